@@ -1,0 +1,48 @@
+"""CloudEvents attributes as Kafka headers (binary content mode).
+
+See https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+RawHeaders = list[tuple[str, bytes]]
+
+CONTENT_TYPE = "content-type"
+#: Source record of a derived record, so that duplicates are found without decoding.
+SOURCE_OFFSET = "millrace_source_offset"
+
+
+def cloud_event(
+    event_id: str, event_type: str, source: str, content_type: str, time: datetime
+) -> RawHeaders:
+    """Build the headers of an event.
+
+    Args:
+        event_id: Deterministic id; with ``source`` it names the event.
+        event_type: For example ``millrace.prediction.v1``.
+        source: Who made it, for example ``/millrace/inference``.
+        content_type: Media type of the value.
+        time: When it happened (UTC).
+    """
+    stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_source", source.encode()),
+        ("ce_time", stamp.encode()),
+        (CONTENT_TYPE, content_type.encode()),
+    ]
+
+
+def header(headers: RawHeaders | None, name: str) -> str | None:
+    """Find a header's text; the last one wins; None if absent or not UTF-8."""
+    for key, value in reversed(headers or []):
+        if key == name:
+            try:
+                return value.decode()
+            except (UnicodeDecodeError, AttributeError):  # a header may be null on the wire
+                return None
+    return None

@@ -1,0 +1,29 @@
+"""Deterministic ids: the same fact always gets the same name.
+
+A window is named by what it measured (asset, sensor set, start), so a device that sends
+it twice sends the same id. Everything derived from a window is named by the record that it
+came from (topic, partition, offset), so processing a record twice gives the same id twice.
+
+>>> window_id("WELL-00002", "9c1f", 1_486_641_600_000)
+'w-784bdde838944076e7d21952'
+"""
+
+from hashlib import blake2b
+
+_DIGEST_BYTES = 12
+
+
+def digest_of(*parts: str | int) -> str:
+    """Hash parts, unambiguously joined, to 24 hexadecimal characters."""
+    joined = "\x1f".join(str(part) for part in parts)
+    return blake2b(joined.encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def window_id(asset: str, sensor_set: str, start_ms: int) -> str:
+    """Name a window by its asset, sensor set and start (milliseconds, UTC)."""
+    return "w-" + digest_of(asset, sensor_set, start_ms)
+
+
+def derived_id(kind: str, topic: str, partition: int, offset: int, *more: str | int) -> str:
+    """Name an event by the source record that it was derived from."""
+    return f"{kind}-" + digest_of(topic, partition, offset, *more)

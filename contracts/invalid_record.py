@@ -1,0 +1,21 @@
+"""A record that cannot be used: a value on the error branch, raised only inside decoding.
+
+Whoever reads a topic turns it into a dead letter; it never reaches a person as a trace.
+"""
+
+from __future__ import annotations
+
+
+class InvalidRecord(Exception):  # noqa: N818  (a finding about a record, not a failing program)
+    """Why a record cannot be used.
+
+    Attributes:
+        reason: Short machine-readable word, by which dead letters are counted.
+        detail: What is wrong and how to mend it, for people.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Name the reason and say the detail."""
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

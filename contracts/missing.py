@@ -1,0 +1,47 @@
+"""The rule for missing readings, one place for all.
+
+A sensor that misses more than `ABSENT_ABOVE` of a window's samples is *absent* from it:
+masked, normalised to 0 with presence 0, not forecast against, not judged. Smaller gaps are
+closed by carrying the last reading forward (a leading gap takes the first reading). A
+window in which no target sensor is present says nothing that a model could use, and is
+refused; an asset that simply lacks some sensors is served like any other.
+
+>>> import numpy as np
+>>> x = np.array([[1.0, np.nan], [np.nan, np.nan], [3.0, np.nan], [4.0, 8.0]], "f4")
+>>> filled, present = fill_missing(x)
+>>> filled.tolist(), present.tolist()
+([[1.0, 0.0], [1.0, 0.0], [3.0, 0.0], [4.0, 0.0]], [True, False])
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+ABSENT_ABOVE: Final = 0.30
+
+Bools = npt.NDArray[np.bool_]
+
+
+def fill_missing(
+    values: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float32], Bools]:
+    """Close small gaps and mask absent sensors.
+
+    Args:
+        values: float32 of shape (samples, sensors), NaN where missing.
+
+    Returns:
+        The readings without NaN (absent sensors 0), same shape, and which sensors are
+        present, bool of shape (sensors,).
+    """
+    missing = np.isnan(values)
+    present = missing.mean(axis=0) <= ABSENT_ABOVE
+    if not missing.any():
+        return values, present
+    rows = np.arange(len(values))[:, None]
+    last_seen = np.maximum.accumulate(np.where(missing, -1, rows), axis=0)
+    first_seen = np.argmin(missing, axis=0)
+    source = np.where(last_seen < 0, first_seen, last_seen)
+    filled = np.take_along_axis(values, source, axis=0)
+    return np.where(present, filled, np.float32(0.0)).astype(np.float32), present

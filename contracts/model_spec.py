@@ -1,0 +1,88 @@
+"""What a model reads and what it forecasts: the contract between an edge and a model.
+
+A model is named after the data it serves. One model serves every asset that sends its
+sensor set: the same sensors, in the same order, at the same period, in windows of the
+same length.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from contracts.errors import DataError
+from contracts.ids import digest_of
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+def sensor_set_id(sensors: tuple[str, ...], period_seconds: float, window: int) -> str:
+    """Name the combination of sensors, sampling period and window length."""
+    return digest_of(*sensors, f"{period_seconds:.6f}", window)[:12]
+
+
+class ModelSpec(msgspec.Struct, frozen=True):
+    """A forecasting task.
+
+    Attributes:
+        name: The model's name, the key of its events.
+        sensors: Names of the sensors in a window, in column order.
+        period_seconds: Nominal time between samples.
+        window: Samples in a window.
+        horizon: Samples ahead that are forecast.
+        stride: Samples between the starts of consecutive windows of an asset.
+        target: ``mean`` forecasts each target's mean over the horizon, ``sequence`` every
+            sample of it.
+        targets: Sensors that are forecast; all of them when empty.
+
+    Raises:
+        DataError: A target is not among the sensors, or a name stands twice.
+    """
+
+    name: str
+    sensors: tuple[str, ...]
+    period_seconds: Annotated[float, msgspec.Meta(gt=0)]
+    window: Positive
+    horizon: Positive
+    stride: Positive
+    target: Literal["mean", "sequence"] = "mean"
+    targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check what types cannot say."""
+        if not self.sensors or len(set(self.sensors)) != len(self.sensors):
+            raise DataError(
+                f"model {self.name}: sensors must be named, each once; got {list(self.sensors)}"
+            )
+        unknown = [name for name in self.targets if name not in self.sensors]
+        if unknown:
+            raise DataError(
+                f"model {self.name}: targets {unknown} are not among the sensors"
+                f" {list(self.sensors)}; name sensors of the window"
+            )
+
+    @property
+    def sensor_set(self) -> str:
+        """Id of the sensor set that this model reads."""
+        return sensor_set_id(self.sensors, self.period_seconds, self.window)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """Names of the forecast sensors, in the order of a forecast's columns."""
+        return self.targets or self.sensors
+
+    @property
+    def target_columns(self) -> tuple[int, ...]:
+        """Columns of a window that are forecast."""
+        return tuple(self.sensors.index(name) for name in self.target_names)
+
+    @property
+    def steps(self) -> int:
+        """Rows of a forecast: 1 for a mean, else the horizon."""
+        return 1 if self.target == "mean" else self.horizon
+
+    @property
+    def period_ms(self) -> int:
+        """Nominal time between samples, milliseconds."""
+        return round(self.period_seconds * 1000)

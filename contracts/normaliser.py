@@ -1,0 +1,80 @@
+"""A model version's units: how physical readings become its inputs, and back.
+
+The normaliser is fitted on the data that a version was trained on and belongs to that
+version for good. Version 0, persistence, has learned nothing, so its units are the
+physical ones (mean 0, scale 1).
+"""
+
+from __future__ import annotations
+
+import math
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from contracts.errors import DataError
+
+Float32 = npt.NDArray[np.float32]
+
+
+class Normaliser(msgspec.Struct, frozen=True):
+    """Per-sensor mean and scale, in physical units.
+
+    Attributes:
+        mean: One per sensor.
+        scale: One per sensor, positive: the standard deviation of the training data.
+
+    Raises:
+        DataError: Lengths differ, or a value cannot be a mean or a scale.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse units that would make nonsense of every window."""
+        if len(self.mean) != len(self.scale):
+            raise DataError(f"normaliser: {len(self.mean)} means for {len(self.scale)} scales")
+        if not all(math.isfinite(m) for m in self.mean):
+            raise DataError(f"normaliser: means must be finite, got {self.mean}")
+        if not all(math.isfinite(s) and s > 0 for s in self.scale):
+            raise DataError(f"normaliser: scales must be finite and positive, got {self.scale}")
+
+    @staticmethod
+    def identity(sensors: int) -> Normaliser:
+        """Physical units, as version 0 uses them."""
+        return Normaliser((0.0,) * sensors, (1.0,) * sensors)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON form, hexadecimal."""
+        return sha256(msgspec.json.encode(self)).hexdigest()
+
+    def apply(self, values: npt.NDArray[np.floating[Any]], present: npt.NDArray[np.bool_]) -> Float32:
+        """Normalise filled readings.
+
+        Args:
+            values: Shape (..., samples, sensors), physical units, without NaN.
+            present: bool of shape (..., sensors).
+
+        Returns:
+            float32 of the same shape; absent sensors are 0.
+        """
+        scaled = (values.astype(np.float64) - self.mean) / self.scale
+        masked: Float32 = np.where(present[..., None, :], scaled, 0.0).astype(np.float32)
+        return masked
+
+    def restore(self, values: npt.NDArray[np.floating[Any]], columns: tuple[int, ...]) -> Float32:
+        """Take normalised values of some sensors back to physical units.
+
+        Args:
+            values: Shape (..., len(columns)), normalised.
+            columns: The sensor of each column.
+        """
+        mean = np.array([self.mean[c] for c in columns])
+        scale = np.array([self.scale[c] for c in columns])
+        physical: Float32 = (values.astype(np.float64) * scale + mean).astype(np.float32)
+        return physical

@@ -1,0 +1,50 @@
+"""A prediction joined with the truth that later covered its interval (JSON)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from contracts.source import Source
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How well one forecast did.
+
+    Attributes:
+        id: Deterministic, from the source record.
+        asset: The machine.
+        model: Model that served.
+        version: Version that served.
+        epoch: Serving epoch.
+        window_id: The edge's window.
+        source: The window's record in `sensor.windows`.
+        interval_start: Event time of the first forecast sample.
+        interval_end: Event time one period after the last.
+        targets: Sensor of each column.
+        truth: What was measured, one row per step; null where a target was absent.
+        error: Mean absolute error over the present targets, in scales of the version's
+            normaliser (physical units for version 0).
+        persistence_error: The same of the persistence forecast.
+        skill: (error - persistence_error) / (error + persistence_error): below 0 the model
+            is better than persistence. 0 when both are 0.
+        joined_at: When the truth was complete.
+    """
+
+    id: str
+    asset: str
+    model: str
+    version: int
+    epoch: int
+    window_id: str
+    source: Source
+    interval_start: datetime
+    interval_end: datetime
+    targets: tuple[str, ...]
+    truth: list[list[float | None]]
+    error: float
+    persistence_error: float
+    skill: float
+    joined_at: datetime
+    v: int = 1

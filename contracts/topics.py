@@ -1,0 +1,120 @@
+"""All topics, declared once: who creates, reads or writes one takes it from here.
+
+Topics keyed by asset all have the same number of partitions, and a processor writes to the
+partition that it read from, so order per asset holds from the edge to the outcome.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+LONG_MS: Final = 180 * DAY_MS
+FOREVER: Final = -1
+
+#: A window larger than this is refused; the topics take somewhat more, so that an oversized
+#: one arrives, and is a dead letter with a reason rather than an error at a distant device.
+MAX_WINDOW_BYTES: Final = 1 << 20
+MAX_RECORD_BYTES: Final = 4 << 20
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic.
+
+    Attributes:
+        name: Its name, before the namespace.
+        key: What records are keyed by.
+        holds: What a record says.
+        content: Media type of the values.
+        retention_ms: How long records are kept; `FOREVER` keeps all.
+        by_asset: Whether it has the partitions of all topics keyed by asset, else one.
+        compacted: Whether only the latest record of each key is kept.
+        max_bytes: Largest record.
+    """
+
+    name: str
+    key: str
+    holds: str
+    content: str
+    retention_ms: int
+    by_asset: bool = True
+    compacted: bool = False
+    max_bytes: int = 1 << 20
+
+
+_JSON: Final = "application/json"
+_MSGPACK: Final = "application/msgpack"
+
+SENSOR_WINDOWS: Final = Topic(
+    "sensor.windows",
+    "asset",
+    "a window as the edge sent it",
+    f"{_MSGPACK} or {_JSON}",
+    7 * DAY_MS,
+    max_bytes=MAX_RECORD_BYTES,
+)
+NORMALIZED: Final = Topic(
+    "sensor.windows.normalized",
+    "asset",
+    "a window in the units of the model version that it is stamped with",
+    _MSGPACK,
+    12 * HOUR_MS,
+    max_bytes=MAX_RECORD_BYTES,
+)
+PREDICTIONS: Final = Topic(
+    "predictions", "asset", "a forecast, with full provenance", _JSON, 7 * DAY_MS
+)
+OUTCOMES: Final = Topic(
+    "outcomes", "asset", "a prediction joined with its truth, and its error", _JSON, 7 * DAY_MS
+)
+DRIFT_ALERTS: Final = Topic(
+    "drift.alerts", "asset", "what a detector found, and the evidence", _JSON, LONG_MS
+)
+DEAD_LETTERS: Final = Topic(
+    "dead.letters",
+    "original key",
+    "the original bytes, where they came from, and why",
+    "as it came",
+    LONG_MS,
+    max_bytes=MAX_RECORD_BYTES,
+)
+TRAINING_REQUESTS: Final = Topic(
+    "training.requests", "model", "a reason to train a model", _JSON, LONG_MS, by_asset=False
+)
+TRAINING_RUNS: Final = Topic(
+    "training.runs",
+    "run",
+    "a run: parameters, data manifest, metrics, verdict",
+    _JSON,
+    FOREVER,
+    by_asset=False,
+    compacted=True,
+)
+MODEL_EVENTS: Final = Topic(
+    "model.events", "model", "the registry, append-only", _JSON, FOREVER, by_asset=False
+)
+SERVING_LEDGER: Final = Topic(
+    "serving.ledger",
+    "model/partition/epoch",
+    "from which source offset a version served",
+    _JSON,
+    FOREVER,
+    by_asset=False,
+    compacted=True,
+)
+
+TOPICS: Final = (
+    SENSOR_WINDOWS,
+    NORMALIZED,
+    PREDICTIONS,
+    OUTCOMES,
+    DRIFT_ALERTS,
+    DEAD_LETTERS,
+    TRAINING_REQUESTS,
+    TRAINING_RUNS,
+    MODEL_EVENTS,
+    SERVING_LEDGER,
+)

@@ -1,0 +1,163 @@
+"""river's Page-Hinkley test, with evidence, and with state that can be snapshot.
+
+The test sums how far each value lies above (or below) the running mean, less a tolerance;
+an alarm is raised when the sum has risen by more than a threshold above its minimum.
+
+>>> test = PageHinkley(PageHinkleySettings(delta=0.1, threshold=5.0, two_sided=True))
+>>> values = [0.0] * 40 + [1.0] * 10
+>>> alarms = [(i, test.update(x, i)) for i, x in enumerate(values)]
+>>> [(i, alarm.rising, alarm.evidence_from) for i, alarm in alarms if alarm]
+[(46, True, 39)]
+
+Reference: E. S. Page, Continuous Inspection Schemes, Biometrika 41 (1954).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, cast
+
+import msgspec
+from river.drift import PageHinkley as RiverPageHinkley
+
+#: Values are held within this, so that one absurd reading cannot blind the test for good.
+LIMIT: Final = 100.0
+
+
+class PageHinkleySettings(msgspec.Struct, frozen=True):
+    """How sensitive a test is.
+
+    Attributes:
+        delta: Tolerated deviation from the mean, in the signal's units.
+        threshold: Sum of deviations that raises an alarm.
+        min_values: Values before an alarm is possible.
+        two_sided: Whether a fall raises an alarm as well.
+    """
+
+    delta: float
+    threshold: float
+    min_values: int = 30
+    two_sided: bool = False
+
+
+class PageHinkleyState(msgspec.Struct):
+    """A test's memory as plain numbers.
+
+    Attributes:
+        n: Values since the last alarm.
+        mean: Their mean.
+        rise: Sum of deviations upwards.
+        rise_minimum: Its minimum.
+        fall: Sum of deviations downwards.
+        fall_maximum: Its maximum.
+        rise_from: Time at which the minimum was reached.
+        fall_from: Time at which the maximum was reached.
+    """
+
+    n: float = 0.0
+    mean: float = 0.0
+    rise: float = 0.0
+    rise_minimum: float = math.inf
+    fall: float = 0.0
+    fall_maximum: float = -1.0
+    rise_from: int = 0
+    fall_from: int = 0
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """What a test found.
+
+    Attributes:
+        statistic: Height of the sum above its minimum.
+        threshold: What it exceeded.
+        rising: Whether the signal rose.
+        evidence_from: Time since which the sum grew.
+        samples: Values seen since the test was last reset.
+    """
+
+    statistic: float
+    threshold: float
+    rising: bool
+    evidence_from: int
+    samples: int
+
+
+class PageHinkley:
+    """One test on one signal."""
+
+    name = "PageHinkley"
+
+    def __init__(
+        self, settings: PageHinkleySettings, state: PageHinkleyState | None = None
+    ) -> None:
+        """Start afresh, or where a snapshot left off."""
+        self._settings = settings
+        self._test = RiverPageHinkley(
+            min_instances=settings.min_values,
+            delta=settings.delta,
+            threshold=settings.threshold,
+            mode="both" if settings.two_sided else "up",
+        )
+        self._rise_from = self._fall_from = 0
+        if state is not None:
+            self._restore(state)
+
+    def update(self, value: float, time: int) -> Alarm | None:
+        """Take one value.
+
+        Args:
+            value: The signal's value; one that is not finite is passed over.
+            time: Its event time.
+
+        Returns:
+            The alarm, if this value raised one. The test then starts afresh.
+        """
+        if not math.isfinite(value):
+            return None
+        test = self._numbers
+        minimum, maximum = test._min_increase, test._max_decrease
+        test.update(max(-LIMIT, min(LIMIT, value)))
+        if test._min_increase != minimum:
+            self._rise_from = time
+        if test._max_decrease != maximum:
+            self._fall_from = time
+        if not test.drift_detected:
+            return None
+        rise = test._sum_increase - test._min_increase
+        fall = test._max_decrease - test._sum_decrease
+        rising = rise > self._settings.threshold
+        alarm = Alarm(
+            statistic=rise if rising else fall,
+            threshold=self._settings.threshold,
+            rising=rising,
+            evidence_from=self._rise_from if rising else self._fall_from,
+            samples=int(test._x_mean.n),
+        )
+        test._reset()
+        return alarm
+
+    def state(self) -> PageHinkleyState:
+        """Take a snapshot."""
+        test = self._numbers
+        return PageHinkleyState(
+            n=test._x_mean.n,
+            mean=test._x_mean.get(),
+            rise=test._sum_increase,
+            rise_minimum=test._min_increase,
+            fall=test._sum_decrease,
+            fall_maximum=test._max_decrease,
+            rise_from=self._rise_from,
+            fall_from=self._fall_from,
+        )
+
+    def _restore(self, state: PageHinkleyState) -> None:
+        test = self._numbers
+        test._x_mean.n, test._x_mean._mean = state.n, state.mean
+        test._sum_increase, test._min_increase = state.rise, state.rise_minimum
+        test._sum_decrease, test._max_decrease = state.fall, state.fall_maximum
+        self._rise_from, self._fall_from = state.rise_from, state.fall_from
+
+    @property
+    def _numbers(self) -> Any:
+        """River's object with the numbers that it keeps; river offers no snapshot."""
+        return cast(Any, self._test)

@@ -1,0 +1,42 @@
+"""Which finding asks for what: a training, or a person's look.
+
+Inputs drift all the time without harm, so a drift of inputs alone is a warning for people.
+What asks for a training is loss: the model's error rose, or it lost its lead over
+persistence (the *skill* signal, which shows decay that a falling error hides).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from contracts.drift_alert import Severity, Signal
+from drift.page_hinkley import PageHinkleySettings
+
+#: Mean of a normalised sensor over a window, in standard deviations.
+INPUT: Final = PageHinkleySettings(delta=0.25, threshold=30.0, two_sided=True)
+#: Mean absolute error of a forecast, in standard deviations.
+ERROR: Final = PageHinkleySettings(delta=0.05, threshold=5.0)
+#: (error - persistence error) / (error + persistence error), in [-1, 1].
+SKILL: Final = PageHinkleySettings(delta=0.05, threshold=10.0)
+
+SETTINGS: Final[dict[Signal, PageHinkleySettings]] = {
+    "input": INPUT,
+    "error": ERROR,
+    "skill": SKILL,
+}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a finding asks for."""
+
+    severity: Severity
+    asks_training: bool
+
+
+def judge(signal: Signal) -> Judgement:
+    """Judge a detector's alarm by the signal that raised it."""
+    if signal == "input":
+        return Judgement("warning", asks_training=False)
+    return Judgement("critical", asks_training=True)

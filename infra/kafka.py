@@ -1,0 +1,232 @@
+"""Kafka through librdkafka: the settings that our guarantees rest on, in one place.
+
+Every consumer starts at the earliest record and commits only what it says; every producer
+is idempotent, waits for all replicas, compresses with zstd and partitions as Java and Faust
+do (murmur2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from contracts.errors import ServerError
+from contracts.topics import MAX_RECORD_BYTES, Topic
+from infra.settings import Settings
+
+#: How long to wait for an answer about metadata or offsets, seconds.
+ANSWER_SECONDS: Final = 15.0
+#: A transaction that is not ended by then is aborted by the broker, milliseconds.
+TRANSACTION_TIMEOUT_MS: Final = 15_000
+
+
+def client_config(settings: Settings) -> dict[str, Any]:
+    """Settings that every client shares: addresses, SASL, TLS."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol,
+        "log_level": 3,
+    }
+    if settings.kafka_security_protocol.startswith("SASL"):
+        config["sasl.mechanism"] = settings.kafka_sasl_mechanism
+        config["sasl.username"] = settings.kafka_sasl_username
+        config["sasl.password"] = settings.kafka_sasl_password.get_secret_value()
+    for name, path in (
+        ("ssl.ca.location", settings.kafka_ssl_ca),
+        ("ssl.certificate.location", settings.kafka_ssl_certificate),
+        ("ssl.key.location", settings.kafka_ssl_key),
+    ):
+        if path is not None:
+            config[name] = str(path)
+    return config
+
+
+def producer(settings: Settings, more: Mapping[str, Any] | None = None) -> Producer:
+    """Build an idempotent producer."""
+    return Producer(
+        {
+            **client_config(settings),
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": "zstd",
+            "linger.ms": 5,
+            "partitioner": "murmur2_random",
+            "message.max.bytes": MAX_RECORD_BYTES,
+            **(more or {}),
+        }
+    )
+
+
+def transactional_producer(settings: Settings, transactional_id: str) -> Producer:
+    """Build a producer whose writes and offsets commit together or not at all.
+
+    Initialising it fences whoever used the same id before, and aborts what it left open.
+    """
+    made = producer(
+        settings,
+        {
+            "transactional.id": settings.named(transactional_id),
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "linger.ms": 0,
+        },
+    )
+    made.init_transactions(ANSWER_SECONDS)
+    return made
+
+
+def consumer(settings: Settings, group: str, more: Mapping[str, Any] | None = None) -> Consumer:
+    """Build a consumer that reads committed records and commits only when told to."""
+    return Consumer(
+        {
+            **client_config(settings),
+            "group.id": settings.named(group),
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": False,
+            "partition.assignment.strategy": "cooperative-sticky",
+            **(more or {}),
+        }
+    )
+
+
+def reader(settings: Settings, more: Mapping[str, Any] | None = None) -> Consumer:
+    """Build a consumer without a group, for reading partitions from where one likes."""
+    return consumer(
+        settings,
+        "millrace.reader",
+        {"partition.assignment.strategy": "range", **(more or {})},
+    )
+
+
+def admin(settings: Settings) -> AdminClient:
+    """Build an administrative client."""
+    return AdminClient(client_config(settings))
+
+
+def partitions_of(client: Consumer | AdminClient | Producer, topic: str) -> list[int]:
+    """List a topic's partitions.
+
+    Raises:
+        ServerError: No broker answers, or the topic is not there.
+    """
+    try:
+        metadata = client.list_topics(topic, timeout=ANSWER_SECONDS)
+    except KafkaException as error:
+        raise ServerError(f"Kafka does not answer: {error}") from error
+    described = metadata.topics[topic]
+    if described.error is not None:
+        raise ServerError(
+            f"topic {topic} is not there ({described.error.str()});"
+            " start the system (`make up`), or create it with `millrace topics create`"
+        )
+    return sorted(described.partitions)
+
+
+def raise_error(message: Message) -> None:
+    """Turn a consumer's error message into an exception; passing trouble is not one.
+
+    Raises:
+        KafkaException: The error cannot be waited out by the client.
+    """
+    error = message.error()
+    if error is None or error.code() == KafkaError._PARTITION_EOF or error.retriable():
+        return
+    if error.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT}:
+        return  # librdkafka reconnects by itself
+    raise KafkaException(error)
+
+
+def read_all(
+    settings: Settings, topic: Topic, *, isolation: str = "read_committed", batch: int = 1000
+) -> Iterator[Message]:
+    """Read a topic from its beginning to the end that it has now.
+
+    Records of a partition come in order; partitions are interleaved.
+
+    Raises:
+        ServerError: No broker answers, or the topic is not there.
+    """
+    client = reader(settings, {"isolation.level": isolation})
+    name = settings.named(topic.name)
+    try:
+        ends: dict[int, int] = {}
+        starts = []
+        for partition in partitions_of(client, name):
+            low, high = client.get_watermark_offsets(
+                TopicPartition(name, partition), timeout=ANSWER_SECONDS
+            )
+            if high > low:
+                ends[partition] = high
+                starts.append(TopicPartition(name, partition, low))
+        client.assign(starts)
+        while ends:
+            for message in client.consume(batch, timeout=0.2):
+                raise_error(message)
+                if message.error() is None:
+                    yield message
+            for position in client.position(starts):
+                if position.offset >= ends.get(position.partition, 1 << 62):
+                    del ends[position.partition]
+    finally:
+        client.close()
+
+
+def last_source_offsets(
+    settings: Settings, topic: Topic, partitions: list[int], header_name: str
+) -> dict[int, int]:
+    """Find how far each partition's source has been worked off, from the output itself.
+
+    The writer puts its source offset into a header of each record and writes them in
+    order, so the last committed record tells. This is what makes a repeated batch have no
+    second effect: the output is its own memory.
+
+    Returns:
+        Source offset by partition; partitions without such a record are left out.
+    """
+    name = settings.named(topic.name)
+    client = reader(settings)
+    found: dict[int, int] = {}
+    try:
+        for partition in partitions:
+            low, high = client.get_watermark_offsets(
+                TopicPartition(name, partition), timeout=ANSWER_SECONDS
+            )
+            step = 64
+            while high > low and partition not in found:
+                start = max(low, high - step)
+                found.update(_scan(client, name, partition, start, high, header_name))
+                if start == low:
+                    break
+                step *= 8
+    finally:
+        client.close()
+    return found
+
+
+def _scan(
+    client: Consumer, topic: str, partition: int, start: int, end: int, header_name: str
+) -> dict[int, int]:
+    """Read [start, end) of a partition for the largest source offset."""
+    place = TopicPartition(topic, partition, start)
+    client.assign([place])
+    largest: dict[int, int] = {}
+    while client.position([place])[0].offset < end:
+        for message in client.consume(500, timeout=0.1):
+            raise_error(message)
+            for name, value in message.headers() or []:
+                if name == header_name and value is not None:
+                    offset = int(value)
+                    largest[partition] = max(offset, largest.get(partition, -1))
+    return largest

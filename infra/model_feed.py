@@ -1,0 +1,79 @@
+"""Tails `model.events` and folds it, so that a service always knows what serves.
+
+A feed has no consumer group: every replica reads every event, from the beginning.
+"""
+
+from __future__ import annotations
+
+import structlog
+from confluent_kafka import TopicPartition
+
+from contracts.events import EventReader
+from contracts.invalid_record import InvalidRecord
+from contracts.model_event import ModelEvent
+from contracts.registry import Registry
+from contracts.topics import MODEL_EVENTS
+from infra.kafka import ANSWER_SECONDS, partitions_of, raise_error, reader
+from infra.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+class ModelFeed:
+    """The registry as seen by one process; owned by one thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start at the first event."""
+        self.registry = Registry()
+        self._read = EventReader[ModelEvent](ModelEvent)
+        self._topic = settings.named(MODEL_EVENTS.name)
+        self._client = reader(settings)
+        places = [TopicPartition(self._topic, p, 0) for p in partitions_of(self._client, self._topic)]
+        self._client.assign(places)
+        self._places = places
+
+    def catch_up(self) -> list[ModelEvent]:
+        """Apply all events that are there now.
+
+        Returns:
+            The events that changed something, in order.
+        """
+        ends = {
+            place.partition: self._client.get_watermark_offsets(place, timeout=ANSWER_SECONDS)[1]
+            for place in self._places
+        }
+        changed: list[ModelEvent] = []
+        while any(
+            max(position.offset, 0) < ends[position.partition]
+            for position in self._client.position(self._places)
+        ):
+            changed.extend(self.poll(0.1))
+        return changed
+
+    def poll(self, timeout: float) -> list[ModelEvent]:
+        """Apply what arrives within a time.
+
+        Args:
+            timeout: Seconds to wait for a first event.
+
+        Returns:
+            Events that changed something, in order.
+        """
+        changed: list[ModelEvent] = []
+        for message in self._client.consume(500, timeout):
+            raise_error(message)
+            value = message.value()
+            if message.error() is not None or value is None:
+                continue
+            try:
+                event = self._read(value)
+            except InvalidRecord as problem:
+                _log.warning("registry event ignored", offset=message.offset(), why=str(problem))
+                continue
+            if self.registry.apply(event):
+                changed.append(event)
+        return changed
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._client.close()

@@ -1,0 +1,64 @@
+"""Metrics and health of a long-running process: /metrics, /healthz, /readyz."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import uvicorn
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+
+from infra.settings import Settings
+
+
+@dataclass
+class Health:
+    """What the process says about itself.
+
+    Attributes:
+        alive: None while all is well, else what is wrong; a supervisor should restart it.
+        waiting_for: What is still missing before it does its work; empty when ready.
+    """
+
+    alive: Callable[[], str | None] = lambda: None
+    waiting_for: set[str] = field(default_factory=set)
+
+
+def telemetry_app(health: Health) -> FastAPI:
+    """Build the web application that answers for a process."""
+    app = FastAPI(title="Millrace telemetry", docs_url=None, redoc_url=None)
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/healthz")
+    def healthz(response: Response) -> dict[str, str]:
+        problem = health.alive()
+        response.status_code = 200 if problem is None else 503
+        return {"status": problem or "ok"}
+
+    @app.get("/readyz")
+    def readyz(response: Response) -> dict[str, object]:
+        missing = sorted(health.waiting_for)
+        response.status_code = 503 if missing else 200
+        return {"status": "waiting" if missing else "ready", "waiting_for": missing}
+
+    return app
+
+
+def serve_telemetry(settings: Settings, health: Health) -> uvicorn.Server:
+    """Serve a process's telemetry from a thread of its own, until the process ends."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            telemetry_app(health),
+            host=settings.telemetry_host,
+            port=settings.telemetry_port,
+            log_level="warning",
+            access_log=False,
+        )
+    )
+    threading.Thread(target=server.run, name="telemetry", daemon=True).start()
+    return server

@@ -1,0 +1,76 @@
+"""Creates the declared topics, as often as it is asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from contracts.errors import ServerError
+from contracts.topics import TOPICS, Topic
+from infra.kafka import ANSWER_SECONDS
+from infra.settings import Settings
+
+
+def topic_config(topic: Topic) -> dict[str, str]:
+    """Kafka's settings of a declared topic."""
+    return {
+        "retention.ms": str(topic.retention_ms),
+        "cleanup.policy": "compact" if topic.compacted else "delete",
+        "max.message.bytes": str(topic.max_bytes),
+    }
+
+
+def create_topics(
+    client: AdminClient, settings: Settings, topics: Sequence[Topic] = TOPICS
+) -> list[str]:
+    """Create the topics that are not there yet; those that are stay as they are.
+
+    Returns:
+        Names of the topics that this call created.
+
+    Raises:
+        ServerError: A topic could not be created, or has other partitions than the rest.
+    """
+    wanted = [
+        NewTopic(
+            settings.named(topic.name),
+            num_partitions=settings.kafka_partitions if topic.by_asset else 1,
+            replication_factor=settings.kafka_replication,
+            config=topic_config(topic),
+        )
+        for topic in topics
+    ]
+    created = []
+    for name, future in client.create_topics(wanted, operation_timeout=ANSWER_SECONDS).items():
+        try:
+            future.result(timeout=2 * ANSWER_SECONDS)
+        except KafkaException as error:
+            if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise ServerError(f"topic {name}: {error}") from error
+        else:
+            created.append(name)
+    _check_partitions(client, settings, topics)
+    return created
+
+
+def _check_partitions(client: AdminClient, settings: Settings, topics: Sequence[Topic]) -> None:
+    """Order per asset holds only if all topics keyed by asset have the same partitions."""
+    metadata = client.list_topics(timeout=ANSWER_SECONDS).topics
+    counts = {
+        name: len(metadata[name].partitions)
+        for topic in topics
+        if topic.by_asset and (name := settings.named(topic.name)) in metadata
+    }
+    if len(set(counts.values())) > 1:
+        raise ServerError(
+            f"topics keyed by asset must have the same number of partitions, but have {counts};"
+            " recreate those that differ"
+        )
+
+
+def _code(error: KafkaException) -> int | None:
+    """Kafka's number of an error."""
+    cause = error.args[0]
+    return cause.code() if isinstance(cause, KafkaError) else None

@@ -1,0 +1,14 @@
+"""The stream processor: one Faust app between the edge and inference.
+
+```
+app          Faust: topics, table, agent, and what happens when partitions move
+processor    a batch of windows or predictions, from records to outputs
+validation   which records are windows that a model reads
+stamps       which version a window is stamped with, and the fences in the ledger
+asset        what is remembered of an asset, and its snapshot
+forecasts    forecasts that wait for their truth
+alerts       findings of detectors as alerts for people and the trainer
+outputs      writes that are confirmed before anything is acknowledged
+batching     Faust's transport at batch granularity
+```
+"""

@@ -1,0 +1,51 @@
+"""A detector's finding as an alert."""
+
+from __future__ import annotations
+
+from contracts.drift_alert import DriftAlert
+from contracts.events import event_time
+from contracts.ids import derived_id
+from contracts.source import Source
+from drift.monitor import Finding
+from drift.policy import judge
+
+_WORDS = {
+    "error": "the model's error rose",
+    "skill": "the model lost its lead over persistence",
+}
+
+
+def alert_of(
+    finding: Finding, *, asset: str, model: str, version: int, source: Source, time_ms: int
+) -> DriftAlert:
+    """Build the alert; the same finding about the same record gets the same id."""
+    alarm = finding.alarm
+    judgement = judge(finding.signal)
+    what = _WORDS.get(finding.signal) or (
+        f"{finding.sensor} {'rose' if alarm.rising else 'fell'} from its level in training"
+    )
+    return DriftAlert(
+        id=derived_id(
+            "a",
+            source.topic,
+            source.partition,
+            source.offset,
+            finding.signal,
+            finding.sensor or "",
+        ),
+        asset=asset,
+        model=model,
+        version=version,
+        signal=finding.signal,
+        sensor=finding.sensor,
+        detector=finding.detector,
+        statistic=alarm.statistic,
+        threshold=alarm.threshold,
+        severity=judgement.severity,
+        asks_training=judgement.asks_training,
+        event_time=event_time(time_ms),
+        evidence_from=event_time(alarm.evidence_from),
+        samples=alarm.samples,
+        source=source,
+        detail=f"{asset}: {what} ({finding.detector} {alarm.statistic:.1f} > {alarm.threshold:g})",
+    )

@@ -1,0 +1,182 @@
+"""The Faust app: what it reads, what it remembers, when it acknowledges.
+
+    sensor.windows ─┐
+                    ├─► agent ─► Processor ─► outputs confirmed ─► (checkpoint) ─► acknowledged
+    predictions ────┘
+
+One agent reads both topics, so that an asset's memory has one owner. Batches are
+acknowledged together, after a checkpoint has confirmed the memory that includes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Sequence
+from typing import Any, Final
+
+import faust
+import structlog
+
+from contracts.topics import PREDICTIONS, SENSOR_WINDOWS
+from infra.model_feed import ModelFeed
+from infra.settings import Settings
+from infra.telemetry import Health
+from stream_processors.batching import BatchApp, Record
+from stream_processors.outputs import Outputs
+from stream_processors.processor import Processor
+from stream_processors.snapshots import Snapshots
+
+_log = structlog.get_logger(__name__)
+
+#: How often memory is confirmed and batches are acknowledged: what a crash repeats, seconds.
+CHECKPOINT_SECONDS: Final = 0.5
+#: How often partitions without traffic are looked at for due fences, seconds.
+IDLE_SECONDS: Final = 0.1
+#: Records in a batch, at most.
+BATCH_RECORDS: Final = 2000
+#: Batches that wait in memory, at most, per topic.
+WAITING_BATCHES: Final = 8
+EXIT_BROKEN: Final = 70
+
+
+def build_app(settings: Settings, health: Health) -> faust.App:
+    """Build the app; nothing is connected before it starts."""
+    data = settings.home / "faust"
+    data.mkdir(parents=True, exist_ok=True)
+    app = BatchApp(
+        settings.named("millrace.stream-processor"),
+        broker=[f"aiokafka://{host}" for host in settings.kafka_bootstrap_servers.split(",")],
+        broker_credentials=_credentials(settings),
+        broker_max_poll_records=BATCH_RECORDS,
+        broker_commit_interval=CHECKPOINT_SECONDS,
+        consumer_auto_offset_reset="earliest",
+        producer_compression_type="zstd",
+        producer_max_request_size=4 << 20,
+        stream_buffer_maxsize=WAITING_BATCHES,
+        topic_partitions=settings.kafka_partitions,
+        topic_replication_factor=settings.kafka_replication,
+        topic_disable_leader=True,
+        store="memory://",
+        web_enabled=False,
+        datadir=str(data),
+    )
+    topic = app.topic(
+        settings.named(SENSOR_WINDOWS.name),
+        settings.named(PREDICTIONS.name),
+        value_serializer="raw",
+        key_serializer="raw",
+        value_type=None,
+    )
+    table = app.Table(
+        "assets", partitions=settings.kafka_partitions, key_type=bytes, value_type=bytes
+    )
+    _Wiring(app, settings, health, table).attach(topic)
+    return app
+
+
+class _Wiring:
+    """Connects the app's events to the processor."""
+
+    def __init__(self, app: faust.App, settings: Settings, health: Health, table: Any) -> None:
+        self._app = app
+        self._settings = settings
+        self._health = health
+        self._snapshots = Snapshots(table)
+        self._processor: Processor | None = None
+        self._unacknowledged: list[Any] = []
+        health.waiting_for |= {"registry", "partitions"}
+
+    def attach(self, topic: Any) -> None:
+        app = self._app
+        app.agent(topic, concurrency=1, name="windows")(self._agent)
+        app.task(self._checkpoints)
+        app.task(self._idle_fences)
+        app.on_partitions_assigned.connect(self._on_assigned)
+
+    async def _agent(self, stream: Any) -> None:
+        """Work off batches; acknowledge none here."""
+        processor = self._start()
+        async for event in stream.noack().events():
+            records: Sequence[Record] = event.value
+            tp = event.message.tp
+            try:
+                if tp.topic == self._settings.named(SENSOR_WINDOWS.name):
+                    await processor.windows(tp.partition, records)
+                else:
+                    await processor.predictions(tp.partition, records)
+            except Exception:
+                self._give_up("a batch failed")
+            self._unacknowledged.append(event)
+
+    async def _checkpoints(self) -> None:
+        """Confirm memory, then acknowledge the batches that it includes."""
+        while not self._app.should_stop:
+            await asyncio.sleep(CHECKPOINT_SECONDS)
+            if self._processor is None or not self._unacknowledged:
+                continue
+            included, self._unacknowledged = self._unacknowledged, []
+            try:
+                await self._processor.checkpoint()
+            except Exception:
+                self._give_up("a checkpoint failed")
+            for event in included:
+                event.ack()
+
+    async def _idle_fences(self) -> None:
+        while not self._app.should_stop:
+            await asyncio.sleep(IDLE_SECONDS)
+            if self._processor is not None:
+                try:
+                    await self._processor.fence_idle_partitions()
+                except Exception:
+                    self._give_up("a fence could not be set")
+
+    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+        self._unacknowledged.clear()
+        if self._processor is not None:
+            self._processor.moved()
+        self._health.waiting_for.discard("partitions")
+
+    def _start(self) -> Processor:
+        feed = ModelFeed(self._settings)
+        feed.catch_up()
+        self._processor = Processor(
+            self._settings, feed, Outputs(self._settings), self._snapshots
+        )
+        self._health.waiting_for.discard("registry")
+        return self._processor
+
+    def _give_up(self, what: str) -> None:
+        """End the process before anything is acknowledged; the supervisor restarts it.
+
+        Faust would acknowledge a batch whose agent raised, so raising is no way out.
+        """
+        _log.exception("stream processor ends", what=what)
+        os._exit(EXIT_BROKEN)
+
+
+def _credentials(settings: Settings) -> Any:
+    """SASL and TLS, as Faust wants them."""
+    protocol = settings.kafka_security_protocol
+    if protocol == "PLAINTEXT":
+        return None
+    context = None
+    if protocol.endswith("SSL"):
+        context = ssl.create_default_context(
+            cafile=str(settings.kafka_ssl_ca) if settings.kafka_ssl_ca else None
+        )
+        if settings.kafka_ssl_certificate is not None:
+            context.load_cert_chain(
+                str(settings.kafka_ssl_certificate),
+                str(settings.kafka_ssl_key) if settings.kafka_ssl_key else None,
+            )
+    if protocol == "SSL":
+        return faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=settings.kafka_sasl_username,
+        password=settings.kafka_sasl_password.get_secret_value(),
+        mechanism=settings.kafka_sasl_mechanism,
+        ssl_context=context,
+    )

@@ -1,0 +1,87 @@
+"""What the stream processor remembers of an asset, and its snapshot.
+
+The memory says which source offsets it includes, so records that are delivered again after
+a crash have no second effect on it: replaying from an older snapshot gives the same memory.
+"""
+
+from __future__ import annotations
+
+import bisect
+from typing import Final
+
+import msgspec
+
+from drift.monitor import AssetMonitor, MonitorState
+from stream_processors.forecasts import ForecastBook
+
+#: Window starts that are remembered to recognise a window that was sent twice.
+RECENT_STARTS: Final = 256
+
+
+class AssetSnapshot(msgspec.Struct):
+    """An asset's memory as plain values.
+
+    Attributes:
+        windows_through: Last offset of `sensor.windows` that it includes.
+        predictions_through: Last offset of `predictions` that it includes.
+        recent_starts: Starts of the latest windows, ascending, milliseconds UTC.
+        forecasts: Open forecasts.
+        monitor: Detectors.
+    """
+
+    windows_through: int
+    predictions_through: int
+    recent_starts: list[int]
+    forecasts: ForecastBook
+    monitor: MonitorState
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(AssetSnapshot).decode
+
+
+class Asset:
+    """An asset's memory, live."""
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.windows_through = -1
+        self.predictions_through = -1
+        self.forecasts = ForecastBook()
+        self.monitor = AssetMonitor()
+        self._recent_starts: list[int] = []
+
+    def is_repeated(self, start_ms: int) -> bool:
+        """Whether a window with this start was seen lately."""
+        place = bisect.bisect_left(self._recent_starts, start_ms)
+        return place < len(self._recent_starts) and self._recent_starts[place] == start_ms
+
+    def remember(self, start_ms: int) -> None:
+        """Remember a window's start."""
+        bisect.insort(self._recent_starts, start_ms)
+        if len(self._recent_starts) > RECENT_STARTS:
+            del self._recent_starts[0]
+
+    def snapshot(self) -> bytes:
+        """Encode the memory."""
+        return _encode(
+            AssetSnapshot(
+                self.windows_through,
+                self.predictions_through,
+                self._recent_starts,
+                self.forecasts,
+                self.monitor.state(),
+            )
+        )
+
+    @staticmethod
+    def restore(data: bytes) -> Asset:
+        """Decode a memory."""
+        kept = _decode(data)
+        asset = Asset()
+        asset.windows_through = kept.windows_through
+        asset.predictions_through = kept.predictions_through
+        asset.forecasts = kept.forecasts
+        asset.monitor = AssetMonitor(kept.monitor)
+        asset._recent_starts = kept.recent_starts
+        return asset

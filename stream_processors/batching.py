@@ -1,0 +1,118 @@
+"""Faust's transport at batch granularity.
+
+Faust delivers, tracks and acknowledges one message at a time, and that machinery is what a
+record costs. `BatchConsumer` delivers one message per partition and poll instead, whose
+value is the list of the partition's records; everything else (groups, rebalancing, flow
+control, tables) stays Faust's.
+
+The unit of acknowledgement is then the batch. A batch message carries the offset of its
+*last* record, so acknowledging it commits all of it. That is right because a batch is
+worked off before the next one of its partition (one agent per topic, ``concurrency=1``),
+so acknowledgements of a partition come in order and there is never a gap to wait for:
+`_new_offset` and `_add_gap` say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol, cast
+
+import aiokafka
+import faust
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from faust.types.transports import TransportT
+from faust.types.tuples import ConsumerMessage
+
+
+class Record(Protocol):
+    """A record as aiokafka delivers it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Reads committed records only: predictions are written in transactions."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
+        made = super()._create_worker_consumer(transport)
+        made._isolation_level = "read_committed"
+        return made
+
+
+class BatchConsumer(driver.Consumer):
+    """Delivers a poll's records of a partition as one message."""
+
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """Fetch what is there, one message per partition.
+
+        Nothing is delivered once the group has moved on: those records are fetched again
+        by whoever owns the partition then.
+        """
+        records, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self.perform_seek()
+            return
+        for tp, batch in records.items():
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                return
+            if batch and (active is None or tp in active or tp in self._buffered_partitions):
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                yield tp, self._to_batch(tp, batch)
+
+    def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
+        last = batch[-1]
+        return ConsumerMessage(
+            topic=tp.topic,
+            partition=tp.partition,
+            offset=last.offset,
+            timestamp=last.timestamp / 1000.0,
+            timestamp_type=last.timestamp_type,
+            headers=[],
+            key=None,
+            value=cast(Any, batch),
+            checksum=None,
+            serialized_key_size=0,
+            serialized_value_size=0,
+            tp=tp,
+            # A stream silently skips a message of another generation.
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """Commit up to the last batch that was acknowledged; see the module's text."""
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        last = max(acked)
+        acked.clear()
+        self._acked_index[tp].clear()
+        return last + 1
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Offsets between two batches belong to the later one: there is no gap."""
+
+
+class BatchTransport(driver.Transport):
+    """The aiokafka transport with `BatchConsumer`."""
+
+    Consumer = BatchConsumer
+
+
+class BatchApp(faust.App):
+    """A Faust app whose agents receive batches."""
+
+    def _new_transport(self) -> TransportT:
+        return BatchTransport(self.conf.broker_consumer, self)

@@ -1,0 +1,176 @@
+"""Forecasts that wait for their truth: the prequential join of one asset.
+
+Every accepted window opens a forecast and brings readings. A forecast's truth is the
+horizon's readings in its own segment; it may come late, twice or never:
+
+- late: readings are kept until no open forecast needs them, and a forecast waits until the
+  asset's event time has passed its interval by `LATENESS` window lengths;
+- twice: the first reading of a moment counts;
+- never: after that wait the forecast is closed without an outcome.
+
+Whether a forecast has truth is decided by the windows alone, and outcomes leave in the order
+of the windows. So the outcomes, and everything learned from them, are the same however
+predictions and windows interleave, and the same again when they are replayed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from contracts.missing import ABSENT_ABOVE
+from contracts.model_spec import ModelSpec
+from contracts.prediction import Prediction
+from contracts.window import SensorWindow
+
+#: Wait for late readings, in window lengths beyond the forecast's end.
+LATENESS: Final = 3
+#: Open forecasts per asset; beyond it the oldest is closed without an outcome.
+MOST_OPEN: Final = 512
+
+Row = tuple[float | None, ...]
+
+
+class OpenForecast(msgspec.Struct):
+    """A forecast that waits.
+
+    Attributes:
+        offset: Source offset of its window.
+        segment: The window's segment.
+        first: Slot of the first forecast sample (event time in sampling periods).
+        truth: The truth, one row per step, once it is complete.
+        closed: Whether it is known that there will be no truth.
+        prediction: The prediction, once it is there.
+    """
+
+    offset: int
+    segment: str
+    first: int
+    truth: list[Row] | None = None
+    closed: bool = False
+    prediction: Prediction | None = None
+
+
+class ForecastBook(msgspec.Struct):
+    """An asset's open forecasts and the readings that they need.
+
+    Attributes:
+        open: Open forecasts, in the order of their windows.
+        early: Predictions whose windows have not been taken again yet, after a restart.
+        readings: Target readings by segment and slot.
+        watermark: Latest slot that any window covered.
+    """
+
+    open: list[OpenForecast] = []
+    early: dict[int, Prediction] = {}
+    readings: dict[str, dict[int, Row]] = {}
+    watermark: int = -(1 << 62)
+
+    def add_window(self, window: SensorWindow, offset: int, spec: ModelSpec) -> None:
+        """Take a window's readings and open its forecast."""
+        start = slot(window.start_ms, spec)
+        rows = self.readings.setdefault(window.segment, {})
+        for index, row in enumerate(_target_rows(window.values, spec)):
+            rows.setdefault(start + index, row)
+        end = start + len(window.values)
+        self.watermark = max(self.watermark, end)
+        early = self.early.pop(offset, None)
+        self.open.append(OpenForecast(offset, window.segment, end, prediction=early))
+        self._decide(spec)
+
+    def add_prediction(self, prediction: Prediction, windows_through: int) -> None:
+        """Attach a prediction to its forecast.
+
+        Args:
+            prediction: The prediction.
+            windows_through: Offset of the last window that was added.
+        """
+        if prediction.source.offset > windows_through:
+            self.early[prediction.source.offset] = prediction
+            return
+        for forecast in self.open:
+            if forecast.offset == prediction.source.offset:
+                forecast.prediction = prediction
+            elif forecast.offset < prediction.source.offset and forecast.prediction is None:
+                # Predictions of an asset come in order: this one never got any.
+                forecast.closed = True
+
+    def take_resolved(self) -> list[tuple[Prediction, list[Row]]]:
+        """Remove the forecasts that are settled, oldest first, up to the first that is not.
+
+        Returns:
+            Predictions that have their truth.
+        """
+        resolved = []
+        taken = 0
+        for forecast in self.open:
+            if forecast.closed:
+                taken += 1
+            elif forecast.truth is not None and forecast.prediction is not None:
+                resolved.append((forecast.prediction, forecast.truth))
+                taken += 1
+            else:
+                break
+        del self.open[:taken]
+        self._forget()
+        return resolved
+
+    def _decide(self, spec: ModelSpec) -> None:
+        """Settle which open forecasts have their truth, or never will."""
+        patience = LATENESS * spec.window + spec.horizon
+        for forecast in self.open:
+            if forecast.truth is None and not forecast.closed:
+                rows = self.readings.get(forecast.segment, {})
+                forecast.truth = _truth(rows, forecast.first, spec)
+                if forecast.truth is None and self.watermark > forecast.first + patience:
+                    forecast.closed = True
+        for forecast in self.open[: max(0, len(self.open) - MOST_OPEN)]:
+            forecast.closed = True
+
+    def _forget(self) -> None:
+        """Drop readings that no open forecast can need."""
+        needed: dict[str, int] = {}
+        for forecast in self.open:
+            if forecast.truth is None and not forecast.closed:
+                needed[forecast.segment] = min(
+                    forecast.first, needed.get(forecast.segment, forecast.first)
+                )
+        for segment in list(self.readings):
+            if segment not in needed:
+                del self.readings[segment]
+                continue
+            rows = self.readings[segment]
+            for moment in [m for m in rows if m < needed[segment]]:
+                del rows[moment]
+
+
+def slot(time_ms: int, spec: ModelSpec) -> int:
+    """Event time in sampling periods, rounded: what makes readings of two windows meet."""
+    return (2 * time_ms + spec.period_ms) // (2 * spec.period_ms)
+
+
+def _target_rows(values: npt.NDArray[np.float32], spec: ModelSpec) -> list[Row]:
+    """Target readings of a window; None where missing."""
+    targets = values[:, list(spec.target_columns)].tolist()
+    return [tuple(None if x != x else x for x in row) for row in targets]
+
+
+def _truth(rows: dict[int, Row], first: int, spec: ModelSpec) -> list[Row] | None:
+    """Assemble the truth of a forecast, or None while a sample of its interval is missing.
+
+    A target that misses more of the horizon than a window may has no truth (None).
+    """
+    horizon = [rows.get(first + step) for step in range(spec.horizon)]
+    if any(row is None for row in horizon):
+        return None
+    samples = np.array([[np.nan if x is None else x for x in row or ()] for row in horizon])
+    absent = np.isnan(samples).mean(axis=0) > ABSENT_ABOVE
+    samples[:, absent] = np.nan
+    if spec.target == "mean":
+        counts = np.maximum((~np.isnan(samples)).sum(axis=0), 1)
+        means = np.nansum(samples, axis=0) / counts
+        samples = np.where(absent, np.nan, means)[None, :]
+    return [tuple(None if x != x else x for x in row) for row in samples.tolist()]
