@@ -216,8 +216,7 @@ def fetch(store: ObjectStore, artefact: Artefact) -> LoadedArtefact:
     )
     _check_manifest(manifest, where)
     files = {
-        name: _fetch_file(store, f"{where}/{name}", entry)
-        for name, entry in manifest.files.items()
+        name: _fetch_file(store, f"{where}/{name}", entry) for name, entry in manifest.files.items()
     }
     architecture = _decode(files[ARCHITECTURE], dict[str, Any], f"{where}/{ARCHITECTURE}")
     normaliser = _decode(files[NORMALISER], Normaliser, f"{where}/{NORMALISER}")

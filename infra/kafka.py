@@ -134,6 +134,12 @@ def partitions_of(client: Consumer | AdminClient | Producer, topic: str) -> list
     return sorted(described.partitions)
 
 
+def error_of(failure: KafkaException) -> KafkaError:
+    """Kafka's own error in an exception of the client."""
+    cause = failure.args[0]
+    return cause if isinstance(cause, KafkaError) else KafkaError(KafkaError._FAIL, str(cause))
+
+
 def raise_error(message: Message) -> None:
     """Turn a consumer's error message into an exception; passing trouble is not one.
 

@@ -9,7 +9,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from contracts.errors import ServerError
 from contracts.topics import TOPICS, Topic
-from infra.kafka import ANSWER_SECONDS
+from infra.kafka import ANSWER_SECONDS, error_of
 from infra.settings import Settings
 
 
@@ -47,7 +47,7 @@ def create_topics(
         try:
             future.result(timeout=2 * ANSWER_SECONDS)
         except KafkaException as error:
-            if _code(error) != KafkaError.TOPIC_ALREADY_EXISTS:
+            if error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise ServerError(f"topic {name}: {error}") from error
         else:
             created.append(name)
@@ -69,8 +69,3 @@ def _check_partitions(client: AdminClient, settings: Settings, topics: Sequence[
             " recreate those that differ"
         )
 
-
-def _code(error: KafkaException) -> int | None:
-    """Kafka's number of an error."""
-    cause = error.args[0]
-    return cause.code() if isinstance(cause, KafkaError) else None

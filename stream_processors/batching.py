@@ -65,12 +65,18 @@ class BatchConsumer(driver.Consumer):
         if not self.flow_active:
             await self.perform_seek()
             return
+        changelogs = self.app.tables.changelog_topics
         for tp, batch in records.items():
-            if not self.flow_active or self.app.consumer_generation_id != generation:
-                return
-            if batch and (active is None or tp in active or tp in self._buffered_partitions):
-                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                yield tp, self._to_batch(tp, batch)
+            if not (active is None or tp in active or tp in self._buffered_partitions):
+                continue
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            # Table recovery reads its changelog through here too, one record at a time.
+            singly = tp.topic in changelogs
+            messages = [self._to_message(tp, r) for r in batch] if singly else [self._to_batch(tp, batch)]
+            for message in messages:
+                if not self.flow_active or self.app.consumer_generation_id != generation:
+                    return
+                yield tp, message
 
     def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
         last = batch[-1]
