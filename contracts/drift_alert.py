@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 import msgspec
 
+from contracts.moment import Moment
 from contracts.source import Source
 
 Signal = Literal["input", "error", "skill", "serving"]
@@ -47,8 +47,8 @@ class DriftAlert(msgspec.Struct, frozen=True):
     threshold: float
     severity: Severity
     asks_training: bool
-    event_time: datetime
-    evidence_from: datetime
+    event_time: Moment
+    evidence_from: Moment
     samples: int
     source: Source | None
     detail: str

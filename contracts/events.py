@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from contracts.drift_alert import DriftAlert
+from contracts.errors import DataError
 from contracts.headers import RawHeaders, cloud_event
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
@@ -108,7 +109,7 @@ class EventReader(Generic[E]):
         """
         try:
             event: E = self._decode(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DataError) as error:
             name = getattr(self._kind, "__name__", str(self._kind))
             raise InvalidRecord("undecodable", f"not a {name}: {error}") from error
         return event

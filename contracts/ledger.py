@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
+
+from contracts.moment import Moment
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class LedgerEntry(msgspec.Struct, frozen=True):
     epoch: int
     version: int
     first_offset: int
-    stamped_at: datetime
+    stamped_at: Moment
     v: int = 1
 
     @property

@@ -7,11 +7,10 @@ start a serving epoch; epochs only grow, so a repeated or late event changes not
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
 
 from contracts.model_spec import ModelSpec
+from contracts.moment import Moment
 from contracts.normaliser import Normaliser
 
 
@@ -27,7 +26,7 @@ class Artefact(msgspec.Struct, frozen=True):
     digest: str
 
 
-class _Event(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
+class EventBase(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
     """What every registry event says.
 
     Attributes:
@@ -40,11 +39,11 @@ class _Event(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
     id: str
     model: str
     version: int
-    at: datetime
+    at: Moment
     v: int = 1
 
 
-class Registered(_Event, frozen=True, tag="registered", kw_only=True):
+class Registered(EventBase, frozen=True, tag="registered", kw_only=True):
     """A version exists.
 
     Attributes:
@@ -62,11 +61,11 @@ class Registered(_Event, frozen=True, tag="registered", kw_only=True):
     artefact: Artefact | None = None
     parent: int | None = None
     run_id: str | None = None
-    trained_from: datetime | None = None
-    trained_until: datetime | None = None
+    trained_from: Moment | None = None
+    trained_until: Moment | None = None
 
 
-class Approved(_Event, frozen=True, tag="approved", kw_only=True):
+class Approved(EventBase, frozen=True, tag="approved", kw_only=True):
     """The gate let it pass; replicas load it.
 
     Attributes:
@@ -76,7 +75,7 @@ class Approved(_Event, frozen=True, tag="approved", kw_only=True):
     detail: str
 
 
-class Rejected(_Event, frozen=True, tag="rejected", kw_only=True):
+class Rejected(EventBase, frozen=True, tag="rejected", kw_only=True):
     """The gate held it back, or it could not be loaded; it never serves.
 
     Attributes:
@@ -86,7 +85,7 @@ class Rejected(_Event, frozen=True, tag="rejected", kw_only=True):
     detail: str
 
 
-class Ready(_Event, frozen=True, tag="ready", kw_only=True):
+class Ready(EventBase, frozen=True, tag="ready", kw_only=True):
     """A replica has loaded, verified and warmed it.
 
     Attributes:
@@ -96,7 +95,7 @@ class Ready(_Event, frozen=True, tag="ready", kw_only=True):
     replica: str
 
 
-class Unloadable(_Event, frozen=True, tag="unloadable", kw_only=True):
+class Unloadable(EventBase, frozen=True, tag="unloadable", kw_only=True):
     """A replica cannot load it.
 
     Attributes:
@@ -108,7 +107,7 @@ class Unloadable(_Event, frozen=True, tag="unloadable", kw_only=True):
     detail: str
 
 
-class Activated(_Event, frozen=True, tag="activated", kw_only=True):
+class Activated(EventBase, frozen=True, tag="activated", kw_only=True):
     """From now on windows are stamped with it.
 
     Attributes:
@@ -118,7 +117,7 @@ class Activated(_Event, frozen=True, tag="activated", kw_only=True):
     epoch: int
 
 
-class RolledBack(_Event, frozen=True, tag="rolled_back", kw_only=True):
+class RolledBack(EventBase, frozen=True, tag="rolled_back", kw_only=True):
     """From now on windows are stamped with this older version again.
 
     Attributes:

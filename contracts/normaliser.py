@@ -53,7 +53,9 @@ class Normaliser(msgspec.Struct, frozen=True):
         """SHA-256 of the canonical JSON form, hexadecimal."""
         return sha256(msgspec.json.encode(self)).hexdigest()
 
-    def apply(self, values: npt.NDArray[np.floating[Any]], present: npt.NDArray[np.bool_]) -> Float32:
+    def apply(
+        self, values: npt.NDArray[np.floating[Any]], present: npt.NDArray[np.bool_]
+    ) -> Float32:
         """Normalise filled readings.
 
         Args:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 import msgspec
 
+from contracts.moment import Moment
 from contracts.source import Source
 
 
@@ -39,12 +38,12 @@ class Outcome(msgspec.Struct, frozen=True):
     epoch: int
     window_id: str
     source: Source
-    interval_start: datetime
-    interval_end: datetime
+    interval_start: Moment
+    interval_end: Moment
     targets: tuple[str, ...]
     truth: list[list[float | None]]
     error: float
     persistence_error: float
     skill: float
-    joined_at: datetime
+    joined_at: Moment
     v: int = 1

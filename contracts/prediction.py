@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
 
+from contracts.moment import Moment
 from contracts.source import Source
 
 
@@ -45,12 +45,12 @@ class Prediction(msgspec.Struct, frozen=True):
     normaliser_digest: str
     window_id: str
     source: Source
-    interval_start: datetime
-    interval_end: datetime
+    interval_start: Moment
+    interval_end: Moment
     targets: tuple[str, ...]
     present: tuple[bool, ...]
     forecast: Annotated[list[list[float | None]], msgspec.Meta(description="steps x targets")]
     persistence: list[float | None]
-    predicted_at: datetime
+    predicted_at: Moment
     latency_ms: float
     v: int = 1

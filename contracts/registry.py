@@ -126,6 +126,8 @@ class Registry:
                 version.ready.add(event.replica)
                 version.unloadable.pop(event.replica, None)
             case Unloadable():
+                if version.unloadable.get(event.replica) == event.detail:
+                    return False
                 version.ready.discard(event.replica)
                 version.unloadable[event.replica] = event.detail
             case Approved():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import msgspec
+
+from contracts.moment import Moment
 
 Reason = Literal["drift", "age", "new_data", "request"]
 RunState = Literal["waiting", "started", "approved", "rejected", "failed"]
@@ -31,8 +32,8 @@ class TrainingRequest(msgspec.Struct, frozen=True):
     model: str
     reason: Reason
     detail: str
-    event_time: datetime
-    requested_at: datetime
+    event_time: Moment
+    requested_at: Moment
     asset: str | None = None
     alert_id: str | None = None
     v: int = 1
@@ -70,13 +71,15 @@ class TrainingRun(msgspec.Struct, frozen=True):
         verdict: The gate's word.
         detail: Why, in words.
         seconds: Wall time of the fit.
+        figures: What the fit and the gate found, for people: errors by epoch, intervals,
+            each asset's verdict.
     """
 
     id: str
     model: str
     request: TrainingRequest
     state: RunState
-    updated_at: datetime
+    updated_at: Moment
     answers: tuple[str, ...] = ()
     version: int | None = None
     parent: int | None = None
@@ -84,11 +87,12 @@ class TrainingRun(msgspec.Struct, frozen=True):
     manifest_digest: str | None = None
     parameters: Annotated[dict[str, Any], msgspec.Meta(description="fit and gate settings")] = {}
     artefact_digest: str | None = None
-    trained_from: datetime | None = None
-    trained_until: datetime | None = None
+    trained_from: Moment | None = None
+    trained_until: Moment | None = None
     windows: int | None = None
     holdout: HoldoutError | None = None
     verdict: Literal["approved", "rejected"] | None = None
     detail: str = ""
     seconds: float | None = None
+    figures: Annotated[dict[str, Any], msgspec.Meta(description="what fit and gate found")] = {}
     v: int = 1

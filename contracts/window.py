@@ -14,7 +14,7 @@ b'"values":[[1.0],[null]],"segment":"","v":1}'
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -67,8 +67,13 @@ class SensorWindow(msgspec.Struct, frozen=True, eq=False):
         return self.start_ms + round(len(self.values) * self.period_seconds * 1000)
 
 
-class _Packed(msgspec.Struct):
-    """MessagePack form: readings as one block of little-endian float32, row by row."""
+class PackedWindow(msgspec.Struct):
+    """MessagePack form: readings as one block of bytes.
+
+    Attributes:
+        values: Binary: little-endian float32, row by row (samples x sensors), NaN if missing.
+        v: Schema version.
+    """
 
     asset: str
     sensors: tuple[str, ...]
@@ -79,31 +84,34 @@ class _Packed(msgspec.Struct):
     v: int = VERSION
 
 
-class _Plain(msgspec.Struct):
-    """JSON form: readings as rows of numbers, null where missing."""
+class PlainWindow(msgspec.Struct):
+    """JSON form: readings as rows of numbers.
+
+    Attributes:
+        values: One row per sample, one number per sensor, null where missing.
+        v: Schema version.
+    """
 
     asset: str
     sensors: tuple[str, ...]
     start_ms: int
     period_seconds: float
-    values: Annotated[
-        list[list[float | None]], msgspec.Meta(description="one row per sample, null if missing")
-    ]
+    values: list[list[float | None]]
     segment: str = ""
     v: int = VERSION
 
 
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(_Packed).decode
+_unpack = msgspec.msgpack.Decoder(PackedWindow).decode
 _print = msgspec.json.Encoder().encode
-_parse = msgspec.json.Decoder(_Plain).decode
+_parse = msgspec.json.Decoder(PlainWindow).decode
 
 
 def encode_window(window: SensorWindow) -> bytes:
     """Encode as MessagePack (content type ``application/msgpack``)."""
     block = np.ascontiguousarray(window.values, dtype="<f4").tobytes()
     return _pack(
-        _Packed(
+        PackedWindow(
             window.asset,
             window.sensors,
             window.start_ms,
@@ -118,7 +126,7 @@ def encode_window_json(window: SensorWindow) -> bytes:
     """Encode as JSON (content type ``application/json``); NaN becomes null."""
     rows = [[None if np.isnan(x) else float(x) for x in row] for row in window.values]
     return _print(
-        _Plain(
+        PlainWindow(
             window.asset,
             window.sensors,
             window.start_ms,
@@ -145,8 +153,8 @@ def decode_window(data: bytes, content_type: str) -> SensorWindow:
             f"content-type is {content_type!r}; send {MSGPACK} or {JSON}",
         )
     try:
-        body: _Packed | _Plain = _unpack(data) if content_type == MSGPACK else _parse(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        body = _unpack(data) if content_type == MSGPACK else _parse(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRecord("undecodable", f"not a window in {content_type}: {error}") from error
     if body.v != VERSION:
         raise InvalidRecord("unknown_schema_version", f"window schema {body.v}, not {VERSION}")
@@ -156,10 +164,10 @@ def decode_window(data: bytes, content_type: str) -> SensorWindow:
     )
 
 
-def _matrix(body: _Packed | _Plain) -> Float32:
+def _matrix(body: PackedWindow | PlainWindow) -> Float32:
     """Shape the readings to (samples, sensors)."""
     columns = len(body.sensors)
-    if isinstance(body, _Packed):
+    if isinstance(body, PackedWindow):
         flat = body.values
         if columns == 0 or not flat or len(flat) % (4 * columns):
             raise InvalidRecord(

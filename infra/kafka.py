@@ -28,6 +28,10 @@ from infra.settings import Settings
 ANSWER_SECONDS: Final = 15.0
 #: A transaction that is not ended by then is aborted by the broker, milliseconds.
 TRANSACTION_TIMEOUT_MS: Final = 15_000
+#: The broker finishes a transaction after it has answered the commit, and refuses the next
+#: one until then. librdkafka's default waits 100 ms before it asks again: measured, that is
+#: 105 ms for every micro-batch, against 7 ms with this.
+TRANSACTION_RETRY_MS: Final = 5
 
 
 def client_config(settings: Settings) -> dict[str, Any]:
@@ -78,6 +82,7 @@ def transactional_producer(settings: Settings, transactional_id: str) -> Produce
             "transactional.id": settings.named(transactional_id),
             "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
             "linger.ms": 0,
+            "retry.backoff.ms": TRANSACTION_RETRY_MS,
         },
     )
     made.init_transactions(ANSWER_SECONDS)

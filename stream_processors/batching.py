@@ -46,6 +46,17 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         return made
 
 
+    async def on_start(self) -> None:
+        """Start, and let no partition's unread records hold up the others.
+
+        The fetcher waits up to 100 ms for fetched records to be taken before it asks their
+        broker for more. Records of a table's changelog are never taken after recovery, so
+        that every checkpoint would hold up all partitions for so long.
+        """
+        await super().on_start()
+        self._ensure_consumer()._fetcher._prefetch_backoff = 0.0
+
+
 class BatchConsumer(driver.Consumer):
     """Delivers a poll's records of a partition as one message."""
 

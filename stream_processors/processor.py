@@ -131,8 +131,9 @@ class Processor:
 
     async def checkpoint(self) -> None:
         """Confirm the memory of all assets that changed since the last time."""
-        async with self._turn:
-            await self._snapshots.confirm()
+        async with self._turn:  # between batches: all outputs so far are confirmed
+            written = self._snapshots.write()
+        await written
 
     def moved(self) -> None:
         """Forget what was known of partitions: they may have other owners now."""

@@ -1,12 +1,13 @@
 """Assets' memory, kept in a Faust table, confirmed before acknowledgement.
 
 The table's changelog is a compacted topic, which Faust reads back when a partition is taken
-over. Faust does not wait for changelog writes; `confirm` does.
+over. Faust does not wait for changelog writes; whoever calls `write` does.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any, Protocol
 
 from stream_processors.asset import Asset
@@ -46,11 +47,12 @@ class Snapshots:
         self._changed[key] = partition
         return asset
 
-    async def confirm(self) -> None:
-        """Write the memory that changed, and wait until the broker has it.
+    def write(self) -> Awaitable[Any]:
+        """Write the memory that changed since the last time.
 
-        Raises:
-            Exception: A write failed; nothing that depends on it may be acknowledged.
+        Returns:
+            What to await until the broker has it; it raises if a write failed, and nothing
+            that depends on it may be acknowledged then.
         """
         changed, self._changed = self._changed, {}
         futures = []
@@ -58,8 +60,7 @@ class Snapshots:
             memory = self._live[key].snapshot()
             self._table.data[key] = memory
             futures.append(self._table.send_changelog(partition, key, memory))
-        if futures:
-            await asyncio.gather(*futures)
+        return asyncio.gather(*futures)
 
     def forget(self) -> None:
         """Drop live memory: what the table holds after a rebalance counts."""

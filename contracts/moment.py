@@ -1,0 +1,11 @@
+"""A moment in JSON events: RFC 3339 with a zone; one without is refused on decoding.
+
+A time without a zone would compare with no other, and so stop whoever compares.
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
