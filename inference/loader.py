@@ -134,6 +134,9 @@ class Loader:
         registered = version.registered
         spec = registered.spec
         if registered.artefact is None:
+            # While persistence is all that serves, trace what will be trained: the first
+            # swap is then as cheap as any other.
+            self._networks.prepare(spec)
             digest = sha256(msgspec.json.encode(spec)).hexdigest()
             return Servable(spec, version.number, registered.normaliser, digest, Persistence(spec))
         loaded = fetch(self._store, registered.artefact)

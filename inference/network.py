@@ -7,7 +7,7 @@ a version of a known architecture is swapped in without tracing anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,54 +18,46 @@ from contracts.errors import DataError
 from contracts.model_spec import ModelSpec
 from inference.batches import SIZES, plan
 from inference.servables import Bools, Float32
-from infra.forecaster import Architecture, build
+from infra.forecaster import Architecture, architecture_of, build, read_architecture
 
 
 class Network:
     """An architecture, traced for every batch size."""
 
-    def __init__(self, architecture: Architecture, spec: ModelSpec) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         """Build and trace; takes seconds."""
-        self._model = build(architecture)
-        self._shape = (spec.window, len(spec.sensors))
-        self.weight_shapes = [tuple(w.shape) for w in self._model.weights]
-        trainable = len(self._model.trainable_variables)
+        model = build(architecture)
+        self._shape = (architecture.window, architecture.sensors)
+        self._wanted = {v.path: tuple(v.shape) for v in model.weights}
+        self._order = [v.path for v in model.trainable_variables]
+        # What is neither learned nor saved (the state of unused random seeds) stays the model's.
+        rest = [tf.constant(v.numpy()) for v in model.non_trainable_variables]
 
-        @tf.function(autograph=False)
         def run(weights: list[tf.Tensor], values: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-            output, _ = self._model.stateless_call(
-                weights[:trainable], weights[trainable:], [values, present], training=False
-            )
+            output, _ = model.stateless_call(weights, rest, [values, present], training=False)
             return output
 
-        self._run = {size: self._trace(run, size) for size in SIZES}
+        traced = tf.function(run, autograph=False)
+        learned = [tf.TensorSpec(self._wanted[name], tf.float32) for name in self._order]
+        self._run = {
+            size: traced.get_concrete_function(
+                learned,
+                tf.TensorSpec((size, *self._shape), tf.float32),
+                tf.TensorSpec((size, self._shape[1]), tf.float32),
+            )
+            for size in SIZES
+        }
 
-    def _trace(self, run: Any, size: int) -> Any:
-        weights = [tf.TensorSpec(shape, tf.float32) for shape in self._ordered_shapes()]
-        return run.get_concrete_function(
-            weights,
-            tf.TensorSpec((size, *self._shape), tf.float32),
-            tf.TensorSpec((size, self._shape[1]), tf.float32),
-        )
-
-    def _ordered_shapes(self) -> list[tuple[int, ...]]:
-        variables = [*self._model.trainable_variables, *self._model.non_trainable_variables]
-        return [tuple(v.shape) for v in variables]
-
-    def order(self, weights: Sequence[Float32]) -> list[tf.Tensor]:
-        """Put weights, in the model's order, into the compiled function's.
+    def take(self, weights: Mapping[str, Float32]) -> list[tf.Tensor]:
+        """Convert a version's weights for the compiled functions.
 
         Raises:
             DataError: They are not this architecture's.
         """
-        if [tuple(w.shape) for w in weights] != self.weight_shapes:
-            raise DataError("the weights' shapes are not those of their architecture")
-        by_variable = {
-            id(variable): weight
-            for variable, weight in zip(self._model.weights, weights, strict=True)
-        }
-        variables = [*self._model.trainable_variables, *self._model.non_trainable_variables]
-        return [tf.constant(by_variable[id(v)], tf.float32) for v in variables]
+        given = {name: tuple(w.shape) for name, w in weights.items()}
+        if given != self._wanted:
+            raise DataError(f"weights {given} are not those of their network, {self._wanted}")
+        return [tf.constant(weights[name], tf.float32) for name in self._order]
 
     def __call__(self, weights: list[tf.Tensor], values: Float32, present: Bools) -> Float32:
         """Run any number of windows, padded to traced sizes."""
@@ -99,24 +91,27 @@ class Networks:
         """Let TensorFlow use one thread: the machine has other work."""
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        self._traced: dict[tuple[Architecture, str], Network] = {}
+        self._traced: dict[Architecture, Network] = {}
 
     def forecaster(
-        self, architecture: Architecture, weights: Mapping[str, Float32], spec: ModelSpec
+        self, architecture: dict[str, Any], weights: Mapping[str, Float32], spec: ModelSpec
     ) -> Trained:
         """Make a version ready to forecast.
 
         Args:
-            architecture: How the network is built.
-            weights: Its weights, in the network's order.
+            architecture: How the network is built, as its artefact says.
+            weights: Its variables by name.
             spec: What it reads and forecasts.
 
         Raises:
-            DataError: The weights do not fit, or the forecasts of a calm and of a lively
-                window are not finite numbers of the right shape.
+            DataError: Architecture or weights do not fit, or the forecasts of a calm and of a
+                lively window are not finite numbers of the right shape.
         """
-        network = self._network(architecture, spec)
-        made = Trained(network, network.order(list(weights.values())))
+        described = read_architecture(architecture)
+        if (described.window, described.sensors) != (spec.window, len(spec.sensors)):
+            raise DataError(f"the network reads {described.window} x {described.sensors} readings")
+        network = self._network(described)
+        made = Trained(network, network.take(weights))
         shape = (max(SIZES), spec.window, len(spec.sensors))
         lively = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         present = np.ones((shape[0], shape[2]), np.bool_)
@@ -129,8 +124,11 @@ class Networks:
                     raise DataError("the network makes forecasts that are not finite")
         return made
 
-    def _network(self, architecture: Architecture, spec: ModelSpec) -> Network:
-        key = (architecture, spec.sensor_set)
-        if key not in self._traced:
-            self._traced[key] = Network(architecture, spec)
-        return self._traced[key]
+    def _network(self, architecture: Architecture) -> Network:
+        if architecture not in self._traced:
+            self._traced[architecture] = Network(architecture)
+        return self._traced[architecture]
+
+    def prepare(self, spec: ModelSpec) -> None:
+        """Trace the network that a model's first version will most likely have."""
+        self._network(architecture_of(spec))
