@@ -18,6 +18,8 @@ FOREVER: Final = -1
 #: one arrives, and is a dead letter with a reason rather than an error at a distant device.
 MAX_WINDOW_BYTES: Final = 1 << 20
 MAX_RECORD_BYTES: Final = 4 << 20
+#: A dead letter is the largest record that arrives, and what we say about it.
+MAX_DEAD_LETTER_BYTES: Final = MAX_RECORD_BYTES + (1 << 20)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ DEAD_LETTERS: Final = Topic(
     "the original bytes, where they came from, and why",
     "as it came",
     LONG_MS,
-    max_bytes=MAX_RECORD_BYTES,
+    max_bytes=MAX_DEAD_LETTER_BYTES,
 )
 TRAINING_REQUESTS: Final = Topic(
     "training.requests", "model", "a reason to train a model", _JSON, LONG_MS, by_asset=False

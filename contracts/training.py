@@ -40,7 +40,13 @@ class TrainingRequest(msgspec.Struct, frozen=True):
 
 
 class HoldoutError(msgspec.Struct, frozen=True):
-    """Mean absolute errors on the gate's hold-out, in scales of the challenger's normaliser."""
+    """Mean absolute errors on the gate's hold-out, in scales of the challenger's normaliser.
+
+    Attributes:
+        challenger: The new version's.
+        champion: The serving version's.
+        persistence: Persistence's.
+    """
 
     challenger: float
     champion: float

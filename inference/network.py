@@ -8,6 +8,7 @@ a version of a known architecture is swapped in without tracing anything.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +111,8 @@ class Networks:
         described = read_architecture(architecture)
         if (described.window, described.sensors) != (spec.window, len(spec.sensors)):
             raise DataError(f"the network reads {described.window} x {described.sensors} readings")
+        if described.targets != spec.target_columns:
+            raise DataError(f"the network forecasts columns {described.targets}, not its task's")
         network = self._network(described)
         made = Trained(network, network.take(weights))
         shape = (max(SIZES), spec.window, len(spec.sensors))
@@ -119,7 +122,9 @@ class Networks:
             for values in (np.zeros_like(lively[:size]), lively[:size]):
                 output = made(values, present[:size])
                 if output.shape != (size, spec.steps, len(spec.target_names)):
-                    raise DataError(f"a forecast has shape {output.shape[1:]}, which is not its task's")
+                    raise DataError(
+                        f"a forecast has shape {output.shape[1:]}, which is not its task's"
+                    )
                 if not np.isfinite(output).all():
                     raise DataError("the network makes forecasts that are not finite")
         return made
@@ -130,5 +135,9 @@ class Networks:
         return self._traced[architecture]
 
     def prepare(self, spec: ModelSpec) -> None:
-        """Trace the network that a model's first version will most likely have."""
-        self._network(architecture_of(spec))
+        """Trace the network that a model's first version will most likely have.
+
+        A task that no network is made for is served by persistence all the same.
+        """
+        with suppress(DataError):
+            self._network(architecture_of(spec))

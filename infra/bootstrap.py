@@ -123,13 +123,16 @@ def venv_python() -> str:
 
 def make_environment(python: str) -> None:
     """Have a ``.venv`` with pip, whose Python is one that Millrace runs on."""
-    probe = f"import sys, pip; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
-    try:
-        probed = subprocess.run([venv_python(), "-c", probe], capture_output=True, check=False)
-        if not probed.returncode:
-            return
-    except FileNotFoundError:
-        pass  # There is none, or its Python has been uninstalled: make it anew.
+    probe = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
+    for test in (["-c", probe], ["-m", "ensurepip"]):
+        try:
+            tried = subprocess.run([venv_python(), *test], capture_output=True, check=False)
+        except FileNotFoundError:
+            break  # There is none, or its Python has been uninstalled.
+        if tried.returncode:
+            break
+    else:
+        return
     made = subprocess.run(
         [python, "-m", "venv", "--clear", str(VENV)],
         capture_output=True,

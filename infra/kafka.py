@@ -21,6 +21,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from contracts.errors import ServerError
+from contracts.headers import header
 from contracts.topics import MAX_RECORD_BYTES, Topic
 from infra.settings import Settings
 
@@ -236,8 +237,7 @@ def _scan(
     while client.position([place])[0].offset < end:
         for message in client.consume(500, timeout=0.1):
             raise_error(message)
-            for name, value in message.headers() or []:
-                if name == header_name and value is not None:
-                    offset = int(value)
-                    largest[partition] = max(offset, largest.get(partition, -1))
+            offset = header(message.headers(), header_name)
+            if offset is not None and offset.isdecimal():
+                largest[partition] = max(int(offset), largest.get(partition, -1))
     return largest

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
+from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
 from contracts.errors import DataError, ServerError
@@ -114,6 +115,30 @@ class ObjectStore:
                     yield item.object_name
         except _TROUBLE as error:
             raise self._trouble(f"list {prefix}", error) from error
+
+    def buckets(self) -> list[str]:
+        """List the names of all buckets that the key pair may see."""
+        try:
+            return [bucket.name for bucket in self._client.list_buckets()]
+        except _TROUBLE as error:
+            raise self._trouble("list buckets", error) from error
+
+    def drop_bucket(self, bucket: str) -> None:
+        """Remove a bucket, by its full name, with all that is in it."""
+        try:
+            names = [
+                DeleteObject(item.object_name)
+                for item in self._client.list_objects(bucket, recursive=True)
+                if item.object_name is not None
+            ]
+            for problem in self._client.remove_objects(bucket, names):
+                raise ServerError(
+                    f"object store {self._where}: cannot remove {bucket}/{problem.name}:"
+                    f" {problem.message}"
+                )
+            self._client.remove_bucket(bucket)
+        except _TROUBLE as error:
+            raise self._trouble(f"remove bucket {bucket}", error) from error
 
     def _trouble(self, what: str, error: Exception) -> ServerError:
         return ServerError(

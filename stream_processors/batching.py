@@ -45,7 +45,6 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         made._isolation_level = "read_committed"
         return made
 
-
     async def on_start(self) -> None:
         """Start, and let no partition's unread records hold up the others.
 
@@ -83,8 +82,8 @@ class BatchConsumer(driver.Consumer):
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             # Table recovery reads its changelog through here too, one record at a time.
             singly = tp.topic in changelogs
-            messages = [self._to_message(tp, r) for r in batch] if singly else [self._to_batch(tp, batch)]
-            for message in messages:
+            one_by_one = (self._to_message(tp, record) for record in batch)
+            for message in one_by_one if singly else [self._to_batch(tp, batch)]:
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
                 yield tp, message

@@ -28,8 +28,13 @@ from contracts.window import SensorWindow
 
 #: Wait for late readings, in window lengths beyond the forecast's end.
 LATENESS: Final = 3
-#: Open forecasts per asset; beyond it the oldest is closed without an outcome.
-MOST_OPEN: Final = 512
+#: Open forecasts, and values of truth kept for them, per asset: how far inference may fall
+#: behind. Beyond either the oldest are dropped without an outcome, so that an asset's
+#: snapshot fits into a record of the changelog.
+MOST_OPEN: Final = 8192
+MOST_VALUES: Final = 1 << 17
+#: Predictions that wait for their windows, per asset; later ones are passed over.
+MOST_EARLY: Final = 1024
 
 Row = tuple[float | None, ...]
 
@@ -44,6 +49,7 @@ class OpenForecast(msgspec.Struct):
         truth: The truth, one row per step, once it is complete.
         closed: Whether it is known that there will be no truth.
         prediction: The prediction, once it is there.
+        unanswered: Whether it is known that there will be no prediction.
     """
 
     offset: int
@@ -52,6 +58,18 @@ class OpenForecast(msgspec.Struct):
     truth: list[Row] | None = None
     closed: bool = False
     prediction: Prediction | None = None
+    unanswered: bool = False
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the windows have said all about it."""
+        return self.closed or self.truth is not None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more is to come."""
+        answered = self.unanswered or self.prediction is not None
+        return self.closed or (self.truth is not None and answered)
 
 
 class ForecastBook(msgspec.Struct):
@@ -62,12 +80,14 @@ class ForecastBook(msgspec.Struct):
         early: Predictions whose windows have not been taken again yet, after a restart.
         readings: Target readings by segment and slot.
         watermark: Latest slot that any window covered.
+        decided: Number of forecasts at the head of ``open`` that are decided.
     """
 
     open: list[OpenForecast] = []
     early: dict[int, Prediction] = {}
     readings: dict[str, dict[int, Row]] = {}
     watermark: int = -(1 << 62)
+    decided: int = 0
 
     def add_window(self, window: SensorWindow, offset: int, spec: ModelSpec) -> None:
         """Take a window's readings and open its forecast."""
@@ -77,9 +97,12 @@ class ForecastBook(msgspec.Struct):
             rows.setdefault(start + index, row)
         end = start + len(window.values)
         self.watermark = max(self.watermark, end)
-        early = self.early.pop(offset, None)
-        self.open.append(OpenForecast(offset, window.segment, end, prediction=early))
+        self.open.append(OpenForecast(offset, window.segment, end))
         self._decide(spec)
+        self._limit(spec)
+        early = self.early.pop(offset, None)
+        if early is not None:
+            self._attach(early)
 
     def add_prediction(self, prediction: Prediction, windows_through: int) -> None:
         """Attach a prediction to its forecast.
@@ -88,15 +111,10 @@ class ForecastBook(msgspec.Struct):
             prediction: The prediction.
             windows_through: Offset of the last window that was added.
         """
-        if prediction.source.offset > windows_through:
+        if prediction.source.offset <= windows_through:
+            self._attach(prediction)
+        elif len(self.early) < MOST_EARLY:
             self.early[prediction.source.offset] = prediction
-            return
-        for forecast in self.open:
-            if forecast.offset == prediction.source.offset:
-                forecast.prediction = prediction
-            elif forecast.offset < prediction.source.offset and forecast.prediction is None:
-                # Predictions of an asset come in order: this one never got any.
-                forecast.closed = True
 
     def take_resolved(self) -> list[tuple[Prediction, list[Row]]]:
         """Remove the forecasts that are settled, oldest first, up to the first that is not.
@@ -107,34 +125,58 @@ class ForecastBook(msgspec.Struct):
         resolved = []
         taken = 0
         for forecast in self.open:
-            if forecast.closed:
-                taken += 1
-            elif forecast.truth is not None and forecast.prediction is not None:
-                resolved.append((forecast.prediction, forecast.truth))
-                taken += 1
-            else:
+            if not forecast.is_settled:
                 break
-        del self.open[:taken]
+            taken += 1
+            if forecast.truth is not None and forecast.prediction is not None:
+                resolved.append((forecast.prediction, forecast.truth))
+        self._drop(taken)
         self._forget()
         return resolved
+
+    def _attach(self, prediction: Prediction) -> None:
+        """Give a forecast its prediction.
+
+        Predictions of an asset come in the order of their windows: those before it that
+        have none will never get one.
+        """
+        offset = prediction.source.offset
+        for forecast in self.open:
+            if forecast.offset > offset:
+                break
+            if forecast.offset == offset:
+                forecast.prediction = prediction
+            elif forecast.prediction is None:
+                forecast.unanswered = True
 
     def _decide(self, spec: ModelSpec) -> None:
         """Settle which open forecasts have their truth, or never will."""
         patience = LATENESS * spec.window + spec.horizon
-        for forecast in self.open:
-            if forecast.truth is None and not forecast.closed:
+        for forecast in self.open[self.decided :]:
+            if not forecast.is_decided:
                 rows = self.readings.get(forecast.segment, {})
                 forecast.truth = _truth(rows, forecast.first, spec)
                 if forecast.truth is None and self.watermark > forecast.first + patience:
                     forecast.closed = True
-        for forecast in self.open[: max(0, len(self.open) - MOST_OPEN)]:
-            forecast.closed = True
+        while self.decided < len(self.open) and self.open[self.decided].is_decided:
+            self.decided += 1
+
+    def _limit(self, spec: ModelSpec) -> None:
+        """Drop the oldest forecasts if there is more to remember than there may be."""
+        values = spec.steps * len(spec.target_columns)
+        most = max(1, min(MOST_OPEN, MOST_VALUES // values))
+        self._drop(max(0, len(self.open) - most))
+
+    def _drop(self, count: int) -> None:
+        """Remove the oldest forecasts."""
+        del self.open[:count]
+        self.decided = max(0, self.decided - count)
 
     def _forget(self) -> None:
         """Drop readings that no open forecast can need."""
         needed: dict[str, int] = {}
         for forecast in self.open:
-            if forecast.truth is None and not forecast.closed:
+            if not forecast.is_decided:
                 needed[forecast.segment] = min(
                     forecast.first, needed.get(forecast.segment, forecast.first)
                 )

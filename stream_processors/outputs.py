@@ -20,6 +20,8 @@ from infra.settings import Settings
 
 #: Longest wait for the broker to confirm a batch, seconds.
 CONFIRM_SECONDS: Final = 30.0
+#: A device may have compressed what it sent; the client judges a record's bare size.
+MAX_BARE_BYTES: Final = 256 << 20
 #: Let the key choose the partition.
 ANY: Final = -1
 
@@ -30,7 +32,9 @@ class Outputs:
     def __init__(self, settings: Settings) -> None:
         """Connect."""
         self._settings = settings
-        self._producer: Producer = producer(settings)
+        self._producer: Producer = producer(
+            settings, {"message.max.bytes": MAX_BARE_BYTES}
+        )
         self._failure: KafkaError | None = None
 
     def write(
@@ -71,6 +75,6 @@ class Outputs:
                 f"{left} records were not confirmed by Kafka: {self._failure or 'no answer'}"
             )
 
-    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
             self._failure = error

@@ -110,8 +110,9 @@ class Processor:
             position.next = max(position.next, records[0].offset)
             await self._fence(partition, position)
             for record in records:
-                self._window(partition, record, position)
-            position.next = records[-1].offset + 1
+                position.next = max(position.next, record.offset)
+                await self._window(partition, record, position)
+            position.next = max(position.next, records[-1].offset + 1)
             await self._outputs.confirmed()
 
     async def predictions(self, partition: int, records: Sequence[Record]) -> None:
@@ -125,9 +126,9 @@ class Processor:
     async def fence_idle_partitions(self) -> None:
         """Set the fences that are due where no window happens to come."""
         async with self._turn:
-            if self._feed.poll(0):
-                for partition, position in self._positions.items():
-                    await self._fence(partition, position)
+            self._feed.poll(0)
+            for partition, position in self._positions.items():
+                await self._fence(partition, position)
 
     async def checkpoint(self) -> None:
         """Confirm the memory of all assets that changed since the last time."""
@@ -185,10 +186,10 @@ class Processor:
                 offset=entry.first_offset,
             )
 
-    def _window(self, partition: int, record: Record, position: _Position) -> None:
+    async def _window(self, partition: int, record: Record, position: _Position) -> None:
         """Take one record of `sensor.windows`."""
         try:
-            accepted = self._validate(record)
+            accepted = await self._validate(record, position)
         except InvalidRecord as problem:
             if not position.is_written(DEAD_LETTERS, record.offset):
                 self._dead_letter(record, problem)
@@ -216,10 +217,12 @@ class Processor:
             [float(m) if p else None for m, p in zip(means, accepted.present, strict=True)],
             window.end_ms,
         )
-        self._alert(findings, stamped.asset, spec.name, stamped.version, stamped.source, window.end_ms)
+        self._alert(
+            findings, stamped.asset, spec.name, stamped.version, stamped.source, window.end_ms
+        )
         self._join(asset)
 
-    def _validate(self, record: Record) -> Accepted:
+    async def _validate(self, record: Record, position: _Position) -> Accepted:
         """Validate a record; before a model is missed, make sure that all are known."""
         judge = (record.key, record.value, list(record.headers), self._feed.registry)
         wall = round(time.time() * 1000)
@@ -228,7 +231,8 @@ class Processor:
         except InvalidRecord as problem:
             if problem.reason not in {"unknown_sensor_set", "wrong_shape"}:
                 raise
-        self._feed.catch_up()
+        if self._feed.catch_up():
+            await self._fence(record.partition, position)
         return validate(*judge, wall)
 
     def _stamp(self, accepted: Accepted, record: Record) -> tuple[Any, NormalizedWindow]:

@@ -70,7 +70,8 @@ def validate(
         raise InvalidRecord("undecodable", "the record has no value")
     if len(value) > MAX_WINDOW_BYTES:
         raise InvalidRecord(
-            "oversized", f"{len(value)} bytes; a window may have {MAX_WINDOW_BYTES}: send shorter ones"
+            "oversized",
+            f"{len(value)} bytes; a window may have {MAX_WINDOW_BYTES}: send shorter ones",
         )
     content_type = header(headers, CONTENT_TYPE)
     window = decode_window(value, content_type or "")
@@ -118,7 +119,9 @@ def _readings(
     """Apply the rules for values."""
     values = window.values
     if np.isinf(values).any():
-        raise InvalidRecord("not_finite", "a reading is infinite; send null or NaN if it is missing")
+        raise InvalidRecord(
+            "not_finite", "a reading is infinite; send null or NaN if it is missing"
+        )
     with np.errstate(invalid="ignore"):
         if (np.abs(values) > LARGEST).any():
             raise InvalidRecord("out_of_range", f"a reading is beyond {LARGEST:g}")

@@ -46,6 +46,9 @@ logger.server.name = kafka.server.KafkaRaftServer
 logger.server.level = info
 logger.format.name = org.apache.kafka.metadata.storage
 logger.format.level = info
+# Says twenty times a second that the broker is not there yet, for as long as it starts.
+logger.client.name = org.apache.kafka.clients.NetworkClient
+logger.client.level = error
 # Says on every start, at the warning level, that a static quorum cannot grow; one node will not.
 logger.quorum.name = org.apache.kafka.raft.KafkaRaftClient
 logger.quorum.level = error

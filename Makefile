@@ -1,0 +1,32 @@
+# Every target needs nothing but Python 3.11 to 3.13; the first one run sets the rest up.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check lock
+
+help: ## Show this
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Make .venv from the lock file and fetch Kafka and the S3 server
+	@$(PYTHON) infra/bootstrap.py
+
+demo: setup ## The whole loop, by itself: [DATASET=path/to/dataset.toml]
+	@$(BIN)/millrace demo $(if $(DATASET),"$(DATASET)")
+
+up: setup ## The same system, running until Ctrl-C: [DATASET=path/to/dataset.toml]
+	@$(BIN)/millrace up $(if $(DATASET),"$(DATASET)")
+
+test: setup ## All tests, against real servers: [ARGS="-k name"]
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup ## Style, types and the import rule
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+lock: setup ## Renew requirements.lock from pyproject.toml (needs the network)
+	@$(BIN)/uv pip compile pyproject.toml --extra all --extra dev --universal \
+		--python-version 3.11 --generate-hashes --no-annotate --no-header --quiet \
+		--upgrade --output-file requirements.lock

@@ -1,0 +1,213 @@
+"""The command line `millrace`. Each command imports what it needs, so that `--help` is quick.
+
+An error that a person can mend is one line and exit status 2; Ctrl-C ends with 130, after
+everything that was started has been stopped. Every command has `--json`.
+"""
+
+# ruff: noqa: PLC0415, FBT002  (imports inside commands make --help quick; options are flags)
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, Final
+
+import typer
+
+from contracts.errors import MillraceError
+
+EXIT_ERROR: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    name="millrace",
+    help="Keeps predictive-maintenance models right while the machines they watch change.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+predictions_app = typer.Typer(help="Forecasts, with their provenance.", no_args_is_help=True)
+drift_app = typer.Typer(help="What the drift detectors found.", no_args_is_help=True)
+models_app = typer.Typer(help="The model registry.", no_args_is_help=True)
+topics_app = typer.Typer(help="The declared Kafka topics.", no_args_is_help=True)
+app.add_typer(predictions_app, name="predictions")
+app.add_typer(drift_app, name="drift")
+app.add_typer(models_app, name="models")
+app.add_typer(topics_app, name="topics")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+Asset = Annotated[str | None, typer.Option("--asset", "-a", help="Only of this asset.")]
+
+
+@app.command()
+def up(
+    datasets: Annotated[
+        list[str] | None,
+        typer.Argument(help="dataset.toml files, or 'fleet', whose models to declare."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start everything and leave it running until Ctrl-C."""
+    from console.up import run_up
+
+    run_up(datasets or [], as_json=as_json)
+
+
+@app.command()
+def demo(
+    dataset: Annotated[
+        str, typer.Argument(help="A dataset.toml, or 'fleet', the simulated one.")
+    ] = "fleet",
+    kill: Annotated[
+        str,
+        typer.Option(
+            help="Kill programs on the way: [bold]inference@0.3,trainer@0.7[/bold] kills each"
+            " when that share of the replay is predicted."
+        ),
+    ] = "",
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="Windows per second of the replay, on average.", show_default="80 to 120"
+        ),
+    ] = None,
+    training_rate: Annotated[
+        float, typer.Option(min=0.1, help="The same while a training run is in progress.")
+    ] = 4.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show the whole loop: drift, retraining, gate, swap, recovery; ends by itself."""
+    from console.demo import run_demo
+    from console.kills import parse_kills
+
+    run_demo(
+        dataset,
+        kills=parse_kills(kill),
+        rate=rate,
+        training_rate=training_rate,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Say what runs, which versions serve, and how far everybody is."""
+    from console.status import show_status
+
+    show_status(as_json=as_json)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def edge(context: typer.Context) -> None:
+    """Send windows of readings: recorded, simulated, or this machine's own."""
+    from console.edge import edge as edge_app
+
+    if context.args and not {"-h", "--help"} & set(context.args):
+        from console.address import enter_running_system
+
+        enter_running_system()
+    edge_app(args=context.args, prog_name="millrace edge")
+
+
+@predictions_app.command("tail")
+def predictions_tail(
+    asset: Asset = None,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", "-f", help="Wait for new ones.")
+    ] = False,
+    count: Annotated[int, typer.Option("-n", min=0, help="How many.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Print the last predictions, and with --follow each new one."""
+    from console.predictions import tail
+
+    tail(asset, count, follow=follow, as_json=as_json)
+
+
+@drift_app.command("list")
+def drift_list(
+    asset: Asset = None,
+    signal_kind: Annotated[
+        str | None, typer.Option("--signal", help="input, error, skill or serving.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", min=0, help="How many; 0 for all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Print the last drift alerts."""
+    from console.alerts import list_alerts
+
+    list_alerts(asset, signal_kind, count, as_json=as_json)
+
+
+@models_app.command("list")
+def models_list(as_json: AsJson = False) -> None:
+    """Print all models and versions."""
+    from console.models import list_models
+
+    list_models(as_json=as_json)
+
+
+@models_app.command("declare")
+def models_declare(
+    dataset: Annotated[str, typer.Argument(help="A dataset.toml, or 'fleet'.")],
+    as_json: AsJson = False,
+) -> None:
+    """Declare the model of a dataset; persistence serves until a training beats it."""
+    from console.models import declare_dataset
+
+    declare_dataset(dataset, as_json=as_json)
+
+
+@models_app.command("train")
+def models_train(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a training; the gate decides whether its result serves."""
+    from console.models import train_model
+
+    train_model(model, as_json=as_json)
+
+
+@topics_app.command("list")
+def topics_list(as_json: AsJson = False) -> None:
+    """Print the declared topics."""
+    from console.topics import list_topics
+
+    list_topics(as_json=as_json)
+
+
+@topics_app.command("create")
+def topics_create(as_json: AsJson = False) -> None:
+    """Create the topics that are not there."""
+    from console.topics import create_all
+
+    create_all(as_json=as_json)
+
+
+def main() -> int:
+    """Run the command line.
+
+    Returns:
+        Exit status, unless typer exits by itself.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    try:
+        app()
+    except MillraceError as error:
+        sys.stderr.write(f"millrace: {error}\n")
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (signal's interface)
+    """End in order, as after Ctrl-C, when somebody else asks for it."""
+    raise SystemExit(128 + number)

@@ -1,0 +1,403 @@
+"""Tells a tale on a running system, phase by phase; each phase ends by a condition.
+
+1. *first stretch*: the edge sends the training stretch as fast as it can; persistence serves.
+2. *first training*: a person's request; over when the run is finished and, if it was
+   approved, the version serves in every partition.
+3. *replay*: the edge sends the rest at the tale's pace; programs are killed if wished.
+4. *settling*: every window has its prediction or dead letter, runs are finished, outcomes
+   have stopped coming.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka import TopicPartition
+
+from console.edge_process import EdgeProcess, replay_arguments
+from console.frozen import FrozenModel
+from console.health import readiness
+from console.kills import Kill, due
+from console.live_view import LiveView, Picture
+from console.memory import MemorySampler
+from console.models import declare_model, request_training
+from console.narrator import Narrator
+from console.observer import Observer, Seen
+from console.programs import MARK
+from console.report import KillLine
+from console.scoreboard import Scoreboard
+from console.system import System
+from console.tale import Tale
+from console.waiting import wait_until
+from contracts.errors import ServerError
+from contracts.events import now
+from contracts.registry import PERSISTENCE
+from contracts.topics import SENSOR_WINDOWS
+from contracts.training import FINISHED, TrainingRun
+from infra.kafka import ANSWER_SECONDS, partitions_of, reader
+
+_PHASE_SECONDS: Final = 3600.0
+_TRAINING_SECONDS: Final = 900.0
+_STAMP_SECONDS: Final = 15.0
+#: No prediction for so long, with windows outstanding, and the check begins without them.
+_STALLED_SECONDS: Final = 120.0
+#: Outcomes are drained when none has come for so long.
+_QUIET_SECONDS: Final = 2.0
+#: A run that waits for windows is given this long to find that it has them.
+_GRACE_SECONDS: Final = 5.0
+_CHECK_SECONDS: Final = 1.0
+
+
+@dataclass
+class Performance:
+    """What the conductor knows at the end, beside what the topics say.
+
+    Attributes:
+        frozen_version: Version of the frozen model; None if none was ever approved.
+        slowed_seconds: Wall time during which a training run held the replay back.
+        replay_seconds: Wall time of the replay.
+        kills: Programs that were killed on purpose.
+        notes: What a reader should know.
+    """
+
+    frozen_version: int | None = None
+    slowed_seconds: float = 0.0
+    replay_seconds: float = 0.0
+    kills: list[KillLine] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class Conductor:
+    """Tells one tale on one system.
+
+    Args:
+        tale: The tale.
+        system: The system.
+        view: Where it is shown.
+        kills: Programs to kill on the way.
+        folder: Where files go.
+
+    Attributes:
+        observer: What has been seen.
+        scoreboard: Errors so far.
+        memory: Peak memory of each program.
+        frozen: The frozen model, once there is one.
+        performance: What is known at the end.
+    """
+
+    def __init__(
+        self, tale: Tale, system: System, view: LiveView, kills: Sequence[Kill], folder: Path
+    ) -> None:
+        self._tale = tale
+        self._system = system
+        self._view = view
+        self._kills = kills
+        self._folder = folder
+        self._killed: list[Kill] = []
+        self._away: dict[int, tuple[Kill, datetime, float]] = {}
+        self._edge: EdgeProcess | None = None
+        self._phase = "starting"
+        self._checked = 0.0
+        self._narrator = Narrator()
+        self._frozen_known = False
+        self._client = reader(system.settings)
+        self._topic = system.settings.named(SENSOR_WINDOWS.name)
+        self._partitions = partitions_of(self._client, self._topic)
+        self.scoreboard = Scoreboard(tale.truth, tale.spec, tale.judged_after_ms)
+        self.observer = Observer(system.settings, self.scoreboard.add)
+        self.memory = MemorySampler(self._processes)
+        self.frozen: FrozenModel | None = None
+        self.performance = Performance()
+
+    def run(self) -> Performance:
+        """Tell the tale.
+
+        Raises:
+            ServerError: A program does not stay up, or something never comes.
+        """
+        self.observer.start()
+        self.memory.start()
+        try:
+            declare_model(self._system.settings, self._tale.spec)
+            self._first_stretch()
+            self._first_training()
+            self._replay()
+            self._settle()
+        finally:
+            self.memory.stop()
+            self.observer.stop()
+            self._client.close()
+            for process in (self._edge, self.frozen):
+                if process is not None:
+                    process.stop()
+        return self.performance
+
+    def _first_stretch(self) -> None:
+        self._begin("first stretch")
+        story = self._tale.story
+        self._play(
+            "edge-training",
+            replay_arguments(
+                self._tale.where,
+                after=None,
+                until=story.train_until,
+                speed=None,
+                training_speed=None,
+                max_idle=None,
+            ),
+        )
+
+    def _first_training(self) -> None:
+        self._begin("first training")
+        tale = self._tale
+        request = request_training(
+            self._system.settings,
+            tale.spec.name,
+            tale.story.train_until,
+            "the demonstration's first stretch is there",
+        )
+        finished: list[TrainingRun] = []
+
+        def over() -> bool:
+            with self.observer.lock:
+                runs = self.observer.seen.runs.values()
+                mine = [r for r in runs if r.request.id == request.id and r.state in FINISHED]
+                finished[:] = mine
+                return bool(mine) and not self.observer.seen.in_progress(tale.spec.name)
+
+        self._wait(over, "the first training", _TRAINING_SECONDS)
+        (run,) = finished
+        if run.state != "approved":
+            self.performance.notes.append(f"the first training was {run.state}: {run.detail}")
+        self._wait_for_stamps()
+
+    def _replay(self) -> None:
+        self._begin("replay")
+        plan, story = self._tale.plan, self._tale.story
+        began = time.monotonic()
+        self._play(
+            "edge-replay",
+            replay_arguments(
+                self._tale.where,
+                after=story.train_until,
+                until=story.replay_until,
+                speed=plan.speed,
+                training_speed=plan.training_speed,
+                max_idle=plan.max_idle_seconds,
+            ),
+        )
+        self.performance.replay_seconds = time.monotonic() - began
+        if self._edge is not None:
+            self.performance.slowed_seconds = self._edge.summary().slowed_seconds
+
+    def _settle(self) -> None:
+        self._begin("settling")
+        name = self._tale.spec.name
+        began = time.monotonic()
+
+        def runs_are_over() -> bool:
+            with self.observer.lock:
+                seen = self.observer.seen
+                waiting = bool(seen.waiting_runs(name))
+                return not seen.in_progress(name) and (
+                    not waiting or time.monotonic() - began > _GRACE_SECONDS
+                )
+
+        self._wait(runs_are_over, "runs in progress", _TRAINING_SECONDS)
+        self._wait_for_stamps()
+        with self.observer.lock:
+            for run in self.observer.seen.waiting_runs(name):
+                self.performance.notes.append(
+                    f"a run still waited for enough windows at the end: {run.request.detail}"
+                )
+
+        def drained() -> bool:
+            with self.observer.lock:
+                last = self.observer.seen.last_outcome
+            return time.monotonic() - last > _QUIET_SECONDS
+
+        self._wait(drained, "the last outcomes", _TRAINING_SECONDS)
+        self._wait(lambda: not self._away, "killed programs to return", _STALLED_SECONDS)
+        self._wait(self._frozen_is_ready, "the frozen model's forecasts", _TRAINING_SECONDS)
+        self._tick(at_once=True)
+
+    def _play(self, name: str, arguments: list[str]) -> None:
+        """Let the edge send a stretch, and wait until each of its windows has ended somehow."""
+        environment = {**self._system.environment(), MARK: "edge"}
+        self._edge = edge = EdgeProcess(arguments, environment, self._folder, name)
+        progress = (-1, time.monotonic())
+
+        def over() -> bool:
+            nonlocal progress
+            finished = edge.finished()
+            with self.observer.lock:
+                ended = len(self.observer.seen.ended)
+                training = bool(self.observer.seen.in_progress(self._tale.spec.name))
+            if ended != progress[0] or training:
+                progress = (ended, time.monotonic())
+            outstanding = self._records() - ended
+            if outstanding and time.monotonic() - progress[1] > _STALLED_SECONDS:
+                if not finished:
+                    raise ServerError(
+                        f"no prediction for {_STALLED_SECONDS:.0f} s while {outstanding} windows"
+                        f" wait; the logs are in {self._system.home.logs}"
+                    )
+                self.performance.notes.append(
+                    f"gave up waiting for {outstanding} windows after"
+                    f" {_STALLED_SECONDS:.0f} s without a prediction"
+                )
+                return True
+            return finished and not outstanding
+
+        self._wait(over, f"the {self._phase} to end", _PHASE_SECONDS)
+
+    def _wait_for_stamps(self) -> None:
+        """Wait until the serving epoch is in the ledger of every partition, within reason."""
+        deadline = time.monotonic() + _STAMP_SECONDS
+
+        def stamped() -> bool:
+            with self.observer.lock:
+                seen = self.observer.seen
+                model = seen.registry.models.get(self._tale.spec.name)
+                epoch = model.serving.epoch if model and model.serving else 0
+                there = {f.partition for f in seen.fences if f.epoch == epoch}
+            return there >= set(self._partitions) or time.monotonic() > deadline
+
+        self._wait(stamped, "stamps in every partition", 2 * _STAMP_SECONDS)
+
+    def _records(self) -> int:
+        """Records of `sensor.windows`; the edge writes without transactions, so none is a mark."""
+        bounds = [
+            self._client.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=ANSWER_SECONDS
+            )
+            for partition in self._partitions
+        ]
+        return sum(high - low for low, high in bounds)
+
+    def _begin(self, phase: str) -> None:
+        self._phase = phase
+        self._view.tell(f"phase     {phase}")
+
+    def _wait(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
+        wait_until(condition, what, seconds=seconds, meanwhile=self._tick)
+
+    def _tick(self, *, at_once: bool = False) -> None:
+        """Look after everything that goes on meanwhile."""
+        self.observer.check()
+        if time.monotonic() - self._checked > _CHECK_SECONDS:
+            self._checked = time.monotonic()
+            self._system.supervisor.check()
+            self._see_who_is_back()
+        self._start_frozen()
+        self._frozen_is_ready()
+        self._kill_what_is_due()
+        with self.observer.lock:
+            news = self._narrator.news(self.observer.seen)
+            picture = self._picture(self.observer.seen)
+        for line in news:
+            self._view.tell(line)
+        self._view.show(picture, at_once=at_once)
+
+    def _picture(self, seen: Seen) -> Picture:
+        serving = {
+            name: model.serving.version
+            for name, model in seen.registry.models.items()
+            if model.serving is not None
+        }
+        return Picture(
+            phase=self._phase,
+            event_time=seen.event_time,
+            predicted=len(seen.ended),
+            total=len(self._tale.windows),
+            rate=seen.rate(time.monotonic()),
+            serving=serving,
+            training=bool(seen.in_progress(self._tale.spec.name)),
+            alerts=dict(Counter(alert.signal for alert in seen.alerts)),
+            errors=self.scoreboard.errors(),
+            frozen_version=self.performance.frozen_version,
+        )
+
+    def _start_frozen(self) -> None:
+        """Freeze the first trained version that was approved."""
+        if self.frozen is not None:
+            return
+        with self.observer.lock:
+            model = self.observer.seen.registry.models.get(self._tale.spec.name)
+            versions = dict(model.versions) if model else {}
+        approved = [
+            version
+            for number, version in sorted(versions.items())
+            if number != PERSISTENCE and version.approved_at is not None
+        ]
+        if not approved or approved[0].registered.artefact is None:
+            return
+        self.performance.frozen_version = approved[0].number
+        self.frozen = FrozenModel(
+            self._folder,
+            self._tale.spec,
+            approved[0].registered.artefact,
+            self._tale.judged_windows,
+            {**self._system.environment(), MARK: "frozen model"},
+        )
+
+    def _frozen_is_ready(self) -> bool:
+        if self.frozen is None or self._frozen_known:
+            return True
+        forecasts = self.frozen.forecasts()
+        if forecasts is None:
+            return False
+        self.scoreboard.set_frozen(forecasts)
+        self._frozen_known = True
+        return True
+
+    def _kill_what_is_due(self) -> None:
+        if self._phase != "replay":
+            return
+        with self.observer.lock:
+            done = len(self.observer.seen.ended) - self._tale.plan.training
+        for kill in due(self._kills, self._killed, done / self._tale.plan.replayed):
+            self._killed.append(kill)
+            pid = self._system.supervisor.pid_of(kill.program)
+            if pid is None:
+                self.performance.notes.append(f"{kill.program} was not running at {kill.at:.0%}")
+                continue
+            os.kill(pid, signal.SIGKILL)
+            self._away[pid] = (kill, now(), time.monotonic())
+            self._view.tell(f"killed    {kill.program} (process {pid}) at {kill.at:.0%}")
+
+    def _see_who_is_back(self) -> None:
+        for pid, (kill, killed_at, began) in list(self._away.items()):
+            current = self._system.supervisor.pid_of(kill.program)
+            port = self._system.telemetry.get(kill.program)
+            if current in (None, pid) or (port is not None and not readiness(port).ready):
+                continue
+            seconds = time.monotonic() - began
+            del self._away[pid]
+            self.performance.kills.append(
+                KillLine(kill.program, kill.at, pid, killed_at, round(seconds, 1))
+            )
+            self._view.tell(f"returned  {kill.program} after {seconds:.1f} s")
+
+    def _processes(self) -> dict[str, int]:
+        """Every program's process, for the memory sampler."""
+        found = {"console": os.getpid()}
+        try:
+            states = self._system.supervisor.states()
+        except ServerError:
+            states = []  # busy with a restart; the next sample will see it
+        found |= {state.name: state.pid for state in states if state.pid is not None}
+        others = {
+            "supervisord": self._system.supervisor.pid,
+            "edge": self._edge.pid if self._edge else None,
+            "frozen model": self.frozen.pid if self.frozen else None,
+        }
+        return found | {name: pid for name, pid in others.items() if pid is not None}

@@ -1,0 +1,228 @@
+"""`millrace models`: what the registry says, and how to tell it something."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import uuid4
+
+import msgspec
+from confluent_kafka import Producer
+
+from console.address import settings_of_running_system
+from console.output import answers, print_json, table
+from contracts.errors import DataError, ServerError
+from contracts.events import JsonEvent, encode, headers_of, now
+from contracts.model_spec import ModelSpec
+from contracts.registry import Registry, declare
+from contracts.topics import MODEL_EVENTS, TRAINING_REQUESTS, Topic
+from contracts.training import TrainingRequest
+from infra.kafka import ANSWER_SECONDS, producer
+from infra.model_feed import ModelFeed
+from infra.settings import Settings
+
+_SOURCE = "/millrace/console"
+
+
+class VersionLine(msgspec.Struct, frozen=True):
+    """A version, as `millrace models list` shows it.
+
+    Attributes:
+        model: The model.
+        version: Its number.
+        state: registered, approved, rejected, active or retired.
+        epochs: Serving epochs that it served.
+        since: When it began to serve last.
+        trained_from: Event time of its first training window.
+        trained_until: Event time of the end of its last one.
+        parent: Version that it was warm-started from.
+        detail: The gate's reason, in words.
+    """
+
+    model: str
+    version: int
+    state: str
+    epochs: list[int]
+    since: datetime | None
+    trained_from: datetime | None
+    trained_until: datetime | None
+    parent: int | None
+    detail: str
+
+
+def read_registry(settings: Settings) -> Registry:
+    """Read and fold all registry events.
+
+    Raises:
+        ServerError: No broker answers, or the topic is not there.
+    """
+    feed = ModelFeed(settings)
+    try:
+        feed.catch_up()
+    finally:
+        feed.close()
+    return feed.registry
+
+
+def version_lines(registry: Registry) -> list[VersionLine]:
+    """All versions of all models, oldest first."""
+    return [
+        VersionLine(
+            name,
+            number,
+            version.state.value,
+            [serving.epoch for serving in model.epochs if serving.version == number],
+            max((s.since for s in model.epochs if s.version == number), default=None),
+            version.registered.trained_from,
+            version.registered.trained_until,
+            version.registered.parent,
+            version.detail,
+        )
+        for name, model in sorted(registry.models.items())
+        for number, version in sorted(model.versions.items())
+    ]
+
+
+def list_models(*, as_json: bool) -> None:
+    """Print all versions.
+
+    Raises:
+        ServerError: Nothing runs.
+    """
+    lines = version_lines(read_registry(settings_of_running_system()))
+    if as_json:
+        print_json(lines)
+        return
+    answers.print(
+        table(
+            f"{len({line.model for line in lines})} models, {len(lines)} versions",
+            ("model", "version", "state", "epochs", "serves since", "trained on", "detail"),
+            [
+                (
+                    line.model,
+                    line.version,
+                    line.state,
+                    ", ".join(str(epoch) for epoch in line.epochs),
+                    line.since,
+                    _stretch(line.trained_from, line.trained_until),
+                    line.detail,
+                )
+                for line in lines
+            ],
+        )
+    )
+
+
+def declare_dataset(where: str, *, as_json: bool) -> None:
+    """Bring the model of a dataset to life.
+
+    Raises:
+        DataError: The dataset cannot be read, or another model has its name or sensors.
+        ServerError: Nothing runs.
+    """
+    from producers.source import open_recording  # noqa: PLC0415  (pandas is slow to import)
+
+    settings = settings_of_running_system()
+    spec = open_recording(where, settings).spec
+    new = declare_model(settings, spec)
+    if as_json:
+        print_json({"model": spec.name, "declared": new, "spec": spec})
+    else:
+        said = "declared; persistence serves as version 0" if new else "is declared already"
+        answers.print(f"model {spec.name}: {said}")
+
+
+def declare_model(settings: Settings, spec: ModelSpec) -> bool:
+    """Publish the events of a new model.
+
+    Returns:
+        Whether it is new.
+
+    Raises:
+        DataError: A model of that name does something else, or another one reads the same
+            sensors.
+        ServerError: No broker answers.
+    """
+    registry = read_registry(settings)
+    known = registry.models.get(spec.name)
+    if known is not None:
+        if known.spec != spec:
+            raise DataError(
+                f"model {spec.name} is declared with another task; give the dataset another name"
+            )
+        return False
+    other = registry.by_sensor_set(spec.sensor_set)
+    if other is not None:
+        raise DataError(
+            f"model {other.spec.name} reads the same sensors, period and window already;"
+            f" {spec.name} would never be asked"
+        )
+    publish(settings, MODEL_EVENTS, [(spec.name, event) for event in declare(spec, now())])
+    return True
+
+
+def train_model(name: str, *, as_json: bool) -> None:
+    """Ask for a training.
+
+    Raises:
+        DataError: There is no such model.
+        ServerError: Nothing runs.
+    """
+    settings = settings_of_running_system()
+    request = request_training(settings, name, now(), "asked for with `millrace models train`")
+    if as_json:
+        print_json(request)
+    else:
+        answers.print(f"model {name}: training requested ({request.id})")
+
+
+def request_training(
+    settings: Settings, model: str, event_time: datetime, detail: str
+) -> TrainingRequest:
+    """Publish a person's request to train.
+
+    Args:
+        settings: Where Kafka is.
+        model: The model.
+        event_time: Event time up to which data is there.
+        detail: Why, in words.
+
+    Raises:
+        DataError: There is no such model.
+        ServerError: No broker answers.
+    """
+    models = read_registry(settings).models
+    if model not in models:
+        known = ", ".join(sorted(models)) or "none yet; see `millrace models declare`"
+        raise DataError(f"there is no model {model}; declared models: {known}")
+    request = TrainingRequest(
+        id=f"q-{uuid4().hex[:24]}",
+        model=model,
+        reason="request",
+        detail=detail,
+        event_time=event_time,
+        requested_at=now(),
+    )
+    publish(settings, TRAINING_REQUESTS, [(model, request)])
+    return request
+
+
+def publish(settings: Settings, topic: Topic, events: list[tuple[str, JsonEvent]]) -> None:
+    """Write events and wait until the broker has them.
+
+    Raises:
+        ServerError: It did not take them in time.
+    """
+    client: Producer = producer(settings)
+    for key, event in events:
+        client.produce(
+            settings.named(topic.name),
+            key=key.encode(),
+            value=encode(event),
+            headers=dict(headers_of(event, _SOURCE, now())),
+        )
+    if left := client.flush(ANSWER_SECONDS):
+        raise ServerError(f"Kafka did not take {left} records for {topic.name}")
+
+
+def _stretch(start: datetime | None, end: datetime | None) -> str:
+    return f"{start:%Y-%m-%d} to {end:%Y-%m-%d}" if start and end else ""

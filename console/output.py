@@ -1,0 +1,57 @@
+"""How commands answer: a table for people, or JSON for programs, on standard output."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+#: Answers.
+answers = Console()
+#: Progress and remarks, which a pipe does not get.
+remarks = Console(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value, or a struct, as indented JSON."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def print_json_line(value: Any) -> None:
+    """Print a value as one line of JSON, at once."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Build a table; numbers stand to the right, None is an empty cell."""
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    content = [list(row) for row in rows]
+    for index, name in enumerate(columns):
+        values = [row[index] for row in content if row[index] is not None]
+        numeric = bool(values) and all(isinstance(value, int | float) for value in values)
+        made.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in content:
+        made.add_row(*(text(cell) for cell in row))
+    return made
+
+
+def text(value: object) -> str:
+    """Write a value for people."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case datetime():
+            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        case _:
+            return str(value)

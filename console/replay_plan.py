@@ -1,0 +1,91 @@
+"""How fast a story is told: pure arithmetic on its windows.
+
+The replay follows recorded time, sped up so that windows come at a wanted average rate.
+While a training run is in progress it is slowed down, since a training that takes seconds
+here would take as many seconds on the real machine, and not days. Long silences of the
+recording, in which nothing could happen, are cut short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+
+from console.source_windows import SourceWindow
+from contracts.events import to_ms
+from contracts.model_spec import ModelSpec
+from producers.recording import Story
+
+#: The replay should take about this long, within the two rates, seconds and windows/s.
+WANTED_SECONDS: Final = 60.0
+SLOWEST: Final = 80.0
+FASTEST: Final = 120.0
+#: Silences are cut to this many seconds of the replay.
+MAX_IDLE_SECONDS: Final = 1.0
+#: A pause between windows of this many strides is a silence, not a pace.
+_SILENCE_STRIDES: Final = 3
+
+
+@dataclass(frozen=True)
+class ReplayPlan:
+    """A story's windows and their pace.
+
+    Attributes:
+        training: Windows of the first training stretch.
+        replayed: Windows after it.
+        rate: Wanted windows per second of the replay, on average.
+        speed: Recorded seconds per second.
+        training_speed: The same while a training run is in progress.
+        max_idle_seconds: What longer waits are cut to.
+    """
+
+    training: int
+    replayed: int
+    rate: float
+    speed: float
+    training_speed: float
+    max_idle_seconds: float = MAX_IDLE_SECONDS
+
+
+def plan_replay(
+    windows: Sequence[SourceWindow],
+    spec: ModelSpec,
+    story: Story,
+    *,
+    rate: float | None,
+    training_rate: float,
+) -> ReplayPlan:
+    """Choose the speeds of a story.
+
+    Args:
+        windows: All its windows.
+        spec: The task.
+        story: Where the training stretch ends.
+        rate: Windows per second; None to choose.
+        training_rate: Windows per second while a training run is in progress.
+    """
+    ends = np.sort(np.array([window.end_ms for window in windows], dtype=np.int64))
+    cut = boundary(story.train_until)
+    replayed = ends[ends > cut]
+    if rate is None:
+        rate = min(max(len(replayed) / WANTED_SECONDS, SLOWEST), FASTEST)
+    pauses = np.diff(replayed)
+    silence = _SILENCE_STRIDES * spec.stride * spec.period_ms
+    recorded = float(pauses[pauses <= silence].sum()) / 1000 or 1.0
+    seconds_per_window = recorded / max(len(replayed), 1)
+    return ReplayPlan(
+        training=len(ends) - len(replayed),
+        replayed=len(replayed),
+        rate=rate,
+        speed=rate * seconds_per_window,
+        training_speed=min(training_rate, rate) * seconds_per_window,
+    )
+
+
+def boundary(moment: datetime) -> int:
+    """Windows that end by this time (milliseconds) belong to the stretch before it."""
+    return to_ms(moment)

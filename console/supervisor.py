@@ -1,0 +1,287 @@
+"""The process manager: supervisord, driven over its own Unix socket.
+
+It runs in a session of its own, so Ctrl-C at the terminal reaches the console alone, which
+then stops the programs in order.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import threading
+import xmlrpc.client
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from console.home import Home, write_private
+from console.programs import MARK, Program, render_configuration
+from console.waiting import wait_until
+from contracts.errors import ServerError
+
+_ANSWER_SECONDS: Final = 5.0
+_START_SECONDS: Final = 20.0
+_STOP_SECONDS: Final = 60.0
+_ORPHAN_SECONDS: Final = 15.0
+#: States in which supervisor has given up on a program.
+_GIVEN_UP: Final = frozenset({"FATAL", "UNKNOWN"})
+
+
+@dataclass(frozen=True)
+class ProgramState:
+    """What the process manager says about a program.
+
+    Attributes:
+        name: Its name.
+        state: Supervisor's word: STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL ...
+        pid: Its process; None if it has none now.
+        uptime_seconds: How long that one has been running.
+        log: Its output.
+        detail: Supervisor's description.
+    """
+
+    name: str
+    state: str
+    pid: int | None
+    uptime_seconds: float
+    log: str
+    detail: str
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it will not be started again."""
+        return self.state in _GIVEN_UP
+
+
+class Supervisor:
+    """The supervisord of one home folder. May be used from several threads."""
+
+    def __init__(self, home: Home) -> None:
+        """Prepare to talk to it; nothing is started."""
+        self._home = home
+        self._configuration = home.run / "supervisord.conf"
+        self._pid_file = home.run / "supervisord.pid"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def start(self, programs: Sequence[Program], code: Path) -> None:
+        """Start it with some programs.
+
+        Raises:
+            ServerError: It does not start.
+        """
+        self._write(programs, code)
+        log = self._home.logs / "supervisord.out"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-W",
+                    "ignore",
+                    "-m",
+                    "supervisor.supervisord",
+                    "-n",
+                    "-c",
+                    str(self._configuration),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=code,
+                start_new_session=True,
+            )
+
+        def give_up() -> None:
+            if self._process is not None and self._process.poll() is not None:
+                raise ServerError(f"supervisord does not start: {last_words(log)}")
+
+        wait_until(self.answers, "supervisord", seconds=_START_SECONDS, meanwhile=give_up)
+
+    def add(self, programs: Sequence[Program], all_programs: Sequence[Program], code: Path) -> None:
+        """Start more programs beside those that run.
+
+        Args:
+            programs: The new ones.
+            all_programs: Old and new ones.
+            code: Folder of the modules.
+        """
+        self._write(all_programs, code)
+        self._call("reloadConfig")
+        for program in programs:
+            self._call("addProcessGroup", program.name)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Stop some programs and forget them."""
+        for name in names:
+            self._call("stopProcessGroup", name, seconds=_STOP_SECONDS)
+        for name in names:
+            self._call("removeProcessGroup", name)
+
+    def answers(self) -> bool:
+        """Whether it can be talked to."""
+        try:
+            self._call("getState")
+        except ServerError:
+            return False
+        return True
+
+    def states(self) -> list[ProgramState]:
+        """Ask for the states of all programs.
+
+        Raises:
+            ServerError: It does not answer.
+        """
+        found: list[dict[str, Any]] = self._call("getAllProcessInfo")
+        return [
+            ProgramState(
+                name=info["name"],
+                state=info["statename"],
+                pid=info["pid"] or None,
+                uptime_seconds=float(info["now"] - info["start"]) if info["pid"] else 0.0,
+                log=info["stdout_logfile"],
+                detail=info["description"],
+            )
+            for info in found
+        ]
+
+    def pid_of(self, program: str) -> int | None:
+        """Find a program's process."""
+        return next((s.pid for s in self.states() if s.name == program), None)
+
+    def check(self) -> None:
+        """Make sure that no program has been given up.
+
+        Raises:
+            ServerError: One has; says the last line of its log.
+        """
+        for state in self.states():
+            if state.given_up:
+                path = Path(state.log)
+                raise ServerError(
+                    f"{state.name} does not stay up: {last_words(path)} (its log: {path})"
+                )
+
+    def stop(self) -> None:
+        """Stop all programs, last started first, and the process manager itself.
+
+        Raises:
+            ServerError: It does not end.
+        """
+        process = self._find()
+        if process is None:
+            return
+        if self.answers():
+            self._call("shutdown")
+        else:
+            process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
+            process.kill()
+            raise ServerError(
+                f"supervisord (process {process.pid}) did not end within {_STOP_SECONDS:.0f} s"
+                f" and was killed; see {self._home.logs}"
+            ) from None
+        self._process = None
+
+    def is_running(self) -> bool:
+        """Whether there is one, started by this console or by an earlier one."""
+        return self._find() is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process."""
+        found = self._find()
+        return found.pid if found else None
+
+    def _find(self) -> subprocess.Popen[bytes] | psutil.Process | None:
+        """Find its process; a process id that now belongs to another program is not it."""
+        if self._process is not None:
+            return self._process if self._process.poll() is None else None
+        try:
+            process = psutil.Process(int(self._pid_file.read_text()))
+            if str(self._configuration) in process.cmdline():
+                return process
+        except (OSError, ValueError, psutil.Error):
+            pass  # no file, no number, or no such process: all mean that none runs
+        return None
+
+    def _write(self, programs: Sequence[Program], code: Path) -> None:
+        write_private(self._configuration, render_configuration(programs, self._home, code))
+
+    def _call(self, method: str, *arguments: object, seconds: float = _ANSWER_SECONDS) -> Any:
+        proxy = xmlrpc.client.ServerProxy(
+            "http://supervisor",
+            transport=_UnixTransport(self._home.socket, seconds),
+            allow_none=True,
+        )
+        try:
+            with self._lock, proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            raise ServerError(f"supervisord refuses {method}: {fault.faultString}") from fault
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerError(f"supervisord does not answer on {self._home.socket}") from error
+
+
+def stop_orphans(home: Home) -> list[str]:
+    """End programs of this home whose process manager is gone.
+
+    They are recognised by the mark and the home in their environment, both set by us. Call
+    only while no process manager of this home runs.
+
+    Returns:
+        Names of what was ended.
+    """
+    orphans: list[psutil.Process] = []
+    names: set[str] = set()
+    for process in psutil.process_iter():
+        try:
+            environment = process.environ()
+            ours = MARK in environment and environment.get("MILLRACE_HOME") == str(home.root)
+            if ours and process.pid != os.getpid():
+                process.terminate()
+                orphans.append(process)
+                names.add(environment[MARK])
+        except (psutil.Error, OSError):
+            continue  # somebody else's, or it has just ended
+    _, alive = psutil.wait_procs(orphans, timeout=_ORPHAN_SECONDS)
+    for process in alive:
+        process.kill()
+    return sorted(names)
+
+
+def last_words(log: Path) -> str:
+    """The last line of a log."""
+    try:
+        lines = log.read_text(errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__()
+        self._path = path
+        self._seconds = seconds
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002  (as in the base)
+        return _UnixConnection(self._path, self._seconds)

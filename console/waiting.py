@@ -1,0 +1,37 @@
+"""Waiting is always for a named condition, with a deadline and a reason to give up early."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from contracts.errors import ServerError
+
+POLL_SECONDS: Final = 0.1
+
+
+def wait_until(
+    condition: Callable[[], bool],
+    what: str,
+    *,
+    seconds: float,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> None:
+    """Return as soon as a condition holds.
+
+    Args:
+        condition: What is waited for; asked about ten times a second.
+        what: Its name, for the message if it never comes.
+        seconds: How long it may take.
+        meanwhile: Called between two questions, to show progress; it raises to give up.
+
+    Raises:
+        ServerError: It did not come in time.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        meanwhile()
+        if time.monotonic() > deadline:
+            raise ServerError(f"waited {seconds:.0f} s in vain for {what}")
+        time.sleep(POLL_SECONDS)

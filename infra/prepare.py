@@ -1,0 +1,32 @@
+"""Servers named by settings go in; topics and the bucket are there afterwards.
+
+``python -m infra.prepare`` is for deployments whose services are started by something else
+than the console (Compose, Kubernetes): run it once before them. Running it again changes
+nothing.
+"""
+
+import sys
+
+from contracts.errors import MillraceError
+from infra.kafka import admin
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from infra.topic_admin import create_topics
+
+
+def main() -> int:
+    """Create what is missing; an error for people is one line."""
+    try:
+        settings = Settings.read()
+        created = create_topics(admin(settings), settings)
+        store = ObjectStore(settings)
+        store.create_bucket()
+    except MillraceError as error:
+        print(f"millrace: {error}", file=sys.stderr)  # noqa: T201  # this is a command line
+        return 1
+    print(f"topics created: {len(created)}; bucket: {store.bucket}")  # noqa: T201  # likewise
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

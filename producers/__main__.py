@@ -1,0 +1,22 @@
+"""``python -m producers replay fleet --rate 100``."""
+
+import sys
+
+from rich.console import Console
+
+from contracts.errors import MillraceError
+from producers.command_line import app
+
+
+def main() -> int:
+    """Run a command; an error for people is one line."""
+    try:
+        app()
+    except MillraceError as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

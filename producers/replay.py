@@ -1,0 +1,150 @@
+"""Windows, each when it is due, to a sender: the loop that all edge commands share.
+
+```
+windows ──► Pacer (due?) ──► send ──► summary
+               ▲
+        training in progress?
+```
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from contracts.events import event_time
+from contracts.window import SensorWindow
+from producers.pacing import Pacer
+from producers.sender import Sender
+
+#: How long the loop waits before it looks around again, seconds.
+LOOK_SECONDS: Final = 0.05
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What was sent.
+
+    Attributes:
+        model: The model that the windows are for.
+        sent: Good windows that the broker confirmed.
+        bad: Bad records that were mixed in on purpose, all confirmed.
+        seconds: Wall time.
+        windows_per_second: Good windows over wall time.
+        slowed_seconds: Wall time during which a training run held the replay back.
+        event_from: End of the first window sent; None if there was none.
+        event_until: End of the last.
+        interrupted: Whether a person ended it.
+    """
+
+    model: str
+    sent: int
+    bad: int
+    seconds: float
+    windows_per_second: float
+    slowed_seconds: float
+    event_from: datetime | None
+    event_until: datetime | None
+    interrupted: bool
+
+
+def replay(
+    found: Iterable[SensorWindow],
+    sender: Sender,
+    pacer: Pacer,
+    *,
+    model: str,
+    training: Callable[[datetime], bool],
+    stopping: Callable[[], bool],
+    progress: Callable[[SensorWindow, bool], None],
+    after: Callable[[SensorWindow], int] = lambda _: 0,
+) -> Summary:
+    """Send windows when they are due, and wait until all of them have arrived.
+
+    Args:
+        found: The windows, in the order in which they are due.
+        sender: Delivers them.
+        pacer: Says when each is due.
+        model: The model that they are for.
+        training: Whether a training run is in progress, at a wall time.
+        stopping: Whether to end early.
+        progress: Told of each window sent, and whether a run slows the replay.
+        after: Called after each window; sends bad records and says how many.
+
+    Returns:
+        What was sent. After an early end everything handed over has arrived, too.
+
+    Raises:
+        ServerError: A window could not be delivered.
+    """
+    began = time.monotonic()
+    first = last = None
+    bad = sent = 0
+    slow = _Slow(training)
+    interrupted = False
+    for window in found:
+        due = _wait(window, sender, pacer, slow, stopping)
+        if due is None:
+            interrupted = True
+            break
+        sender.send(window)
+        pacer.sent(window.end_ms, due=due, now=time.monotonic())
+        sent += 1
+        bad += after(window)
+        first = window.end_ms if first is None else first
+        last = window.end_ms
+        progress(window, slow.now)
+    sender.flush()
+    seconds = time.monotonic() - began
+    return Summary(
+        model=model,
+        sent=sent,
+        bad=bad,
+        seconds=seconds,
+        windows_per_second=sent / seconds if seconds else 0.0,
+        slowed_seconds=slow.seconds,
+        event_from=None if first is None else event_time(first),
+        event_until=None if last is None else event_time(last),
+        interrupted=interrupted or stopping(),
+    )
+
+
+def _wait(
+    window: SensorWindow,
+    sender: Sender,
+    pacer: Pacer,
+    slow: "_Slow",
+    stopping: Callable[[], bool],
+) -> float | None:
+    """Wait until a window is due, serving delivery reports meanwhile.
+
+    Returns:
+        When it was due; None if the replay is to end first.
+    """
+    while not stopping():
+        now = time.monotonic()
+        due = pacer.due(window.end_ms, now, training=slow.look(now))
+        if due <= now:
+            return due
+        sender.poll(min(due - now, LOOK_SECONDS))
+    return None
+
+
+class _Slow:
+    """Whether a run slows the replay, asked every `LOOK_SECONDS`, and for how long it has."""
+
+    def __init__(self, training: Callable[[datetime], bool]) -> None:
+        self.now = False
+        self.seconds = 0.0
+        self._training = training
+        self._looked: float | None = None
+
+    def look(self, now: float) -> bool:
+        """Ask again if it is time to."""
+        if self._looked is None or now - self._looked >= LOOK_SECONDS:
+            if self.now and self._looked is not None:
+                self.seconds += now - self._looked
+            self._looked = now
+            self.now = self._training(datetime.now(UTC))
+        return self.now

@@ -1,0 +1,85 @@
+"""Whether a training run of a model is in progress, so that the replay's clock is honest.
+
+`training.runs` and `model.events` come in, a yes or no goes out. A run is in progress from
+``started`` until it is rejected or failed, or approved and its version serving.
+"""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from confluent_kafka import TopicPartition
+
+from contracts.events import EventReader
+from contracts.invalid_record import InvalidRecord
+from contracts.registry import Model, State
+from contracts.topics import TRAINING_RUNS
+from contracts.training import TrainingRun
+from infra.kafka import partitions_of, raise_error, reader
+from infra.model_feed import ModelFeed
+from infra.settings import Settings
+
+#: A run that has not been heard of for this long is taken to have died with its trainer.
+SILENT_AFTER: Final = timedelta(minutes=10)
+#: An approved version that no replica takes up within this time holds nothing up any more.
+UNSERVED_AFTER: Final = timedelta(minutes=1)
+
+
+def in_progress(run: TrainingRun, model: Model | None, now: datetime) -> bool:
+    """Decide whether a run slows the replay down.
+
+    Args:
+        run: The run, as far as it has come.
+        model: Its model in the registry, if it is there.
+        now: The wall clock, UTC.
+    """
+    age = now - run.updated_at
+    if run.state == "started":
+        return age < SILENT_AFTER
+    if run.state != "approved" or age >= UNSERVED_AFTER:
+        return False
+    version = model.versions.get(run.version) if model and run.version is not None else None
+    return version is None or version.state in {State.REGISTERED, State.APPROVED}
+
+
+class RunWatch:
+    """Watches the runs of one model; owned by one thread."""
+
+    def __init__(self, settings: Settings, model: str) -> None:
+        """Start at the first event.
+
+        Raises:
+            ServerError: No broker answers, or a topic is not there.
+        """
+        self._model = model
+        self._runs: dict[str, TrainingRun] = {}
+        self._read = EventReader[TrainingRun](TrainingRun)
+        self._feed = ModelFeed(settings)
+        topic = settings.named(TRAINING_RUNS.name)
+        self._client = reader(settings)
+        self._client.assign(
+            [TopicPartition(topic, p, 0) for p in partitions_of(self._client, topic)]
+        )
+
+    def training(self, now: datetime) -> bool:
+        """Take in what has arrived, and say whether a run is in progress; does not wait."""
+        for message in self._client.consume(500, 0):
+            raise_error(message)
+            value = message.value()
+            if message.error() is None and value is not None:
+                self._take(value)
+        self._feed.poll(0)
+        model = self._feed.registry.models.get(self._model)
+        return any(in_progress(run, model, now) for run in self._runs.values())
+
+    def _take(self, value: bytes) -> None:
+        try:
+            run = self._read(value)
+        except InvalidRecord:
+            return  # the trainer's to answer for; a pace needs no more than the next record
+        if run.model == self._model:
+            self._runs[run.id] = run
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._client.close()
+        self._feed.close()

@@ -1,0 +1,356 @@
+"""The trainer and its archiver on a real broker and a real object store."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+from confluent_kafka import Producer
+
+from contracts.errors import DataError
+from contracts.events import EventReader, encode, event_time, headers_of
+from contracts.headers import cloud_event
+from contracts.ids import derived_id
+from contracts.model_event import Activated, Approved, ModelEvent, Ready, Registered, Rejected
+from contracts.model_spec import ModelSpec
+from contracts.outcome import Outcome
+from contracts.registry import declare
+from contracts.source import Source
+from contracts.topics import MODEL_EVENTS, OUTCOMES, SENSOR_WINDOWS, TRAINING_RUNS, Topic
+from contracts.training import FINISHED, TrainingRequest, TrainingRun
+from contracts.window import MSGPACK, SensorWindow, encode_window
+from infra.artefact import WEIGHTS, fetch
+from infra.kafka import admin, consumer, producer, read_all
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from infra.topic_admin import create_topics
+from trainer.archive import Catalogue, decode_records
+from trainer.job import RunResult, find_result, store_result
+from trainer.loop import Trainer
+from trainer.publisher import Publisher
+from trainer.repeat import repeat
+from trainer.settings import TrainerSettings
+from trainer.triggers import run_id
+
+pytestmark = pytest.mark.timeout(240)
+
+T = TypeVar("T")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SPEC = ModelSpec("pumps", ("flow", "heat"), 60.0, 8, 2, 2)
+LIMITS = TrainerSettings(first_outcomes=0, max_age_days=0, archive_seconds=30)
+
+
+@dataclass
+class World:
+    """A system without its other services, and what they would have written."""
+
+    settings: Settings
+    store: ObjectStore
+    client: Producer
+
+    def publish(self, topic: Topic, key: str, value: bytes, partition: int, **more: object) -> None:
+        """Produce one record."""
+        self.client.produce(
+            self.settings.named(topic.name),
+            value,
+            key.encode(),
+            partition=partition,
+            headers=more.get("headers", []),
+        )
+
+    def windows_with_outcomes(self, count: int) -> None:
+        """Send windows of two machines that follow their sines, and their truth."""
+        rng = np.random.default_rng(7)
+        for number in range(count):
+            partition, step = number % 2, number // 2
+            asset = f"pump-{partition}"
+            at = step * SPEC.stride + np.arange(SPEC.window + SPEC.horizon)
+            wave = np.sin(at[:, None] / np.array([5.0, 9.0]) + partition)
+            readings = (wave + 0.02 * rng.normal(size=wave.shape)).astype(np.float32)
+            window = SensorWindow(
+                asset, SPEC.sensors, step * 120_000, 60.0, readings[: SPEC.window]
+            )
+            headers = cloud_event(window.id, "millrace.window.v1", "/test", MSGPACK, NOW)
+            self.publish(SENSOR_WINDOWS, asset, encode_window(window), partition, headers=headers)
+            outcome = self._outcome(window, partition, step, readings[SPEC.window :])
+            self.publish(OUTCOMES, asset, encode(outcome), partition)
+        assert self.client.flush(30) == 0
+
+    def request(self, name: str) -> TrainingRequest:
+        """Ask for a training, as a person would."""
+        asked = TrainingRequest(name, "pumps", "request", "please", NOW, NOW)
+        Publisher(self.settings).send(asked)
+        return asked
+
+    def runs(self) -> list[TrainingRun]:
+        """Read every record of every run."""
+        read = EventReader[TrainingRun](TrainingRun)
+        return [read(message.value() or b"") for message in read_all(self.settings, TRAINING_RUNS)]
+
+    def events(self) -> list[ModelEvent]:
+        """Read the registry's log, version 0 left out."""
+        read = EventReader[ModelEvent](ModelEvent)
+        found = [read(message.value() or b"") for message in read_all(self.settings, MODEL_EVENTS)]
+        return [event for event in found if event.version]
+
+    @contextmanager
+    def process(self, module: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a service until the block ends, or somebody kills it."""
+        environment = {
+            **os.environ,
+            **{
+                f"MILLRACE_{name.upper()}": str(value)
+                for name, value in self.settings.model_dump(exclude_defaults=True).items()
+            },
+            "MILLRACE_S3_SECRET_KEY": self.settings.s3_secret_key.get_secret_value(),
+            "MILLRACE_TRAINER_FIRST_OUTCOMES": "0",
+            "MILLRACE_TRAINER_MAX_AGE_DAYS": "0",
+            "MILLRACE_ARCHIVER_MAX_SECONDS": "0.2",
+        }
+        started = subprocess.Popen([sys.executable, "-m", module], env=environment)
+        try:
+            yield started
+        finally:
+            started.terminate()
+            try:
+                started.wait(15)
+            finally:
+                started.kill()
+
+    @staticmethod
+    def _outcome(
+        window: SensorWindow, partition: int, offset: int, truth: np.ndarray[tuple[int, int]]
+    ) -> Outcome:
+        return Outcome(
+            id=derived_id("outcome", SENSOR_WINDOWS.name, partition, offset),
+            asset=window.asset,
+            model="pumps",
+            version=0,
+            epoch=1,
+            window_id=window.id,
+            source=Source(SENSOR_WINDOWS.name, partition, offset, 0),
+            interval_start=event_time(window.end_ms),
+            interval_end=event_time(window.end_ms + 120_000),
+            targets=SPEC.sensors,
+            truth=[[float(value) for value in truth.mean(axis=0)]],
+            error=0.1,
+            persistence_error=0.1,
+            skill=0.0,
+            joined_at=NOW,
+        )
+
+
+@pytest.fixture
+def world(settings: Settings) -> World:
+    """Topics, a bucket, and one declared model."""
+    create_topics(admin(settings), settings)
+    store = ObjectStore(settings)
+    store.create_bucket()
+    publisher = Publisher(settings)
+    for event in declare(SPEC, NOW):
+        publisher.send(event)
+    return World(settings, store, producer(settings))
+
+
+def until(found: Callable[[], T | None], what: str, seconds: float = 90.0) -> T:
+    """Wait until something is there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (thing := found()) is not None:
+            return thing
+        time.sleep(0.1)
+    raise AssertionError(f"{what}: not within {seconds} s")
+
+
+def finished(world: World, name: str) -> Callable[[], TrainingRun | None]:
+    """Look for the final record of the run of a request."""
+    return lambda: next(
+        (run for run in world.runs() if run.request.id == name and run.state in FINISHED), None
+    )
+
+
+def started(world: World) -> TrainingRun | None:
+    """Look for a run under way."""
+    return next((run for run in world.runs() if run.state == "started"), None)
+
+
+def test_every_record_is_archived_once_though_the_archiver_is_killed(world: World) -> None:
+    """Killed at any moment and started again, it leaves no gap, no overlap and no repetition."""
+    sent = 0
+    catalogue = Catalogue(world.store)
+
+    def archived() -> int:
+        return sum(catalogue.end(SENSOR_WINDOWS.name, partition) for partition in range(4))
+
+    for killed in (True, True, False):
+        with world.process("trainer.archiver") as process:
+            for _ in range(4):
+                for _ in range(500):
+                    key = f"asset-{sent}"
+                    world.publish(SENSOR_WINDOWS, key, b"%d" % sent, sent % 4, headers=[("n", b"1")])
+                    sent += 1
+                world.client.flush(30)
+            until(lambda: archived() > 0 or None, "the first objects")
+            if killed:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            else:
+                until(lambda: archived() >= sent or None, "the whole topic")
+    values: Counter[bytes | None] = Counter()
+    for partition in range(4):
+        expected = 0
+        for item in catalogue.refresh(SENSOR_WINDOWS.name, partition):
+            assert item.first == expected
+            records = list(decode_records(world.store.get(item.key), item.key))
+            assert [record.offset for record in records] == list(range(item.first, item.last + 1))
+            assert all(record.headers == [("n", b"1")] for record in records)
+            values.update(record.value for record in records)
+            expected = item.last + 1
+    assert values == {b"%d" % number: 1 for number in range(sent)}
+
+
+def test_a_request_becomes_an_approved_version_that_can_be_made_again(world: World) -> None:
+    """Windows and outcomes in, a verified artefact out; repeated, it has the same digest."""
+    world.windows_with_outcomes(400)
+    asked = world.request("please")
+    with world.process("trainer.archiver"), world.process("trainer"):
+        run = until(finished(world, "please"), "the run")
+    assert (run.state, run.version, run.parent, run.windows) == ("approved", 1, 0, 400)
+    assert run.id == run_id(asked)
+    assert run.holdout is not None
+    assert run.holdout.challenger < run.holdout.persistence
+    states = [record.state for record in world.runs() if record.manifest is None]
+    assert states[-1] == "started"
+    registered, judged = world.events()
+    assert isinstance(registered, Registered)
+    assert isinstance(judged, Approved)
+    assert judged.detail == run.detail
+    assert registered.artefact is not None
+    assert registered.artefact.digest == run.artefact_digest
+    artefact = fetch(world.store, registered.artefact)
+    assert artefact.normaliser == registered.normaliser
+    assert artefact.optimizer is not None
+
+    assert repeat(world.settings, LIMITS, run.id).same
+
+    key = f"{registered.artefact.prefix}/{WEIGHTS}"
+    whole = world.store.get(key)
+    world.store.put(key, whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DataError, match="it was altered"):
+        fetch(world.store, registered.artefact)
+
+
+def test_a_killed_trainer_completes_its_run_once(world: World) -> None:
+    """Its fit dies with it; the next one makes the same run again, under the same id."""
+    world.windows_with_outcomes(200)
+    asked = world.request("please")
+    with world.process("trainer.archiver"):
+        with world.process("trainer") as process:
+            run = until(lambda: started(world), "the start")
+            log = world.settings.home / "trainer" / run.id / "fit.log"
+            until(lambda: log.exists() or None, "the fit process")
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        until(lambda: None if fits_of(run.id) else True, "the end of the orphaned fit", 30)
+        assert finished(world, "please")() is None
+        with world.process("trainer"):
+            ended = until(finished(world, "please"), "the run")
+            time.sleep(1)  # long enough for a trainer that would do it twice to begin
+    assert (ended.id, ended.version) == (run_id(asked), 1)
+    assert {record.id for record in world.runs()} == {run.id}
+    kinds = [type(event) for event in world.events()]
+    assert kinds[0] is Registered
+    assert kinds[1:] in ([Approved], [Rejected])
+
+
+def fits_of(run: str) -> list[str]:
+    """Find the fit processes of a run."""
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    return [line for line in listed.splitlines() if "trainer.fit_process" in line and run in line]
+
+
+def test_a_decided_run_is_announced_and_not_made_again(world: World) -> None:
+    """A trainer that died between deciding and announcing says the same afterwards, once."""
+    world.windows_with_outcomes(2)
+    asked = world.request("please")
+    run = TrainingRun(run_id(asked), "pumps", asked, "started", NOW, version=1, parent=0)
+    Publisher(world.settings).send(run)
+    version = Registered(
+        id=f"registered-{run.id}",
+        model="pumps",
+        version=1,
+        at=NOW,
+        spec=SPEC,
+        normaliser=declare_normaliser(),
+        run_id=run.id,
+    )
+    verdict = TrainingRun(
+        run.id, "pumps", asked, "rejected", NOW, version=1, verdict="rejected", detail="no better"
+    )
+    store_result(world.store, RunResult(verdict, version))
+    for _ in range(2):
+        trainer = Trainer(world.settings, LIMITS, world.store)
+        trainer.catch_up()
+        trainer.step(0.1)
+        trainer.step(0.1)
+        trainer.close()
+    assert [type(event) for event in world.events()] == [Registered, Rejected]
+    assert [record.state for record in world.runs()] == ["started", "rejected"]
+    assert find_result(world.store, run.id) is not None
+
+
+def declare_normaliser() -> "Normaliser":  # noqa: F821
+    """Units of a version that nobody fitted."""
+    raise NotImplementedError
+
+
+def test_a_run_that_cannot_be_made_leaves_its_reason_and_stops_nothing(world: World) -> None:
+    """Too little data is a failed run; the next request is answered all the same."""
+    world.windows_with_outcomes(2)
+    world.request("too-early")
+    with world.process("trainer.archiver"), world.process("trainer") as process:
+        failed = until(finished(world, "too-early"), "the failure")
+        assert failed.state == "failed"
+        assert failed.detail
+        world.windows_with_outcomes_from(2)
+        world.request("again")
+        assert until(finished(world, "again"), "the second run").version == 2
+        assert process.poll() is None
+
+
+def test_an_approved_version_is_activated_once_the_live_replica_is_ready(world: World) -> None:
+    """The release controller takes live replicas from the consumer group, and is quick."""
+    replica = consumer(world.settings, "millrace.inference", {"client.id": "inference-0"})
+    replica.subscribe([world.settings.named(SENSOR_WINDOWS.name)])
+    until(lambda: replica.consume(1, 0.1) is not None and replica.assignment() or None, "a member")
+    publisher = Publisher(world.settings)
+    made = {"model": "pumps", "version": 1, "at": NOW}
+    with world.process("trainer"):
+        publisher.send(
+            Registered(id="r", spec=SPEC, normaliser=declare_normaliser(), **made)  # type: ignore[arg-type]
+        )
+        publisher.send(Approved(id="a", detail="better", **made))  # type: ignore[arg-type]
+        publisher.send(Ready(id="y", replica="inference-0", **made))  # type: ignore[arg-type]
+
+        def activated() -> Activated | None:
+            replica.consume(1, 0.0)
+            return next((e for e in world.events() if isinstance(e, Activated)), None)
+
+        assert until(activated, "the activation").epoch == 2
+    replica.close()
+
+
+def test_paths(tmp_path: Path) -> None:
+    """Placeholder."""

@@ -1,0 +1,35 @@
+"""The topics, as declared."""
+
+from contracts.topics import FOREVER, MAX_RECORD_BYTES, MAX_WINDOW_BYTES, SENSOR_WINDOWS, TOPICS
+
+
+def test_names_are_unique() -> None:
+    """No topic is declared twice."""
+    names = [topic.name for topic in TOPICS]
+    assert len(set(names)) == len(names)
+
+
+def test_order_per_asset_can_hold() -> None:
+    """All topics keyed by asset share their partitions; the others have one."""
+    by_asset = {topic.name for topic in TOPICS if topic.by_asset}
+    assert by_asset == {
+        "sensor.windows",
+        "sensor.windows.normalized",
+        "predictions",
+        "outcomes",
+        "drift.alerts",
+        "dead.letters",
+    }
+    assert {topic.key for topic in TOPICS if topic.name in by_asset} == {"asset", "original key"}
+
+
+def test_an_oversized_window_arrives() -> None:
+    """The topic takes more than a window may have, so that too large a one can be explained."""
+    assert SENSOR_WINDOWS.max_bytes == MAX_RECORD_BYTES > MAX_WINDOW_BYTES
+
+
+def test_what_must_be_kept_is_kept() -> None:
+    """The registry and what a compacted topic holds are never deleted by age."""
+    kept = {topic.name for topic in TOPICS if topic.retention_ms == FOREVER}
+    assert {"model.events", "training.runs", "serving.ledger"} == kept
+    assert {topic.name for topic in TOPICS if topic.compacted} <= kept

@@ -1,0 +1,208 @@
+"""When versions are activated, overtaken, rejected and rolled back."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from contracts.model_event import (
+    Activated,
+    Approved,
+    ModelEvent,
+    Ready,
+    Registered,
+    Rejected,
+    RolledBack,
+    Unloadable,
+)
+from contracts.model_spec import ModelSpec
+from contracts.normaliser import Normaliser
+from contracts.registry import Registry, State, declare
+from trainer.release import GRACE, awaiting, decide
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+SPEC = ModelSpec("pumps", ("flow",), 60.0, 4, 2, 2)
+BOTH = frozenset({"inference-0", "inference-1"})
+
+
+def registered(version: int) -> Registered:
+    """A version comes to be."""
+    return Registered(
+        id=f"r{version}",
+        model="pumps",
+        version=version,
+        at=T0,
+        spec=SPEC,
+        normaliser=Normaliser.identity(1),
+    )
+
+
+def approved(version: int) -> Approved:
+    """The gate lets it pass."""
+    return Approved(id=f"a{version}", model="pumps", version=version, at=T0, detail="better")
+
+
+def ready(version: int, replica: str) -> Ready:
+    """A replica has loaded it."""
+    return Ready(id=f"y{version}{replica}", model="pumps", version=version, at=T0, replica=replica)
+
+
+def unloadable(version: int, replica: str) -> Unloadable:
+    """A replica cannot load it."""
+    return Unloadable(
+        id=f"u{version}{replica}",
+        model="pumps",
+        version=version,
+        at=T0,
+        replica=replica,
+        detail="altered",
+    )
+
+
+def world(*events: ModelEvent) -> Registry:
+    """A declared model with more history."""
+    found = Registry()
+    for event in (*declare(SPEC, T0), *events):
+        found.apply(event)
+    return found
+
+
+def carry_out(registry: Registry, live: frozenset[str], at: datetime = T0) -> list[ModelEvent]:
+    """Apply what is decided, as the topic would."""
+    found = decide(registry, live, at)
+    for event in found:
+        assert registry.apply(event)
+    return found
+
+
+def test_a_version_is_activated_when_every_live_replica_is_ready() -> None:
+    """One replica that is not ready holds it up; one that is not live does not."""
+    registry = world(registered(1), approved(1), ready(1, "inference-0"))
+    assert awaiting(registry)
+    assert decide(registry, BOTH, T0) == []
+    (event,) = carry_out(registry, frozenset({"inference-0"}))
+    assert isinstance(event, Activated)
+    assert (event.version, event.epoch) == (1, 2)
+    assert not awaiting(registry)
+    assert decide(registry, BOTH, T0) == []
+
+
+def test_without_a_live_replica_nothing_is_released() -> None:
+    """Nobody could serve it."""
+    registry = world(registered(1), approved(1), ready(1, "inference-0"))
+    assert decide(registry, frozenset(), T0) == []
+
+
+def test_what_no_live_replica_can_load_is_rejected_at_once() -> None:
+    """It never serves, and the reason is on record."""
+    registry = world(
+        registered(1), approved(1), unloadable(1, "inference-0"), unloadable(1, "inference-1")
+    )
+    (event,) = carry_out(registry, BOTH)
+    assert isinstance(event, Rejected)
+    assert event.detail == "inference-0 cannot load it: altered"
+    assert registry.models["pumps"].versions[1].state is State.REJECTED
+
+
+def test_what_one_replica_cannot_load_gets_time_to_be_tried_again() -> None:
+    """A passing fault of one replica rejects nothing; a lasting one does."""
+    registry = world(
+        registered(1), approved(1), ready(1, "inference-0"), unloadable(1, "inference-1")
+    )
+    assert decide(registry, BOTH, T0 + GRACE) == []
+    later = decide(registry, BOTH, T0 + GRACE + timedelta(seconds=1))
+    assert [type(event) for event in later] == [Rejected]
+    registry.apply(ready(1, "inference-1"))
+    assert [type(event) for event in decide(registry, BOTH, T0 + GRACE)] == [Activated]
+
+
+def test_the_newest_approved_version_wins_and_the_overtaken_one_never_serves() -> None:
+    """The older is kept until the newer has served, then rejected."""
+    registry = world(registered(1), approved(1), registered(2), approved(2))
+    for version in (1, 2):
+        registry.apply(ready(version, "inference-0"))
+    live = frozenset({"inference-0"})
+    assert [event.version for event in carry_out(registry, live)] == [2]
+    (event,) = carry_out(registry, live)
+    assert isinstance(event, Rejected)
+    assert (event.version, event.detail) == (1, "version 2 overtook it")
+
+
+def test_an_older_approved_version_serves_if_the_newer_cannot_be_loaded() -> None:
+    """It beat the champion, so it is better than none."""
+    live = frozenset({"inference-0"})
+    registry = world(registered(1), approved(1), registered(2), approved(2))
+    registry.apply(ready(1, "inference-0"))
+    registry.apply(unloadable(2, "inference-0"))
+    assert [(type(e), e.version) for e in carry_out(registry, live)] == [(Rejected, 2)]
+    assert [(type(e), e.version) for e in carry_out(registry, live)] == [(Activated, 1)]
+
+
+def test_a_serving_version_that_cannot_be_loaded_is_rolled_back() -> None:
+    """The last good version serves again, under a new epoch."""
+    live = frozenset({"inference-0"})
+    registry = world(registered(1), approved(1), ready(1, "inference-0"))
+    carry_out(registry, live)
+    for made in (registered(2), approved(2), ready(2, "inference-0")):
+        registry.apply(made)
+    carry_out(registry, live)
+    registry.apply(unloadable(2, "inference-0"))
+    (event,) = carry_out(registry, live)
+    assert isinstance(event, RolledBack)
+    assert (event.version, event.epoch) == (1, 4)
+    assert registry.models["pumps"].champion is registry.models["pumps"].versions[1]
+    assert decide(registry, live, T0) == []
+
+
+def test_persistence_is_never_rolled_back() -> None:
+    """There is nothing behind it, and it needs no file."""
+    registry = world(unloadable(0, "inference-0"))
+    assert decide(registry, frozenset({"inference-0"}), T0) == []
+
+
+@pytest.mark.parametrize("replica", ["inference-0", "inference-9"])
+def test_a_replica_that_is_gone_decides_nothing(replica: str) -> None:
+    """What a dead replica once said holds nothing up and undoes nothing."""
+    registry = world(registered(1), approved(1), unloadable(1, "inference-9"))
+    registry.apply(ready(1, "inference-0"))
+    live = frozenset({replica})
+    expected = Activated if replica == "inference-0" else Rejected
+    assert [type(event) for event in decide(registry, live, T0)] == [expected]
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from(["register", "approve", "ready", "unloadable", "decide"]),
+        st.integers(1, 4),
+        st.sampled_from(["inference-0", "inference-1"]),
+        st.sampled_from([frozenset(), frozenset({"inference-0"}), BOTH]),
+    ),
+    max_size=60,
+)
+
+
+@given(steps)
+def test_epochs_grow_and_only_approved_versions_serve(
+    story: list[tuple[str, int, str, frozenset[str]]],
+) -> None:
+    """Whatever happens: decisions apply, epochs grow by one, a rejected version never serves."""
+    registry = world()
+    model = registry.models["pumps"]
+    for kind, version, replica, live in story:
+        match kind:
+            case "register":
+                registry.apply(registered(version))
+            case "approve":
+                registry.apply(approved(version))
+            case "ready":
+                registry.apply(ready(version, replica))
+            case "unloadable":
+                registry.apply(unloadable(version, replica))
+            case _:
+                assert decide(registry, live, T0) == decide(registry, live, T0)
+                carry_out(registry, live)
+        epochs = [serving.epoch for serving in model.epochs]
+        assert epochs == list(range(1, len(epochs) + 1))
+        assert model.champion is not None
+        assert model.champion.state is State.ACTIVE

@@ -1,0 +1,101 @@
+"""The trainer's process: ``python -m trainer``.
+
+Two threads: this one decides, runs and announces (`trainer.loop`), the other releases
+(`trainer.release`), so that a swap never waits for a training. Machinery that breaks in
+either ends the process with one line; its supervisor starts it again, and it goes on from
+what the topics say.
+"""
+
+import signal
+import sys
+import threading
+import time
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaException
+
+from contracts.errors import MillraceError
+from infra.logs import configure_logs
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from infra.telemetry import Health, serve_telemetry
+from trainer.loop import Trainer
+from trainer.release_controller import ReleaseController
+from trainer.settings import TrainerSettings
+
+_POLL_SECONDS: Final = 0.1
+_STALL_SECONDS: Final = 60.0
+_log = structlog.get_logger("trainer")
+
+
+def main() -> int:
+    """Train and release until told to stop."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        settings = Settings.read()
+        limits = TrainerSettings.read()
+        configure_logs(settings)
+        return run(settings, limits, stop)
+    except (MillraceError, KafkaException) as error:
+        print(f"trainer: {error}", file=sys.stderr)  # noqa: T201  # the line for the person
+        return 1
+
+
+def run(settings: Settings, limits: TrainerSettings, stop: threading.Event) -> int:
+    """Build the collaborators and let them work.
+
+    Args:
+        settings: Addresses and the like.
+        limits: When to train.
+        stop: Ends the process when set.
+
+    Returns:
+        The exit code: 1 if the release thread broke.
+
+    Raises:
+        MillraceError: The trainer's own machinery broke.
+    """
+    beat = Beat()
+    store = ObjectStore(settings)
+    store.create_bucket()
+    release = ReleaseController(settings, stop)
+    health = Health(lambda: release.problem() or beat.problem(), {"topics"})
+    serve_telemetry(settings, health)
+    trainer = Trainer(settings, limits, store)
+    release.start()
+    try:
+        trainer.catch_up()
+        health.waiting_for.discard("topics")
+        _log.info("ready", models=len(trainer.models), runs=len(trainer.journal.runs))
+        while not stop.is_set():
+            trainer.step(_POLL_SECONDS)
+            beat.tick()
+    finally:
+        stop.set()
+        trainer.close()
+        release.join()
+    return 0 if release.error is None else 1
+
+
+class Beat:
+    """Tells when the main loop has stopped turning."""
+
+    def __init__(self) -> None:
+        """Begin now."""
+        self._last = time.monotonic()
+
+    def tick(self) -> None:
+        """Say that it turns."""
+        self._last = time.monotonic()
+
+    def problem(self) -> str | None:
+        """Say what is wrong, if anything."""
+        silent = time.monotonic() - self._last
+        return f"no progress for {silent:.0f} s" if silent > _STALL_SECONDS else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

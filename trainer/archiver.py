@@ -1,0 +1,257 @@
+"""Topics go in, Parquet objects in the object store come out: what training and replay read.
+
+```
+python -m trainer.archiver
+```
+
+Guarantee: every record is in exactly one object. Objects are written whole, one partition's
+in order, each beginning where the last one ended; and where that was is read from the store
+itself on every assignment, never from committed offsets (those only show the lag). So a
+crash at any point repeats nothing and leaves no gap and no overlap: a buffered record that
+was not stored is consumed again, a stored one is not. Records that are still buffered when
+a partition is taken away are forgotten for the same reason. A static group membership fences
+an archiver that hangs and comes back after it was replaced; the one object that it might
+then still be writing is the only possible overlap, and readers take a record once.
+"""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from prometheus_client import Counter, Gauge
+
+from contracts.errors import MillraceError, ServerError
+from contracts.events import EventReader
+from contracts.invalid_record import InvalidRecord
+from contracts.topics import OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, TRAINING_RUNS, Topic
+from contracts.training import FINISHED, TrainingRun
+from infra.kafka import ANSWER_SECONDS, consumer, raise_error
+from infra.logs import configure_logs
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from infra.telemetry import Health, serve_telemetry
+from trainer.archive import CONTENT_TYPE, ArchivedObject, Catalogue, Record, encode_records
+from trainer.settings import ArchiverSettings
+from trainer.tail import Tail
+
+ARCHIVED: Final[Sequence[Topic]] = (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES)
+GROUP: Final = "millrace.archiver"
+
+_POLL_SECONDS: Final = 0.1
+_STALL_SECONDS: Final = 60.0
+_log = structlog.get_logger(__name__)
+_records = Counter("millrace_archiver_records_total", "Records archived", ["topic"])
+_objects = Counter("millrace_archiver_objects_total", "Objects written", ["topic"])
+_bytes = Counter("millrace_archiver_bytes_total", "Bytes written", ["topic"])
+_buffered = Gauge("millrace_archiver_buffered_bytes", "Bytes that wait for their object")
+
+
+class Buffer:
+    """Records of one partition that wait for their object."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.records: list[Record] = []
+        self.bytes = 0
+        self.since = 0.0
+
+    def add(self, record: Record, now: float) -> None:
+        """Add a record; ``now`` is a clock in seconds."""
+        if not self.records:
+            self.since = now
+        self.records.append(record)
+        self.bytes += len(record.value or b"") + len(record.key or b"")
+
+    def due(self, settings: ArchiverSettings, now: float, *, awaited: bool) -> bool:
+        """Whether it should be written now: full, old enough, or somebody waits for it."""
+        wait = settings.awaited_seconds if awaited else settings.max_seconds
+        return bool(self.records) and (
+            len(self.records) >= settings.max_records
+            or self.bytes >= settings.max_bytes
+            or now - self.since >= wait
+        )
+
+
+class Archiver:
+    """Writes the topics' partitions that it is assigned; owned by one thread."""
+
+    def __init__(self, settings: Settings, limits: ArchiverSettings, store: ObjectStore) -> None:
+        """Join the group; nothing is read yet."""
+        self._limits = limits
+        self._store = store
+        self._topics = {settings.named(topic.name): topic.name for topic in ARCHIVED}
+        self._buffers: dict[tuple[str, int], Buffer] = {}
+        self._runs = AwaitedRuns(settings)
+        self.assigned = False
+        self._client: Consumer = consumer(
+            settings,
+            GROUP,
+            {
+                "partition.assignment.strategy": "range",
+                "group.instance.id": f"archiver-{settings.replica}",
+                "session.timeout.ms": 10_000,
+                "client.id": f"archiver-{settings.replica}",
+            },
+        )
+        self._client.subscribe(
+            list(self._topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+
+    def step(self, now: float) -> int:
+        """Consume for a moment and write what is due.
+
+        Args:
+            now: A clock in seconds.
+
+        Returns:
+            Number of objects written.
+
+        Raises:
+            KafkaException: The client cannot go on.
+            ServerError: The store does not answer, or is ahead of a topic.
+        """
+        for message in self._client.consume(self._limits.max_records, _POLL_SECONDS):
+            raise_error(message)
+            if message.error() is None:
+                self._keep(message, now)
+        awaited = self._runs.waiting()
+        written = 0
+        for place, buffer in self._buffers.items():
+            if buffer.due(self._limits, now, awaited=awaited):
+                self._write(place, buffer)
+                written += 1
+        _buffered.set(sum(buffer.bytes for buffer in self._buffers.values()))
+        return written
+
+    def close(self) -> None:
+        """Write what is buffered and leave."""
+        for place, buffer in self._buffers.items():
+            if buffer.records:
+                self._write(place, buffer)
+        self._client.close()
+        self._runs.close()
+
+    def _keep(self, message: Message, now: float) -> None:
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        if topic is None or partition is None or offset is None:
+            return
+        buffer = self._buffers.setdefault((self._topics[topic], partition), Buffer())
+        headers = [(name, value or b"") for name, value in message.headers() or []]
+        buffer.add(
+            Record(offset, message.timestamp()[1], message.key(), message.value(), headers), now
+        )
+
+    def _write(self, place: tuple[str, int], buffer: Buffer) -> None:
+        """Store one object, then forget its records: the store decides where we stand."""
+        topic, partition = place
+        records = buffer.records
+        item = ArchivedObject(topic, partition, records[0].offset, records[-1].offset)
+        data = encode_records(records)
+        self._store.put(item.key, data, CONTENT_TYPE)
+        self._buffers[place] = Buffer()
+        _records.labels(topic).inc(len(records))
+        _objects.labels(topic).inc()
+        _bytes.labels(topic).inc(len(data))
+        name = next(name for name, short in self._topics.items() if short == topic)
+        place_after = TopicPartition(name, partition, item.last + 1)
+        self._client.commit(offsets=[place_after], asynchronous=True)  # for the lag only
+
+    def _on_assign(self, client: Consumer, places: list[TopicPartition]) -> None:
+        catalogue = Catalogue(self._store)
+        starts = []
+        for place in places:
+            end = catalogue.end(self._topics[place.topic], place.partition)
+            low, high = client.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
+            if end > high:
+                raise ServerError(
+                    f"the archive of {place.topic}/{place.partition} ends at {end}, the topic at"
+                    f" {high}: the topic was created anew. Move the objects under archive/ away,"
+                    " or choose another MILLRACE_NAMESPACE"
+                )
+            if end < low:
+                _log.warning("records lost to retention", place=str(place), first=end, last=low - 1)
+            starts.append(TopicPartition(place.topic, place.partition, max(end, low)))
+        client.assign(starts)
+        self._buffers.clear()
+        self.assigned = True
+        _log.info("archiving", partitions=len(places))
+
+    def _on_revoke(self, client: Consumer, places: list[TopicPartition]) -> None:
+        for place in places:
+            self._buffers.pop((self._topics[place.topic], place.partition), None)
+        client.unassign()
+        self.assigned = False
+
+
+class AwaitedRuns:
+    """Knows whether a run waits for the archive: started, with no data manifest yet."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start reading `training.runs`."""
+        self._tail = Tail(settings, [TRAINING_RUNS])
+        self._read = EventReader[TrainingRun](TrainingRun)
+        self._open: set[str] = set()
+
+    def waiting(self) -> bool:
+        """Read on, and say whether any run waits for the archive."""
+        for _, message in self._tail.poll(0.0):
+            try:
+                run = self._read(message.value() or b"")
+            except InvalidRecord:
+                continue  # the trainer, whose topic it is, reports it
+            if run.state == "started" and run.manifest is None:
+                self._open.add(run.id)
+            elif run.state in FINISHED or run.manifest is not None:
+                self._open.discard(run.id)
+        return bool(self._open)
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._tail.close()
+
+
+def main() -> int:
+    """Archive until told to stop."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        settings = Settings.read()
+        limits = ArchiverSettings.read()
+        configure_logs(settings)
+        last_step = time.monotonic()
+
+        def alive() -> str | None:
+            silent = time.monotonic() - last_step
+            return f"no progress for {silent:.0f} s" if silent > _STALL_SECONDS else None
+
+        health = Health(alive, {"assignment"})
+        serve_telemetry(settings, health)
+        store = ObjectStore(settings)
+        store.create_bucket()
+        archiver = Archiver(settings, limits, store)
+        while not stop.is_set():
+            archiver.step(time.monotonic())
+            last_step = time.monotonic()
+            if archiver.assigned:
+                health.waiting_for.discard("assignment")
+        archiver.close()
+    except MillraceError as error:
+        print(f"archiver: {error}", file=sys.stderr)  # noqa: T201  # the line for the person
+        return 1
+    except KafkaException as error:
+        print(f"archiver: Kafka: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

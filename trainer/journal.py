@@ -1,0 +1,138 @@
+"""The trainer's memory: what the topics say about requests, runs, alarms and outcomes.
+
+A pure fold. Everything that the trainer knows comes from records, so a trainer that was
+killed knows the same again once it has read them; folding a record twice changes nothing
+that a decision depends on, except that an outcome which was written twice counts twice.
+"""
+
+from array import array
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+import numpy as np
+
+from contracts.drift_alert import DriftAlert
+from contracts.events import to_ms
+from contracts.source import Source
+from contracts.topics import OUTCOMES, SENSOR_WINDOWS
+from contracts.training import FINISHED, TrainingRequest, TrainingRun
+
+#: How far a run has come; a record never takes it back.
+_ORDER = {"waiting": 0, "started": 1, "approved": 2, "rejected": 2, "failed": 2}
+
+Ends = dict[str, dict[int, int]]
+"""Offset after the last record, by topic and partition."""
+
+
+class OutcomeMark(msgspec.Struct, frozen=True):
+    """What the triggers need of an outcome (decoded from the same JSON)."""
+
+    asset: str
+    model: str
+    interval_end: datetime
+    source: Source
+
+
+@dataclass
+class Progress:
+    """Event times of a model's outcomes, by asset (milliseconds, UTC)."""
+
+    times: "dict[str, array[int]]" = field(default_factory=dict)
+    latest_ms: int = 0
+
+    def add(self, asset: str, time_ms: int) -> None:
+        """Add an outcome."""
+        self.times.setdefault(asset, array("q")).append(time_ms)
+        self.latest_ms = max(self.latest_ms, time_ms)
+
+    def count(self, after_ms: int | None = None, asset: str | None = None) -> int:
+        """Count outcomes whose truth was complete after a time, of one asset or of all."""
+        chosen = [self.times.get(asset, array("q"))] if asset is not None else self.times.values()
+        if after_ms is None:
+            return sum(len(times) for times in chosen)
+        return sum(
+            int(np.count_nonzero(np.frombuffer(times, np.int64) > after_ms))
+            for times in chosen
+            if times
+        )
+
+
+@dataclass
+class Journal:
+    """Everything that the trainer has read.
+
+    Attributes:
+        requests: Requests by id, oldest first.
+        runs: The latest state of each run by id, oldest first.
+        alerts: Alarms that ask for a training, by id, oldest first.
+        progress: Outcomes by model.
+        ends: How far the outcomes, and the windows that they came from, are known. A run
+            that starts now learns from the records before these offsets.
+    """
+
+    requests: dict[str, TrainingRequest] = field(default_factory=dict)
+    runs: dict[str, TrainingRun] = field(default_factory=dict)
+    alerts: dict[str, DriftAlert] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)
+    ends: Ends = field(default_factory=lambda: {SENSOR_WINDOWS.name: {}, OUTCOMES.name: {}})
+
+    def see_request(self, request: TrainingRequest) -> None:
+        """Fold a request."""
+        self.requests.setdefault(request.id, request)
+
+    def see_run(self, run: TrainingRun) -> None:
+        """Fold a run's record; one that tells an earlier state than is known is old news."""
+        known = self.runs.get(run.id)
+        if known is None or _rank(run) >= _rank(known):
+            self.runs[run.id] = run
+
+    def see_alert(self, alert: DriftAlert) -> None:
+        """Fold an alarm."""
+        if alert.asks_training:
+            self.alerts.setdefault(alert.id, alert)
+
+    def see_outcome(self, outcome: OutcomeMark, partition: int, offset: int) -> None:
+        """Fold an outcome that was read at a place of `outcomes`."""
+        self.progress.setdefault(outcome.model, Progress()).add(
+            outcome.asset, to_ms(outcome.interval_end)
+        )
+        _extend(self.ends[OUTCOMES.name], partition, offset)
+        _extend(self.ends[SENSOR_WINDOWS.name], outcome.source.partition, outcome.source.offset)
+
+    def runs_of(self, model: str) -> list[TrainingRun]:
+        """List a model's runs, oldest first."""
+        return [run for run in self.runs.values() if run.model == model]
+
+    def started(self) -> TrainingRun | None:
+        """Find the run that is under way."""
+        return next((run for run in self.runs.values() if run.state == "started"), None)
+
+    def answered(self) -> set[str]:
+        """Collect the ids of requests that a run has answered, or is about to."""
+        found: set[str] = set()
+        for run in self.runs.values():
+            if run.state in FINISHED or run.state == "started":
+                found.add(run.request.id)
+                found.update(run.answers)
+        return found
+
+    def data_end_ms(self, model: str) -> int | None:
+        """Find up to when the finished runs of a model have learned; None before the first.
+
+        A run that failed counts up to its reason, so that it is not repeated at once.
+        """
+        ends = [
+            max(to_ms(run.request.event_time), to_ms(run.trained_until or run.request.event_time))
+            for run in self.runs_of(model)
+            if run.state in FINISHED
+        ]
+        return max(ends, default=None)
+
+
+def _rank(run: TrainingRun) -> tuple[int, bool]:
+    return _ORDER[run.state], run.manifest is not None
+
+
+def _extend(ends: dict[int, int], partition: int, offset: int) -> None:
+    ends[partition] = max(ends.get(partition, 0), offset + 1)

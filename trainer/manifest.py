@@ -1,0 +1,214 @@
+"""Exactly the records that a run learns from: archive objects, their digests, where to stop.
+
+The manifest is stored under its own digest and named in the run's record. Objects of the
+archive are immutable and the ends are fixed before anything is read, so the same manifest
+always gives the same dataset.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from hashlib import sha256
+from typing import Final, TypeVar
+
+import msgspec
+
+from contracts.errors import DataError
+from contracts.events import EventReader
+from contracts.headers import CONTENT_TYPE, header
+from contracts.invalid_record import InvalidRecord
+from contracts.model_spec import ModelSpec
+from contracts.outcome import Outcome
+from contracts.topics import OUTCOMES, SENSOR_WINDOWS
+from contracts.window import SensorWindow, decode_window
+from infra.object_store import ObjectStore
+from trainer.archive import ArchivedObject, Catalogue, Record, decode_records
+from trainer.dataset import Dataset, Place, Truth, build_dataset, truths_of
+from trainer.journal import Ends
+
+#: Objects fetched at the same time.
+_FETCHERS: Final = 8
+
+T = TypeVar("T")
+
+
+class PinnedObject(msgspec.Struct, frozen=True):
+    """An object of the archive, and how to know that it is the same one.
+
+    Attributes:
+        key: Its key.
+        sha256: Digest of its bytes, hexadecimal.
+        first: First offset in it.
+        last: Last offset in it.
+        until: Offset at which reading stops; records from it on are not part of the run.
+    """
+
+    key: str
+    sha256: str
+    first: int
+    last: int
+    until: int
+
+
+class DataManifest(msgspec.Struct, frozen=True):
+    """What a run learns from.
+
+    Attributes:
+        model: The model.
+        sensor_set: Sensor set of its windows.
+        max_windows: Most windows to keep, the most recent ones.
+        windows: Objects of `sensor.windows`.
+        outcomes: Objects of `outcomes`.
+    """
+
+    model: str
+    sensor_set: str
+    max_windows: int
+    windows: list[PinnedObject]
+    outcomes: list[PinnedObject]
+    v: int = 1
+
+    def encode(self) -> bytes:
+        """Encode as JSON; the same manifest gives the same bytes."""
+        return msgspec.json.encode(self)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the encoded form, hexadecimal."""
+        return sha256(self.encode()).hexdigest()
+
+    @property
+    def key(self) -> str:
+        """Where it is stored."""
+        return f"manifests/{self.model}/{self.digest}.json"
+
+
+def lacking(catalogue: Catalogue, ends: Ends) -> list[str]:
+    """Say which partitions are not archived up to their end yet.
+
+    Raises:
+        ServerError: The store does not answer.
+    """
+    return [
+        f"{topic}/{partition}"
+        for topic, by_partition in sorted(ends.items())
+        for partition, end in sorted(by_partition.items())
+        if catalogue.end(topic, partition) < end
+    ]
+
+
+def pin(
+    store: ObjectStore, catalogue: Catalogue, spec: ModelSpec, ends: Ends, max_windows: int
+) -> DataManifest:
+    """Fix what a run learns from, and store that.
+
+    Args:
+        store: Where the archive is.
+        catalogue: Covers the ends (see `lacking`).
+        spec: The model.
+        ends: Where to stop, by topic and partition.
+        max_windows: Most windows to keep.
+
+    Raises:
+        DataError: There is nothing to learn from.
+        ServerError: The store does not answer.
+    """
+    pinned: dict[str, list[PinnedObject]] = {SENSOR_WINDOWS.name: [], OUTCOMES.name: []}
+    with ThreadPoolExecutor(_FETCHERS) as pool:
+        for topic, by_partition in pinned.items():
+            wanted = [
+                (item, end)
+                for partition, end in sorted(ends[topic].items())
+                for item in catalogue.refresh(topic, partition)
+                if item.first < end
+            ]
+            by_partition.extend(pool.map(partial(_pin_object, store), wanted))
+    if not pinned[OUTCOMES.name]:
+        raise DataError(f"model {spec.name}: there are no outcomes to learn from yet")
+    manifest = DataManifest(
+        spec.name,
+        spec.sensor_set,
+        max_windows,
+        pinned[SENSOR_WINDOWS.name],
+        pinned[OUTCOMES.name],
+    )
+    store.put(manifest.key, manifest.encode(), "application/json")
+    return manifest
+
+
+def fetch_manifest(store: ObjectStore, key: str, digest: str) -> DataManifest:
+    """Fetch a stored manifest.
+
+    Raises:
+        DataError: It is not there, was altered, or is not a manifest.
+        ServerError: The store does not answer.
+    """
+    try:
+        return msgspec.json.decode(store.get(key, digest=digest), type=DataManifest)
+    except msgspec.DecodeError as error:
+        raise DataError(f"{key} is not a data manifest: {error}") from error
+
+
+def read_dataset(store: ObjectStore, manifest: DataManifest, spec: ModelSpec) -> Dataset:
+    """Read a manifest's records and join windows with their truth.
+
+    Args:
+        store: Where the archive is.
+        manifest: Which records.
+        spec: The model.
+
+    Raises:
+        DataError: An object was altered or removed, or no window has its truth.
+        ServerError: The store does not answer.
+    """
+    truths = truths_of(_each(store, manifest.outcomes, _outcome), spec)
+    windows = _each(store, manifest.windows, partial(_window, truths))
+    return build_dataset(windows, truths, spec, max_windows=manifest.max_windows)
+
+
+_read_outcome = EventReader[Outcome](Outcome)
+
+
+def _outcome(_: int, record: Record) -> Outcome | None:
+    try:
+        return _read_outcome(record.value or b"")
+    except InvalidRecord:
+        return None  # not written by the stream processor: without truth it teaches nothing
+
+
+def _window(
+    truths: dict[Place, Truth], partition: int, record: Record
+) -> tuple[Place, SensorWindow] | None:
+    place = (partition, record.offset)
+    if place not in truths:
+        return None
+    kind = header(record.headers, CONTENT_TYPE) or ""
+    try:
+        return place, decode_window(record.value or b"", kind)
+    except InvalidRecord:
+        return None  # the stream processor made it a dead letter
+
+
+def _each(
+    store: ObjectStore,
+    objects: list[PinnedObject],
+    read: Callable[[int, Record], T | None],
+) -> Iterator[T]:
+    """Read the records of objects, in order, a few objects ahead."""
+    with ThreadPoolExecutor(_FETCHERS) as pool:
+        # Batches keep at most a few objects in memory.
+        for start in range(0, len(objects), _FETCHERS):
+            batch = objects[start : start + _FETCHERS]
+            contents = pool.map(lambda item: store.get(item.key, digest=item.sha256), batch)
+            for item, data in zip(batch, contents, strict=True):
+                partition = int(item.key.split("partition=")[1].split("/")[0])
+                for record in decode_records(data, item.key):
+                    found = read(partition, record) if record.offset < item.until else None
+                    if found is not None:
+                        yield found
+
+
+def _pin_object(store: ObjectStore, wanted: tuple[ArchivedObject, int]) -> PinnedObject:
+    item, end = wanted
+    digest = sha256(store.get(item.key)).hexdigest()
+    return PinnedObject(item.key, digest, item.first, item.last, min(end, item.last + 1))

@@ -1,0 +1,105 @@
+"""Carries out what `trainer.release` decides, in a thread of its own.
+
+Guarantee: an event is published at most once by a process unless the registry has moved on,
+and several controllers do no harm, because ids and epochs are derived from the registry: of
+two activations of the same epoch, every reader takes the first.
+"""
+
+import sys
+import threading
+import time
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaException
+from prometheus_client import Counter, Histogram
+
+from contracts.errors import MillraceError
+from contracts.events import now
+from contracts.model_event import Activated, ModelEvent
+from infra.model_feed import ModelFeed
+from infra.settings import Settings
+from trainer.publisher import Publisher
+from trainer.release import awaiting, decide
+from trainer.replicas import LiveReplicas
+
+_IDLE_SECONDS: Final = 0.1
+_AWAITING_SECONDS: Final = 0.05
+_STALL_SECONDS: Final = 60.0
+_log = structlog.get_logger(__name__)
+_events = Counter("millrace_trainer_release_events_total", "Events published", ["model", "kind"])
+_activation = Histogram(
+    "millrace_trainer_activation_seconds",
+    "From approved to activated",
+    buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60),
+)
+
+
+class ReleaseController:
+    """Watches the registry and the replicas, and publishes what is due."""
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        """Prepare the thread.
+
+        Args:
+            settings: Addresses and the like.
+            stop: Ends the thread when set; set by the thread when it breaks.
+        """
+        self._settings = settings
+        self._stop = stop
+        self._thread = threading.Thread(target=self._guarded, name="release", daemon=True)
+        self._beat = time.monotonic()
+        self.error: Exception | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        self._beat = time.monotonic()
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until it has ended, if it was started."""
+        if self._thread.ident is not None:
+            self._thread.join(_STALL_SECONDS)
+
+    def problem(self) -> str | None:
+        """Say what is wrong, if anything."""
+        if self.error is not None or not self._thread.is_alive():
+            return f"the release thread has ended: {self.error}"
+        silent = time.monotonic() - self._beat
+        return f"release: no progress for {silent:.0f} s" if silent > _STALL_SECONDS else None
+
+    def _guarded(self) -> None:
+        """Run; whatever breaks it is kept and ends the process."""
+        try:
+            self._run()
+        except (MillraceError, KafkaException) as error:
+            self.error = error
+            print(f"trainer: release: {error}", file=sys.stderr)  # noqa: T201  # for the person
+        finally:
+            self._stop.set()
+
+    def _run(self) -> None:
+        feed = ModelFeed(self._settings)
+        replicas = LiveReplicas(self._settings)
+        publisher = Publisher(self._settings)
+        said: set[str] = set()
+        feed.catch_up()
+        while not self._stop.is_set():
+            waiting = awaiting(feed.registry)
+            live = replicas() if waiting else frozenset()
+            for event in decide(feed.registry, live, now()):
+                if event.id not in said:
+                    publisher.send(event)
+                    said.add(event.id)
+                    self._tell(event, feed)
+            feed.poll(_AWAITING_SECONDS if waiting else _IDLE_SECONDS)
+            self._beat = time.monotonic()
+        feed.close()
+
+    def _tell(self, event: ModelEvent, feed: ModelFeed) -> None:
+        kind = type(event).__name__
+        _events.labels(event.model, kind).inc()
+        approved = feed.registry.models[event.model].versions[event.version].approved_at
+        if isinstance(event, Activated) and approved is not None:
+            _activation.observe(max(0.0, (event.at - approved).total_seconds()))
+        _log.info("release", model=event.model, version=event.version, event=kind)

@@ -1,0 +1,152 @@
+"""A job goes in, a decided run comes out: data, fit, gate, artefact. Runs in the fit process.
+
+Everything that decides the result stands in the run's record: the ends of the data, the
+seed, and the settings of fit and gate. So the same record gives the same artefact, bit for
+bit, on the same machine.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import structlog
+
+from contracts.errors import DataError
+from contracts.events import event_time, now, to_ms
+from contracts.model_event import Registered
+from contracts.training import TrainingRun
+from infra.artefact import PackedArtefact, fetch, pack, publish
+from infra.object_store import ObjectStore
+from trainer.archive import Catalogue
+from trainer.dataset import Dataset
+from trainer.job import Job, RunResult, store_result
+from trainer.learn import Learned, LearnSettings, learn
+from trainer.manifest import DataManifest, fetch_manifest, lacking, pin, read_dataset
+
+_POLL_SECONDS = 0.05
+_log = structlog.get_logger(__name__)
+
+
+def prepare(
+    job: Job, store: ObjectStore, wait: Callable[[float], None] = time.sleep
+) -> tuple[TrainingRun, Dataset]:
+    """Wait until the archive covers a run's data, pin it, and read it.
+
+    Args:
+        job: The run.
+        store: Where the archive is.
+        wait: Waits for some seconds.
+
+    Returns:
+        The run's record with its manifest, and the data.
+
+    Raises:
+        DataError: The archive does not get there in time, or there is nothing to learn from.
+        ServerError: The store does not answer.
+    """
+    run = job.run
+    if run.manifest is not None and run.manifest_digest is not None:
+        manifest = fetch_manifest(store, run.manifest, run.manifest_digest)
+    else:
+        manifest = _pin(job, store, wait)
+    data = read_dataset(store, manifest, job.spec)
+    _log.info("data is ready", run=run.id, windows=len(data))
+    pinned = msgspec.structs.replace(
+        run,
+        manifest=manifest.key,
+        manifest_digest=manifest.digest,
+        windows=len(data),
+        trained_from=event_time(int(data.start_ms.min())),
+        trained_until=event_time(int(data.until_ms.max())),
+        updated_at=now(),
+    )
+    return pinned, data
+
+
+def make(job: Job, run: TrainingRun, data: Dataset, store: ObjectStore) -> PackedArtefact:
+    """Fit and judge, and unless it is a repetition, publish and decide.
+
+    Args:
+        job: The run.
+        run: Its record, with its manifest.
+        data: What it learns from.
+        store: Where artefacts go.
+
+    Returns:
+        The challenger's files.
+
+    Raises:
+        DataError: It cannot be fitted.
+        ServerError: The store does not answer.
+    """
+    begin = time.monotonic()
+    champion = None if job.champion is None else fetch(store, job.champion)
+    settings = msgspec.convert(run.parameters["learn"], LearnSettings)
+    reason = run.request
+    since_ms = to_ms(reason.event_time) if reason.reason == "drift" else None
+    learned = learn(data, job.spec, champion, settings, since_ms)
+    _log.info("learned", run=run.id, verdict=learned.verdict, **learned.figures["rows"])
+    packed = _pack(run, learned)
+    if job.repeat:
+        return packed
+    reference = publish(store, packed)
+    decided = msgspec.structs.replace(
+        run,
+        state=learned.verdict,
+        verdict=learned.verdict,
+        figures=learned.figures,
+        detail=learned.detail,
+        holdout=learned.holdout,
+        artefact_digest=reference.digest,
+        updated_at=now(),
+        seconds=round(time.monotonic() - begin, 3),
+    )
+    registered = Registered(
+        id=f"registered-{run.id}",
+        model=run.model,
+        version=_version(run),
+        at=decided.updated_at,
+        spec=job.spec,
+        normaliser=learned.normaliser,
+        artefact=reference,
+        parent=run.parent,
+        run_id=run.id,
+        trained_from=run.trained_from,
+        trained_until=run.trained_until,
+    )
+    store_result(store, RunResult(decided, registered))
+    return packed
+
+
+def _pin(job: Job, store: ObjectStore, wait: Callable[[float], None]) -> DataManifest:
+    catalogue = Catalogue(store)
+    waited = 0.0
+    while behind := lacking(catalogue, job.ends):
+        if waited > job.archive_seconds:
+            raise DataError(
+                f"the archive has not reached {', '.join(behind)} after {waited:.0f} s;"
+                " is the archiver running? (python -m trainer.archiver)"
+            )
+        wait(_POLL_SECONDS)
+        waited += _POLL_SECONDS
+    limit: Any = job.run.parameters["max_windows"]
+    return pin(store, catalogue, job.spec, job.ends, int(limit))
+
+
+def _pack(run: TrainingRun, learned: Learned) -> PackedArtefact:
+    return pack(
+        model=run.model,
+        version=_version(run),
+        run_id=run.id,
+        architecture=learned.architecture,
+        normaliser=learned.normaliser,
+        weights=learned.weights,
+        optimizer=learned.optimizer,
+    )
+
+
+def _version(run: TrainingRun) -> int:
+    if run.version is None:
+        raise DataError(f"{run.id} was started without a version number")
+    return run.version

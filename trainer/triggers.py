@@ -1,0 +1,266 @@
+"""When to train: alarms, ages, new data and people's wishes go in, requests and starts come out.
+
+Pure: what the journal knows goes in, what should be published comes out; nothing is
+remembered between calls, and so nothing is lost with the process.
+
+- An alarm becomes a request, unless one about the same asset is open (debounce), or a run
+  that has finished learned from enough outcomes after it. Its run waits until there are
+  enough outcomes *of that asset* after the alarm to learn the new behaviour from, and, as
+  every run that nobody asked for, until the model's cool-down is over. Waiting is counted in
+  outcomes and so in event time: the wall clock decides nothing.
+- A run because of drift that was rejected is tried again when its evidence has grown: the
+  detector, once reset, takes the new, worse level for normal and stays silent.
+- A person's request runs as soon as there is any outcome.
+- One run at a time. Whatever else of that model is due when it starts is answered by it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from contracts.drift_alert import DriftAlert
+from contracts.events import event_time, to_ms
+from contracts.ids import digest_of
+from contracts.registry import Registry
+from contracts.training import FINISHED, TrainingRequest, TrainingRun
+from trainer.journal import Journal, Progress
+from trainer.settings import TrainerSettings
+
+_DAY_MS = 86_400_000
+#: Assets of this name stand for serving itself.
+_NO_ASSET = "*"
+
+
+@dataclass(frozen=True)
+class Due:
+    """A run that should start now.
+
+    Attributes:
+        request: What it answers first.
+        answers: Ids of the other requests that it answers.
+    """
+
+    request: TrainingRequest
+    answers: tuple[str, ...]
+
+    @property
+    def run_id(self) -> str:
+        """The run's id: the same request always makes the same run."""
+        return run_id(self.request)
+
+
+def run_id(request: TrainingRequest) -> str:
+    """Name the run that a request starts."""
+    return "run-" + digest_of(request.model, request.id)
+
+
+def new_requests(
+    journal: Journal, registry: Registry, settings: TrainerSettings, at: datetime
+) -> list[TrainingRequest]:
+    """Derive the requests that are due and that nobody has made yet.
+
+    Args:
+        journal: What is known.
+        registry: Models; alarms of others are left alone until they are declared.
+        settings: Counts and ages.
+        at: The wall clock, for the record only.
+    """
+    found: list[TrainingRequest] = []
+    open_now = _open(journal)
+    running = {run.model for run in journal.runs.values() if run.state == "started"}
+    idle = [model for model in registry.models if model not in running]
+    for alert in journal.alerts.values():
+        if alert.model not in idle or _answered(alert, journal, settings):
+            continue
+        request = _drift_request(alert, at)
+        same = (request.model, request.asset)
+        if request.id in journal.requests or any(
+            (other.model, other.asset) == same and other.reason == "drift" for other in open_now
+        ):
+            continue
+        found.append(request)
+        open_now.append(request)
+    for model in idle:
+        progress = journal.progress.get(model)
+        asked = [other for other in open_now if other.model == model]
+        # A drift request may wait long, if its asset fell silent: it holds up nothing else.
+        if progress is not None and all(other.reason == "drift" for other in asked):
+            found.extend(
+                request
+                for request in _by_itself(model, progress, journal, settings, at)
+                if request.id not in journal.requests and not (asked and request.reason == "drift")
+            )
+    return found
+
+
+def next_run(journal: Journal, registry: Registry, settings: TrainerSettings) -> Due | None:
+    """Choose what to run, given that nothing is running.
+
+    People's requests go first, then the oldest reason in event time.
+    """
+    ready = [
+        request
+        for request in _open(journal)
+        if request.model in registry.models and missing(request, journal, settings) == 0
+    ]
+    if not ready:
+        return None
+    first = min(ready, key=lambda r: (r.reason != "request", r.event_time, r.id))
+    together = [request for request in ready if request.model == first.model]
+    # A run that people already see waiting is the one that starts; the rest is the same run.
+    lead = next((request for request in together if run_id(request) in journal.runs), first)
+    return Due(lead, tuple(request.id for request in together if request.id != lead.id))
+
+
+def waiting_runs(
+    journal: Journal, registry: Registry, settings: TrainerSettings, at: datetime
+) -> list[TrainingRun]:
+    """Make the records of runs that cannot start yet, once for each model's oldest request."""
+    found = []
+    waited_for = {run.model for run in journal.runs.values() if run.state == "waiting"}
+    for request in _open(journal):
+        if request.model in waited_for:
+            continue
+        waited_for.add(request.model)
+        found.append(
+            TrainingRun(
+                id=run_id(request),
+                model=request.model,
+                request=request,
+                state="waiting",
+                updated_at=at,
+                detail=_why_waiting(request, journal, registry, settings),
+            )
+        )
+    return found
+
+
+def missing(request: TrainingRequest, journal: Journal, settings: TrainerSettings) -> int:
+    """Count the outcomes that have to arrive before a request may run; 0 when it may."""
+    progress = journal.progress.get(request.model, Progress())
+    if request.reason == "request":
+        return max(0, 1 - progress.count())
+    since = journal.data_end_ms(request.model)
+    lacking = [1 - progress.count()]
+    if since is not None:
+        lacking.append(settings.cooldown_outcomes - progress.count(since))
+    if request.reason == "drift":
+        after = progress.count(to_ms(request.event_time), _asset(request))
+        lacking.append(settings.drift_outcomes - after)
+    return max(0, *lacking)
+
+
+def _open(journal: Journal) -> list[TrainingRequest]:
+    answered = journal.answered()
+    return [request for request in journal.requests.values() if request.id not in answered]
+
+
+def _asset(request: TrainingRequest) -> str | None:
+    return None if request.asset in {None, _NO_ASSET} else request.asset
+
+
+def _answered(alert: DriftAlert, journal: Journal, settings: TrainerSettings) -> bool:
+    """Whether a finished run learned from enough outcomes after an alarm."""
+    ends = [
+        to_ms(run.trained_until)
+        for run in journal.runs_of(alert.model)
+        if run.state in FINISHED and run.trained_until is not None
+    ]
+    if not ends:
+        return False
+    progress = journal.progress.get(alert.model, Progress())
+    asset = None if alert.asset == _NO_ASSET else alert.asset
+    after_alarm = progress.count(to_ms(alert.event_time), asset)
+    return after_alarm - progress.count(max(ends), asset) >= settings.drift_outcomes
+
+
+def _drift_request(alert: DriftAlert, at: datetime) -> TrainingRequest:
+    return TrainingRequest(
+        id="request-" + digest_of(alert.model, "drift", alert.id),
+        model=alert.model,
+        reason="drift",
+        detail=alert.detail,
+        event_time=alert.event_time,
+        requested_at=at,
+        asset=alert.asset,
+        alert_id=alert.id,
+    )
+
+
+def _by_itself(
+    model: str, progress: Progress, journal: Journal, settings: TrainerSettings, at: datetime
+) -> Iterator[TrainingRequest]:
+    """Ask for a training that no event asks for: the first, for new data, for age, a retry."""
+    runs = sum(run.state in FINISHED for run in journal.runs_of(model))
+    name = _own_reason(model, progress, journal, settings)
+    if name is not None:
+        kind, detail = name
+        yield TrainingRequest(
+            id="request-" + digest_of(model, kind, "after", runs),
+            model=model,
+            reason="age" if kind == "age" else "new_data",
+            detail=detail,
+            event_time=event_time(progress.latest_ms),
+            requested_at=at,
+        )
+    else:
+        yield from _retry(model, progress, journal, settings, at)
+
+
+def _own_reason(
+    model: str, progress: Progress, journal: Journal, settings: TrainerSettings
+) -> tuple[str, str] | None:
+    since = journal.data_end_ms(model)
+    fresh = progress.count(since)
+    trained = any(run.trained_until is not None for run in journal.runs_of(model))
+    if not trained:
+        if settings.first_outcomes and fresh >= settings.first_outcomes:
+            return "first", f"{fresh} outcomes, and no trained model yet"
+        return None
+    if since is None:
+        return None
+    if settings.new_outcomes and fresh >= settings.new_outcomes:
+        return "new_data", f"{fresh} outcomes since the last run's data"
+    days = (progress.latest_ms - since) / _DAY_MS
+    if settings.max_age_days and days >= settings.max_age_days:
+        return "age", f"the last run's data ends {days:.1f} days ago"
+    return None
+
+
+def _retry(
+    model: str, progress: Progress, journal: Journal, settings: TrainerSettings, at: datetime
+) -> Iterator[TrainingRequest]:
+    """Ask again after a rejection because of drift, once its evidence has grown."""
+    finished = [run for run in journal.runs_of(model) if run.state in FINISHED]
+    if not finished or not settings.retry_growth:
+        return
+    last = max(finished, key=lambda run: run.updated_at)
+    request = last.request
+    if last.state != "rejected" or request.reason != "drift" or last.trained_until is None:
+        return
+    asset = _asset(request)
+    now = progress.count(to_ms(request.event_time), asset)
+    then = now - progress.count(to_ms(last.trained_until), asset)
+    if then < now and now >= settings.retry_growth * then:
+        yield TrainingRequest(
+            id="request-" + digest_of(model, "retry", "after", len(finished)),
+            model=model,
+            reason="drift",
+            detail=f"{last.id} was rejected on {then} outcomes after the alarm; there are {now}",
+            event_time=request.event_time,
+            requested_at=at,
+            asset=request.asset,
+            alert_id=request.alert_id,
+        )
+
+
+def _why_waiting(
+    request: TrainingRequest, journal: Journal, registry: Registry, settings: TrainerSettings
+) -> str:
+    if request.model not in registry.models:
+        known = ", ".join(sorted(registry.models)) or "none"
+        return f"there is no model {request.model} yet (known: {known})"
+    lacking = missing(request, journal, settings)
+    if lacking:
+        return f"waits for {lacking} more outcomes"
+    return "waits for its turn"
