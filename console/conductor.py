@@ -63,6 +63,7 @@ class Performance:
     Attributes:
         frozen_version: Version of the frozen model; None if none was ever approved.
         slowed_seconds: Wall time during which a training run held the replay back.
+        replay_began_ms: When the replay began, milliseconds since the epoch.
         replay_seconds: Wall time of the replay.
         kills: Programs that were killed on purpose.
         notes: What a reader should know.
@@ -70,6 +71,7 @@ class Performance:
 
     frozen_version: int | None = None
     slowed_seconds: float = 0.0
+    replay_began_ms: float = 0.0
     replay_seconds: float = 0.0
     kills: list[KillLine] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -183,6 +185,7 @@ class Conductor:
         self._begin("replay")
         plan, story = self._tale.plan, self._tale.story
         began = time.monotonic()
+        self.performance.replay_began_ms = time.time() * 1000
         self._play(
             "edge-replay",
             replay_arguments(

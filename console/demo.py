@@ -78,13 +78,18 @@ def run_demo(
                 started_at,
                 time.monotonic() - began,
                 board.rows(),
-                conductor.observer.seen.arrivals,
+                [
+                    arrival
+                    for arrival in conductor.observer.seen.arrivals
+                    if arrival.sent_ms >= performance.replay_began_ms
+                ],
                 conductor.memory.peaks_mib,
                 conductor.memory.total_peak_mib,
                 conductor.memory.measure,
             )
             report = build_report(tale, settings.namespace, evidence, performance, measured)
-            (home.demo / "report.json").write_bytes(encode_report(report))
+        report = msgspec.structs.replace(report, seconds=round(time.monotonic() - began, 1))
+        (home.demo / "report.json").write_bytes(encode_report(report))
         progress.waiting_for("the report to be drawn")
         forecasts = conductor.frozen.forecasts() if conductor.frozen else None
         pictures = draw(report, tale, evidence, measured, forecasts)

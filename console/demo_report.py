@@ -48,7 +48,7 @@ class Measured:
         started_at: When the demonstration began.
         seconds: How long it took.
         rows: Judged forecasts.
-        arrivals: Every prediction's way from the edge to a consumer.
+        arrivals: Every replayed prediction's way from the edge to a consumer.
         memory_mib: Peak of each program.
         memory_total_mib: Peak of all together.
         memory_measure: What was measured.

@@ -14,8 +14,8 @@ from infra.settings import Settings
 
 #: A Unix socket's path may have 108 bytes on Linux and 104 on macOS, the end mark included.
 _LONGEST_SOCKET_PATH: Final = 100
-#: These would end a value or begin a comment in a supervisor configuration.
-_UNQUOTABLE: Final = ('"', "\n", " ;", " #")
+#: These would end a value, begin a comment or be expanded in a supervisor configuration.
+_UNQUOTABLE: Final = ('"', "%", "\n", " ;", " #")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Home:
         root = settings.home.absolute()
         if any(mark in str(root) for mark in _UNQUOTABLE):
             raise SettingsError(
-                f"MILLRACE_HOME is {str(root)!r}: choose a folder without quotes,"
-                " line breaks, ' ;' and ' #' in its name"
+                f"MILLRACE_HOME is {str(root)!r}: choose a folder without quotes, per cent"
+                " signs, line breaks, ' ;' and ' #' in its name"
             )
         return cls(root)
 

@@ -14,6 +14,8 @@ import numpy as np
 
 #: How long before the approval counts as *before* a swap, milliseconds.
 BEFORE_MS: Final = 30_000
+#: The first windows behind the last fence belong to the swap, too, milliseconds.
+AFTER_MS: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ def around(
     Args:
         arrivals: All predictions.
         begun_ms: When the version was approved.
-        ended_ms: When the last partition was stamped.
+        ended_ms: When the last partition was stamped; `AFTER_MS` more count as well.
         before_ms: How far back *before* goes.
     """
     before = [a for a in arrivals if begun_ms - before_ms <= a.arrived_ms < begun_ms]
-    during = [a for a in arrivals if a.sent_ms <= ended_ms and a.arrived_ms >= begun_ms]
+    during = [a for a in arrivals if a.sent_ms <= ended_ms + AFTER_MS and a.arrived_ms >= begun_ms]
     return Around(percentiles(before), percentiles(during))

@@ -26,7 +26,8 @@ ARCHIVER: Final = "archiver"
 SERVERS: Final = (KAFKA, S3)
 SERVICES: Final = (STREAM_PROCESSOR, INFERENCE, TRAINER, ARCHIVER)
 
-_MODULES: Final = {
+#: The module that each service is.
+MODULES: Final[Mapping[str, str]] = {
     STREAM_PROCESSOR: "stream_processors",
     INFERENCE: "inference",
     TRAINER: "trainer",
@@ -36,7 +37,7 @@ _MODULES: Final = {
 MARK: Final = "MILLRACE_PROGRAM"
 
 _LOG_BYTES: Final = 20_000_000
-_START_RETRIES: Final = 5
+_START_RETRIES: Final = 3
 _SERVICE_STOP_SECONDS: Final = 15
 _SERVER_STOP_SECONDS: Final = 30
 
@@ -78,7 +79,10 @@ def servers(home: Home) -> list[Program]:
 
 
 def services(
-    settings: Settings, ports: Sequence[int], endpoints: Mapping[str, str]
+    settings: Settings,
+    ports: Sequence[int],
+    endpoints: Mapping[str, str],
+    modules: Mapping[str, str] = MODULES,
 ) -> list[Program]:
     """Millrace's own services.
 
@@ -87,8 +91,10 @@ def services(
         ports: A free port for each one's telemetry, in the order of `SERVICES`.
         endpoints: Environment that names the embedded servers; empty for servers elsewhere,
             whose settings are inherited.
+        modules: The module that each one is.
     """
     shared = {
+        "TF_CPP_MIN_LOG_LEVEL": "2",  # what TensorFlow says of its processor helps nobody
         **endpoints,
         "MILLRACE_HOME": str(settings.home.absolute()),
         "MILLRACE_NAMESPACE": settings.namespace,
@@ -96,7 +102,7 @@ def services(
     return [
         Program(
             name,
-            (sys.executable, "-m", _MODULES[name]),
+            (sys.executable, "-m", modules[name]),
             priority=20,
             stop_seconds=_SERVICE_STOP_SECONDS,
             environment={**shared, "MILLRACE_TELEMETRY_PORT": str(port)},

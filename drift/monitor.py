@@ -109,7 +109,9 @@ class AssetMonitor:
             self._tests.clear()
         return epoch == self._epoch and version != PERSISTENCE
 
-    def _update(self, signal: Signal, sensor: str | None, value: float, time: int) -> Finding | None:
+    def _update(
+        self, signal: Signal, sensor: str | None, value: float, time: int
+    ) -> Finding | None:
         name = signal if sensor is None else f"{signal}/{sensor}"
         test = self._tests.get(name)
         if test is None:

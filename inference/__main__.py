@@ -32,7 +32,7 @@ def main() -> int:
     try:
         settings = Settings.read()
     except MillraceError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     configure_logs(settings)
     stop = threading.Event()
@@ -40,7 +40,7 @@ def main() -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         _serve(settings, stop)
-    except Exception:
+    except Exception:  # noqa: BLE001  (whatever it is: say it and end, to be started again)
         _log.exception("inference ends")
         return EXIT_BROKEN
     return 0
@@ -48,9 +48,7 @@ def main() -> int:
 
 def _serve(settings: Settings, stop: threading.Event) -> None:
     servables = Servables()
-    loader = Loader(
-        settings, replica_name(settings), ObjectStore(settings), Networks(), servables
-    )
+    loader = Loader(settings, replica_name(settings), ObjectStore(settings), Networks(), servables)
     thread = threading.Thread(target=loader.run, args=(stop,), name="loader", daemon=True)
     health = Health(
         alive=lambda: None if thread.is_alive() else "the loader has died",

@@ -26,7 +26,8 @@ from contracts.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS
 from contracts.window import JSON
 from inference.batches import Stamp, by_stamp
 from inference.loader import Loader
-from inference.metrics import BATCH, FALLBACKS, LATENCY, PREDICTIONS as PREDICTED, REPEATED
+from inference.metrics import BATCH, FALLBACKS, LATENCY, REPEATED
+from inference.metrics import PREDICTIONS as PREDICTED
 from inference.predictions import predict
 from inference.servables import Servable, Servables
 from infra.kafka import (
@@ -149,9 +150,7 @@ class InferenceConsumer:
         for place in self._consumer.committed(self._consumer.assignment(), ANSWER_SECONDS):
             self._consumer.seek(TopicPartition(place.topic, place.partition, max(place.offset, 0)))
 
-    def _decode(
-        self, records: list[Message]
-    ) -> tuple[list[NormalizedWindow], list[_DeadLetter]]:
+    def _decode(self, records: list[Message]) -> tuple[list[NormalizedWindow], list[_DeadLetter]]:
         """Decode windows, without those that have been answered."""
         windows: list[NormalizedWindow] = []
         refused: list[_DeadLetter] = []
@@ -178,7 +177,9 @@ class InferenceConsumer:
         made: dict[int, Prediction] = {}
         for stamp, group in by_stamp(windows).items():
             servable, units = self._servable(stamp)
-            for window, prediction in zip(group, predict(servable, group, units, now()), strict=True):
+            for window, prediction in zip(
+                group, predict(servable, group, units, now()), strict=True
+            ):
                 if prediction is not None:
                     made[id(window)] = prediction
         predictions = [made[id(window)] for window in windows if id(window) in made]

@@ -22,7 +22,7 @@ from contracts.events import encode, headers_of, now
 from contracts.ids import digest_of
 from contracts.model_event import ModelEvent, Ready, Unloadable
 from contracts.normaliser import Normaliser
-from contracts.registry import Model, Registry, State, Version
+from contracts.registry import Registry, State, Version
 from contracts.topics import DRIFT_ALERTS, MODEL_EVENTS
 from inference.metrics import LOADS
 from inference.network import Networks
@@ -80,7 +80,7 @@ class Loader:
             if known is None or version not in known.versions:
                 continue
             if not self._servables.knows(model, version):
-                self._load(known, known.versions[version])
+                self._load(known.versions[version])
         self._servables.keep_only(_kept(registry))
 
     def fallback(self, model: str, version: int) -> tuple[Servable, Normaliser]:
@@ -97,7 +97,7 @@ class Loader:
             if servable is not None:
                 return servable, units
 
-    def _load(self, model: Model, version: Version) -> None:
+    def _load(self, version: Version) -> None:
         registered = version.registered
         name, number = registered.model, version.number
         try:

@@ -13,6 +13,8 @@ LATENCY = Histogram(
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
 )
 BATCH = Histogram(
-    "millrace_micro_batch_windows", "Windows in a micro-batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 512)
+    "millrace_micro_batch_windows",
+    "Windows in a micro-batch",
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 512),
 )
 LOADS = Counter("millrace_version_loads_total", "Versions loaded or refused", ["result"])

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from contracts.events import event_time
 from contracts.ids import derived_id
-from contracts.normalized_window import NormalizedWindow
 from contracts.normaliser import Normaliser
+from contracts.normalized_window import NormalizedWindow
 from contracts.prediction import Prediction
 from inference.servables import Float32, Servable
 

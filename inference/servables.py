@@ -61,7 +61,7 @@ class Persistence:
 
     spec: ModelSpec
 
-    def __call__(self, values: Float32, present: Bools) -> Float32:
+    def __call__(self, values: Float32, present: Bools) -> Float32:  # noqa: ARG002  (the port)
         """Repeat the last reading; see `Forecaster`."""
         last = values[:, -1, list(self.spec.target_columns)]
         return np.repeat(last[:, None, :], self.spec.steps, axis=1)

@@ -170,7 +170,12 @@ def build(architecture: Architecture, *, dropout: float = 0.0) -> Any:
 
 def weights_of(model: Any) -> Weights:
     """Take a network's variables, by name, in the network's order."""
-    return {variable.path: np.array(variable) for variable in model.weights}
+    return {variable.path: value_of(variable) for variable in model.weights}
+
+
+def value_of(variable: Any) -> npt.NDArray[Any]:
+    """Copy the value of a Keras variable, of a network or of an optimizer."""
+    return np.array(variable.value.numpy())
 
 
 def set_weights(model: Any, weights: Weights) -> None:

@@ -7,6 +7,7 @@ do (murmur2).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -33,6 +34,9 @@ TRANSACTION_TIMEOUT_MS: Final = 15_000
 #: one until then. librdkafka's default waits 100 ms before it asks again: measured, that is
 #: 105 ms for every micro-batch, against 7 ms with this.
 TRANSACTION_RETRY_MS: Final = 5
+#: Refusals of a partition that has no leader yet, and how long to leave it alone, seconds.
+_PASSING: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+_BACK_OFF_SECONDS: Final = 0.05
 
 
 def client_config(settings: Settings) -> dict[str, Any]:
@@ -146,6 +150,28 @@ def error_of(failure: KafkaException) -> KafkaError:
     return cause if isinstance(cause, KafkaError) else KafkaError(KafkaError._FAIL, str(cause))
 
 
+def watermarks(client: Consumer, place: TopicPartition) -> tuple[int, int]:
+    """Ask for a partition's first offset and the one after its last.
+
+    A partition that was just created, or whose leader just moved, refuses for a moment: the
+    question is repeated for as long as `ANSWER_SECONDS`.
+
+    Raises:
+        ServerError: No answer within that time, or a refusal that does not pass.
+    """
+    patience = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return client.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
+        except KafkaException as error:
+            if error_of(error).code() not in _PASSING or time.monotonic() > patience:
+                raise ServerError(
+                    f"topic {place.topic}, partition {place.partition}: {error}"
+                ) from error
+            client.list_topics(place.topic, timeout=ANSWER_SECONDS)  # learn the new leader
+            time.sleep(_BACK_OFF_SECONDS)
+
+
 def raise_error(message: Message) -> None:
     """Turn a consumer's error message into an exception; passing trouble is not one.
 
@@ -176,9 +202,7 @@ def read_all(
         ends: dict[int, int] = {}
         starts = []
         for partition in partitions_of(client, name):
-            low, high = client.get_watermark_offsets(
-                TopicPartition(name, partition), timeout=ANSWER_SECONDS
-            )
+            low, high = watermarks(client, TopicPartition(name, partition))
             if high > low:
                 ends[partition] = high
                 starts.append(TopicPartition(name, partition, low))
@@ -212,9 +236,7 @@ def last_source_offsets(
     found: dict[int, int] = {}
     try:
         for partition in partitions:
-            low, high = client.get_watermark_offsets(
-                TopicPartition(name, partition), timeout=ANSWER_SECONDS
-            )
+            low, high = watermarks(client, TopicPartition(name, partition))
             step = 64
             while high > low and partition not in found:
                 start = max(low, high - step)

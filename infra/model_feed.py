@@ -13,7 +13,7 @@ from contracts.invalid_record import InvalidRecord
 from contracts.model_event import ModelEvent
 from contracts.registry import Registry
 from contracts.topics import MODEL_EVENTS
-from infra.kafka import ANSWER_SECONDS, partitions_of, raise_error, reader
+from infra.kafka import partitions_of, raise_error, reader, watermarks
 from infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -28,7 +28,9 @@ class ModelFeed:
         self._read = EventReader[ModelEvent](ModelEvent)
         self._topic = settings.named(MODEL_EVENTS.name)
         self._client = reader(settings)
-        places = [TopicPartition(self._topic, p, 0) for p in partitions_of(self._client, self._topic)]
+        places = [
+            TopicPartition(self._topic, p, 0) for p in partitions_of(self._client, self._topic)
+        ]
         self._client.assign(places)
         self._places = places
 
@@ -38,10 +40,7 @@ class ModelFeed:
         Returns:
             The events that changed something, in order.
         """
-        ends = {
-            place.partition: self._client.get_watermark_offsets(place, timeout=ANSWER_SECONDS)[1]
-            for place in self._places
-        }
+        ends = {place.partition: watermarks(self._client, place)[1] for place in self._places}
         changed: list[ModelEvent] = []
         while any(
             max(position.offset, 0) < ends[position.partition]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -11,6 +13,9 @@ from contracts.errors import ServerError
 from contracts.topics import TOPICS, Topic
 from infra.kafka import ANSWER_SECONDS, error_of
 from infra.settings import Settings
+
+#: How long to leave a broker alone between two questions, seconds.
+_BACK_OFF_SECONDS: Final = 0.05
 
 
 def topic_config(topic: Topic) -> dict[str, str]:
@@ -31,7 +36,8 @@ def create_topics(
         Names of the topics that this call created.
 
     Raises:
-        ServerError: A topic could not be created, or has other partitions than the rest.
+        ServerError: A topic could not be created, gets no leader, or has other partitions
+            than the rest.
     """
     wanted = [
         NewTopic(
@@ -51,8 +57,28 @@ def create_topics(
                 raise ServerError(f"topic {name}: {error}") from error
         else:
             created.append(name)
+    _await_leaders(client, [topic.topic for topic in wanted])
     _check_partitions(client, settings, topics)
     return created
+
+
+def _await_leaders(client: AdminClient, names: Sequence[str]) -> None:
+    """Wait until clients can use the topics: brokers answer before all of them know."""
+    patience = time.monotonic() + ANSWER_SECONDS
+    while True:
+        known = client.list_topics(timeout=ANSWER_SECONDS).topics
+        waiting = [
+            name
+            for name in names
+            if name not in known
+            or known[name].error is not None
+            or any(part.leader < 0 for part in known[name].partitions.values())
+        ]
+        if not waiting:
+            return
+        if time.monotonic() > patience:
+            raise ServerError(f"topics {waiting} have no leader; look at the brokers' logs")
+        time.sleep(_BACK_OFF_SECONDS)
 
 
 def _check_partitions(client: AdminClient, settings: Settings, topics: Sequence[Topic]) -> None:
@@ -68,4 +94,3 @@ def _check_partitions(client: AdminClient, settings: Settings, topics: Sequence[
             f"topics keyed by asset must have the same number of partitions, but have {counts};"
             " recreate those that differ"
         )
-

@@ -8,6 +8,7 @@ stamps       which version a window is stamped with, and the fences in the ledge
 asset        what is remembered of an asset, and its snapshot
 forecasts    forecasts that wait for their truth
 alerts       findings of detectors as alerts for people and the trainer
+history      what an earlier life has left on the broker
 outputs      writes that are confirmed before anything is acknowledged
 batching     Faust's transport at batch granularity
 ```

@@ -22,7 +22,7 @@ def main() -> int:
     try:
         settings = Settings.read()
     except MillraceError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     configure_logs(settings)
     health = Health()
@@ -31,8 +31,7 @@ def main() -> int:
     worker = faust.Worker(
         app, loglevel="WARNING", redirect_stdouts=False, override_logging=False, quiet=True
     )
-    worker.execute_from_commandline()
-    return 0
+    return worker.execute_from_commandline()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from infra.model_feed import ModelFeed
 from infra.settings import Settings
 from infra.telemetry import Health
 from stream_processors.batching import BatchApp, Record
+from stream_processors.history import KafkaHistory
 from stream_processors.outputs import Outputs
 from stream_processors.processor import Processor
 from stream_processors.snapshots import Snapshots
@@ -106,7 +107,7 @@ class _Wiring:
                     await processor.windows(tp.partition, records)
                 else:
                     await processor.predictions(tp.partition, records)
-            except Exception:
+            except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a batch failed")
             self._unacknowledged.append(event)
 
@@ -119,7 +120,7 @@ class _Wiring:
             included, self._unacknowledged = self._unacknowledged, []
             try:
                 await self._processor.checkpoint()
-            except Exception:
+            except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a checkpoint failed")
             for event in included:
                 event.ack()
@@ -130,7 +131,7 @@ class _Wiring:
             if self._processor is not None:
                 try:
                     await self._processor.fence_idle_partitions()
-                except Exception:
+                except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                     self._give_up("a fence could not be set")
 
     async def _on_assigned(self, *_: Any, **__: Any) -> None:
@@ -142,8 +143,9 @@ class _Wiring:
     def _start(self) -> Processor:
         feed = ModelFeed(self._settings)
         feed.catch_up()
+        settings = self._settings
         self._processor = Processor(
-            self._settings, feed, Outputs(self._settings), self._snapshots
+            feed, KafkaHistory(settings), Outputs(settings), self._snapshots
         )
         self._health.waiting_for.discard("registry")
         return self._processor

@@ -84,9 +84,13 @@ class BatchConsumer(driver.Consumer):
             singly = tp.topic in changelogs
             one_by_one = (self._to_message(tp, record) for record in batch)
             for message in one_by_one if singly else [self._to_batch(tp, batch)]:
-                if not self.flow_active or self.app.consumer_generation_id != generation:
+                if not self._is_current(generation):
                     return
                 yield tp, message
+
+    def _is_current(self, generation: int) -> bool:
+        """Whether what was fetched in a generation of the group may still be delivered."""
+        return bool(self.flow_active) and self.app.consumer_generation_id == generation
 
     def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
         last = batch[-1]

@@ -32,9 +32,7 @@ class Outputs:
     def __init__(self, settings: Settings) -> None:
         """Connect."""
         self._settings = settings
-        self._producer: Producer = producer(
-            settings, {"message.max.bytes": MAX_BARE_BYTES}
-        )
+        self._producer: Producer = producer(settings, {"message.max.bytes": MAX_BARE_BYTES})
         self._failure: KafkaError | None = None
 
     def write(

@@ -36,7 +36,6 @@ from contracts.events import (
 )
 from contracts.headers import SOURCE_OFFSET, cloud_event
 from contracts.invalid_record import InvalidRecord
-from contracts.ledger import LedgerEntry
 from contracts.normalized_window import NormalizedWindow
 from contracts.prediction import Prediction
 from contracts.source import Source
@@ -51,12 +50,11 @@ from contracts.topics import (
 )
 from contracts.window import MSGPACK
 from drift.monitor import Finding
-from infra.kafka import last_source_offsets, read_all
 from infra.model_feed import ModelFeed
-from infra.settings import Settings
 from stream_processors.alerts import alert_of
 from stream_processors.asset import Asset
 from stream_processors.batching import Record
+from stream_processors.history import History
 from stream_processors.metrics import DEAD, DUPLICATES, FENCES, OUTCOMES_JOINED, WINDOWS
 from stream_processors.outcomes import outcome_of
 from stream_processors.outputs import Outputs
@@ -89,11 +87,11 @@ class Processor:
     """Works off batches; owned by the event loop, one batch at a time."""
 
     def __init__(
-        self, settings: Settings, feed: ModelFeed, outputs: Outputs, snapshots: Snapshots
+        self, feed: ModelFeed, history: History, outputs: Outputs, snapshots: Snapshots
     ) -> None:
         """Take the collaborators, and learn the fences that are in the ledger."""
-        self._settings = settings
         self._feed = feed
+        self._history = history
         self._outputs = outputs
         self._snapshots = snapshots
         self._stamps = Stamps()
@@ -143,11 +141,8 @@ class Processor:
         self._learn_fences()
 
     def _learn_fences(self) -> None:
-        read = EventReader[LedgerEntry](LedgerEntry)
-        for message in read_all(self._settings, SERVING_LEDGER):
-            value = message.value()
-            if value is not None:
-                self._stamps.learn(read(value))
+        for entry in self._history.fences():
+            self._stamps.learn(entry)
 
     async def _position(self, partition: int) -> _Position:
         """Find how far a partition has come, from the outputs, on taking it over."""
@@ -155,11 +150,9 @@ class Processor:
         if position is None:
             written: dict[str, int] = {}
             for topic in (NORMALIZED, DEAD_LETTERS):
-                found = await asyncio.to_thread(
-                    last_source_offsets, self._settings, topic, [partition], SOURCE_OFFSET
-                )
-                if partition in found:
-                    written[topic.name] = found[partition]
+                last = await asyncio.to_thread(self._history.written_through, topic, partition)
+                if last is not None:
+                    written[topic.name] = last
             position = self._positions[partition] = _Position(written)
             _log.info("partition taken", partition=partition, next=position.next)
         return position
@@ -327,9 +320,7 @@ class Processor:
             _log.info("drift", what=alert.detail, at=str(event_time(time_ms)))
 
     def _publish(self, topic: Topic, key: str, event: JsonEvent, partition: int) -> None:
-        self._outputs.write(
-            topic, key, encode(event), headers_of(event, _ORIGIN, now()), partition
-        )
+        self._outputs.write(topic, key, encode(event), headers_of(event, _ORIGIN, now()), partition)
 
 
 def _source(record: Record) -> Source:

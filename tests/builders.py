@@ -3,6 +3,7 @@
 Readings are a function of the sensor and the moment alone, so windows that overlap agree.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -65,7 +66,7 @@ def pump_spec(
 
 def reading(sensor: int, moment: int) -> float:
     """What a sensor reads at a moment, in sampling periods since `START_MS`."""
-    return round(10.0 * (sensor + 1) + np.sin(moment / 5.0 + sensor) + 0.01 * moment, 3)
+    return round(10.0 * (sensor + 1) + math.sin(moment / 5.0 + sensor) + 0.01 * moment, 3)
 
 
 def readings(first: int, samples: int, sensors: int = 3) -> npt.NDArray[np.float32]:
@@ -187,12 +188,16 @@ def registered(
 
 def approved(version: int, model: str = "pump") -> Approved:
     """Build the event that the gate let a version pass."""
-    return Approved(id=f"approved-{model}-{version}", model=model, version=version, at=AT, detail="")
+    return Approved(
+        id=f"approved-{model}-{version}", model=model, version=version, at=AT, detail=""
+    )
 
 
 def activated(version: int, epoch: int, model: str = "pump") -> Activated:
     """Build the event that a version serves from now on."""
-    return Activated(id=f"activated-{model}-{epoch}", model=model, version=version, at=AT, epoch=epoch)
+    return Activated(
+        id=f"activated-{model}-{epoch}", model=model, version=version, at=AT, epoch=epoch
+    )
 
 
 def rolled_back(version: int, epoch: int, model: str = "pump") -> RolledBack:

@@ -18,7 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.errors import DataError
-from infra.forecaster import HIGHWAY, Architecture, Weights, build, set_weights, weights_of
+from infra.forecaster import (
+    HIGHWAY,
+    Architecture,
+    Weights,
+    build,
+    set_weights,
+    value_of,
+    weights_of,
+)
 from trainer.examples import Examples, Float32
 from trainer.highway import solve_highway
 
@@ -247,7 +255,7 @@ class _Loop:
         return mean
 
     def _snapshot(self) -> tuple[Weights, Tensors]:
-        state = {v.path: np.array(v) for v in self._optimizer.variables}
+        state = {v.path: value_of(v) for v in self._optimizer.variables}
         return weights_of(self._model), state
 
 

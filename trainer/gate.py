@@ -5,7 +5,8 @@ A challenger serves only if, on the same frozen and most recent hold-out,
 1. it is better than the champion by a margin, and the lower end of a bootstrap interval of
    that improvement is above zero,
 2. it is not worse than the champion on any asset by more than a limit (again by the
-   interval: a few windows of bad luck are no proof of harm, but a large loss is, by itself),
+   interval: a little bad luck is no proof of harm, but a large loss is, by itself, on however
+   few windows: nothing vouches for a challenger on an asset that has only just begun),
 3. it is better than persistence.
 
 Consecutive windows overlap and errors come in spells, so whole blocks of an asset's windows
@@ -49,8 +50,6 @@ class GateSettings(msgspec.Struct, frozen=True):
         negligible: Loss of an asset, in standard deviations, that is none: on a machine
             that hardly moves a relative loss says little.
         min_windows: Fewest hold-out windows to judge by.
-        min_asset_windows: Fewest windows of an asset by which it is judged by itself; the
-            windows of one with fewer still count among all.
         resamples: Bootstrap draws.
         seed: Of the draws.
     """
@@ -60,7 +59,6 @@ class GateSettings(msgspec.Struct, frozen=True):
     asset_limit: float = 0.05
     negligible: float = 0.0005
     min_windows: int = 24
-    min_asset_windows: int = 8
     resamples: int = 2_000
     seed: int = 1
 
@@ -231,8 +229,6 @@ def _against_assets(
     against = []
     for name, asset in assets.items():
         rows = errors.asset == name
-        if asset.windows < settings.min_asset_windows:
-            continue
         loss = float(errors.challenger[rows].mean() - errors.champion[rows].mean())
         # Worse by more than the limit, and not by chance; or by twice the limit, whatever chance.
         sure = asset.high < 0 or asset.improvement < -2 * settings.asset_limit

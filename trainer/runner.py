@@ -105,6 +105,8 @@ class FitProcess:
             ServerError: A server that it needs does not answer.
         """
         code = self._process.poll()
+        if code is not None:
+            self._let_go()
         pinned = self.folder / PINNED
         if not self._pinned and pinned.exists():
             self._pinned = True
@@ -130,6 +132,11 @@ class FitProcess:
         """End it."""
         self._process.kill()
         self._process.wait(_KILL_SECONDS)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def _last_words(self) -> str:
         lines = (self.folder / LOG).read_text(errors="replace").strip().splitlines()

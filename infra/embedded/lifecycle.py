@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,14 +23,19 @@ from . import instance
 from .instance import State
 from .jars import Download, fetch
 from .kafka import Kafka
+from .process import (
+    ASK_TIMEOUT_S,
+    POLL_S,
+    STOP_TIMEOUT_S,
+    Server,
+    choose_port,
+    start,
+    state_path,
+    stop,
+)
 from .s3 import S3
 
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 30.0
-_ASK_TIMEOUT_S = 5.0
-_POLL_S = 0.05
-
-Server = Kafka | S3
 
 
 @dataclass(frozen=True)
@@ -92,14 +97,14 @@ def servers(
     try:
         with ThreadPoolExecutor(len(pair)) as pool:
             starts = [
-                pool.submit(_start, server, jars[server.name], port, timeout_s, started.append)
+                pool.submit(start, server, jars[server.name], port, timeout_s, started.append)
                 for server, port in zip(pair, ports, strict=True)
             ]
-        for start in starts:
-            start.result()
+        for begun in starts:
+            begun.result()
         yield _endpoints(kafka, s3)
     finally:
-        _stop(started)
+        stop(started)
 
 
 def run_in_foreground(
@@ -130,19 +135,20 @@ def run_in_foreground(
     lock = instance.take_lock(server.folder)
     if lock is None:
         raise ServerError(f"{name} runs on {server.folder} already; it is left alone")
-    chosen = _choose_port(server, port)
+    chosen = choose_port(server, port)
+    # From here on the file names the holder of the lock, whom `halt` may signal.
+    State(os.getpid(), chosen).write(state_path(server))
     command = server.prepare(jars, chosen)
-    State(os.getpid(), chosen).write(_state_path(server))
     os.set_inheritable(lock, True)
     os.chdir(server.folder)
     os.execv(command[0], command)  # noqa: S606  # no shell is the point
 
 
-def find(home: Path, timeout_s: float = _ASK_TIMEOUT_S) -> Endpoints | None:
+def find(home: Path, timeout_s: float = ASK_TIMEOUT_S) -> Endpoints | None:
     """Return where both servers of a home folder answer, or None if one does not."""
     kafka, s3 = Kafka(home), S3(home)
     for server in (kafka, s3):
-        state = State.read(_state_path(server))
+        state = State.read(state_path(server))
         if state is None or not instance.is_locked(server.folder):
             return None
         try:
@@ -173,7 +179,7 @@ def wait(home: Path, timeout_s: float = START_TIMEOUT_S) -> Endpoints:
                 f"the embedded servers of {home} did not answer within {timeout_s:.0f} s; "
                 "their logs say why"
             )
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
 
 
 def halt(name: str, home: Path, timeout_s: float = STOP_TIMEOUT_S) -> bool:
@@ -186,7 +192,7 @@ def halt(name: str, home: Path, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         ServerError: It does not end.
     """
     server = make(name, home)
-    state = State.read(_state_path(server))
+    state = State.read(state_path(server))
     # While the lock is held, the process id in the state file is the holder's.
     if state is None or not instance.is_locked(server.folder):
         return False
@@ -195,24 +201,12 @@ def halt(name: str, home: Path, timeout_s: float = STOP_TIMEOUT_S) -> bool:
     while instance.is_locked(server.folder):
         if time.monotonic() > deadline:
             raise ServerError(f"{name} (process {state.pid}) does not end; end it by hand")
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
     return True
 
 
-def _state_path(server: Server) -> Path:
-    return server.folder.with_name(f"{server.name}.json")
-
-
-def _choose_port(server: Server, wanted: int | None) -> int:
-    """Choose a free port; without a wish the last one, which clients may still call."""
-    previous = State.read(_state_path(server))
-    last = previous.port if previous else 0
-    preferred = (last, server.default_port) if wanted is None else (wanted, last)
-    return instance.choose_port(*preferred)
-
-
 def _endpoints(kafka: Kafka, s3: S3) -> Endpoints:
-    states = [State.read(_state_path(server)) for server in (kafka, s3)]
+    states = [State.read(state_path(server)) for server in (kafka, s3)]
     ports = [state.port if state else 0 for state in states]
     pair = s3.credentials()
     return Endpoints(
@@ -221,99 +215,3 @@ def _endpoints(kafka: Kafka, s3: S3) -> Endpoints:
         s3_access_key=pair.access_key,
         s3_secret_key=pair.secret_key,
     )
-
-
-def _start(
-    server: Server,
-    jars: list[Path],
-    wanted: int | None,
-    timeout_s: float,
-    started: Callable[[subprocess.Popen[bytes]], None],
-) -> None:
-    """Have a healthy server on the folder: one that runs, or else a new one."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        lock = instance.take_lock(server.folder)
-        if lock is None:
-            if _becomes_ready(server, deadline, None):
-                return
-            continue
-        try:
-            port = _choose_port(server, wanted)
-            process = _spawn(server.prepare(jars, port), server, lock)
-            started(process)
-            State(process.pid, port).write(_state_path(server))
-        finally:
-            # Java holds the lock from here on.
-            os.close(lock)
-        if _becomes_ready(server, deadline, process):
-            return
-        if not instance.answers(port):
-            raise ServerError(f"{server.name} ended at its start: {_last_words(server)}")
-        # Somebody else took the port between our choice and Java's start: choose again.
-
-
-def _spawn(command: list[str], server: Server, lock: int) -> subprocess.Popen[bytes]:
-    with _log_path(server).open("wb") as log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=server.folder,
-            pass_fds=[lock],
-            # Ctrl-C is for the program, which stops its servers last.
-            start_new_session=True,
-        )
-
-
-def _becomes_ready(
-    server: Server, deadline: float, process: subprocess.Popen[bytes] | None
-) -> bool:
-    """Wait until the server answers (True) or has ended (False).
-
-    Raises:
-        ServerError: Neither happened before the deadline.
-    """
-    while True:
-        ended = process.poll() is not None if process else not instance.is_locked(server.folder)
-        if ended:
-            return False
-        state = State.read(_state_path(server))
-        try:
-            if state is not None:
-                server.check(state.port, _ASK_TIMEOUT_S)
-                return True
-            doubt = "no state file"
-        except ServerError as error:
-            doubt = str(error)
-        if time.monotonic() > deadline:
-            raise ServerError(
-                f"{server.name} does not answer in time ({doubt}); its log: {_log_path(server)}"
-            )
-        time.sleep(_POLL_S)
-
-
-def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    """End processes together, with SIGTERM, and with SIGKILL those that do not heed it."""
-    for process in processes:
-        process.terminate()
-    deadline = time.monotonic() + STOP_TIMEOUT_S
-    for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _log_path(server: Server) -> Path:
-    return server.folder / "server.log"
-
-
-def _last_words(server: Server) -> str:
-    """The last line of a server's log that looks like a reason."""
-    lines = _log_path(server).read_text(errors="replace").splitlines()
-    reasons = [line for line in lines if "ERROR" in line or "Exception" in line]
-    words = (reasons or lines or ["it said nothing"])[-1].strip()
-    return f"{words} (all of its log: {_log_path(server)})"

@@ -87,7 +87,7 @@ def decoded(message: Message) -> SensorWindow:
     value, headers = message.value(), message.headers()
     assert value is not None
     assert headers is not None
-    return decode_window(value, header(headers, "content-type") or "")  # type: ignore[arg-type]
+    return decode_window(value, header(headers, "content-type") or "")
 
 
 def java_partition(key: bytes, partitions: int) -> int:
@@ -130,7 +130,7 @@ def test_every_window_arrives_once_and_in_order(
         key = message.key()
         assert key == window.asset.encode()
         assert message.partition() == java_partition(key, settings.kafka_partitions)
-        assert header(message.headers(), "ce_id") == window.id  # type: ignore[arg-type]
+        assert header(message.headers(), "ce_id") == window.id
         arrived[window.asset].append(window)
     for asset in ASSETS:
         own = [window for window in expected if window.asset == asset]
@@ -164,14 +164,14 @@ def test_a_recording_in_the_object_store(settings: Settings, dataset: Path) -> N
 
 def test_control_c_ends_cleanly(settings: Settings) -> None:
     """On SIGINT the edge delivers what it handed over, reports that number, and exits 130."""
-    process = edge(settings, "simulate", "--rate", "500", "--minutes", "10", "--json")
-    try:
-        while not any(True for _ in read_all(settings, SENSOR_WINDOWS)):
-            assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    with edge(settings, "simulate", "--rate", "500", "--minutes", "10", "--json") as process:
+        try:
+            while not any(True for _ in read_all(settings, SENSOR_WINDOWS)):
+                assert process.poll() is None
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     summary = json.loads(out)
     assert summary["interrupted"]
@@ -199,5 +199,5 @@ def test_a_missing_topic_is_one_line(settings: Settings, dataset: Path) -> None:
     process = edge(elsewhere, "replay", str(dataset), "--json")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert err.startswith("error: topic nobody-here.model.events is not there")
+    assert err.startswith("error: topic nobody-here.sensor.windows is not there")
     assert "Traceback" not in err

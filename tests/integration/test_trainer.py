@@ -1,5 +1,6 @@
 """The trainer and its archiver on a real broker and a real object store."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,19 +11,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from confluent_kafka import Producer
 
 from contracts.errors import DataError
 from contracts.events import EventReader, encode, event_time, headers_of
-from contracts.headers import cloud_event
+from contracts.headers import RawHeaders, cloud_event
 from contracts.ids import derived_id
 from contracts.model_event import Activated, Approved, ModelEvent, Ready, Registered, Rejected
 from contracts.model_spec import ModelSpec
+from contracts.normaliser import Normaliser
 from contracts.outcome import Outcome
 from contracts.registry import declare
 from contracts.source import Source
@@ -38,7 +40,6 @@ from trainer.archive import Catalogue, decode_records
 from trainer.job import RunResult, find_result, store_result
 from trainer.loop import Trainer
 from trainer.publisher import Publisher
-from trainer.repeat import repeat
 from trainer.settings import TrainerSettings
 from trainer.triggers import run_id
 
@@ -57,21 +58,24 @@ class World:
     settings: Settings
     store: ObjectStore
     client: Producer
+    sent: int = 0
 
-    def publish(self, topic: Topic, key: str, value: bytes, partition: int, **more: object) -> None:
+    def publish(
+        self, topic: Topic, key: str, value: bytes, partition: int, headers: RawHeaders
+    ) -> None:
         """Produce one record."""
         self.client.produce(
             self.settings.named(topic.name),
             value,
             key.encode(),
             partition=partition,
-            headers=more.get("headers", []),
+            headers=[*headers],
         )
 
     def windows_with_outcomes(self, count: int) -> None:
-        """Send windows of two machines that follow their sines, and their truth."""
+        """Send the next windows of two machines that follow their sines, and their truth."""
         rng = np.random.default_rng(7)
-        for number in range(count):
+        for number in range(self.sent, self.sent + count):
             partition, step = number % 2, number // 2
             asset = f"pump-{partition}"
             at = step * SPEC.stride + np.arange(SPEC.window + SPEC.horizon)
@@ -81,9 +85,12 @@ class World:
                 asset, SPEC.sensors, step * 120_000, 60.0, readings[: SPEC.window]
             )
             headers = cloud_event(window.id, "millrace.window.v1", "/test", MSGPACK, NOW)
-            self.publish(SENSOR_WINDOWS, asset, encode_window(window), partition, headers=headers)
+            self.publish(SENSOR_WINDOWS, asset, encode_window(window), partition, headers)
             outcome = self._outcome(window, partition, step, readings[SPEC.window :])
-            self.publish(OUTCOMES, asset, encode(outcome), partition)
+            self.publish(
+                OUTCOMES, asset, encode(outcome), partition, headers_of(outcome, "/test", NOW)
+            )
+        self.sent += count
         assert self.client.flush(30) == 0
 
     def request(self, name: str) -> TrainingRequest:
@@ -106,7 +113,20 @@ class World:
     @contextmanager
     def process(self, module: str) -> Iterator[subprocess.Popen[bytes]]:
         """Run a service until the block ends, or somebody kills it."""
-        environment = {
+        started = subprocess.Popen([sys.executable, "-m", module], env=self.environment)
+        try:
+            yield started
+        finally:
+            started.terminate()
+            try:
+                started.wait(15)
+            finally:
+                started.kill()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a service reads its settings from."""
+        return {
             **os.environ,
             **{
                 f"MILLRACE_{name.upper()}": str(value)
@@ -117,19 +137,10 @@ class World:
             "MILLRACE_TRAINER_MAX_AGE_DAYS": "0",
             "MILLRACE_ARCHIVER_MAX_SECONDS": "0.2",
         }
-        started = subprocess.Popen([sys.executable, "-m", module], env=environment)
-        try:
-            yield started
-        finally:
-            started.terminate()
-            try:
-                started.wait(15)
-            finally:
-                started.kill()
 
     @staticmethod
     def _outcome(
-        window: SensorWindow, partition: int, offset: int, truth: np.ndarray[tuple[int, int]]
+        window: SensorWindow, partition: int, offset: int, truth: npt.NDArray[np.float32]
     ) -> Outcome:
         return Outcome(
             id=derived_id("outcome", SENSOR_WINDOWS.name, partition, offset),
@@ -197,7 +208,7 @@ def test_every_record_is_archived_once_though_the_archiver_is_killed(world: Worl
             for _ in range(4):
                 for _ in range(500):
                     key = f"asset-{sent}"
-                    world.publish(SENSOR_WINDOWS, key, b"%d" % sent, sent % 4, headers=[("n", b"1")])
+                    world.publish(SENSOR_WINDOWS, key, b"%d" % sent, sent % 4, [("n", b"1")])
                     sent += 1
                 world.client.flush(30)
             until(lambda: archived() > 0 or None, "the first objects")
@@ -205,7 +216,8 @@ def test_every_record_is_archived_once_though_the_archiver_is_killed(world: Worl
                 process.send_signal(signal.SIGKILL)
                 process.wait()
             else:
-                until(lambda: archived() >= sent or None, "the whole topic")
+                everything = sent
+                until(lambda: archived() >= everything or None, "the whole topic")  # noqa: B023
     values: Counter[bytes | None] = Counter()
     for partition in range(4):
         expected = 0
@@ -241,7 +253,14 @@ def test_a_request_becomes_an_approved_version_that_can_be_made_again(world: Wor
     assert artefact.normaliser == registered.normaliser
     assert artefact.optimizer is not None
 
-    assert repeat(world.settings, LIMITS, run.id).same
+    command = [sys.executable, "-m", "trainer.repeat", run.id, "--json"]
+    said = subprocess.run(command, env=world.environment, capture_output=True, check=True).stdout
+    assert json.loads(said) == {
+        "run": run.id,
+        "recorded": run.artefact_digest,
+        "repeated": run.artefact_digest,
+        "same": True,
+    }
 
     key = f"{registered.artefact.prefix}/{WEIGHTS}"
     whole = world.store.get(key)
@@ -293,7 +312,7 @@ def test_a_decided_run_is_announced_and_not_made_again(world: World) -> None:
         version=1,
         at=NOW,
         spec=SPEC,
-        normaliser=declare_normaliser(),
+        normaliser=Normaliser.identity(2),
         run_id=run.id,
     )
     verdict = TrainingRun(
@@ -311,11 +330,6 @@ def test_a_decided_run_is_announced_and_not_made_again(world: World) -> None:
     assert find_result(world.store, run.id) is not None
 
 
-def declare_normaliser() -> "Normaliser":  # noqa: F821
-    """Units of a version that nobody fitted."""
-    raise NotImplementedError
-
-
 def test_a_run_that_cannot_be_made_leaves_its_reason_and_stops_nothing(world: World) -> None:
     """Too little data is a failed run; the next request is answered all the same."""
     world.windows_with_outcomes(2)
@@ -324,7 +338,7 @@ def test_a_run_that_cannot_be_made_leaves_its_reason_and_stops_nothing(world: Wo
         failed = until(finished(world, "too-early"), "the failure")
         assert failed.state == "failed"
         assert failed.detail
-        world.windows_with_outcomes_from(2)
+        world.windows_with_outcomes(200)
         world.request("again")
         assert until(finished(world, "again"), "the second run").version == 2
         assert process.poll() is None
@@ -334,15 +348,16 @@ def test_an_approved_version_is_activated_once_the_live_replica_is_ready(world: 
     """The release controller takes live replicas from the consumer group, and is quick."""
     replica = consumer(world.settings, "millrace.inference", {"client.id": "inference-0"})
     replica.subscribe([world.settings.named(SENSOR_WINDOWS.name)])
-    until(lambda: replica.consume(1, 0.1) is not None and replica.assignment() or None, "a member")
+
+    def assigned() -> bool | None:
+        replica.consume(1, 0.1)
+        return bool(replica.assignment()) or None
+
+    until(assigned, "a member of the group")
     publisher = Publisher(world.settings)
-    made = {"model": "pumps", "version": 1, "at": NOW}
     with world.process("trainer"):
-        publisher.send(
-            Registered(id="r", spec=SPEC, normaliser=declare_normaliser(), **made)  # type: ignore[arg-type]
-        )
-        publisher.send(Approved(id="a", detail="better", **made))  # type: ignore[arg-type]
-        publisher.send(Ready(id="y", replica="inference-0", **made))  # type: ignore[arg-type]
+        for event in a_version_that_is_ready_on("inference-0"):
+            publisher.send(event)
 
         def activated() -> Activated | None:
             replica.consume(1, 0.0)
@@ -352,5 +367,12 @@ def test_an_approved_version_is_activated_once_the_live_replica_is_ready(world: 
     replica.close()
 
 
-def test_paths(tmp_path: Path) -> None:
-    """Placeholder."""
+def a_version_that_is_ready_on(replica: str) -> list[ModelEvent]:
+    """What the registry says before an activation."""
+    return [
+        Registered(
+            id="r", model="pumps", version=1, at=NOW, spec=SPEC, normaliser=Normaliser.identity(2)
+        ),
+        Approved(id="a", model="pumps", version=1, at=NOW, detail="better"),
+        Ready(id="y", model="pumps", version=1, at=NOW, replica=replica),
+    ]

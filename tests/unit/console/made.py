@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -13,8 +14,8 @@ from contracts.ids import window_id
 from contracts.ledger import LedgerEntry
 from contracts.model_event import Activated, Approved, Artefact, ModelEvent, Registered
 from contracts.model_spec import ModelSpec
-from contracts.normalized_window import NormalizedWindow
 from contracts.normaliser import Normaliser
+from contracts.normalized_window import NormalizedWindow
 from contracts.prediction import Prediction
 from contracts.registry import Registry, declare
 from contracts.source import Source
@@ -43,8 +44,8 @@ def frame(samples: int, asset: str = "tank-1", segment: str = "", begin: int = 0
 
 
 def story(samples: int = 12) -> list[SourceWindow]:
-    """Windows of one tank."""
-    return source_windows(frame(samples), SPEC)
+    """Windows of one tank, each with readings of its own to spoil."""
+    return [replace(w, values=w.values.copy()) for w in source_windows(frame(samples), SPEC)]
 
 
 def sent(windows: list[SourceWindow], partition: int = 0) -> list[SentWindow]:
@@ -139,9 +140,7 @@ def swap_events(at: datetime = START) -> list[ModelEvent]:
             artefact=ARTEFACT,
         ),
         Approved(id="a1", model=SPEC.name, version=1, at=at, detail="better"),
-        Activated(
-            id="s1", model=SPEC.name, version=1, at=at + timedelta(seconds=1), epoch=2
-        ),
+        Activated(id="s1", model=SPEC.name, version=1, at=at + timedelta(seconds=1), epoch=2),
     ]
 
 

@@ -20,14 +20,14 @@ def test_percentiles_are_of_the_way_from_edge_to_consumer() -> None:
 
 
 def test_before_and_during_are_told_apart() -> None:
-    """Before: done in the half minute before the approval; during: under way at any time of it."""
+    """Before: done in the half minute before the approval; during: under way at some time of it."""
     arrivals = [
         Arrival(60_000, 60_010, 1),  # long before
         Arrival(95_000, 95_020, 1),  # before
         Arrival(99_990, 100_030, 1),  # under way at the approval
         Arrival(101_000, 101_040, 1),  # within
-        Arrival(101_990, 102_050, 2),  # under way at the end
-        Arrival(102_010, 102_060, 2),  # after
+        Arrival(102_990, 103_050, 2),  # among the first after it
+        Arrival(103_010, 103_060, 2),  # after
     ]
     found = around(arrivals, 100_000, 102_000)
     assert (found.before.windows, found.before.p99_ms) == (1, 20)

@@ -26,7 +26,7 @@ def parse(text: str, folder: Path) -> ServerOptions:
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """A home whose name needs care."""
-    home = Home(tmp_path / "100% mine, really")
+    home = Home(tmp_path / "all mine, really")
     home.create()
     return home
 
@@ -64,10 +64,11 @@ def test_a_command_with_spaces_stays_one_word(home: Home) -> None:
     assert command == '"/opt/my python/bin/python" -m x'
 
 
-def test_a_home_that_cannot_be_quoted_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ['with "quotes"', "100% sure", "a ;b"])
+def test_a_home_that_cannot_be_quoted_is_refused(name: str, tmp_path: Path) -> None:
     """Better no start than a configuration that means something else."""
     with pytest.raises(SettingsError, match="MILLRACE_HOME"):
-        Home.of(Settings.read(home=tmp_path / 'with "quotes"'))
+        Home.of(Settings.read(home=tmp_path / name))
 
 
 def test_a_long_home_has_its_socket_elsewhere(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""What an earlier life of the stream processor has left on the broker.
+
+The ledger tells the fences that are set; the outputs themselves tell how far each partition
+has been worked off. So nothing has to be remembered twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from contracts.events import EventReader
+from contracts.headers import SOURCE_OFFSET
+from contracts.ledger import LedgerEntry
+from contracts.topics import SERVING_LEDGER, Topic
+from infra.kafka import last_source_offsets, read_all
+from infra.settings import Settings
+
+
+class History(Protocol):
+    """What was written before."""
+
+    def fences(self) -> Iterator[LedgerEntry]:
+        """Read the fences that are in the ledger."""
+
+    def written_through(self, topic: Topic, partition: int) -> int | None:
+        """Find the last source offset in an output's partition; None if it has none."""
+
+
+class KafkaHistory:
+    """The history as Kafka keeps it."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the settings; each question connects by itself."""
+        self._settings = settings
+        self._read = EventReader[LedgerEntry](LedgerEntry)
+
+    def fences(self) -> Iterator[LedgerEntry]:
+        """Read the ledger from its beginning."""
+        for message in read_all(self._settings, SERVING_LEDGER):
+            value = message.value()
+            if value is not None:
+                yield self._read(value)
+
+    def written_through(self, topic: Topic, partition: int) -> int | None:
+        """Read the output from its end."""
+        found = last_source_offsets(self._settings, topic, [partition], SOURCE_OFFSET)
+        return found.get(partition)

@@ -1,0 +1,15 @@
+"""A service that does nothing but answer for its health: `python -m tests.integration.fake_service`."""
+
+import signal
+import sys
+import threading
+
+from infra.settings import Settings
+from infra.telemetry import Health, serve_telemetry
+
+if __name__ == "__main__":
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    serve_telemetry(Settings.read(), Health())
+    stop.wait()
+    sys.exit(0)

@@ -1,0 +1,274 @@
+"""Which records are windows: every reason, its neighbours, and whatever else may come."""
+
+import math
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.headers import CONTENT_TYPE, RawHeaders
+from contracts.invalid_record import InvalidRecord
+from contracts.topics import MAX_WINDOW_BYTES
+from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
+from producers.defects import REASONS, make_bad
+from stream_processors.validation import (
+    EARLIEST_MS,
+    LARGEST,
+    LATEST_AHEAD_MS,
+    Accepted,
+    validate,
+)
+from tests.builders import START_MS, pump_spec, pump_window, registered, registry_of
+
+REGISTRY = registry_of()
+NOW_MS = START_MS + 86_400_000
+PACKED: RawHeaders = [(CONTENT_TYPE, MSGPACK.encode())]
+PLAIN: RawHeaders = [(CONTENT_TYPE, JSON.encode())]
+
+
+def judge(
+    window: SensorWindow | None = None,
+    *,
+    key: bytes | None = b"pump-1",
+    value: bytes | None = None,
+    headers: RawHeaders | None = None,
+) -> Accepted:
+    """Validate a record; a good one where nothing else is said."""
+    data = encode_window(window or pump_window()) if value is None else value
+    return validate(key, data, PACKED if headers is None else headers, REGISTRY, NOW_MS)
+
+
+def reason_of(window: SensorWindow | None = None, **record: Any) -> str:
+    """Why a record is refused."""
+    with pytest.raises(InvalidRecord) as refused:
+        judge(window, **record)
+    assert refused.value.detail
+    return refused.value.reason
+
+
+def with_fields(**fields: Any) -> bytes:
+    """A good window's MessagePack with other fields."""
+    return msgspec.msgpack.encode({**msgspec.msgpack.decode(encode_window(pump_window())), **fields})
+
+
+def with_reading(value: float) -> SensorWindow:
+    """A good window with one other reading."""
+    values = pump_window().values.copy()
+    values[2, 1] = value
+    return pump_window(values=values)
+
+
+@pytest.mark.parametrize("headers", [PACKED, PLAIN])
+def test_a_good_window_is_accepted_in_both_encodings(headers: RawHeaders) -> None:
+    """A good window is handed on as it came, with its model, and all sensors present."""
+    window = pump_window()
+    data = encode_window(window) if headers is PACKED else encode_window_json(window)
+    accepted = judge(value=data, headers=headers)
+    assert accepted.model.spec == pump_spec()
+    assert accepted.window.id == window.id
+    assert accepted.present.all()
+    np.testing.assert_array_equal(accepted.filled, window.values)
+
+
+@pytest.mark.parametrize("key", [None, b""])
+def test_empty_key(key: bytes | None) -> None:
+    """A record without a key is refused: the key orders an asset's windows."""
+    assert reason_of(key=key) == "empty_key"
+
+
+def test_key_of_another_asset() -> None:
+    """A key that is not the window's asset is refused."""
+    assert reason_of(key=b"pump-2") == "key_mismatch"
+
+
+def test_no_value() -> None:
+    """A tombstone is no window."""
+    with pytest.raises(InvalidRecord, match="undecodable"):
+        validate(b"pump-1", None, PACKED, REGISTRY, NOW_MS)
+
+
+def test_largest_size() -> None:
+    """A record of the largest size is judged further; one byte more is oversized."""
+    assert reason_of(value=b"\0" * MAX_WINDOW_BYTES) == "undecodable"
+    assert reason_of(value=b"\0" * (MAX_WINDOW_BYTES + 1)) == "oversized"
+
+
+@pytest.mark.parametrize("headers", [[], [(CONTENT_TYPE, b"text/csv")], [(CONTENT_TYPE, b"\xff")]])
+def test_wrong_content_type(headers: RawHeaders) -> None:
+    """What the bytes are has to be said, in a word that we know."""
+    assert reason_of(headers=headers) == "wrong_content_type"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        encode_window(pump_window())[:-5],
+        b"[" * 200_000,
+        b"\x91" * 200_000,
+        b'{"x":' + b"[" * 200_000,
+        b'{"start_ms":' + b"9" * 10_000 + b"}",
+        b'{"asset":"\\ud800"}',
+        b"\x81\xa1\xff\xc0",
+        with_fields(asset=None),
+    ],
+)
+@pytest.mark.parametrize("headers", [PACKED, PLAIN])
+def test_undecodable(value: bytes, headers: RawHeaders) -> None:
+    """Torn, nested and malformed bytes are refused in either encoding."""
+    assert reason_of(value=value, headers=headers) == "undecodable"
+
+
+def test_unknown_schema_version() -> None:
+    """A window of a later schema is not guessed at."""
+    assert reason_of(value=with_fields(v=2)) == "unknown_schema_version"
+
+
+@pytest.mark.parametrize("period", [0.0, -60.0, math.inf, -math.inf, math.nan])
+def test_bad_period(period: float) -> None:
+    """A period that is not a positive number is refused."""
+    assert reason_of(value=with_fields(period_seconds=period)) == "bad_period"
+
+
+def test_implausible_times() -> None:
+    """Moments before 2000 and more than a day ahead are refused, those within are not."""
+    for start_ms in (EARLIEST_MS - 1, NOW_MS + LATEST_AHEAD_MS + 1, 0, -(10**30), 10**30):
+        body = msgspec.json.decode(encode_window_json(pump_window()))
+        value = msgspec.json.encode({**body, "start_ms": "@"})
+        value = value.replace(b'"@"', str(start_ms).encode())
+        assert reason_of(value=value, headers=PLAIN) == "implausible_time"
+    for start_ms in (EARLIEST_MS, NOW_MS + LATEST_AHEAD_MS):
+        judge(value=with_fields(start_ms=start_ms))
+
+
+def test_shapes() -> None:
+    """Rows of another width, and windows of another length, are of a wrong shape."""
+    assert reason_of(value=with_fields(values=b"\0" * 71)) == "wrong_shape"
+    assert reason_of(value=with_fields(values=b"")) == "wrong_shape"
+    assert reason_of(value=with_fields(sensors=[])) == "wrong_shape"
+    assert reason_of(pump_window(values=pump_window().values[:-1])) == "wrong_shape"
+
+
+def test_unknown_sensors() -> None:
+    """A sensor set that no model reads, an order of it, or another period, is refused."""
+    names = ["flow", "pressure", "temperature"]
+    assert reason_of(value=with_fields(sensors=["a", "b", "c"])) == "unknown_sensor_set"
+    assert reason_of(value=with_fields(sensors=names[::-1])) == "unknown_sensor_set"
+    assert reason_of(value=with_fields(period_seconds=61.0)) == "unknown_sensor_set"
+
+
+def test_a_model_that_serves_nothing_reads_nothing() -> None:
+    """Registered is not serving: its windows are refused until a version is active."""
+    registry = registry_of(specs=[pump_spec("other", window=9)])
+    registry.apply(registered(0))
+    with pytest.raises(InvalidRecord):
+        validate(b"pump-1", encode_window(pump_window()), PACKED, registry, NOW_MS)
+
+
+def test_infinite_readings() -> None:
+    """An infinity, of either sign, is refused; so is a JSON number too large for a float32."""
+    assert reason_of(with_reading(math.inf)) == "not_finite"
+    assert reason_of(with_reading(-math.inf)) == "not_finite"
+    body = msgspec.json.decode(encode_window_json(pump_window()))
+    body["values"][0][0] = 1e300
+    assert reason_of(value=msgspec.json.encode(body), headers=PLAIN) == "not_finite"
+
+
+def test_readings_beyond_any_unit() -> None:
+    """Readings beyond `LARGEST` are refused, those below are not."""
+    assert reason_of(with_reading(LARGEST * 1.01)) == "out_of_range"
+    assert reason_of(with_reading(-LARGEST * 1.01)) == "out_of_range"
+    judge(with_reading(LARGEST * 0.99))
+
+
+def test_missing_targets() -> None:
+    """A window is refused when no target is present, and only then."""
+    values = pump_window().values.copy()
+    values[:2, 0] = np.nan  # a third of the samples: more than may be missing
+    values[:, 1] = np.nan  # not a target
+    accepted = judge(pump_window(values=values))
+    assert accepted.present.tolist() == [False, False, True]
+    assert not np.isnan(accepted.filled).any()
+    values[:2, 2] = np.nan
+    assert reason_of(pump_window(values=values)) == "too_many_missing"
+
+
+def test_a_small_gap_is_closed() -> None:
+    """A gap within the rule is filled from the reading before it, and its sensor is present."""
+    accepted = judge(with_reading(math.nan))
+    assert accepted.present.all()
+    assert accepted.filled[2, 1] == pump_window().values[1, 1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("reason", REASONS)
+def test_defects_of_the_edge_are_named(reason: str, seed: int) -> None:
+    """Each defect that the edge's generator knows is refused for that reason."""
+    bad = make_bad(pump_window(), reason, np.random.default_rng(seed))
+    with pytest.raises(InvalidRecord) as refused:
+        validate(bad.key, bad.value, bad.headers, REGISTRY, NOW_MS)
+    assert refused.value.reason == reason
+
+
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from([CONTENT_TYPE, "ce_id"]),
+        st.sampled_from([MSGPACK.encode(), JSON.encode()]) | st.binary(max_size=8) | st.none(),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=300)
+@given(key=st.none() | st.binary(max_size=8), value=st.none() | st.binary(), headers=HEADERS)
+def test_any_bytes_are_accepted_or_refused(
+    key: bytes | None, value: bytes | None, headers: RawHeaders
+) -> None:
+    """Whatever comes, the answer is a window or a reason, never another exception."""
+    try:
+        judged = validate(key, value, headers, REGISTRY, NOW_MS)
+    except InvalidRecord as problem:
+        assert problem.reason
+    else:
+        assert judged.window.asset.encode() == key
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
+FIELDS = st.dictionaries(
+    st.sampled_from(["asset", "sensors", "start_ms", "period_seconds", "values", "segment", "v"]),
+    VALUES | st.lists(VALUES, max_size=4) | st.lists(st.lists(VALUES, max_size=4), max_size=4),
+    max_size=3,
+)
+
+
+@settings(max_examples=300)
+@given(fields=FIELDS, cut=st.integers(0, 200) | st.none())
+def test_any_spoiled_window_is_accepted_or_refused(fields: dict[str, Any], cut: int | None) -> None:
+    """A window with any other fields, cut anywhere: a window or a reason, nothing else."""
+    try:
+        value = with_fields(**fields)[:cut]
+    except OverflowError:  # the number has no MessagePack form: no device could send it
+        return
+    try:
+        judge(value=value)
+    except InvalidRecord as problem:
+        assert problem.reason
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=18, max_size=18
+    )
+)
+def test_accepted_readings_are_numbers(flat: list[float]) -> None:
+    """Whatever readings come, those that are handed on are finite."""
+    try:
+        accepted = judge(pump_window(values=np.array(flat, np.float32).reshape(6, 3)))
+    except InvalidRecord as problem:
+        assert problem.reason in {"not_finite", "out_of_range", "too_many_missing"}
+    else:
+        assert np.isfinite(accepted.filled).all()
