@@ -124,6 +124,26 @@ def truth_of(window: SourceWindow, spec: ModelSpec) -> Floats | None:
     return None if np.isnan(after).all() else after
 
 
+def joinable(windows: Sequence[SourceWindow], spec: ModelSpec) -> int:
+    """Count the windows whose truth is wholly covered by later windows of the same run.
+
+    Those must end in an outcome, for somebody who sees windows alone and not the source.
+    """
+    horizon = spec.horizon * spec.period_ms
+    count = 0
+    covered: dict[tuple[str, str], tuple[int, int]] = {}
+    for window in sorted(windows, key=lambda w: (w.asset, w.segment, w.start_ms), reverse=True):
+        stretch = (window.asset, window.segment)
+        next_start, end = covered.get(stretch, (0, 0))
+        if next_start > window.end_ms:
+            end = 0  # the later window begins after a gap
+        end = max(end, window.end_ms)
+        covered[stretch] = (window.start_ms, end)
+        if end >= window.end_ms + horizon and truth_of(window, spec) is not None:
+            count += 1
+    return count
+
+
 def last_readings(values: Float32, spec: ModelSpec) -> Floats:
     """The last reading of each target in a window; NaN if it has none."""
     columns = list(spec.target_columns)

@@ -22,6 +22,7 @@ from typing import Final
 
 from confluent_kafka import TopicPartition
 
+from console.accuracy import joinable
 from console.edge_process import EdgeProcess, replay_arguments
 from console.frozen import FrozenModel
 from console.health import readiness
@@ -34,6 +35,7 @@ from console.observer import Observer, Seen
 from console.programs import MARK
 from console.report import KillLine
 from console.scoreboard import Scoreboard
+from console.source_windows import SourceWindow
 from console.system import System
 from console.tale import Tale
 from console.waiting import wait_until
@@ -49,8 +51,8 @@ _TRAINING_SECONDS: Final = 900.0
 _STAMP_SECONDS: Final = 15.0
 #: No prediction for so long, with windows outstanding, and the check begins without them.
 _STALLED_SECONDS: Final = 120.0
-#: Outcomes are drained when none has come for so long.
-_QUIET_SECONDS: Final = 2.0
+#: Outcomes that have not come this long after the last one are not waited for any more.
+_QUIET_SECONDS: Final = 10.0
 #: A run that waits for windows is given this long to find that it has them.
 _GRACE_SECONDS: Final = 5.0
 _CHECK_SECONDS: Final = 1.0
@@ -156,6 +158,8 @@ class Conductor:
                 max_idle=None,
             ),
         )
+        cut = self._tale.judged_after_ms
+        self._wait_for_outcomes([w for w in self._tale.windows if w.end_ms <= cut])
 
     def _first_training(self) -> None:
         self._begin("first training")
@@ -222,12 +226,7 @@ class Conductor:
                     f"a run still waited for enough windows at the end: {run.request.detail}"
                 )
 
-        def drained() -> bool:
-            with self.observer.lock:
-                last = self.observer.seen.last_outcome
-            return time.monotonic() - last > _QUIET_SECONDS
-
-        self._wait(drained, "the last outcomes", _TRAINING_SECONDS)
+        self._wait_for_outcomes(self._tale.windows)
         self._wait(lambda: not self._away, "killed programs to return", _STALLED_SECONDS)
         self._wait(self._frozen_is_ready, "the frozen model's forecasts", _TRAINING_SECONDS)
         self._tick(at_once=True)
@@ -275,6 +274,25 @@ class Conductor:
             return there >= set(self._partitions) or time.monotonic() > deadline
 
         self._wait(stamped, "stamps in every partition", 2 * _STAMP_SECONDS)
+
+    def _wait_for_outcomes(self, windows: Sequence[SourceWindow]) -> None:
+        """Wait until every forecast that can have its truth by now has it."""
+        expected = joinable(windows, self._tale.spec)
+        began = time.monotonic()
+
+        def drained() -> bool:
+            with self.observer.lock:
+                there = len(self.observer.seen.outcomes)
+                last = max(self.observer.seen.last_outcome, began)
+            return there >= expected or time.monotonic() - last > _QUIET_SECONDS
+
+        self._wait(drained, "outcomes", _PHASE_SECONDS)
+        with self.observer.lock:
+            lacking = expected - len(self.observer.seen.outcomes)
+        if lacking > 0:
+            self.performance.notes.append(
+                f"{lacking} of {expected} outcomes had not come at the end of the {self._phase}"
+            )
 
     def _records(self) -> int:
         """Records of `sensor.windows`; the edge writes without transactions, so none is a mark."""

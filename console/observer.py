@@ -29,6 +29,7 @@ from contracts.headers import header
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.model_event import ModelEvent
+from contracts.outcome import Outcome
 from contracts.prediction import Prediction
 from contracts.registry import Model, Registry, State
 from contracts.topics import (
@@ -69,7 +70,7 @@ class Seen:
         ended: Places (partition, offset) of windows with a prediction or a dead letter.
         predictions: Number of predictions.
         dead_letters: Number of dead letters about windows.
-        outcomes: Number of outcomes.
+        outcomes: Places of windows with an outcome.
         last_outcome: Monotonic time of the last one.
         arrivals: Every prediction's way from the edge to us.
         recent: Monotonic times of the last ones.
@@ -84,7 +85,7 @@ class Seen:
     ended: set[tuple[int, int]] = field(default_factory=set)
     predictions: int = 0
     dead_letters: int = 0
-    outcomes: int = 0
+    outcomes: set[tuple[int, int]] = field(default_factory=set)
     last_outcome: float = 0.0
     arrivals: list[Arrival] = field(default_factory=list)
     recent: deque[float] = field(default_factory=deque)
@@ -146,6 +147,7 @@ class Observer:
             ]
         )
         self._prediction = EventReader[Prediction](Prediction)
+        self._outcome = EventReader[Outcome](Outcome)
         self._alert = EventReader[DriftAlert](DriftAlert)
         self._run_of = EventReader[TrainingRun](TrainingRun)
         self._event = EventReader[ModelEvent](ModelEvent)
@@ -215,7 +217,8 @@ class Observer:
                 partition = int(header(headers, dead_letter.PARTITION) or -1)
                 seen.ended.add((partition, int(header(headers, dead_letter.OFFSET) or -1)))
         elif name == OUTCOMES.name:
-            seen.outcomes += 1
+            source = self._outcome(value).source
+            seen.outcomes.add((source.partition, source.offset))
             seen.last_outcome = time.monotonic()
         elif name == DRIFT_ALERTS.name:
             seen.alerts.append(self._alert(value))

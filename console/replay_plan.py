@@ -8,16 +8,17 @@ recording, in which nothing could happen, are cut short.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from console.source_windows import SourceWindow
 from contracts.events import to_ms
-from contracts.model_spec import ModelSpec
 from producers.recording import Story
 
 #: The replay should take about this long, within the two rates, seconds and windows/s.
@@ -26,8 +27,8 @@ SLOWEST: Final = 80.0
 FASTEST: Final = 120.0
 #: Silences are cut to this many seconds of the replay.
 MAX_IDLE_SECONDS: Final = 1.0
-#: A pause between windows of this many strides is a silence, not a pace.
-_SILENCE_STRIDES: Final = 3
+#: Halvings of the interval in which the speed is looked for.
+_HALVINGS: Final = 60
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,6 @@ class ReplayPlan:
 
 def plan_replay(
     windows: Sequence[SourceWindow],
-    spec: ModelSpec,
     story: Story,
     *,
     rate: float | None,
@@ -63,7 +63,6 @@ def plan_replay(
 
     Args:
         windows: All its windows.
-        spec: The task.
         story: Where the training stretch ends.
         rate: Windows per second; None to choose.
         training_rate: Windows per second while a training run is in progress.
@@ -73,17 +72,41 @@ def plan_replay(
     replayed = ends[ends > cut]
     if rate is None:
         rate = min(max(len(replayed) / WANTED_SECONDS, SLOWEST), FASTEST)
-    pauses = np.diff(replayed)
-    silence = _SILENCE_STRIDES * spec.stride * spec.period_ms
-    recorded = float(pauses[pauses <= silence].sum()) / 1000 or 1.0
-    seconds_per_window = recorded / max(len(replayed), 1)
+    pauses = np.diff(replayed) / 1000
+    speed = speed_for(pauses, len(replayed) / rate, MAX_IDLE_SECONDS)
     return ReplayPlan(
         training=len(ends) - len(replayed),
         replayed=len(replayed),
         rate=rate,
-        speed=rate * seconds_per_window,
-        training_speed=min(training_rate, rate) * seconds_per_window,
+        speed=speed,
+        training_speed=speed * min(training_rate / rate, 1.0),
     )
+
+
+def speed_for(pauses: npt.NDArray[np.float64], seconds: float, max_idle: float) -> float:
+    """Find the speed at which pauses, each cut to a longest wait, add up to a time.
+
+    >>> round(speed_for(np.array([600.0, 600.0, 86400.0]), 2.2, 1.0))
+    1000
+
+    Args:
+        pauses: Recorded seconds between windows.
+        seconds: What they are to add up to.
+        max_idle: Longest wait, seconds.
+
+    Returns:
+        Recorded seconds per second.
+    """
+    if not pauses.any():
+        return 1.0
+    slow, fast = 1e-3, float(pauses.sum()) / seconds + 1.0
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(slow * fast)
+        if np.minimum(pauses / middle, max_idle).sum() > seconds:
+            slow = middle
+        else:
+            fast = middle
+    return fast
 
 
 def boundary(moment: datetime) -> int:

@@ -17,7 +17,7 @@ from typing import Final
 from console.address import Address, own_console, read_address
 from console.health import free_ports, readiness
 from console.home import Home
-from console.programs import KAFKA, S3, SERVERS, SERVICES, Program, servers, services
+from console.programs import KAFKA, MODULES, S3, SERVERS, SERVICES, Program, servers, services
 from console.supervisor import Supervisor, stop_orphans
 from console.waiting import wait_until
 from contracts.errors import ServerError, SettingsError
@@ -87,6 +87,7 @@ def running_system(
     tell: Tell,
     *,
     environment: Mapping[str, str] | None = None,
+    modules: Mapping[str, str] = MODULES,
     prepare: Callable[[Settings, bool], None] = lambda *_: None,
 ) -> Iterator[System]:
     """Run everything while the block does.
@@ -95,6 +96,7 @@ def running_system(
         settings: Settings, from the environment and the command line.
         tell: Told what is being waited for.
         environment: What the services are told beside their settings.
+        modules: The module that each service is.
         prepare: Called once the servers answer, before topics are created, with the
             settings that reach them and whether they are our own.
 
@@ -127,9 +129,8 @@ def running_system(
         tell("topics and bucket")
         create_topics(admin(settings), settings)
         ObjectStore(settings).create_bucket()
-        started = services(
-            settings, free_ports(len(SERVICES)), {**endpoints, **(environment or {})}
-        )
+        told = {**endpoints, **(environment or {})}
+        started = services(settings, free_ports(len(SERVICES)), told, modules)
         supervisor.add(started, [*programs, *started], code)
         telemetry = {p.name: p.telemetry_port for p in started if p.telemetry_port is not None}
         system = System(settings, home, supervisor, telemetry, own_servers=own_servers)

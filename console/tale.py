@@ -88,7 +88,7 @@ def open_tale(where: str, settings: Settings, *, rate: float | None, training_ra
     recording = open_recording(where, settings)
     spec, story, frame = recording.spec, recording.story, recording.frame()
     windows = source_windows(frame, spec)
-    plan = plan_replay(windows, spec, story, rate=rate, training_rate=training_rate)
+    plan = plan_replay(windows, story, rate=rate, training_rate=training_rate)
     if not plan.training or not plan.replayed:
         raise DataError(
             f"{where}: {plan.training} windows to train on and {plan.replayed} to replay;"

@@ -123,15 +123,17 @@ def encode_window(window: SensorWindow) -> bytes:
 
 
 def encode_window_json(window: SensorWindow) -> bytes:
-    """Encode as JSON (content type ``application/json``); NaN becomes null."""
-    rows = [[None if np.isnan(x) else float(x) for x in row] for row in window.values]
+    """Encode as JSON (content type ``application/json``).
+
+    NaN becomes null; so do infinities, for which JSON has no number.
+    """
     return _print(
         PlainWindow(
             window.asset,
             window.sensors,
             window.start_ms,
             window.period_seconds,
-            rows,
+            window.values.tolist(),
             window.segment,
         )
     )

@@ -86,6 +86,7 @@ class _Wiring:
         self._health = health
         self._snapshots = Snapshots(table)
         self._processor: Processor | None = None
+        self._owned: set[int] = set()
         self._unacknowledged: list[Any] = []
         health.waiting_for |= {"registry", "partitions"}
 
@@ -134,10 +135,13 @@ class _Wiring:
                 except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                     self._give_up("a fence could not be set")
 
-    async def _on_assigned(self, *_: Any, **__: Any) -> None:
+    async def _on_assigned(self, *arguments: Any, **_: Any) -> None:
+        _app, assigned = arguments
         self._unacknowledged.clear()
+        windows = self._settings.named(SENSOR_WINDOWS.name)
+        self._owned = {tp.partition for tp in assigned if tp.topic == windows}
         if self._processor is not None:
-            self._processor.moved()
+            self._processor.own(self._owned)
         self._health.waiting_for.discard("partitions")
 
     def _start(self) -> Processor:
@@ -147,6 +151,7 @@ class _Wiring:
         self._processor = Processor(
             feed, KafkaHistory(settings), Outputs(settings), self._snapshots
         )
+        self._processor.own(self._owned)
         self._health.waiting_for.discard("registry")
         return self._processor
 

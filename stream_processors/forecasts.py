@@ -175,7 +175,7 @@ class ForecastBook(msgspec.Struct):
     def _forget(self) -> None:
         """Drop readings that no open forecast can need."""
         needed: dict[str, int] = {}
-        for forecast in self.open:
+        for forecast in self.open[self.decided :]:
             if not forecast.is_decided:
                 needed[forecast.segment] = min(
                     forecast.first, needed.get(forecast.segment, forecast.first)

@@ -95,6 +95,7 @@ class Processor:
         self._outputs = outputs
         self._snapshots = snapshots
         self._stamps = Stamps()
+        self._owned: set[int] = set()
         self._positions: dict[int, _Position] = {}
         self._read_prediction = EventReader[Prediction](Prediction)
         self._turn = asyncio.Lock()
@@ -125,8 +126,8 @@ class Processor:
         """Set the fences that are due where no window happens to come."""
         async with self._turn:
             self._feed.poll(0)
-            for partition, position in self._positions.items():
-                await self._fence(partition, position)
+            for partition in sorted(self._owned | self._positions.keys()):
+                await self._fence(partition, await self._position(partition))
 
     async def checkpoint(self) -> None:
         """Confirm the memory of all assets that changed since the last time."""
@@ -134,8 +135,13 @@ class Processor:
             written = self._snapshots.write()
         await written
 
-    def moved(self) -> None:
-        """Forget what was known of partitions: they may have other owners now."""
+    def own(self, partitions: set[int]) -> None:
+        """Take over partitions, and forget what was known of others: they have other owners.
+
+        Args:
+            partitions: All partitions of `sensor.windows` that are ours from now on.
+        """
+        self._owned = partitions
         self._positions.clear()
         self._snapshots.forget()
         self._learn_fences()

@@ -67,7 +67,7 @@ def run(settings: Settings, limits: TrainerSettings, stop: threading.Event) -> i
     trainer = Trainer(settings, limits, store)
     release.start()
     try:
-        trainer.catch_up()
+        trainer.catch_up(beat.tick)
         health.waiting_for.discard("topics")
         _log.info("ready", models=len(trainer.models), runs=len(trainer.journal.runs))
         while not stop.is_set():

@@ -9,6 +9,7 @@ run.
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from contracts.errors import DataError, MillraceError, ServerError
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
 from infra.settings import Settings
+from trainer.fit import prepare as load_tensorflow
 from trainer.job import (
     BROKEN_MACHINERY,
     CANNOT,
@@ -54,8 +56,12 @@ def main(folder: Path) -> int:
         job = msgspec.json.decode((folder / JOB).read_bytes(), type=Job)
         os.nice(job.nice)
         store = ObjectStore(settings)
-        run, data = prepare(job, store)
-        write_atomically(folder / PINNED, msgspec.json.encode(run))
+        # TensorFlow takes seconds to load: meanwhile the data is awaited and read.
+        with ThreadPoolExecutor(1) as loader:
+            loading = loader.submit(load_tensorflow)
+            run, data = prepare(job, store)
+            write_atomically(folder / PINNED, msgspec.json.encode(run))
+            loading.result()
         packed = make(job, run, data, store)
         if job.repeat:
             write_atomically(folder / DIGEST, packed.reference.digest.encode())

@@ -8,6 +8,7 @@ that a decision depends on, except that an outcome which was written twice count
 from array import array
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -20,6 +21,9 @@ from contracts.training import FINISHED, TrainingRequest, TrainingRun
 
 #: How far a run has come; a record never takes it back.
 _ORDER = {"waiting": 0, "started": 1, "approved": 2, "rejected": 2, "failed": 2}
+
+#: States of a run that came to a verdict.
+LEARNED: Final = frozenset({"approved", "rejected"})
 
 Ends = dict[str, dict[int, int]]
 """Offset after the last record, by topic and partition."""
@@ -120,14 +124,20 @@ class Journal:
     def data_end_ms(self, model: str) -> int | None:
         """Find up to when the finished runs of a model have learned; None before the first.
 
-        A run that failed counts up to its reason, so that it is not repeated at once.
+        A run that failed before it had data counts up to its reason, so that it is not
+        repeated at once; a person's reason is no moment of event time and does not count.
         """
         ends = [
-            max(to_ms(run.request.event_time), to_ms(run.trained_until or run.request.event_time))
+            to_ms(run.trained_until or run.request.event_time)
             for run in self.runs_of(model)
             if run.state in FINISHED
+            and (run.trained_until is not None or run.request.reason != "request")
         ]
         return max(ends, default=None)
+
+    def learned(self, model: str) -> list[TrainingRun]:
+        """List a model's runs that came to a verdict, oldest first."""
+        return [run for run in self.runs_of(model) if run.state in LEARNED]
 
 
 def _rank(run: TrainingRun) -> tuple[int, bool]:

@@ -19,12 +19,14 @@ from infra.artefact import LoadedArtefact
 from infra.forecaster import Architecture, Weights, architecture_of, read_architecture, rescale
 from trainer.dataset import Dataset
 from trainer.examples import Examples
-from trainer.fit import FitSettings, Start, fit, forecast, prepare
+from trainer.fit import FitSettings, Start, fit, forecast
 from trainer.gate import GateSettings, HoldoutErrors, block_length, judge
 from trainer.split import SplitSettings, split
 
-#: A sensor that hardly moves is not blown up beyond this share of its own level.
-_LEAST_SCALE = 1e-6
+#: A spread below this share of a sensor's level is rounding noise of float32 ...
+_NOISE = 1e-6
+#: ... and such a sensor, which never moved, is not blown up beyond this scale.
+_LEAST_SCALE = 1e-3
 
 
 class LearnSettings(msgspec.Struct, frozen=True):
@@ -82,10 +84,11 @@ def learn(
         settings: How.
         since_ms: Event time of the drift that asked for it; None if none did.
 
+    `trainer.fit.prepare` has to be called before.
+
     Raises:
         DataError: There is too little to learn from, or the fit has diverged.
     """
-    prepare()
     rows = split(data.asset, data.start_ms, data.until_ms, settings.split, since_ms)
     normaliser = fit_normaliser(data.take(rows.train), len(spec.sensors))
     architecture = architecture_of(spec)
@@ -101,9 +104,9 @@ def learn(
     persistence = np.repeat(holdout.x[:, -1:, list(spec.target_columns)], spec.steps, axis=1)
     served = persistence if champion is None else _forecast_of(champion, judged, spec, normaliser)
     errors = HoldoutErrors(
-        _error(forecast(architecture, fitted.weights, holdout.x, holdout.present), holdout),
-        _error(served, holdout),
-        _error(persistence, holdout),
+        window_errors(forecast(architecture, fitted.weights, holdout.x, holdout.present), holdout),
+        window_errors(served, holdout),
+        window_errors(persistence, holdout),
         judged.asset,
     )
     verdict = judge(errors, settings.gate, block=block_length(spec))
@@ -137,8 +140,8 @@ def fit_normaliser(data: Dataset, sensors: int) -> Normaliser:
         values = data.x[data.present[:, sensor], :, sensor].astype(np.float64)
         if values.size:
             mean[sensor] = float(values.mean())
-            least = _LEAST_SCALE * max(1.0, abs(mean[sensor]))
-            scale[sensor] = max(float(values.std()), least)
+            spread, noise = float(values.std()), _NOISE * max(1.0, abs(mean[sensor]))
+            scale[sensor] = spread if spread > noise else max(_LEAST_SCALE, noise)
     return Normaliser(tuple(mean), tuple(scale))
 
 
@@ -186,7 +189,7 @@ def _forecast_of(
     return _normalised(own.restore(got, spec.target_columns), spec, normaliser)
 
 
-def _error(got: npt.NDArray[np.float32], truth: Examples) -> npt.NDArray[np.float64]:
+def window_errors(got: npt.NDArray[np.float32], truth: Examples) -> npt.NDArray[np.float64]:
     """Mean absolute error of each window over its known targets, float64 of shape (n,)."""
     known = truth.known.astype(np.float64)
     error = np.abs(got.astype(np.float64) - truth.y).mean(axis=1)

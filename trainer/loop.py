@@ -12,6 +12,7 @@ its data is awaited; once more when the data is pinned), then *approved*, *rejec
   again. Announcing twice says the same under the same ids, which the registry folds once.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -46,7 +47,6 @@ _seconds = Histogram(
     buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
 )
 _running = Gauge("millrace_trainer_running", "Whether a run is under way")
-_behind = Gauge("millrace_trainer_open_requests", "Requests that no run has answered")
 
 _TOPICS: Final = (TRAINING_REQUESTS, TRAINING_RUNS, DRIFT_ALERTS, OUTCOMES)
 
@@ -79,10 +79,15 @@ class Trainer:
         """Names of the models in the registry."""
         return sorted(self._feed.registry.models)
 
-    def catch_up(self) -> None:
-        """Learn everything that the topics say; only then may anything be decided."""
+    def catch_up(self, progress: Callable[[], None] = lambda: None) -> None:
+        """Learn everything that the topics say; only then may anything be decided.
+
+        Args:
+            progress: Called whenever something was read.
+        """
         while not self._tail.caught_up:
-            self._read(0.1)
+            if self._read(0.1):
+                progress()
         self._feed.catch_up()
 
     def step(self, timeout: float) -> None:
@@ -112,8 +117,11 @@ class Trainer:
         self._tail.close()
         self._feed.close()
 
-    def _read(self, timeout: float) -> None:
+    def _read(self, timeout: float) -> int:
+        """Fold what arrives within a time, and count it."""
+        count = 0
         for topic, message in self._tail.poll(timeout):
+            count += 1
             value, partition, offset = message.value(), message.partition(), message.offset()
             if value is None or partition is None or offset is None:
                 continue
@@ -130,6 +138,7 @@ class Trainer:
                         self.journal.see_outcome(self._read_outcome(value), partition, offset)
             except InvalidRecord as problem:
                 _log.warning("record ignored", topic=topic.name, offset=offset, why=str(problem))
+        return count
 
     def _ask(self) -> None:
         registry, at = self._feed.registry, now()

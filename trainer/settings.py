@@ -57,7 +57,7 @@ class TrainerSettings(_Frozen):
     model_config = SettingsConfigDict(env_prefix="MILLRACE_TRAINER_", frozen=True, extra="ignore")
 
     first_outcomes: int = Field(default=500, ge=0)
-    drift_outcomes: int = Field(default=100, ge=1)
+    drift_outcomes: int = Field(default=64, ge=1)
     cooldown_outcomes: int = Field(default=100, ge=0)
     new_outcomes: int = Field(default=0, ge=0)
     max_age_days: float = Field(default=30.0, ge=0)

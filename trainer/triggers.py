@@ -163,8 +163,8 @@ def _answered(alert: DriftAlert, journal: Journal, settings: TrainerSettings) ->
     """Whether a finished run learned from enough outcomes after an alarm."""
     ends = [
         to_ms(run.trained_until)
-        for run in journal.runs_of(alert.model)
-        if run.state in FINISHED and run.trained_until is not None
+        for run in journal.learned(alert.model)
+        if run.trained_until is not None
     ]
     if not ends:
         return False
@@ -212,8 +212,7 @@ def _own_reason(
 ) -> tuple[str, str] | None:
     since = journal.data_end_ms(model)
     fresh = progress.count(since)
-    trained = any(run.trained_until is not None for run in journal.runs_of(model))
-    if not trained:
+    if not journal.learned(model):
         if settings.first_outcomes and fresh >= settings.first_outcomes:
             return "first", f"{fresh} outcomes, and no trained model yet"
         return None

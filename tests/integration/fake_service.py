@@ -1,4 +1,4 @@
-"""A service that does nothing but answer for its health: `python -m tests.integration.fake_service`."""
+"""A service that does nothing but answer for its health."""
 
 import signal
 import sys

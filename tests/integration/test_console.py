@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import msgspec
 import psutil
@@ -49,7 +48,7 @@ BROKEN = {**FAKE, "trainer": "tests.integration.no_such_service"}
 
 
 @pytest.fixture
-def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The servers as settings of this process and of those that it starts."""
     values = {
         "MILLRACE_HOME": str(settings.home),
@@ -61,7 +60,7 @@ def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    yield {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
+    return {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
 
 
 @pytest.fixture
@@ -274,7 +273,7 @@ def test_a_service_that_does_not_stay_up_is_named(
 ) -> None:
     """The error says which program, and its last words; what had started is stopped again."""
     with (
-        pytest.raises(ServerError, match="trainer does not stay up.*no_such_service"),
+        pytest.raises(ServerError, match=r"trainer does not stay up.*no_such_service"),
         running_system(settings, lambda _: None, modules=BROKEN),
     ):
         pass

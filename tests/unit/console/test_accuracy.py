@@ -6,17 +6,20 @@ from datetime import timedelta
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 
 from console.accuracy import (
     Judged,
     Truth,
     by_month,
+    joinable,
     summarize,
     training_scale,
     truth_of,
 )
 from console.scoreboard import Scoreboard, judge, window_name
+from console.source_windows import source_windows
 from contracts.events import to_ms
 from tests.unit.console.made import SPEC, START, frame, prediction, sent, story
 
@@ -125,3 +128,13 @@ def test_months_are_told_apart_by_the_intervals_start() -> None:
         "2025-02": 4.0,
     }
     assert list(months) == ["2025-01", "2025-02"]
+
+
+def test_only_truth_that_later_windows_cover_can_be_joined() -> None:
+    """The last windows of a run have a truth in the source, or none, but not in a window."""
+    windows = source_windows(frame(13), SPEC)
+    assert [w.truth is not None for w in windows] == [True, True, True, True, False]
+    assert joinable(windows, SPEC) == 4
+    assert joinable(windows[:3], SPEC) == 2
+    apart = pd.concat([frame(6), frame(6, begin=20)], ignore_index=True)
+    assert joinable(source_windows(apart, SPEC), SPEC) == 2

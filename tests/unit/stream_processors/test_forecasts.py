@@ -41,11 +41,13 @@ class Join:
         self.resolved: Resolved = []
 
     def window(self, window: SensorWindow, offset: int) -> None:
+        """Take a window."""
         self.asset.windows_through = offset
         self.asset.forecasts.add_window(window, offset, SPEC)
         self._take()
 
     def prediction(self, prediction: Prediction) -> None:
+        """Take a prediction."""
         self.asset.forecasts.add_prediction(prediction, self.asset.windows_through)
         self._take()
 
@@ -258,8 +260,9 @@ def test_outcomes_leave_in_the_order_of_windows_and_once(story: Story) -> None:
 def test_memory_is_bounded_without_predictions() -> None:
     """If inference stays away, the oldest forecasts are dropped, and a snapshot fits a record."""
     join = Join()
+    values = pump_window(0).values
     for offset in range(MOST_OPEN + 500):
-        join.window(pump_window(3 * (offset % 1000)), offset)
+        join.window(pump_window(3 * offset, values=values), offset)
     book = join.asset.forecasts
     assert len(book.open) == MOST_OPEN
     assert book.open[0].offset == 500

@@ -237,6 +237,27 @@ def test_first_training_and_its_failure() -> None:
     assert again.id != asked.id
 
 
+def test_the_moment_of_a_persons_request_is_no_event_time() -> None:
+    """A request made today about data of years ago does not stop the model's clock."""
+    journal, limits = Journal(), settings(max_age_days=1 / 24)
+    outcomes(journal, 40)
+    today = request("today", minute=5_000_000)
+    finished(journal, today, "failed", until=None)
+    assert journal.data_end_ms("pumps") is None
+    finished(journal, request("later today", minute=5_000_001), "approved", until=39)
+    outcomes(journal, 70, since=40)
+    assert [asked.reason for asked in ask(journal, limits)] == ["age"]
+
+
+def test_a_failed_run_has_learned_nothing() -> None:
+    """An alarm within the data of a run that failed is still open; so is the first training."""
+    journal, limits = Journal(), settings(first_outcomes=20)
+    outcomes(journal, 60)
+    finished(journal, request(), "failed", until=39)
+    journal.see_alert(alert(20))
+    assert [asked.reason for asked in ask(journal, limits)] == ["drift", "new_data"]
+
+
 def test_age_is_event_time_since_the_last_run() -> None:
     """A model whose data is old enough is trained again, once per run."""
     journal, limits = Journal(), settings(max_age_days=1 / 24)

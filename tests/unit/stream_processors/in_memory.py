@@ -1,0 +1,223 @@
+"""A broker in memory, and the stream processor's collaborators that write to it.
+
+What is written is there once it is confirmed; a crash may come after any single write.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from contracts.headers import SOURCE_OFFSET, RawHeaders, header
+from contracts.ledger import LedgerEntry
+from contracts.model_event import ModelEvent
+from contracts.normalized_window import NormalizedWindow
+from contracts.registry import Registry
+from contracts.topics import (
+    DEAD_LETTERS,
+    NORMALIZED,
+    OUTCOMES,
+    SERVING_LEDGER,
+    Topic,
+)
+from infra.model_feed import ModelFeed
+from stream_processors.outputs import ANY, Outputs
+from stream_processors.processor import Processor
+from stream_processors.snapshots import Snapshots
+from tests.builders import WindowRecord, prediction_of, prediction_record, pump_window
+
+BATCH = 4
+
+
+class Killed(Exception):  # noqa: N818  (nothing is wrong: the process is gone)
+    """The process was killed."""
+
+
+@dataclass
+class Written:
+    """A record of an output."""
+
+    topic: str
+    key: bytes | str | None
+    value: bytes
+    headers: RawHeaders
+    partition: int
+
+
+@dataclass
+class BrokerInMemory:
+    """What outlives a crash: outputs, committed offsets, the changelog, the registry's log."""
+
+    windows: list[WindowRecord]
+    events: list[ModelEvent]
+    written: list[Written] = field(default_factory=list)
+    changelog: dict[bytes, bytes] = field(default_factory=dict)
+    committed: dict[str, int] = field(default_factory=lambda: {"windows": 0, "predictions": 0})
+
+    def values(self, topic: Topic) -> list[bytes]:
+        """Values of a topic, in order."""
+        return [record.value for record in self.written if record.topic == topic.name]
+
+    def normalised(self) -> list[NormalizedWindow]:
+        """Stamped windows, in order."""
+        return [
+            msgspec.msgpack.decode(value, type=NormalizedWindow)
+            for value in self.values(NORMALIZED)
+        ]
+
+    def ledger(self) -> list[LedgerEntry]:
+        """Entries of the ledger, in order."""
+        return [
+            msgspec.json.decode(value, type=LedgerEntry) for value in self.values(SERVING_LEDGER)
+        ]
+
+    def dead_letters(self) -> list[Written]:
+        """Dead letters, in order."""
+        return [record for record in self.written if record.topic == DEAD_LETTERS.name]
+
+    def outcome_ids(self) -> list[str]:
+        """Ids of the outcomes, in order."""
+        return [msgspec.json.decode(value)["id"] for value in self.values(OUTCOMES)]
+
+    def predictions(self) -> list[WindowRecord]:
+        """What inference says to the stamped windows: one prediction each, in their order."""
+        made = []
+        for offset, window in enumerate(self.normalised()):
+            first = (window.start_ms - pump_window(0).start_ms) // 60_000
+            source = pump_window(first, asset=window.asset, segment=window.segment)
+            prediction = prediction_of(
+                source, window.source.offset, version=window.version, epoch=window.epoch
+            )
+            made.append(prediction_record(prediction, offset))
+        return made
+
+
+class FeedInMemory(ModelFeed):
+    """The registry as far as it has been read."""
+
+    def __init__(self, events: list[ModelEvent], *, read: int | None = None) -> None:
+        self.registry = Registry()
+        self._events = events
+        self._next = 0
+        #: Events that `poll` delivers; `catch_up` delivers all.
+        self.visible = len(events) if read is None else read
+        self.poll(0)
+
+    def poll(self, _: float) -> list[ModelEvent]:
+        """Apply the events that have come."""
+        return self._apply(max(self.visible, self._next))
+
+    def catch_up(self) -> list[ModelEvent]:
+        """Apply all events."""
+        return self._apply(len(self._events))
+
+    def _apply(self, end: int) -> list[ModelEvent]:
+        fresh, self._next = self._events[self._next : end], end
+        return [event for event in fresh if self.registry.apply(event)]
+
+
+class OutputsInMemory(Outputs):
+    """Writes to the broker; may be killed after some of them."""
+
+    def __init__(self, broker: BrokerInMemory) -> None:
+        self._broker = broker
+        self.dies_after: int | None = None
+
+    def write(
+        self,
+        topic: Topic,
+        key: bytes | str | None,
+        value: bytes,
+        headers: RawHeaders,
+        partition: int = ANY,
+    ) -> None:
+        """Write, or die."""
+        if self.dies_after is not None:
+            if self.dies_after == 0:
+                raise Killed
+            self.dies_after -= 1
+        self._broker.written.append(Written(topic.name, key, value, headers, partition))
+
+    async def confirmed(self) -> None:
+        """Nothing to wait for."""
+
+
+class HistoryInMemory:
+    """What the broker has of an earlier life."""
+
+    def __init__(self, broker: BrokerInMemory) -> None:
+        self._broker = broker
+
+    def fences(self) -> Iterator[LedgerEntry]:
+        """Read the ledger."""
+        return iter(self._broker.ledger())
+
+    def written_through(self, topic: Topic, partition: int) -> int | None:
+        """Read the output."""
+        offsets = [
+            int(header(record.headers, SOURCE_OFFSET) or -1)
+            for record in self._broker.written
+            if record.topic == topic.name and record.partition == partition
+        ]
+        return max(offsets, default=None)
+
+
+class TableInMemory:
+    """The table, recovered from the changelog."""
+
+    def __init__(self, broker: BrokerInMemory) -> None:
+        self.data: dict[bytes, bytes] = dict(broker.changelog)
+        self._broker = broker
+
+    def send_changelog(self, _: int | None, key: Any, value: Any) -> Awaitable[None]:
+        """Write to the changelog; confirmed at once."""
+        self._broker.changelog[key] = value
+        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        confirmed.set_result(None)
+        return confirmed
+
+
+class Worker:
+    """One life of the stream processor, from start to crash."""
+
+    def __init__(self, broker: BrokerInMemory, feed: FeedInMemory | None = None) -> None:
+        self.broker = broker
+        self.feed = feed or FeedInMemory(broker.events)
+        self.outputs = OutputsInMemory(broker)
+        self.processor = Processor(
+            self.feed, HistoryInMemory(broker), self.outputs, Snapshots(TableInMemory(broker))
+        )
+        self._next = dict(broker.committed)
+
+    async def take_windows(self, count: int = BATCH) -> bool:
+        """Work off a batch of windows; whether there was any."""
+        return await self._take("windows", self.broker.windows, count)
+
+    async def take_predictions(self, count: int = BATCH) -> bool:
+        """Work off a batch of predictions; whether there was any."""
+        return await self._take("predictions", self.broker.predictions(), count)
+
+    async def checkpoint(self) -> None:
+        """Confirm memory, then acknowledge."""
+        included = dict(self._next)
+        await self.processor.checkpoint()
+        self.broker.committed = included
+
+    async def drain(self) -> None:
+        """Work off everything that is there."""
+        while await self.take_windows() or await self.take_predictions():
+            pass
+        await self.checkpoint()
+
+    async def _take(self, name: str, records: Sequence[WindowRecord], count: int) -> bool:
+        batch = records[self._next[name] : self._next[name] + count]
+        if not batch:
+            return False
+        if name == "windows":
+            await self.processor.windows(0, batch)
+        else:
+            await self.processor.predictions(0, batch)
+        self._next[name] += len(batch)
+        return True

@@ -1,0 +1,332 @@
+"""A batch on its way: what is written, in which order, and what a crash repeats."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.dead_letter import OFFSET, REASON
+from contracts.drift_alert import DriftAlert
+from contracts.headers import SOURCE_OFFSET, header
+from contracts.model_event import Activated, ModelEvent
+from contracts.outcome import Outcome
+from contracts.registry import declare
+from contracts.topics import DRIFT_ALERTS, OUTCOMES
+from producers.defects import REASONS, make_bad
+from stream_processors.asset import Asset
+from stream_processors.stamps import Stamps
+from tests.builders import (
+    AT,
+    UNITS,
+    WindowRecord,
+    activated,
+    approved,
+    prediction_of,
+    prediction_record,
+    pump_spec,
+    pump_window,
+    registered,
+    window_record,
+)
+from tests.unit.stream_processors.in_memory import (
+    BrokerInMemory,
+    FeedInMemory,
+    HistoryInMemory,
+    Killed,
+    Worker,
+)
+
+DECLARED = declare(pump_spec(), AT)
+TRAINED: list[ModelEvent] = [registered(1), approved(1), activated(1, 2)]
+
+
+def good(*places: int) -> list[WindowRecord]:
+    """Records of good windows, at these places."""
+    return [window_record(pump_window(3 * p), offset) for offset, p in enumerate(places)]
+
+
+def bad(reason: str, offset: int) -> WindowRecord:
+    """A record with one defect."""
+    made = make_bad(pump_window(3 * offset), reason, np.random.default_rng(offset))
+    return WindowRecord(made.value, made.key, offset, headers=made.headers)
+
+
+def run_through(
+    records: list[WindowRecord], events: Sequence[ModelEvent] = DECLARED
+) -> BrokerInMemory:
+    """Work off all records and their predictions without any trouble."""
+    broker = BrokerInMemory(records, list(events))
+    asyncio.run(Worker(broker).drain())
+    return broker
+
+
+def test_good_windows_are_stamped_and_normalised_in_their_order() -> None:
+    """Each becomes one window in the units of the version that serves, with its coordinates."""
+    broker = run_through(good(0, 1, 2), [*DECLARED, *TRAINED])
+    made = broker.normalised()
+    assert [window.source.offset for window in made] == [0, 1, 2]
+    assert {(window.version, window.epoch) for window in made} == {(1, 2)}
+    np.testing.assert_allclose(
+        made[1].matrix(3), (pump_window(3).values - UNITS.mean) / UNITS.scale, rtol=1e-5
+    )
+    assert made[1].window_id == pump_window(3).id
+    assert made[1].end_ms == pump_window(3).end_ms
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_bad_window_is_one_dead_letter_and_its_neighbours_are_none(reason: str) -> None:
+    """Original bytes and key, origin and reason; the windows around it go their way."""
+    records = good(0, 1, 2)
+    records[1] = bad(reason, 1)
+    broker = run_through(records)
+    (letter,) = broker.dead_letters()
+    assert (letter.key, letter.value) == (records[1].key, records[1].value)
+    assert header(letter.headers, REASON) == reason
+    assert header(letter.headers, OFFSET) == "1"
+    assert [window.source.offset for window in broker.normalised()] == [0, 2]
+
+
+def test_a_dead_letter_that_is_sent_again_keeps_one_origin() -> None:
+    """Its old marks give way, so that nobody takes the old offset for the new one."""
+    record = bad("bad_period", 0)
+    first = run_through([record]).dead_letters()[0]
+    again = WindowRecord(first.value, record.key, 0, headers=first.headers)
+    letter = run_through([*good(0), *good(1), again]).dead_letters()[0]
+    assert [name for name, _ in letter.headers].count(SOURCE_OFFSET) == 1
+    assert [name for name, _ in letter.headers].count(REASON) == 1
+
+
+def test_a_window_sent_twice_is_taken_once() -> None:
+    """The same measurement under two offsets is one window."""
+    broker = run_through(good(0, 1, 1, 2, 0))
+    assert [window.source.offset for window in broker.normalised()] == [0, 1, 3]
+    assert broker.dead_letters() == []
+
+
+def test_the_fence_is_in_the_ledger_before_the_first_window_with_its_stamp() -> None:
+    """A reader of the ledger never sees a stamp that it does not explain."""
+    broker = run_through(good(0, 1))
+    topics = [record.topic for record in broker.written]
+    assert topics.index("serving.ledger") < topics.index("sensor.windows.normalized")
+
+
+def test_a_swap_between_batches_is_fenced_at_the_next_window() -> None:
+    """Windows before it keep their version; the ledger says from where the new one serves."""
+    broker = BrokerInMemory(good(*range(8)), [*DECLARED, *TRAINED])
+    worker = Worker(broker, FeedInMemory(broker.events, read=len(DECLARED)))
+
+    async def run() -> None:
+        await worker.take_windows(3)
+        worker.feed.visible = len(broker.events)
+        await worker.take_windows(5)
+
+    asyncio.run(run())
+    assert [window.version for window in broker.normalised()] == [0] * 3 + [1] * 5
+    assert [(e.epoch, e.first_offset) for e in broker.ledger()] == [(1, 0), (2, 3)]
+
+
+def test_idle_partitions_are_fenced_too() -> None:
+    """Where no window happens to come, the fence is set behind the last one, once."""
+    broker = BrokerInMemory(good(0, 1), [*DECLARED, *TRAINED])
+    worker = Worker(broker, FeedInMemory(broker.events, read=len(DECLARED)))
+
+    async def run() -> None:
+        await worker.drain()
+        worker.feed.visible = len(broker.events)
+        for _ in range(3):
+            await worker.processor.fence_idle_partitions()
+
+    asyncio.run(run())
+    assert [(e.epoch, e.first_offset) for e in broker.ledger()] == [(1, 0), (2, 2)]
+
+
+def test_idle_partitions_are_fenced_when_another_partition_saw_the_swap_first() -> None:
+    """News that came with one partition's windows reaches the others' ledgers as well."""
+    broker = BrokerInMemory(good(0, 1), [*DECLARED, *TRAINED])
+    worker = Worker(broker, FeedInMemory(broker.events, read=len(DECLARED)))
+
+    async def run() -> None:
+        await worker.take_windows()
+        worker.feed.visible = len(broker.events)
+        elsewhere = window_record(pump_window(0, asset="pump-2"), 0, partition=1)
+        await worker.processor.windows(1, [elsewhere])
+        await worker.processor.fence_idle_partitions()
+
+    asyncio.run(run())
+    assert {(e.partition, e.epoch) for e in broker.ledger()} >= {(0, 2), (1, 2)}
+
+
+def test_a_model_declared_a_moment_ago_is_known() -> None:
+    """Windows that overtake the news of their model are taken, and fenced, all the same."""
+    broker = BrokerInMemory(good(0, 1), DECLARED)
+    worker = Worker(broker, FeedInMemory(broker.events, read=0))
+    asyncio.run(worker.drain())
+    assert [window.source.offset for window in broker.normalised()] == [0, 1]
+    assert [(e.epoch, e.first_offset) for e in broker.ledger()] == [(1, 0)]
+
+
+def test_news_in_the_middle_of_a_batch_fences_behind_what_is_stamped() -> None:
+    """A swap learned while looking for an unknown model holds from that record on."""
+    records = good(0, 1, 2, 3)
+    records[2] = bad("unknown_sensor_set", 2)
+    broker = BrokerInMemory(records, [*DECLARED, *TRAINED])
+    worker = Worker(broker, FeedInMemory(broker.events, read=len(DECLARED)))
+    asyncio.run(worker.drain())
+    assert [(w.source.offset, w.version) for w in broker.normalised()] == [(0, 0), (1, 0), (3, 1)]
+    assert [(e.epoch, e.first_offset) for e in broker.ledger()] == [(1, 0), (2, 2)]
+
+
+def test_a_prediction_and_its_truth_are_an_outcome() -> None:
+    """Outcomes name version, epoch and errors in the units of the version that served."""
+    broker = run_through(good(0, 1, 2), [*DECLARED, *TRAINED])
+    outcomes = [msgspec.json.decode(v, type=Outcome) for v in broker.values(OUTCOMES)]
+    assert [outcome.source.offset for outcome in outcomes] == [0, 1]
+    assert {(o.version, o.epoch) for o in outcomes} == {(1, 2)}
+    truth = pump_window(3).values[-3:, [0, 2]]
+    naive = np.abs(pump_window(0).values[-1, [0, 2]] - truth) / [UNITS.scale[0], UNITS.scale[2]]
+    assert outcomes[0].persistence_error == pytest.approx(naive.mean(), rel=1e-5)
+
+
+def test_a_failing_model_raises_an_alert() -> None:
+    """Forecasts that get worse end in an alert that asks for a training, named once."""
+    windows = [pump_window(3 * i) for i in range(80)]
+    broker = BrokerInMemory(
+        [window_record(w, i) for i, w in enumerate(windows)], [*DECLARED, *TRAINED]
+    )
+    worker = Worker(broker)
+
+    async def run() -> None:
+        while await worker.take_windows():
+            pass
+        for offset, window in enumerate(windows):
+            last = window.values[-1, [0, 2]] + (0.0 if offset < 50 else 5.0)
+            prediction = prediction_of(window, offset, forecast=[[float(x) for x in last]] * 3)
+            await worker.processor.predictions(0, [prediction_record(prediction, offset)])
+
+    asyncio.run(run())
+    alerts = [msgspec.json.decode(v, type=DriftAlert) for v in broker.values(DRIFT_ALERTS)]
+    losses = [alert for alert in alerts if alert.asks_training]
+    assert {alert.signal for alert in losses} == {"error", "skill"}
+    assert all(alert.source is not None and alert.source.offset >= 50 for alert in losses)
+    assert len({alert.id for alert in alerts}) == len(alerts)
+
+
+def test_a_prediction_that_cannot_be_read_is_passed_over() -> None:
+    """A foreign record in `predictions` disturbs nothing."""
+    broker = BrokerInMemory(good(0, 1), list(DECLARED))
+    worker = Worker(broker)
+    foreign = WindowRecord(b"{", b"pump-1", 0, topic="predictions")
+
+    async def run() -> None:
+        await worker.processor.predictions(0, [foreign])
+        await worker.drain()
+
+    asyncio.run(run())
+    assert len(broker.normalised()) == 2
+
+
+# Crashes
+
+
+@st.composite
+def mixed_records(draw: st.DrawFn) -> list[WindowRecord]:
+    """Good windows of two assets, bad ones and repeated ones."""
+    records: list[WindowRecord] = []
+    place = {"pump-1": 0, "pump-2": 0}
+    for kind in draw(st.lists(st.sampled_from("aabbxr"), min_size=1, max_size=24)):
+        offset = len(records)
+        if kind == "x":
+            records.append(bad(draw(st.sampled_from(REASONS)), offset))
+            continue
+        asset = "pump-2" if kind == "b" else "pump-1"
+        place[asset] += kind != "r"
+        records.append(window_record(pump_window(3 * place[asset], asset=asset), offset))
+    return records
+
+
+ACTIONS = st.lists(
+    st.sampled_from(["windows", "predictions", "checkpoint", "crash", "swap"])
+    | st.tuples(st.just("dies"), st.integers(0, 9)),
+    max_size=25,
+)
+
+
+async def disturbed(broker: BrokerInMemory, actions: list[str | tuple[str, int]]) -> None:
+    """Let the worker go through a story of crashes and swaps, then drain."""
+    worker = Worker(broker)
+    for action in actions:
+        match action:
+            case "windows":
+                await worker.take_windows()
+            case "predictions":
+                await worker.take_predictions()
+            case "checkpoint":
+                await worker.checkpoint()
+            case "swap":
+                number = len(broker.events)
+                epoch = 1 + number // 3
+                broker.events += [registered(number), approved(number), activated(number, epoch)]
+                worker.feed.visible = len(broker.events)
+            case ("dies", int(writes)):
+                worker.outputs.dies_after = writes
+                try:
+                    await worker.take_windows()
+                    await worker.take_predictions()
+                except Killed:
+                    pass
+                worker = Worker(broker)
+            case _:
+                worker = Worker(broker)
+    await worker.drain()
+
+
+@settings(max_examples=150, deadline=None)
+@given(records=mixed_records(), actions=ACTIONS)
+def test_crashes_have_no_second_effect(
+    records: list[WindowRecord], actions: list[str | tuple[str, int]]
+) -> None:
+    """Crashes after any write, with swaps between: each record has its one effect."""
+    broker = BrokerInMemory(records, list(DECLARED))
+    asyncio.run(disturbed(broker, actions))
+
+    # The same records with the ledger as it came to be, and no crash.
+    latest = max((entry.epoch for entry in broker.ledger()), default=0)
+    news = [e for e in broker.events if not isinstance(e, Activated) or e.epoch <= latest]
+    calm = BrokerInMemory(records, news)
+    calm.written = [record for record in broker.written if record.topic == "serving.ledger"]
+    asyncio.run(Worker(calm).drain())
+
+    made = broker.normalised()
+    assert [(w.source.offset, w.version, w.epoch) for w in made] == [
+        (w.source.offset, w.version, w.epoch) for w in calm.normalised()
+    ]
+    assert [(w.key, w.value, w.headers) for w in broker.dead_letters()] == [
+        (w.key, w.value, w.headers) for w in calm.dead_letters()
+    ]
+    assert set(broker.outcome_ids()) == set(calm.outcome_ids())
+    assert broker.changelog == calm.changelog
+    assert [len(broker.ledger()), *(w.epoch for w in made)] == [
+        len({entry.key for entry in broker.ledger()}),
+        *sorted(w.epoch for w in made),
+    ]
+    stamps = Stamps()
+    for entry in HistoryInMemory(broker).fences():
+        stamps.learn(entry)
+    assert all(stamps.at("pump", 0, w.source.offset).epoch == w.epoch for w in made)
+
+
+def test_memory_after_a_crash_is_that_of_an_undisturbed_run() -> None:
+    """Detectors, join and recognised windows are the same, number for number."""
+    records = good(*range(60))
+    calm = run_through(records, [*DECLARED, *TRAINED])
+    broker = BrokerInMemory(records, [*DECLARED, *TRAINED])
+    story: list[str | tuple[str, int]] = ["windows", "predictions", "checkpoint"] * 3
+    story += ["windows", "predictions", "crash", "windows", "windows", ("dies", 3), "predictions"]
+    asyncio.run(disturbed(broker, story))
+    assert broker.changelog == calm.changelog
+    memory = Asset.restore(broker.changelog[b"pump\x1fpump-1"])
+    assert memory.monitor.state().tests["error"].n == 59
