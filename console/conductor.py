@@ -201,6 +201,7 @@ class Conductor:
                 max_idle=plan.max_idle_seconds,
             ),
         )
+        self._wait(self._nothing_left_to_kill, "killed programs to return", _STALLED_SECONDS)
         self.performance.replay_seconds = time.monotonic() - began
         if self._edge is not None:
             self.performance.slowed_seconds = self._edge.summary().slowed_seconds
@@ -227,7 +228,6 @@ class Conductor:
                 )
 
         self._wait_for_outcomes(self._tale.windows)
-        self._wait(lambda: not self._away, "killed programs to return", _STALLED_SECONDS)
         self._wait(self._frozen_is_ready, "the frozen model's forecasts", _TRAINING_SECONDS)
         self._tick(at_once=True)
 
@@ -381,11 +381,11 @@ class Conductor:
         return True
 
     def _kill_what_is_due(self) -> None:
-        if self._phase != "replay":
-            return
+        if self._phase != "replay" or self._away:
+            return  # one at a time
         with self.observer.lock:
             done = len(self.observer.seen.ended) - self._tale.plan.training
-        for kill in due(self._kills, self._killed, done / self._tale.plan.replayed):
+        for kill in due(self._kills, self._killed, done / self._tale.plan.replayed)[:1]:
             self._killed.append(kill)
             pid = self._system.supervisor.pid_of(kill.program)
             if pid is None:
@@ -394,6 +394,9 @@ class Conductor:
             os.kill(pid, signal.SIGKILL)
             self._away[pid] = (kill, now(), time.monotonic())
             self._view.tell(f"killed    {kill.program} (process {pid}) at {kill.at:.0%}")
+
+    def _nothing_left_to_kill(self) -> bool:
+        return len(self._killed) == len(self._kills) and not self._away
 
     def _see_who_is_back(self) -> None:
         for pid, (kill, killed_at, began) in list(self._away.items()):

@@ -21,6 +21,8 @@ from contracts.events import event_time, to_ms
 
 #: Windows of an asset on either side of a swap that are drawn.
 _AROUND_WINDOWS: Final = 60
+#: A pause of more strides breaks a line.
+_BREAK_STRIDES: Final = 1.5
 #: Latency pictures, one per swap.
 _LATENCY_PICTURES: Final = 6
 
@@ -108,8 +110,13 @@ def _swap(
     sensor = spec.target_names[column]
     how = "mean over" if spec.target == "mean" else "last of"
     title = f"{asset}, {sensor}: {how} the next {spec.horizon} samples, around version"
+    stride = spec.stride * spec.period_ms
     drawn = swap_plot(
-        _line(truth, column), _line(live, column), _line(other, column), swap.event_time, sensor
+        _line(truth, column, stride),
+        _line(live, column, stride),
+        _line(other, column, stride),
+        swap.event_time,
+        sensor,
     )
     return drawn, f"{title} {swap.version}"
 
@@ -127,6 +134,16 @@ def _liveliest(truth: Mapping[int, Floats]) -> int | None:
     return int(np.argmax(np.where(there == there.max(), spread, -1.0)))
 
 
-def _line(values: Mapping[int, Floats], column: int) -> Line:
-    moments = sorted(values)
-    return [event_time(at) for at in moments], [float(values[at][column]) for at in moments]
+def _line(values: Mapping[int, Floats], column: int, stride_ms: int) -> Line:
+    """One column over event time; a silence breaks the line."""
+    moments: list[datetime] = []
+    levels: list[float] = []
+    last = None
+    for at in sorted(values):
+        if last is not None and at - last > _BREAK_STRIDES * stride_ms:
+            moments.append(event_time(at))
+            levels.append(float("nan"))
+        moments.append(event_time(at))
+        levels.append(float(values[at][column]))
+        last = at
+    return moments, levels

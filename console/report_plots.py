@@ -157,15 +157,14 @@ def latency_plot(arrivals: Sequence[Arrival], swap: Swap) -> str:
                 label=label,
                 linewidths=0,
             )
-        moments = ((begun, "approved"), (swap.activated_at, "activated"),
-                   (swap.stamped_at, "stamped"))  # fmt: skip
-        for moment, name in moments:
+        moments = ((begun, "approved", "right"), (swap.stamped_at, "stamped", "left"))
+        for moment, name, side in moments:
             if moment is not None:
                 at = moment.timestamp() - begun.timestamp()
                 axes.axvline(at, color=SWAP, linewidth=0.9, linestyle="--")
                 axes.annotate(
                     name, (at, 0.98), xycoords=("data", "axes fraction"), rotation=90,
-                    va="top", ha="right", fontsize=7, color=SWAP,
+                    va="top", ha=side, fontsize=7, color=SWAP,
                 )  # fmt: skip
         axes.set_ylim(bottom=0)
         axes.set_xlabel("seconds from the approval")

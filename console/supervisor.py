@@ -283,5 +283,7 @@ class _UnixTransport(xmlrpc.client.Transport):
         self._path = path
         self._seconds = seconds
 
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:  # noqa: ARG002  (as in the base)
-        return _UnixConnection(self._path, self._seconds)
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = _UnixConnection(self._path, self._seconds)
+        self._connection = host, connection  # which the base closes
+        return connection

@@ -1,13 +1,21 @@
 """Turns drift, age, new data and requests into better model versions, and releases them.
 
 ```
-archiver       sensor.windows, predictions, outcomes → Parquet in the object store
-archive        which objects there are, and what is in them
-manifest       exactly the records that a run learned from
-dataset        archived windows joined with their truth, as arrays
-triggers       which alerts, ages and new data become requests, and when they may start
-runner, run    one run: a fit in a process of its own, its record, its events
-fit, gate      the model's own part: learning, and judging champion against challenger
-release        when an approved version is activated, and when a broken one is rolled back
+archiver            sensor.windows, predictions, outcomes → Parquet in the object store
+archive             how an object of the archive is named, written and read
+
+loop                topics → runs → verdicts; what is published when
+journal             its memory, folded from the topics
+triggers            which alarms, ages and data become requests, and when they may start
+runner, job         a run's process as seen from outside, and what it is told
+fit_process, run    the same from inside: data, fit, gate, artefact, result
+manifest, dataset   exactly the records that a run learns from, joined with their truth
+learn               split → units → fit → gate
+split, examples, highway, fit, gate    a step each
+repeat              a recorded run made again, to compare digests
+
+release             when an approved version is activated, or a broken one rolled back
+release_controller  the thread that carries it out
+replicas            who is live
 ```
 """

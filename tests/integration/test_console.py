@@ -249,6 +249,7 @@ def test_what_a_killed_console_left_is_ended(
     with running_system(settings, lambda _: None, modules=FAKE) as system:
         assert "sleeper" not in {state.name for state in system.supervisor.states()}
         assert not any(pid is not None and _runs(pid) for pid in old)
+    assert not stale.is_running()
 
 
 def test_programs_whose_process_manager_was_killed_are_ended(
@@ -262,10 +263,12 @@ def test_programs_whose_process_manager_was_killed_are_ended(
         subprocess.Popen(sleep, env=marked) as ours,
         subprocess.Popen(sleep, env={**marked, "MILLRACE_HOME": "/elsewhere"}) as others,
     ):
-        assert stop_orphans(home) == ["inference"]
-        assert ours.wait(5) != 0
-        assert others.poll() is None
-        others.terminate()
+        try:
+            assert stop_orphans(home) == ["inference"]
+            assert not _runs(ours.pid)
+            assert others.poll() is None
+        finally:
+            others.terminate()
 
 
 def test_a_service_that_does_not_stay_up_is_named(

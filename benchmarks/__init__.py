@@ -1,0 +1,1 @@
+"""Measurements under load, each a program: `python -m benchmarks.swap_latency`."""

@@ -1,0 +1,98 @@
+"""Versions that can predict: found at once, waited for, refused, dropped."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from inference.servables import Persistence, Servable, Servables
+from tests.builders import UNITS, pump_spec
+
+SPEC = pump_spec()
+FOREVER = 30.0
+
+
+def version(number: int) -> Servable:
+    """A version that is ready."""
+    return Servable(SPEC, number, UNITS, "digest", Persistence(SPEC))
+
+
+def while_waiting(servables: Servables, act: Callable[[], None]) -> Servable | None:
+    """Find version 1 on another thread, and act once it is wanted."""
+    found: list[Servable | None] = []
+    waiting = threading.Event()
+    thread = threading.Thread(target=lambda: found.append(servables.find("pump", 1, FOREVER)))
+    thread.start()
+    while ("pump", 1) not in servables.wanted():
+        waiting.wait(0.001)
+    act()
+    thread.join(FOREVER)
+    return found[0]
+
+
+def test_a_ready_version_is_found_at_once() -> None:
+    """Nobody waits for what is there."""
+    servables = Servables()
+    servables.put(version(1))
+    found = servables.find("pump", 1, 0.0)
+    assert found is not None
+    assert found.version == 1
+    assert servables.wanted() == set()
+
+
+def test_find_waits_until_a_version_is_loaded() -> None:
+    """What is not there is wanted, until it is put in its place."""
+    servables = Servables()
+    found = while_waiting(servables, lambda: servables.put(version(1)))
+    assert found is not None
+    assert servables.wanted() == set()
+
+
+def test_find_ends_when_a_version_is_refused() -> None:
+    """None says that it cannot be loaded; it is not waited for again."""
+    servables = Servables()
+    assert while_waiting(servables, lambda: servables.refuse("pump", 1, "broken")) is None
+    assert servables.find("pump", 1, 0.0) is None
+    assert servables.knows("pump", 1)
+
+
+def test_find_does_not_wait_for_ever() -> None:
+    """A loader that does not answer is broken machinery, and still wanted."""
+    servables = Servables()
+    with pytest.raises(TimeoutError, match="model pump version 1"):
+        servables.find("pump", 1, 0.0)
+    assert servables.wanted() == {("pump", 1)}
+
+
+def test_a_refused_version_may_come_back() -> None:
+    """Putting a version in its place takes the refusal back."""
+    servables = Servables()
+    servables.refuse("pump", 1, "broken")
+    servables.put(version(1))
+    assert servables.find("pump", 1, 0.0) is not None
+
+
+def test_only_what_is_kept_or_waited_for_stays() -> None:
+    """Versions that nothing asks for are dropped; one that a batch waits for is not."""
+    servables = Servables()
+    for number in range(3):
+        servables.put(version(number))
+
+    def put_and_drop() -> None:
+        servables.put(version(1))
+        servables.keep_only({("pump", 0)})
+
+    servables.keep_only({("pump", 0)})
+    assert [servables.knows("pump", number) for number in range(3)] == [True, False, False]
+    assert while_waiting(servables, put_and_drop) is not None
+
+
+def test_a_held_version_outlives_its_dropping() -> None:
+    """A batch that has taken a version keeps it until it is done."""
+    servables = Servables()
+    servables.put(version(1))
+    held = servables.find("pump", 1, 0.0)
+    servables.keep_only(set())
+    assert not servables.knows("pump", 1)
+    assert held is not None
+    assert held.version == 1

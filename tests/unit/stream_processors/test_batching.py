@@ -1,0 +1,154 @@
+"""Faust at batch granularity: what is delivered, and what an acknowledgement commits."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from faust.types import TP
+from mode import Service
+
+from stream_processors.batching import BatchApp, BatchConsumer
+
+WINDOWS = TP("sensor.windows", 0)
+PREDICTIONS = TP("predictions", 1)
+
+
+@dataclass
+class Fetched:
+    """A record as aiokafka hands it over."""
+
+    offset: int
+    topic: str = "sensor.windows"
+    partition: int = 0
+    timestamp: int = 1000
+    timestamp_type: int = 0
+    key: bytes = b"pump-1"
+    value: bytes = b"x"
+    headers: tuple[tuple[str, bytes], ...] = ()
+    checksum: None = None
+    serialized_key_size: int = 6
+    serialized_value_size: int = 1
+
+
+class PollsInMemory(BatchConsumer):
+    """A consumer whose next poll is given."""
+
+    poll: dict[TP, list[Any]]
+
+    def _new_consumer_thread(self) -> Any:
+        """No thread, and so no connection."""
+        return Service(beacon=self.beacon)
+
+    async def _wait_next_records(self, _: float) -> tuple[Any, Any]:
+        return self.poll, set(self.poll)
+
+    def highwater(self, _: TP) -> int:
+        """End of a partition."""
+        return 100
+
+
+def consumer(poll: dict[TP, list[Any]] | None = None) -> PollsInMemory:
+    """Build a consumer that never connects."""
+    app = BatchApp("test", broker="kafka://127.0.0.1:1", store="memory://", web_enabled=False)
+    app.Table("assets", partitions=1)
+
+    async def ignore(*_: Any) -> None:
+        return None
+
+    made = PollsInMemory(
+        app.transport,
+        callback=ignore,
+        on_partitions_revoked=ignore,
+        on_partitions_assigned=ignore,
+    )
+    made.flow_active = True
+    made.poll = poll or {}
+    return made
+
+
+async def deliver(reader: PollsInMemory, most: int = 99) -> list[tuple[TP, Any]]:
+    """What a poll delivers; the group moves on after some messages."""
+    found = []
+    async for tp, message in reader.getmany(0.1):
+        found.append((tp, message))
+        if len(found) == most:
+            reader.app.consumer_generation_id += 1
+    return found
+
+
+def test_a_poll_is_one_message_per_partition() -> None:
+    """Its value is the partition's records, its offset the last one's, its generation ours."""
+    records = {WINDOWS: [Fetched(5), Fetched(6), Fetched(9)], PREDICTIONS: [Fetched(2)]}
+
+    async def run() -> None:
+        reader = consumer(records)
+        reader.app.consumer_generation_id = 7
+        delivered = dict(await deliver(reader))
+        assert {tp: message.value for tp, message in delivered.items()} == records
+        assert {tp: message.offset for tp, message in delivered.items()} == {
+            WINDOWS: 9,
+            PREDICTIONS: 2,
+        }
+        assert {message.generation_id for message in delivered.values()} == {7}
+
+    asyncio.run(run())
+
+
+def test_nothing_is_delivered_after_the_group_has_moved_on() -> None:
+    """What was fetched for an earlier generation is left to whoever owns the partition now."""
+
+    async def run() -> None:
+        reader = consumer({WINDOWS: [Fetched(1)], PREDICTIONS: [Fetched(1)]})
+        assert [tp for tp, _ in await deliver(reader, most=1)] == [WINDOWS]
+
+    asyncio.run(run())
+
+
+def test_changelogs_are_delivered_singly() -> None:
+    """Table recovery expects one record at a time."""
+
+    async def run() -> None:
+        reader = consumer()
+        (topic,) = reader.app.tables.changelog_topics
+        reader.poll = {TP(topic, 0): [Fetched(1, topic), Fetched(2, topic)]}
+        assert [message.offset for _, message in await deliver(reader)] == [1, 2]
+
+    asyncio.run(run())
+
+
+def test_an_acknowledged_batch_commits_all_of_it() -> None:
+    """The offset to commit is the one after the last record, whatever lies between."""
+
+    async def run() -> None:
+        reader = consumer()
+        reader._acked[WINDOWS].extend([9, 4])
+        assert reader._new_offset(WINDOWS) == 10
+        assert reader._new_offset(WINDOWS) is None
+        reader._acked[WINDOWS].append(15)
+        assert reader._new_offset(WINDOWS) == 16
+
+    asyncio.run(run())
+
+
+def test_partitions_are_acknowledged_apart() -> None:
+    """A batch of one partition commits nothing of another."""
+
+    async def run() -> None:
+        reader = consumer()
+        reader._acked[WINDOWS].append(3)
+        assert reader._new_offset(PREDICTIONS) is None
+        assert reader._new_offset(WINDOWS) == 4
+
+    asyncio.run(run())
+
+
+def test_gaps_between_batches_are_not_waited_for() -> None:
+    """Transaction markers and compacted records leave gaps, which belong to the later batch."""
+
+    async def run() -> None:
+        reader = consumer()
+        await reader._add_gap(WINDOWS, 0, 5)
+        reader._acked[WINDOWS].append(8)
+        assert reader._new_offset(WINDOWS) == 9
+
+    asyncio.run(run())
