@@ -1,8 +1,10 @@
 """One asset's detectors: a test per sensor on inputs, one on error, one on skill.
 
-The tests belong to the serving epoch: another version has other units and another normal
-error, so a swap starts them afresh. Version 0, persistence, has learned nothing to
-compare with, so nothing is tested while it serves.
+The tests on error and skill belong to the serving epoch: another version has another normal
+error, so a swap starts them afresh. The machine itself does not change with a swap, so the
+tests on inputs go on, in the units of one reference version: the first trained one that the
+asset met. Version 0, persistence, has learned nothing to compare with, so nothing is tested
+while it is all that there is.
 """
 
 from __future__ import annotations
@@ -33,11 +35,13 @@ class MonitorState(msgspec.Struct):
     """Snapshot of a monitor.
 
     Attributes:
-        epoch: Serving epoch that the tests belong to.
+        epoch: Serving epoch that the tests on error and skill belong to.
+        reference: Version in whose units inputs are tested; 0 while there is none.
         tests: State of each test, by signal and sensor (``input/T-1``, ``error``).
     """
 
     epoch: int = 0
+    reference: int = PERSISTENCE
     tests: dict[str, PageHinkleyState] = {}
 
 
@@ -48,28 +52,36 @@ class AssetMonitor:
         """Start afresh, or where a snapshot left off."""
         state = state or MonitorState()
         self._epoch = state.epoch
+        self._reference = state.reference
         self._tests = {
             name: PageHinkley(SETTINGS[_signal(name)], kept) for name, kept in state.tests.items()
         }
 
+    def reference(self, version: int) -> int:
+        """Tell in which version's units inputs are tested.
+
+        Args:
+            version: Version that serves; the first trained one becomes the reference.
+
+        Returns:
+            The reference version; 0 while there is none, and then nothing is tested.
+        """
+        if self._reference == PERSISTENCE:
+            self._reference = version
+        return self._reference
+
     def inputs(
-        self,
-        epoch: int,
-        version: int,
-        sensors: Sequence[str],
-        means: Sequence[float | None],
-        time: int,
+        self, sensors: Sequence[str], means: Sequence[float | None], time: int
     ) -> list[Finding]:
         """Take a window's mean per sensor.
 
         Args:
-            epoch: Serving epoch of the window's stamp.
-            version: Version in whose units the means are.
             sensors: Sensor names.
-            means: Mean of each normalised sensor; None where it is absent.
+            means: Mean of each sensor in the units of the reference version; None where it
+                is absent.
             time: Event time of the window's end.
         """
-        if not self._follows(epoch, version):
+        if self._reference == PERSISTENCE:
             return []
         findings = []
         for sensor, mean in zip(sensors, means, strict=True):
@@ -100,13 +112,15 @@ class AssetMonitor:
 
     def state(self) -> MonitorState:
         """Take a snapshot."""
-        return MonitorState(self._epoch, {name: t.state() for name, t in self._tests.items()})
+        tests = {name: test.state() for name, test in self._tests.items()}
+        return MonitorState(self._epoch, self._reference, tests)
 
     def _follows(self, epoch: int, version: int) -> bool:
         """Move on to a newer epoch; late outcomes of an older one are not judged."""
         if epoch > self._epoch:
             self._epoch = epoch
-            self._tests.clear()
+            self._tests.pop("error", None)
+            self._tests.pop("skill", None)
         return epoch == self._epoch and version != PERSISTENCE
 
     def _update(

@@ -172,7 +172,7 @@ def install_packages() -> None:
     here = ["--python", venv_python(), *([] if sys.stderr.isatty() else ["--quiet"])]
     environment = uv_environment()
     project = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
-    for command in (["sync", "--require-hashes", str(LOCK)], project):
+    for command in (["sync", "--require-hashes", "--compile-bytecode", str(LOCK)], project):
         ran = subprocess.run([*uv, *command, *here], cwd=ROOT, env=environment, check=False)
         if ran.returncode:
             full = shutil.disk_usage(ROOT).free < 100 << 20

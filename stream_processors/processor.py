@@ -18,10 +18,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import numpy as np
 import structlog
 
 from contracts.dead_letter import dead_letter_headers
@@ -201,17 +200,16 @@ class Processor:
         if asset.is_repeated(accepted.window.start_ms):
             DUPLICATES.inc()
             return
-        normalised, stamped = self._stamp(accepted, record)
+        stamped = self._stamp(accepted, record)
         if not position.is_written(NORMALIZED, record.offset):
             self._write_normalised(stamped, record)
         window = accepted.window
         asset.windows_through = record.offset
         asset.remember(window.start_ms)
         asset.forecasts.add_window(window, record.offset, spec)
-        means = normalised.mean(axis=0, dtype=np.float64)
+        reference = accepted.model.versions[asset.monitor.reference(stamped.version)].registered
+        means = reference.normaliser.apply(accepted.filled, accepted.present).mean(axis=0)
         findings = asset.monitor.inputs(
-            stamped.epoch,
-            stamped.version,
             spec.sensors,
             [float(m) if p else None for m, p in zip(means, accepted.present, strict=True)],
             window.end_ms,
@@ -234,14 +232,14 @@ class Processor:
             await self._fence(record.partition, position)
         return validate(*judge, wall)
 
-    def _stamp(self, accepted: Accepted, record: Record) -> tuple[Any, NormalizedWindow]:
+    def _stamp(self, accepted: Accepted, record: Record) -> NormalizedWindow:
         """Normalise a window for the version that the ledger gives it, and say so on it."""
         spec = accepted.model.spec
         fence = self._stamps.at(spec.name, record.partition, record.offset)
         version = accepted.model.versions[fence.version].registered
         window = accepted.window
         normalised = version.normaliser.apply(accepted.filled, accepted.present)
-        stamped = NormalizedWindow(
+        return NormalizedWindow(
             window_id=window.id,
             asset=window.asset,
             model=spec.name,
@@ -254,7 +252,6 @@ class Processor:
             present=accepted.present.tobytes(),
             segment=window.segment,
         )
-        return normalised, stamped
 
     def _write_normalised(self, stamped: NormalizedWindow, record: Record) -> None:
         headers = cloud_event(stamped.window_id, NORMALIZED_WINDOW, _ORIGIN, MSGPACK, now())

@@ -48,10 +48,11 @@ def test_finds_lost_skill_while_the_error_falls() -> None:
 def test_each_sensor_has_its_own_test() -> None:
     """One shifted sensor is named; its quiet neighbour is not, and an absent one is no news."""
     monitor = AssetMonitor()
+    assert monitor.reference(1) == 1
     names: set[str | None] = set()
     for index in range(120):
         shifted = 0.0 if index < 60 else 3.0
-        found = monitor.inputs(2, 1, (*SENSORS, "absent"), [0.0, shifted, None], index)
+        found = monitor.inputs((*SENSORS, "absent"), [0.0, shifted, None], index)
         names |= {finding.sensor for finding in found}
     assert names == {"temperature"}
     assert set(monitor.state().tests) == {"input/flow", "input/temperature"}
@@ -65,6 +66,18 @@ def test_a_new_epoch_starts_afresh() -> None:
     assert monitor.state().tests["error"].n == 60
 
 
+def test_inputs_are_tested_across_swaps() -> None:
+    """A machine does not change with a swap: its tests go on, in the first version's units."""
+    monitor = AssetMonitor()
+    assert [monitor.reference(version) for version in (0, 3, 4, 0)] == [0, 3, 3, 3]
+    found: list[Finding] = []
+    for index in range(120):
+        found += monitor.outcome(2 + index // 70, 3, QUIET, 0.0, index)
+        found += monitor.inputs(SENSORS, [0.0, 0.0 if index < 60 else 3.0], index)
+    assert [finding.sensor for finding in found] == ["temperature"]
+    assert found[0].alarm.evidence_from == 59
+
+
 @pytest.mark.parametrize("epoch", [1, 5])
 def test_persistence_never_alarms(epoch: int) -> None:
     """Version 0 has learned nothing that could be forgotten: nothing is tested."""
@@ -72,8 +85,9 @@ def test_persistence_never_alarms(epoch: int) -> None:
     assert feed_errors(monitor, [QUIET] * 40 + [50.0] * 100, epoch=epoch, version=0) == []
     for index in range(200):
         means = [0.0, 0.0] if index < 100 else [90.0, 90.0]
-        assert monitor.inputs(epoch, 0, SENSORS, means, index) == []
-    assert monitor.state() == MonitorState(epoch, {})
+        assert monitor.reference(0) == 0
+        assert monitor.inputs(SENSORS, means, index) == []
+    assert monitor.state() == MonitorState(epoch, 0, {})
 
 
 def test_late_outcomes_of_an_older_epoch_are_not_judged() -> None:
@@ -82,7 +96,6 @@ def test_late_outcomes_of_an_older_epoch_are_not_judged() -> None:
     feed_errors(monitor, [QUIET] * 40, epoch=3, version=2)
     before = monitor.state()
     assert feed_errors(monitor, [RAISED] * 100, epoch=2, version=1) == []
-    assert monitor.inputs(2, 1, SENSORS, [0.0, 0.0], 9) == []
     assert monitor.state() == before
 
 
@@ -104,7 +117,8 @@ def test_restored_monitor_runs_like_the_uninterrupted_one(cut: int, seed: int) -
 
     def step(monitor: AssetMonitor, index: int) -> list[Finding]:
         epoch = 2 + index // 80
-        found = monitor.inputs(epoch, epoch - 1, SENSORS, [*means[index]], index)
+        monitor.reference(epoch - 1)
+        found = monitor.inputs(SENSORS, [*means[index]], index)
         return found + monitor.outcome(epoch, epoch - 1, errors[index], 0.0, index)
 
     whole, monitor = AssetMonitor(), AssetMonitor()
