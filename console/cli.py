@@ -70,12 +70,19 @@ def demo(
     rate: Annotated[
         float | None,
         typer.Option(
-            min=1, help="Windows per second of the replay, on average.", show_default="80 to 120"
+            min=1,
+            help="Windows per second of the replay, on average.",
+            show_default="25 for each asset, 120 at most",
         ),
     ] = None,
     training_rate: Annotated[
-        float, typer.Option(min=0.1, help="The same while a training run is in progress.")
-    ] = 4.0,
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="The same while a training run is in progress.",
+            show_default="a window of each asset every 3 s",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the whole loop: drift, retraining, gate, swap, recovery; ends by itself."""

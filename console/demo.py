@@ -36,7 +36,7 @@ def run_demo(
     *,
     kills: Sequence[Kill] = (),
     rate: float | None = None,
-    training_rate: float,
+    training_rate: float | None,
     as_json: bool = False,
 ) -> None:
     """Run the demonstration.

@@ -21,10 +21,15 @@ from console.source_windows import SourceWindow
 from contracts.events import to_ms
 from producers.recording import Story
 
-#: The replay should take about this long, within the two rates, seconds and windows/s.
+#: The replay should take about this long, within the limits below, seconds.
 WANTED_SECONDS: Final = 60.0
-SLOWEST: Final = 80.0
+#: Windows/s, at most.
 FASTEST: Final = 120.0
+#: Windows/s of each asset, at most: between an alarm and the start of its training lies about
+#: a second, in which recorded time must not run away.
+FASTEST_PER_ASSET: Final = 25.0
+#: Windows/s of each asset while a training run is in progress.
+TRAINING_PER_ASSET: Final = 0.33
 #: Silences are cut to this many seconds of the replay.
 MAX_IDLE_SECONDS: Final = 1.0
 #: Halvings of the interval in which the speed is looked for.
@@ -57,7 +62,7 @@ def plan_replay(
     story: Story,
     *,
     rate: float | None,
-    training_rate: float,
+    training_rate: float | None,
 ) -> ReplayPlan:
     """Choose the speeds of a story.
 
@@ -65,13 +70,16 @@ def plan_replay(
         windows: All its windows.
         story: Where the training stretch ends.
         rate: Windows per second; None to choose.
-        training_rate: Windows per second while a training run is in progress.
+        training_rate: Windows per second while a training run is in progress; None to choose.
     """
     ends = np.sort(np.array([window.end_ms for window in windows], dtype=np.int64))
     cut = boundary(story.train_until)
     replayed = ends[ends > cut]
+    assets = len({window.asset for window in windows})
     if rate is None:
-        rate = min(max(len(replayed) / WANTED_SECONDS, SLOWEST), FASTEST)
+        rate = min(len(replayed) / WANTED_SECONDS, FASTEST, FASTEST_PER_ASSET * assets)
+    if training_rate is None:
+        training_rate = TRAINING_PER_ASSET * assets
     pauses = np.diff(replayed) / 1000
     speed = speed_for(pauses, len(replayed) / rate, MAX_IDLE_SECONDS)
     return ReplayPlan(

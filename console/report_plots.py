@@ -170,7 +170,7 @@ def latency_plot(arrivals: Sequence[Arrival], swap: Swap) -> str:
         axes.set_xlabel("seconds from the approval")
         axes.set_ylabel("edge to prediction (ms)")
         axes.set_title(f"swap to version {swap.version}", fontsize=9, color=INK)
-        axes.legend(loc="upper left", fontsize=7)
+        axes.legend(loc="upper right", fontsize=7)
         return _svg(figure)
 
 

@@ -73,14 +73,16 @@ class Tale:
         return [window for window in self.windows if window.end_ms > self.judged_after_ms]
 
 
-def open_tale(where: str, settings: Settings, *, rate: float | None, training_rate: float) -> Tale:
+def open_tale(
+    where: str, settings: Settings, *, rate: float | None, training_rate: float | None
+) -> Tale:
     """Read a story.
 
     Args:
         where: A dataset.toml or ``fleet``.
         settings: Where the object store is, for ``s3://`` addresses.
         rate: Wanted windows per second; None to choose.
-        training_rate: The same while a training run is in progress.
+        training_rate: The same while a training run is in progress; None to choose.
 
     Raises:
         DataError: It cannot be read, or has nothing to train on or to replay.

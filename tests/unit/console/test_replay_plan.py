@@ -8,7 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from console.replay_plan import plan_replay, speed_for
+from console.replay_plan import (
+    FASTEST_PER_ASSET,
+    TRAINING_PER_ASSET,
+    WANTED_SECONDS,
+    plan_replay,
+    speed_for,
+)
 from console.source_windows import source_windows
 from producers.recording import Story
 from tests.unit.console.made import SPEC, START, frame
@@ -32,15 +38,12 @@ def test_silences_do_not_speed_the_rest_up() -> None:
     assert quiet.speed == pytest.approx(7200, rel=0.1)
 
 
-def test_a_rate_is_chosen_between_its_limits() -> None:
-    """Short stories go slower, long ones faster, within limits; training never faster."""
-    plan = plan_replay(source_windows(frame(300), SPEC), STORY, rate=None, training_rate=500)
-    assert plan.rate == 80
-    assert plan.training_speed == plan.speed
-
-
-def test_silences_cost_no_more_than_their_cut() -> None:
-    """Two pauses of ten minutes and a day: the day costs one second at any speed."""
-    pauses = np.array([600.0, 600.0, 86_400.0])
-    assert speed_for(pauses, 2.2, 1.0) == pytest.approx(1000)
-    assert speed_for(pauses, 1.1, 1.0) == pytest.approx(12_000)
+def test_a_rate_is_chosen_so_that_no_asset_outruns_the_loop() -> None:
+    """One asset goes at its limit, a short story slower, and training slows it much more."""
+    windows = source_windows(frame(5000), SPEC)
+    plan = plan_replay(windows, STORY, rate=None, training_rate=None)
+    assert plan.rate == FASTEST_PER_ASSET
+    assert plan.training_speed == pytest.approx(plan.speed * TRAINING_PER_ASSET / plan.rate)
+    short = plan_replay(source_windows(frame(300), SPEC), STORY, rate=None, training_rate=500)
+    assert short.rate == pytest.approx(short.replayed / WANTED_SECONDS)
+    assert short.training_speed == short.speed
