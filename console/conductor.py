@@ -52,7 +52,7 @@ _STAMP_SECONDS: Final = 15.0
 #: No prediction for so long, with windows outstanding, and the check begins without them.
 _STALLED_SECONDS: Final = 120.0
 #: Outcomes that have not come this long after the last one are not waited for any more.
-_QUIET_SECONDS: Final = 10.0
+_QUIET_SECONDS: Final = 4.0
 #: A run that waits for windows is given this long to find that it has them.
 _GRACE_SECONDS: Final = 5.0
 _CHECK_SECONDS: Final = 1.0

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+#: Columns of what does not go to a terminal, where the reader's width is not known.
+_FILE_COLUMNS: Final = 160
+
+
+def _console(*, stderr: bool) -> Console:
+    stream = sys.stderr if stderr else sys.stdout
+    known = stream.isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, width=None if known else _FILE_COLUMNS)
+
+
 #: Answers.
-answers = Console()
+answers = _console(stderr=False)
 #: Progress and remarks, which a pipe does not get.
-remarks = Console(stderr=True)
+remarks = _console(stderr=True)
 
 
 def print_json(value: Any) -> None:

@@ -8,6 +8,7 @@ are stopped when it ends.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -140,6 +141,7 @@ def running_system(
     finally:
         tell("programs to end")
         home.address.unlink(missing_ok=True)
+        gc.collect()  # clients in reference cycles would complain of the broker's end
         supervisor.stop()
 
 

@@ -46,6 +46,8 @@ _ORIGIN: Final = "/millrace/inference"
 GROUP: Final = "millrace.inference"
 #: Windows in a micro-batch, at most.
 MOST_WINDOWS: Final = 512
+#: How long the group waits for a replica that is silent, milliseconds.
+SESSION_TIMEOUT_MS: Final = 15_000
 #: How long an idle consumer waits before it looks around, seconds.
 IDLE_SECONDS: Final = 0.25
 #: How long a window waits for the version that it is stamped with, seconds.
@@ -69,7 +71,17 @@ class InferenceConsumer:
         self._loader = loader
         name = replica_name(settings)
         self._producer: Producer = transactional_producer(settings, f"millrace.{name}")
-        self._consumer: Consumer = consumer(settings, GROUP, {"client.id": name})
+        self._consumer: Consumer = consumer(
+            settings,
+            GROUP,
+            {
+                "client.id": name,
+                # Killed and started again, a replica takes its own place in the group at once;
+                # under a new name it would wait until the group has missed the old one.
+                "group.instance.id": name,
+                "session.timeout.ms": SESSION_TIMEOUT_MS,
+            },
+        )
         self._answered: dict[int, int] = {}
         self._consumer.subscribe(
             [settings.named(NORMALIZED.name)],

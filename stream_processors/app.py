@@ -39,6 +39,8 @@ IDLE_SECONDS: Final = 0.1
 BATCH_RECORDS: Final = 2000
 #: Batches that wait in memory, at most, per topic.
 WAITING_BATCHES: Final = 8
+#: How long the group waits for a process that is silent, seconds.
+SESSION_SECONDS: Final = 15.0
 EXIT_BROKEN: Final = 70
 
 
@@ -52,6 +54,10 @@ def build_app(settings: Settings, health: Health) -> faust.App:
         broker_credentials=_credentials(settings),
         broker_max_poll_records=BATCH_RECORDS,
         broker_commit_interval=CHECKPOINT_SECONDS,
+        broker_session_timeout=SESSION_SECONDS,
+        # A process that is killed and started again takes its own place in the group at once;
+        # under a new name it would wait until the group has missed the old one.
+        consumer_group_instance_id=f"stream-processor-{settings.replica}",
         consumer_auto_offset_reset="earliest",
         producer_compression_type="zstd",
         producer_max_request_size=4 << 20,

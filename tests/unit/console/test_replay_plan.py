@@ -47,3 +47,10 @@ def test_a_rate_is_chosen_so_that_no_asset_outruns_the_loop() -> None:
     short = plan_replay(source_windows(frame(300), SPEC), STORY, rate=None, training_rate=500)
     assert short.rate == pytest.approx(short.replayed / WANTED_SECONDS)
     assert short.training_speed == short.speed
+
+
+def test_silences_cost_no_more_than_their_cut() -> None:
+    """Two pauses of ten minutes and a day: the day costs one second at any speed."""
+    pauses = np.array([600.0, 600.0, 86_400.0])
+    assert speed_for(pauses, 2.2, 1.0) == pytest.approx(1000)
+    assert speed_for(pauses, 1.1, 1.0) == pytest.approx(12_000)

@@ -88,10 +88,11 @@ def test_first_reading_of_a_moment_counts() -> None:
     join = Join()
     first = pump_window(0)
     join.window(first, 0)
-    join.window(pump_window(6), 1)
+    join.window(pump_window(2), 1)
     join.window(pump_window(3, values=np.full((6, 3), 99.0, np.float32)), 2)
+    join.window(pump_window(6), 3)
     join.prediction(prediction_of(first, 0))
-    assert join.resolved == [(0, truth_at(6))]
+    assert join.resolved[0] == (0, [*truth_at(6, steps=2), (99.0, 99.0)])
 
 
 def test_truth_that_never_comes_closes_the_forecast() -> None:
