@@ -28,7 +28,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
     Attributes:
         name: The model's name, the key of its events.
         sensors: Names of the sensors in a window, in column order.
-        period_seconds: Nominal time between samples.
+        period_seconds: Nominal time between samples, at least a millisecond.
         window: Samples in a window.
         horizon: Samples ahead that are forecast.
         stride: Samples between the starts of consecutive windows of an asset.
@@ -42,7 +42,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
 
     name: str
     sensors: tuple[str, ...]
-    period_seconds: Annotated[float, msgspec.Meta(gt=0)]
+    period_seconds: Annotated[float, msgspec.Meta(ge=0.001)]
     window: Positive
     horizon: Positive
     stride: Positive

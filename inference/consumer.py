@@ -50,8 +50,8 @@ MOST_WINDOWS: Final = 512
 SESSION_TIMEOUT_MS: Final = 15_000
 #: How long an idle consumer waits before it looks around, seconds.
 IDLE_SECONDS: Final = 0.25
-#: How long a window waits for the version that it is stamped with, seconds.
-LOAD_SECONDS: Final = 60.0
+#: How long a micro-batch waits for a version that is not loaded yet, seconds.
+LOAD_SECONDS: Final = 20.0
 
 _unpack = msgspec.msgpack.Decoder(NormalizedWindow).decode
 
@@ -82,6 +82,7 @@ class InferenceConsumer:
                 "session.timeout.ms": SESSION_TIMEOUT_MS,
             },
         )
+        self._owned: set[int] = set()
         self._answered: dict[int, int] = {}
         self._consumer.subscribe(
             [settings.named(NORMALIZED.name)],
@@ -98,7 +99,9 @@ class InferenceConsumer:
         messages = [first, *self._consumer.consume(MOST_WINDOWS - 1, timeout=0)]
         for message in messages:
             raise_error(message)
-        records = [message for message in messages if message.error() is None]
+        # A rebalance may come between the two calls: what was fetched before belongs to the
+        # partition's new owner.
+        records = [m for m in messages if m.error() is None and m.partition() in self._owned]
         if records:
             self._answer(records)
 
@@ -201,8 +204,8 @@ class InferenceConsumer:
     def _servable(self, stamp: Stamp) -> tuple[Servable, Normaliser | None]:
         """Find what runs a stamp, and the windows' units if they are another version's.
 
-        A stamped version that cannot be loaded stops nothing: the loader has said so in the
-        registry, and until another epoch begins the last good version answers in its stead.
+        A stamped version that cannot be loaded, or not now because the object store is away,
+        stops nothing: the loader has said so, and the last good version answers in its stead.
         """
         servable = self._servables.find(stamp.model, stamp.version, LOAD_SECONDS)
         if servable is not None:
@@ -226,11 +229,13 @@ class InferenceConsumer:
         partitions = [place.partition for place in places]
         answered = last_source_offsets(self._settings, PREDICTIONS, partitions, SOURCE_OFFSET)
         self._answered.update(answered)
+        self._owned.update(partitions)
         _log.info("partitions taken", answered=answered, partitions=partitions)
 
     def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
         """Nothing is in flight between micro-batches; only forget."""
         for place in places:
+            self._owned.discard(place.partition)
             self._answered.pop(place.partition, None)
 
 

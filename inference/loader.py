@@ -14,23 +14,21 @@ from uuid import uuid4
 
 import msgspec
 import structlog
-from confluent_kafka import Producer
 
 from contracts.drift_alert import DriftAlert
 from contracts.errors import DataError, MillraceError, ServerError
-from contracts.events import encode, headers_of, now
+from contracts.events import now
 from contracts.ids import digest_of
-from contracts.model_event import ModelEvent, Ready, Unloadable
+from contracts.model_event import Ready, Unloadable
 from contracts.normaliser import Normaliser
-from contracts.registry import Registry, State, Version
-from contracts.topics import DRIFT_ALERTS, MODEL_EVENTS
+from contracts.registry import PERSISTENCE, Registry, State, Version
 from inference.metrics import LOADS
 from inference.network import Networks
 from inference.servables import Persistence, Servable, Servables
 from infra.artefact import fetch
-from infra.kafka import producer
 from infra.model_feed import ModelFeed
 from infra.object_store import ObjectStore
+from infra.publisher import Publisher
 from infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -40,8 +38,8 @@ _ORIGIN: Final = "/millrace/inference"
 KEPT_EPOCHS: Final = 3
 #: How long the loader waits for registry events before it looks for wanted versions, seconds.
 POLL_SECONDS: Final = 0.1
-#: Longest wait for the broker to confirm an event, seconds.
-CONFIRM_SECONDS: Final = 15.0
+#: How long a micro-batch waits for the version that is to stand in for another, seconds.
+FALLBACK_SECONDS: Final = 5.0
 
 
 class Loader:
@@ -61,7 +59,8 @@ class Loader:
         self._store = store
         self._networks = networks
         self._servables = servables
-        self._producer: Producer = producer(settings)
+        self._publisher = Publisher(settings, _ORIGIN)
+        self._alerted: set[tuple[str, int]] = set()
         self._feed = ModelFeed(settings)
         self._feed.catch_up()
 
@@ -75,7 +74,8 @@ class Loader:
         """Take what arrived, load what is wanted, drop what is not."""
         self._feed.poll(POLL_SECONDS)
         registry = self._feed.registry
-        for model, version in _wanted(registry) | self._servables.wanted():
+        # Persistence first: it needs no object store, and stands in for all others.
+        for model, version in sorted(_wanted(registry) | self._servables.wanted()):
             known = registry.models.get(model)
             if known is None or version not in known.versions:
                 continue
@@ -84,18 +84,21 @@ class Loader:
         self._servables.keep_only(_kept(registry))
 
     def fallback(self, model: str, version: int) -> tuple[Servable, Normaliser]:
-        """Find the last good version before one that cannot be loaded.
+        """Find the last good version before one that cannot be loaded; persistence at worst.
 
         Returns:
             The last good version, and the units of the one that cannot be loaded.
+
+        Raises:
+            ServerError: There is not even that.
         """
         known = self._feed.registry.models[model]
         units = known.versions[version].registered.normaliser
-        while True:
-            version = known.last_good_before(version)
-            servable = self._servables.find(model, version, CONFIRM_SECONDS)
+        for candidate in (known.last_good_before(version), PERSISTENCE):
+            servable = self._servables.find(model, candidate, FALLBACK_SECONDS)
             if servable is not None:
                 return servable, units
+        raise ServerError(f"model {model}: not even persistence is loaded; was it registered?")
 
     def _load(self, version: Version) -> None:
         registered = version.registered
@@ -104,6 +107,7 @@ class Loader:
             servable = self._servable(version)
         except ServerError as error:
             _log.warning("cannot fetch a version yet", model=name, version=number, why=str(error))
+            self._alert(name, number, f"not now: {error}")
             return  # the store may come back: the next step tries again
         except MillraceError as error:
             LOADS.labels("refused").inc()
@@ -114,7 +118,7 @@ class Loader:
         self._servables.put(servable)
         LOADS.labels("ready").inc()
         _log.info("version ready", model=name, version=number)
-        self._publish(
+        self._publisher.send(
             Ready(
                 id="ready-" + digest_of(name, number, self._replica, uuid4().hex),
                 model=name,
@@ -151,17 +155,24 @@ class Loader:
         )
 
     def _say_unloadable(self, model: str, version: int, why: str) -> None:
-        moment = now()
-        self._publish(
+        self._publisher.send(
             Unloadable(
                 id="unloadable-" + digest_of(model, version, self._replica, uuid4().hex),
                 model=model,
                 version=version,
-                at=moment,
+                at=now(),
                 replica=self._replica,
                 detail=why,
             )
         )
+        self._alert(model, version, why)
+
+    def _alert(self, model: str, version: int, why: str) -> None:
+        """Tell people, once for each version, that it cannot be loaded."""
+        if (model, version) in self._alerted:
+            return
+        self._alerted.add((model, version))
+        moment = now()
         alert = DriftAlert(
             id="a-" + digest_of("unloadable", model, version, self._replica),
             asset="*",
@@ -180,29 +191,18 @@ class Loader:
             source=None,
             detail=f"version {version} of {model} cannot be loaded: {why}",
         )
-        self._write(DRIFT_ALERTS.name, "*", encode(alert), headers_of(alert, _ORIGIN, moment))
-
-    def _publish(self, event: ModelEvent) -> None:
-        self._write(
-            MODEL_EVENTS.name, event.model, encode(event), headers_of(event, _ORIGIN, event.at)
-        )
-
-    def _write(self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]]) -> None:
-        self._producer.produce(
-            self._settings.named(topic), key=key, value=value, headers=list(headers)
-        )
-        if self._producer.flush(CONFIRM_SECONDS):
-            raise ServerError("Kafka did not confirm an event of the registry in time")
+        self._publisher.send(alert)
 
 
 def _wanted(registry: Registry) -> set[tuple[str, int]]:
-    """Versions that serve or may soon."""
-    return {
+    """Versions that serve or may soon, and persistence."""
+    serving = {
         (name, version.number)
         for name, model in registry.models.items()
         for version in model.versions.values()
         if version.state in {State.APPROVED, State.ACTIVE}
     }
+    return serving | {(name, PERSISTENCE) for name in registry.models}
 
 
 def _kept(registry: Registry) -> set[tuple[str, int]]:
@@ -212,4 +212,4 @@ def _kept(registry: Registry) -> set[tuple[str, int]]:
         for name, model in registry.models.items()
         for serving in model.epochs[-KEPT_EPOCHS:]
     }
-    return _wanted(registry) | recent | {(name, 0) for name in registry.models}
+    return _wanted(registry) | recent

@@ -73,7 +73,7 @@ def _prediction(
         window_id=window.window_id,
         source=source,
         interval_start=event_time(window.end_ms),
-        interval_end=event_time(window.end_ms + spec.horizon * spec.period_ms),
+        interval_end=event_time(window.end_ms + round(spec.horizon * spec.period_seconds * 1000)),
         targets=spec.target_names,
         present=tuple(present),
         forecast=[_row(row, present) for row in forecast],

@@ -76,6 +76,7 @@ class Servables:
         self._ready: dict[tuple[str, int], Servable] = {}
         self._unloadable: dict[tuple[str, int], str] = {}
         self._wanted: set[tuple[str, int]] = set()
+        self._late: set[tuple[str, int]] = set()
 
     def find(self, model: str, version: int, timeout: float) -> Servable | None:
         """Find a version; if it is not there, have it loaded and wait for it.
@@ -83,23 +84,24 @@ class Servables:
         Args:
             model: The model.
             version: The version's number.
-            timeout: Seconds to wait.
+            timeout: Seconds to wait. Once a version has not come in time, later calls do not
+                wait for it any more, until it is there.
 
         Returns:
-            The version, or None if it cannot be loaded.
-
-        Raises:
-            TimeoutError: It is neither ready nor known to be unloadable by then.
+            The version, or None if it cannot be loaded, or not in time.
         """
         key = (model, version)
         with self._changed:
             if key not in self._ready:
                 self._wanted.add(key)
-                if not self._changed.wait_for(
-                    lambda: key in self._ready or key in self._unloadable, timeout
-                ):
-                    raise TimeoutError(f"model {model} version {version} was not loaded in time")
-                self._wanted.discard(key)
+                in_time = self._changed.wait_for(
+                    lambda: key in self._ready or key in self._unloadable,
+                    0 if key in self._late else timeout,
+                )
+                if in_time:
+                    self._wanted.discard(key)
+                else:
+                    self._late.add(key)
             return self._ready.get(key)
 
     def put(self, servable: Servable) -> None:
@@ -108,6 +110,7 @@ class Servables:
         with self._changed:
             self._ready[key] = servable
             self._unloadable.pop(key, None)
+            self._late.discard(key)
             self._changed.notify_all()
 
     def refuse(self, model: str, version: int, why: str) -> None:

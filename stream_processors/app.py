@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import faust
 import structlog
@@ -41,6 +42,8 @@ BATCH_RECORDS: Final = 2000
 WAITING_BATCHES: Final = 8
 #: How long the group waits for a process that is silent, seconds.
 SESSION_SECONDS: Final = 15.0
+#: Longest time without progress of a healthy process (table recovery included), seconds.
+STALL_SECONDS: Final = 120.0
 EXIT_BROKEN: Final = 70
 
 
@@ -62,6 +65,8 @@ def build_app(settings: Settings, health: Health) -> faust.App:
         producer_compression_type="zstd",
         producer_max_request_size=4 << 20,
         stream_buffer_maxsize=WAITING_BATCHES,
+        # A rebalance waits until the batches in flight are acknowledged.
+        stream_wait_empty=True,
         topic_partitions=settings.kafka_partitions,
         topic_replication_factor=settings.kafka_replication,
         topic_disable_leader=True,
@@ -94,18 +99,24 @@ class _Wiring:
         self._processor: Processor | None = None
         self._owned: set[int] = set()
         self._unacknowledged: list[Any] = []
+        self._beat = time.monotonic()
         health.waiting_for |= {"registry", "partitions"}
+        health.alive = self._problem
 
     def attach(self, topic: Any) -> None:
         app = self._app
         app.agent(topic, concurrency=1, name="windows")(self._agent)
         app.task(self._checkpoints)
         app.task(self._idle_fences)
+        app.on_partitions_revoked.connect(self._on_revoked)
         app.on_partitions_assigned.connect(self._on_assigned)
 
     async def _agent(self, stream: Any) -> None:
         """Work off batches; acknowledge none here."""
-        processor = self._start()
+        try:
+            processor = self._start()
+        except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
+            self._give_up("it could not start")
         async for event in stream.noack().events():
             records: Sequence[Record] = event.value
             tp = event.message.tp
@@ -133,13 +144,32 @@ class _Wiring:
                 event.ack()
 
     async def _idle_fences(self) -> None:
+        """Fence partitions without traffic; this also shows that no batch is stuck."""
         while not self._app.should_stop:
             await asyncio.sleep(IDLE_SECONDS)
-            if self._processor is not None:
-                try:
-                    await self._processor.fence_idle_partitions()
-                except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
-                    self._give_up("a fence could not be set")
+            if self._processor is None or not self._recovered():
+                continue
+            try:
+                await self._processor.fence_idle_partitions()
+            except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
+                self._give_up("a fence could not be set")
+            self._beat = time.monotonic()
+            if self._owned:
+                self._health.waiting_for.discard("partitions")
+
+    def _recovered(self) -> bool:
+        """Whether the memory of all assets has been read back."""
+        tables: Any = self._app.tables  # typed as a port that does not know its recovery
+        return bool(tables.recovery.completed.is_set())
+
+    def _problem(self) -> str | None:
+        silent = time.monotonic() - self._beat
+        return f"no progress for {silent:.0f} s" if silent > STALL_SECONDS else None
+
+    async def _on_revoked(self, *_: Any, **__: Any) -> None:
+        """Set no fence in a partition that may have another owner now."""
+        if self._processor is not None:
+            self._processor.release()
 
     async def _on_assigned(self, *arguments: Any, **_: Any) -> None:
         _app, assigned = arguments
@@ -148,7 +178,6 @@ class _Wiring:
         self._owned = {tp.partition for tp in assigned if tp.topic == windows}
         if self._processor is not None:
             self._processor.own(self._owned)
-        self._health.waiting_for.discard("partitions")
 
     def _start(self) -> Processor:
         feed = ModelFeed(self._settings)
@@ -161,7 +190,7 @@ class _Wiring:
         self._health.waiting_for.discard("registry")
         return self._processor
 
-    def _give_up(self, what: str) -> None:
+    def _give_up(self, what: str) -> NoReturn:
         """End the process before anything is acknowledged; the supervisor restarts it.
 
         Faust would acknowledge a batch whose agent raised, so raising is no way out.

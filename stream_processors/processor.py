@@ -97,6 +97,7 @@ class Processor:
         self._owned: set[int] = set()
         self._positions: dict[int, _Position] = {}
         self._read_prediction = EventReader[Prediction](Prediction)
+        self._is_caught_up = False
         self._turn = asyncio.Lock()
         self._learn_fences()
 
@@ -105,6 +106,7 @@ class Processor:
         async with self._turn:
             position = await self._position(partition)
             self._feed.poll(0)
+            self._is_caught_up = False
             position.next = max(position.next, records[0].offset)
             await self._fence(partition, position)
             for record in records:
@@ -133,6 +135,11 @@ class Processor:
         async with self._turn:  # between batches: all outputs so far are confirmed
             written = self._snapshots.write()
         await written
+
+    def release(self) -> None:
+        """Set no fences for now: partitions are being handed over."""
+        self._owned = set()
+        self._positions.clear()
 
     def own(self, partitions: set[int]) -> None:
         """Take over partitions, and forget what was known of others: they have other owners.
@@ -228,8 +235,10 @@ class Processor:
         except InvalidRecord as problem:
             if problem.reason not in {"unknown_sensor_set", "wrong_shape"}:
                 raise
-        if self._feed.catch_up():
-            await self._fence(record.partition, position)
+        if not self._is_caught_up:  # once for a batch, however many such records it has
+            self._is_caught_up = True
+            if self._feed.catch_up():
+                await self._fence(record.partition, position)
         return validate(*judge, wall)
 
     def _stamp(self, accepted: Accepted, record: Record) -> NormalizedWindow:

@@ -34,12 +34,16 @@ class Snapshots:
     def asset(self, model: str, name: str, partition: int) -> Asset:
         """Find an asset's memory, which will be in the next snapshot.
 
+        Offsets only mean something within a partition. So does the memory: should an asset's
+        records ever come in two (two partitioners, or more partitions than before), each
+        has its own, and no window is mistaken for one that was seen.
+
         Args:
             model: The model that serves it.
             name: The asset.
             partition: Partition in which its records come.
         """
-        key = f"{model}\x1f{name}".encode()
+        key = f"{model}\x1f{name}\x1f{partition}".encode()
         asset = self._live.get(key)
         if asset is None:
             kept = self._table.data.get(key)

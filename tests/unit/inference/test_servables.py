@@ -3,8 +3,6 @@
 import threading
 from collections.abc import Callable
 
-import pytest
-
 from inference.servables import Persistence, Servable, Servables
 from tests.builders import UNITS, pump_spec
 
@@ -56,12 +54,14 @@ def test_find_ends_when_a_version_is_refused() -> None:
     assert servables.knows("pump", 1)
 
 
-def test_find_does_not_wait_for_ever() -> None:
-    """A loader that does not answer is broken machinery, and still wanted."""
+def test_find_does_not_wait_for_ever_nor_twice() -> None:
+    """What has not come in time is not waited for again, is still wanted, and may yet come."""
     servables = Servables()
-    with pytest.raises(TimeoutError, match="model pump version 1"):
-        servables.find("pump", 1, 0.0)
+    assert servables.find("pump", 1, 0.0) is None
+    assert servables.find("pump", 1, 3600.0) is None
     assert servables.wanted() == {("pump", 1)}
+    servables.put(Servable(SPEC, 1, UNITS, "digest", Persistence(SPEC)))
+    assert servables.find("pump", 1, 0.0) is not None
 
 
 def test_a_refused_version_may_come_back() -> None:

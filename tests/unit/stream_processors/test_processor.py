@@ -284,7 +284,7 @@ async def disturbed(broker: BrokerInMemory, actions: list[str | tuple[str, int]]
     await worker.drain()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(records=mixed_records(), actions=ACTIONS)
 def test_crashes_have_no_second_effect(
     records: list[WindowRecord], actions: list[str | tuple[str, int]]
@@ -328,5 +328,5 @@ def test_memory_after_a_crash_is_that_of_an_undisturbed_run() -> None:
     story += ["windows", "predictions", "crash", "windows", "windows", ("dies", 3), "predictions"]
     asyncio.run(disturbed(broker, story))
     assert broker.changelog == calm.changelog
-    memory = Asset.restore(broker.changelog[b"pump\x1fpump-1"])
+    memory = Asset.restore(broker.changelog[b"pump\x1fpump-1\x1f0"])
     assert memory.monitor.state().tests["error"].n == 59

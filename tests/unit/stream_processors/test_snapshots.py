@@ -8,7 +8,7 @@ import pytest
 from stream_processors.asset import Asset
 from stream_processors.snapshots import Snapshots
 
-PUMP = b"pump\x1fpump-1"
+PUMP = b"pump\x1fpump-1\x1f0"
 
 
 class TableInMemory:
@@ -39,7 +39,8 @@ def test_only_what_changed_is_written() -> None:
         snapshots.write()
         snapshots.asset("fan", "pump-1", 3)
         snapshots.write()
-        assert table.changelog == [(2, PUMP), (3, b"fan\x1fpump-1"), (3, b"fan\x1fpump-1")]
+        fan = b"fan\x1fpump-1\x1f3"
+        assert table.changelog == [(2, b"pump\x1fpump-1\x1f2"), (3, fan), (3, fan)]
 
     asyncio.run(run())
 
@@ -87,6 +88,13 @@ def test_what_the_table_holds_counts_after_a_rebalance() -> None:
     table.data[PUMP] = kept.snapshot()
     snapshots.forget()
     assert snapshots.asset("pump", "pump-1", 0).windows_through == 41
+
+
+def test_an_asset_has_a_memory_in_each_partition() -> None:
+    """Offsets of one partition say nothing of another's: no window is taken for a seen one."""
+    snapshots = Snapshots(TableInMemory())
+    snapshots.asset("pump", "pump-1", 0).windows_through = 50
+    assert snapshots.asset("pump", "pump-1", 1).windows_through == -1
 
 
 def test_a_snapshot_does_not_follow_later_changes() -> None:

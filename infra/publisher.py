@@ -1,0 +1,104 @@
+"""Events go in, and are on the broker when the call returns: delivery is awaited and checked."""
+
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from contracts.drift_alert import DriftAlert
+from contracts.errors import ServerError
+from contracts.events import JsonEvent, encode, headers_of, now
+from contracts.ledger import LedgerEntry
+from contracts.outcome import Outcome
+from contracts.prediction import Prediction
+from contracts.topics import (
+    DRIFT_ALERTS,
+    MODEL_EVENTS,
+    OUTCOMES,
+    PREDICTIONS,
+    SERVING_LEDGER,
+    TRAINING_REQUESTS,
+    TRAINING_RUNS,
+    Topic,
+)
+from contracts.training import TrainingRequest, TrainingRun
+from infra.kafka import producer
+from infra.settings import Settings
+
+#: How long the broker may take to confirm an event.
+DELIVERY_SECONDS: Final = 30.0
+#: The client reports an event that ran out of time a little after that.
+_REPORT_SECONDS: Final = 5.0
+
+
+class Publisher:
+    """Publishes one event after the other; owned by one thread.
+
+    Guarantee: when `send` returns, all replicas have the event; events of one publisher are
+    in the order of the calls. A crash, or a `ServerError` after the broker took the event but
+    before its answer arrived, may leave an event published that its caller believes unsent:
+    readers fold a repeated event, which has the same id, once.
+    """
+
+    def __init__(
+        self, settings: Settings, source: str, delivery_seconds: float = DELIVERY_SECONDS
+    ) -> None:
+        """Prepare a producer.
+
+        Args:
+            settings: Addresses and the like.
+            source: Who publishes, for example ``/millrace/trainer``.
+            delivery_seconds: How long the broker may take.
+        """
+        self._settings = settings
+        self._source = source
+        self._patience = delivery_seconds + _REPORT_SECONDS
+        self._client = producer(
+            settings, {"linger.ms": 0, "delivery.timeout.ms": int(delivery_seconds * 1000)}
+        )
+
+    def send(self, event: JsonEvent) -> None:
+        """Publish an event to its topic, under its key, and wait until it is delivered.
+
+        Raises:
+            ServerError: The broker refused it, or did not confirm it in time.
+        """
+        topic, key = place_of(event)
+        answers: list[KafkaError | None] = []
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            answers.append(error)
+
+        try:
+            self._client.produce(
+                self._settings.named(topic.name),
+                encode(event),
+                key.encode(),
+                headers=[*headers_of(event, self._source, now())],
+                on_delivery=delivered,
+            )
+            self._client.flush(self._patience)
+        except (KafkaException, BufferError) as error:
+            raise ServerError(f"Kafka did not take an event for {topic.name}: {error}") from error
+        if not answers:
+            raise ServerError(f"Kafka did not take an event for {topic.name}: no answer")
+        if (refusal := answers[0]) is not None:
+            raise ServerError(f"Kafka did not take an event for {topic.name}: {refusal.str()}")
+
+
+def place_of(event: JsonEvent) -> tuple[Topic, str]:
+    """Tell an event's topic and key."""
+    match event:
+        case Prediction():
+            return PREDICTIONS, event.asset
+        case Outcome():
+            return OUTCOMES, event.asset
+        case DriftAlert():
+            return DRIFT_ALERTS, event.asset
+        case TrainingRequest():
+            return TRAINING_REQUESTS, event.model
+        case TrainingRun():
+            return TRAINING_RUNS, event.id
+        case LedgerEntry():
+            return SERVING_LEDGER, event.key
+        case _:
+            return MODEL_EVENTS, event.model
