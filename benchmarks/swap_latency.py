@@ -23,7 +23,7 @@ from console.demo_report import this_machine
 from console.edge_process import EdgeProcess
 from console.home import Home
 from console.latency import BEFORE_MS, Arrival, around, percentiles
-from console.models import declare_model, publish, request_training
+from console.models import request_training
 from console.observer import Observer
 from console.output import answers, table
 from console.progress import Progress
@@ -33,12 +33,14 @@ from console.system import System, running_system
 from console.waiting import wait_until
 from contracts.errors import MillraceError, ServerError
 from contracts.events import now, to_ms
-from contracts.model_event import Approved, Registered
-from contracts.topics import MODEL_EVENTS
+from contracts.model_event import Approved
 from contracts.training import FINISHED
+from infra.declare import declare_model
+from infra.publisher import Publisher
 from infra.settings import Settings
 from producers.simulate import SPEC
 
+SOURCE = "/millrace/benchmarks"
 WARM_UP_SECONDS = 15.0
 TRAINING_SECONDS = 300.0
 SWAP_SECONDS = 30.0
@@ -108,7 +110,7 @@ def run(rate: float, swaps: int) -> Result:
         Progress() as progress,
         running_system(settings, progress.waiting_for, environment=trainer) as system,
     ):
-        declare_model(system.settings, SPEC)
+        declare_model(system.settings, SPEC, SOURCE)
         observer = Observer(system.settings)
         observer.start()
         edge = EdgeProcess(
@@ -229,8 +231,9 @@ def _approve_again(settings: Settings, observer: Observer) -> None:
         at=now(),
         detail="the same artefact again, to measure a swap",
     )
-    events: list[tuple[str, Registered | Approved]] = [(SPEC.name, copy), (SPEC.name, approved)]
-    publish(settings, MODEL_EVENTS, [*events])
+    publisher = Publisher(settings, SOURCE)
+    publisher.send(copy)
+    publisher.send(approved)
 
 
 def show(result: Result) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import psutil
 
 from console.home import Home, write_private
 from contracts.errors import ServerError
@@ -32,8 +31,6 @@ class Address(msgspec.Struct, frozen=True):
 
     Attributes:
         console_pid: Process of the console that runs it.
-        console_started: When that process began, seconds since the epoch, because process
-            ids are used again.
         namespace: Prefix of its topics.
         kafka_bootstrap_servers: Its brokers.
         s3_endpoint: Its object store.
@@ -44,7 +41,6 @@ class Address(msgspec.Struct, frozen=True):
     """
 
     console_pid: int
-    console_started: float
     namespace: str
     kafka_bootstrap_servers: str
     s3_endpoint: str
@@ -55,20 +51,6 @@ class Address(msgspec.Struct, frozen=True):
     def write(self, home: Home) -> None:
         """Publish it to this machine's commands; readable by its owner only."""
         write_private(home.address, msgspec.json.encode(self))
-
-    @property
-    def console_lives(self) -> bool:
-        """Whether the console that wrote this still runs."""
-        try:
-            return psutil.Process(self.console_pid).create_time() == self.console_started
-        except psutil.Error:
-            return False
-
-
-def own_console() -> tuple[int, float]:
-    """This process, as an address names it."""
-    process = psutil.Process()
-    return process.pid, process.create_time()
 
 
 def read_address(home: Home) -> Address | None:

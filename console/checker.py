@@ -1,8 +1,13 @@
-"""The independent checker: source and topics go in, counts come out.
+"""The checker: source and topics go in, counts come out.
 
-It trusts no service: it derives from the source which windows must exist, from the ledger
-which version each offset belongs to, and from the registry in which units that version's
-inputs must be. Every window that the source must yield has to be sent once, unaltered, and to
+It asks no service what happened: it cuts the source's windows itself, and takes from the
+ledger which version each offset belongs to, and from the registry in which units that
+version's inputs must be. It is no second implementation of everything: the source's files are
+read by the code that the edge reads them with (`producers.dataset`), records are decoded by
+`contracts`, and the ledger's fences are taken as written; a mistake there is on both sides
+alike, and not found here.
+
+Every window that the source must yield has to be sent once, unaltered, and to
 end in exactly one prediction, or in exactly one dead letter if it deserves one.
 
 * **missing**: windows never sent, sent ones that ended in nothing, and good ones refused;
@@ -248,10 +253,16 @@ Fences = Mapping[int, Sequence[LedgerEntry]]
 
 
 def fences_of(ledger: Iterable[LedgerEntry], model: str) -> dict[int, list[LedgerEntry]]:
-    """A model's fences by partition, in the order of their epochs; the last record counts."""
-    latest = {(e.partition, e.epoch): e for e in ledger if e.model == model}
+    """A model's fences by partition, in the order of their epochs.
+
+    Of several records of one fence the first counts, as for whoever stamped by it.
+    """
+    first: dict[tuple[int, int], LedgerEntry] = {}
+    for entry in ledger:
+        if entry.model == model:
+            first.setdefault((entry.partition, entry.epoch), entry)
     fences: dict[int, list[LedgerEntry]] = {}
-    for (partition, _), entry in sorted(latest.items()):
+    for (partition, _), entry in sorted(first.items()):
         fences.setdefault(partition, []).append(entry)
     return fences
 

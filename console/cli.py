@@ -50,6 +50,9 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Start everything and leave it running until Ctrl-C."""
+    from console.missing_modules import require_everything
+
+    require_everything()
     from console.up import run_up
 
     run_up(datasets or [], as_json=as_json)
@@ -86,12 +89,16 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Show the whole loop: drift, retraining, gate, swap, recovery; ends by itself."""
-    from console.demo import run_demo
     from console.kills import parse_kills
+    from console.missing_modules import require_everything
+
+    kills = parse_kills(kill)
+    require_everything()
+    from console.demo import run_demo
 
     run_demo(
         dataset,
-        kills=parse_kills(kill),
+        kills=kills,
         rate=rate,
         training_rate=training_rate,
         as_json=as_json,
@@ -209,6 +216,14 @@ def main() -> int:
         app()
     except MillraceError as error:
         sys.stderr.write(f"millrace: {error}\n")
+        return EXIT_ERROR
+    except ModuleNotFoundError as error:
+        from console.missing_modules import explain
+
+        explanation = explain(error)
+        if explanation is None:
+            raise
+        sys.stderr.write(f"millrace: {explanation}\n")
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

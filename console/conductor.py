@@ -29,7 +29,7 @@ from console.health import readiness
 from console.kills import Kill, due
 from console.live_view import LiveView, Picture
 from console.memory import MemorySampler
-from console.models import declare_model, request_training
+from console.models import SOURCE, request_training
 from console.narrator import Narrator
 from console.observer import Observer, Seen
 from console.programs import MARK
@@ -44,6 +44,7 @@ from contracts.events import now
 from contracts.registry import PERSISTENCE
 from contracts.topics import SENSOR_WINDOWS
 from contracts.training import FINISHED, TrainingRun
+from infra.declare import declare_model
 from infra.kafka import ANSWER_SECONDS, partitions_of, reader
 
 _PHASE_SECONDS: Final = 3600.0
@@ -130,7 +131,7 @@ class Conductor:
         self.observer.start()
         self.memory.start()
         try:
-            declare_model(self._system.settings, self._tale.spec)
+            declare_model(self._system.settings, self._tale.spec, SOURCE)
             self._first_stretch()
             self._first_training()
             self._replay()

@@ -34,7 +34,7 @@ from console.swaps import SwapTimes, swaps_of
 from console.tale import KnownPart, Tale
 from contracts.events import event_time, to_ms
 from contracts.registry import Registry
-from contracts.training import FINISHED, TrainingRun
+from contracts.training import FINISHED, TrainingRequest, TrainingRun
 
 _GIB: Final = float(1 << 30)
 _CONCEPT: Final = "concept_drift"
@@ -166,7 +166,7 @@ def _model_line(run: TrainingRun) -> ModelLine:
 
 
 def _drift_lines(evidence: Evidence, runs: Sequence[TrainingRun], model: str) -> list[DriftLine]:
-    reasons = {run.request.alert_id for run in runs}
+    reasons = alerts_answered(evidence.requests, runs)
     unique = {alert.id: alert for alert in evidence.alerts if alert.model == model}
     return [
         DriftLine(
@@ -182,6 +182,14 @@ def _drift_lines(evidence: Evidence, runs: Sequence[TrainingRun], model: str) ->
         )
         for alert in sorted(unique.values(), key=lambda alert: alert.event_time)
     ]
+
+
+def alerts_answered(requests: Iterable[TrainingRequest], runs: Iterable[TrainingRun]) -> set[str]:
+    """Ids of the alerts that made a run start: its own reason, and what it answered as well."""
+    begun = [run for run in runs if run.state != "waiting"]
+    answered = {request for run in begun for request in run.answers}
+    asked = [*(run.request for run in begun), *(r for r in requests if r.id in answered)]
+    return {request.alert_id for request in asked if request.alert_id is not None}
 
 
 def _swap(

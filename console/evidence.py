@@ -1,6 +1,6 @@
 """What the topics say, read from their beginning with ``read_committed``.
 
-This is all that the independent checker knows about a run, beside the source itself: no
+This is all that the checker knows about a run, beside the source itself: no
 service's counter, log or memory enters.
 """
 
@@ -32,10 +32,11 @@ from contracts.topics import (
     PREDICTIONS,
     SENSOR_WINDOWS,
     SERVING_LEDGER,
+    TRAINING_REQUESTS,
     TRAINING_RUNS,
     Topic,
 )
-from contracts.training import TrainingRun
+from contracts.training import TrainingRequest, TrainingRun
 from contracts.window import SensorWindow, decode_window
 from infra.kafka import read_all
 from infra.settings import Settings
@@ -87,6 +88,7 @@ class Evidence:
     refusals: list[Refusal] = field(default_factory=list)
     ledger: list[LedgerEntry] = field(default_factory=list)
     model_events: list[ModelEvent] = field(default_factory=list)
+    requests: list[TrainingRequest] = field(default_factory=list)
     runs: list[TrainingRun] = field(default_factory=list)
     alerts: list[DriftAlert] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
@@ -106,6 +108,7 @@ def gather(settings: Settings) -> Evidence:
     found.predictions = list(_events(settings, PREDICTIONS, EventReader(Prediction), found))
     found.ledger = list(_events(settings, SERVING_LEDGER, EventReader(LedgerEntry), found))
     found.model_events = list(_events(settings, MODEL_EVENTS, EventReader(ModelEvent), found))
+    found.requests = list(_events(settings, TRAINING_REQUESTS, EventReader(TrainingRequest), found))
     found.runs = list(_events(settings, TRAINING_RUNS, EventReader(TrainingRun), found))
     found.alerts = list(_events(settings, DRIFT_ALERTS, EventReader(DriftAlert), found))
     found.outcomes = list(_events(settings, OUTCOMES, EventReader(Outcome), found))

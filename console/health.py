@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import socket
 from dataclasses import dataclass
 from typing import Final
 
+from contracts.errors import ServerError
+
 _ANSWER_SECONDS: Final = 1.0
 _HOST: Final = "127.0.0.1"
+_PORTS: Final = range(20_000, 30_000)
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,24 @@ def readiness(port: int) -> Readiness:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find different free loopback ports."""
-    listeners = [socket.socket() for _ in range(count)]
-    try:
-        for listener in listeners:
-            listener.bind((_HOST, 0))
-        return [int(listener.getsockname()[1]) for listener in listeners]
-    finally:
-        for listener in listeners:
-            listener.close()
+    """Find different free loopback ports.
+
+    They are below those that the kernel gives to outgoing connections, so that nobody is
+    given one of them before its service listens, or while that is being started again.
+
+    Raises:
+        ServerError: Hardly any is free.
+    """
+    found: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        if len(found) == count:
+            break
+        with socket.socket() as listener:
+            try:
+                listener.bind((_HOST, port))
+            except OSError:
+                continue  # taken
+        found.append(port)
+    if len(found) < count:
+        raise ServerError(f"fewer than {count} ports of {_PORTS} are free on {_HOST}")
+    return found

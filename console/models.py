@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 from uuid import uuid4
 
 import msgspec
-from confluent_kafka import Producer
 
 from console.address import settings_of_running_system
 from console.output import answers, print_json, table
-from contracts.errors import DataError, ServerError
-from contracts.events import JsonEvent, encode, headers_of, now
-from contracts.model_spec import ModelSpec
-from contracts.registry import Registry, declare
-from contracts.topics import MODEL_EVENTS, TRAINING_REQUESTS, Topic
+from contracts.errors import DataError
+from contracts.events import now
+from contracts.registry import Registry
 from contracts.training import TrainingRequest
-from infra.kafka import ANSWER_SECONDS, producer
+from infra.declare import declare_model
 from infra.model_feed import ModelFeed
+from infra.publisher import Publisher
 from infra.settings import Settings
 
-_SOURCE = "/millrace/console"
+#: Who writes the console's events.
+SOURCE: Final = "/millrace/console"
 
 
 class VersionLine(msgspec.Struct, frozen=True):
@@ -123,41 +123,12 @@ def declare_dataset(where: str, *, as_json: bool) -> None:
 
     settings = settings_of_running_system()
     spec = open_recording(where, settings).spec
-    new = declare_model(settings, spec)
+    new = declare_model(settings, spec, SOURCE)
     if as_json:
         print_json({"model": spec.name, "declared": new, "spec": spec})
     else:
         said = "declared; persistence serves as version 0" if new else "is declared already"
         answers.print(f"model {spec.name}: {said}")
-
-
-def declare_model(settings: Settings, spec: ModelSpec) -> bool:
-    """Publish the events of a new model.
-
-    Returns:
-        Whether it is new.
-
-    Raises:
-        DataError: A model of that name does something else, or another one reads the same
-            sensors.
-        ServerError: No broker answers.
-    """
-    registry = read_registry(settings)
-    known = registry.models.get(spec.name)
-    if known is not None:
-        if known.spec != spec:
-            raise DataError(
-                f"model {spec.name} is declared with another task; give the dataset another name"
-            )
-        return False
-    other = registry.by_sensor_set(spec.sensor_set)
-    if other is not None:
-        raise DataError(
-            f"model {other.spec.name} reads the same sensors, period and window already;"
-            f" {spec.name} would never be asked"
-        )
-    publish(settings, MODEL_EVENTS, [(spec.name, event) for event in declare(spec, now())])
-    return True
 
 
 def train_model(name: str, *, as_json: bool) -> None:
@@ -202,26 +173,8 @@ def request_training(
         event_time=event_time,
         requested_at=now(),
     )
-    publish(settings, TRAINING_REQUESTS, [(model, request)])
+    Publisher(settings, SOURCE).send(request)
     return request
-
-
-def publish(settings: Settings, topic: Topic, events: list[tuple[str, JsonEvent]]) -> None:
-    """Write events and wait until the broker has them.
-
-    Raises:
-        ServerError: It did not take them in time.
-    """
-    client: Producer = producer(settings)
-    for key, event in events:
-        client.produce(
-            settings.named(topic.name),
-            key=key.encode(),
-            value=encode(event),
-            headers=dict(headers_of(event, _SOURCE, now())),
-        )
-    if left := client.flush(ANSWER_SECONDS):
-        raise ServerError(f"Kafka did not take {left} records for {topic.name}")
 
 
 def _stretch(start: datetime | None, end: datetime | None) -> str:

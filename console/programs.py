@@ -37,7 +37,10 @@ MODULES: Final[Mapping[str, str]] = {
 MARK: Final = "MILLRACE_PROGRAM"
 
 _LOG_BYTES: Final = 20_000_000
-_START_RETRIES: Final = 3
+#: A program that ends sooner than this was never up: it is started again after 1, 2, 3 ...
+#: seconds, and given up after so many times. One that was up is started again at once.
+_START_SECONDS: Final = 10
+_START_RETRIES: Final = 5
 _SERVICE_STOP_SECONDS: Final = 15
 _SERVER_STOP_SECONDS: Final = 30
 
@@ -154,6 +157,7 @@ def _program(program: Program, home: Home) -> str:
             "priority": str(program.priority),
             "autostart": "true",
             "autorestart": "true",
+            "startsecs": str(_START_SECONDS),
             "startretries": str(_START_RETRIES),
             "stopasgroup": "true",
             "killasgroup": "true",

@@ -12,7 +12,7 @@ import msgspec
 
 
 class WindowCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the windows, by the independent checker (see `console.checker`)."""
+    """What became of the windows, by the checker (see `console.checker`)."""
 
     expected: int
     sent: int

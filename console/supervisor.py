@@ -12,20 +12,24 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import xmlrpc.client
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import psutil
+from typing import TYPE_CHECKING, Any, Final
 
 from console.home import Home, write_private
 from console.programs import MARK, Program, render_configuration
 from console.waiting import wait_until
 from contracts.errors import ServerError
 
+if TYPE_CHECKING:
+    import psutil  # at run time only where a process is looked for: `status` needs none
+
 _ANSWER_SECONDS: Final = 5.0
+#: On a busy machine an answer may be late; for so long a question is repeated.
+_PATIENCE_SECONDS: Final = 60.0
 _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 60.0
 _ORPHAN_SECONDS: Final = 15.0
@@ -112,9 +116,9 @@ class Supervisor:
             code: Folder of the modules.
         """
         self._write(all_programs, code)
-        self._call("reloadConfig")
+        self._call("reloadConfig", seconds=_PATIENCE_SECONDS)
         for program in programs:
-            self._call("addProcessGroup", program.name)
+            self._call("addProcessGroup", program.name, seconds=_PATIENCE_SECONDS)
 
     def remove(self, names: Sequence[str]) -> None:
         """Stop some programs and forget them."""
@@ -135,9 +139,9 @@ class Supervisor:
         """Ask for the states of all programs.
 
         Raises:
-            ServerError: It does not answer.
+            ServerError: It does not answer; being slow is forgiven for a minute.
         """
-        found: list[dict[str, Any]] = self._call("getAllProcessInfo")
+        found: list[dict[str, Any]] = self._ask("getAllProcessInfo")
         return [
             ProgramState(
                 name=info["name"],
@@ -176,10 +180,12 @@ class Supervisor:
         process = self._find()
         if process is None:
             return
-        if self.answers():
+        import psutil  # noqa: PLC0415
+
+        try:
             self._call("shutdown")
-        else:
-            process.terminate()
+        except ServerError:
+            process.terminate()  # which it takes for the same
         try:
             process.wait(_STOP_SECONDS)
         except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
@@ -204,6 +210,8 @@ class Supervisor:
         """Find its process; a process id that now belongs to another program is not it."""
         if self._process is not None:
             return self._process if self._process.poll() is None else None
+        import psutil  # noqa: PLC0415
+
         try:
             process = psutil.Process(int(self._pid_file.read_text()))
             if str(self._configuration) in process.cmdline():
@@ -214,6 +222,17 @@ class Supervisor:
 
     def _write(self, programs: Sequence[Program], code: Path) -> None:
         write_private(self._configuration, render_configuration(programs, self._home, code))
+
+    def _ask(self, question: str) -> Any:
+        """Call what may be called twice, again and again while it is merely slow."""
+        patience = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return self._call(question)
+            except ServerError as error:
+                slow = isinstance(error.__cause__, TimeoutError)
+                if not slow or time.monotonic() > patience:
+                    raise
 
     def _call(self, method: str, *arguments: object, seconds: float = _ANSWER_SECONDS) -> Any:
         proxy = xmlrpc.client.ServerProxy(
@@ -239,6 +258,8 @@ def stop_orphans(home: Home) -> list[str]:
     Returns:
         Names of what was ended.
     """
+    import psutil  # noqa: PLC0415
+
     orphans: list[psutil.Process] = []
     names: set[str] = set()
     for process in psutil.process_iter():

@@ -15,13 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from console.address import Address, own_console, read_address
+from console.address import Address
 from console.health import free_ports, readiness
 from console.home import Home
+from console.lock import only_console
 from console.programs import KAFKA, MODULES, S3, SERVERS, SERVICES, Program, servers, services
 from console.supervisor import Supervisor, stop_orphans
 from console.waiting import wait_until
-from contracts.errors import ServerError, SettingsError
+from contracts.errors import SettingsError
 from infra import embedded
 from infra.embedded.jars import fetch, maven
 from infra.kafka import admin
@@ -107,6 +108,22 @@ def running_system(
     """
     home = Home.of(settings)
     home.create()
+    with (
+        only_console(home),
+        _programs(settings, home, tell, environment or {}, modules, prepare) as system,
+    ):
+        yield system
+
+
+@contextmanager
+def _programs(
+    settings: Settings,
+    home: Home,
+    tell: Tell,
+    environment: Mapping[str, str],
+    modules: Mapping[str, str],
+    prepare: Callable[[Settings, bool], None],
+) -> Iterator[System]:
     supervisor = Supervisor(home)
     _take_over(home, supervisor, tell)
     own_servers = _uses_embedded_servers()
@@ -130,7 +147,7 @@ def running_system(
         tell("topics and bucket")
         create_topics(admin(settings), settings)
         ObjectStore(settings).create_bucket()
-        told = {**endpoints, **(environment or {})}
+        told = {**endpoints, **environment}
         started = services(settings, free_ports(len(SERVICES)), told, modules)
         supervisor.add(started, [*programs, *started], code)
         telemetry = {p.name: p.telemetry_port for p in started if p.telemetry_port is not None}
@@ -146,18 +163,7 @@ def running_system(
 
 
 def _take_over(home: Home, supervisor: Supervisor, tell: Tell) -> None:
-    """Make sure that nothing else runs on this home; end what a killed console left.
-
-    Raises:
-        ServerError: A living console runs a system here.
-    """
-    address = read_address(home)
-    if address is not None and address.console_lives:
-        raise ServerError(
-            f"a system is running here already (process {address.console_pid}):"
-            " look at it with `millrace status`, end it with Ctrl-C in its terminal,"
-            " or choose another folder with MILLRACE_HOME"
-        )
+    """End what a killed console left; ours is the home's lock, so no living one is harmed."""
     if supervisor.is_running():
         tell("programs of an earlier run to end")
         supervisor.stop()
@@ -229,11 +235,9 @@ def _await_services(system: System, tell: Tell) -> None:
 
 
 def _publish_address(system: System) -> None:
-    pid, started = own_console()
     keys = system.home.root / "s3" / "credentials.json"
     Address(
-        console_pid=pid,
-        console_started=started,
+        console_pid=os.getpid(),
         namespace=system.settings.namespace,
         kafka_bootstrap_servers=system.settings.kafka_bootstrap_servers,
         s3_endpoint=system.settings.s3_endpoint,

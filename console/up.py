@@ -8,12 +8,13 @@ from typing import Final
 from rich.live import Live
 
 from console.home import Home
-from console.models import declare_model
+from console.models import SOURCE
 from console.output import print_json_line, remarks
 from console.progress import Progress
 from console.status import program_lines, programs_table
 from console.system import System, running_system
 from contracts.model_spec import ModelSpec
+from infra.declare import declare_model
 from infra.settings import Settings
 
 _REFRESH_SECONDS: Final = 2.0
@@ -33,7 +34,7 @@ def run_up(datasets: list[str], *, as_json: bool) -> None:
     specs = [_spec(where, settings) for where in datasets]
     with Progress() as progress, running_system(settings, progress.waiting_for) as system:
         for spec in specs:
-            declare_model(system.settings, spec)
+            declare_model(system.settings, spec, SOURCE)
         progress.done(f"everything runs; logs in {system.home.logs}; Ctrl-C ends it")
         if as_json:
             print_json_line(

@@ -28,8 +28,8 @@ from rich.progress import (
 from contracts.events import event_time
 from contracts.model_spec import ModelSpec
 from contracts.window import SensorWindow
+from infra.declare import declare_model
 from infra.settings import Settings
-from producers.declare import declare_model
 from producers.pacing import Pacer
 from producers.replay import Summary, replay
 from producers.run_watch import RunWatch
@@ -108,7 +108,7 @@ class Session:
             typer.Exit: A signal ended the run; carries the exit code.
         """
         if self._declare:
-            declare_model(self._settings, self._spec)
+            declare_model(self._settings, self._spec, "/millrace/edge")
         with ExitStack() as stack:
             training: Callable[[datetime], bool] = lambda _: False  # noqa: E731
             if watched:

@@ -16,6 +16,7 @@ import docker
 import pytest
 from confluent_kafka.admin import AdminClient
 from docker.errors import DockerException
+from hypothesis import settings as hypothesis_settings
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy, LogMessageWaitStrategy
 
@@ -23,6 +24,10 @@ from infra import embedded
 from infra.embedded.instance import choose_port
 from infra.settings import Settings
 from tests.places import jar_folder
+
+# The same examples every time, however busy the machine is.
+hypothesis_settings.register_profile("steady", deadline=None, derandomize=True)
+hypothesis_settings.load_profile("steady")
 
 KAFKA_IMAGE = "apache/kafka:4.3.1"
 S3_IMAGE = "chrislusf/seaweedfs:4.47"

@@ -2,8 +2,10 @@
 
 The highway is solved in closed form first (see `trainer.highway`); then the LSTM and its head
 learn what the highway leaves, by AdamW on the mean absolute error, until the validation error
-has not fallen for a while. The best epoch's weights are kept, and epoch 0 is one of them: a
-fit never returns a network that is worse on the validation stretch than what it began with.
+has not fallen for a while. The best epoch's weights are kept, and epoch 0 is one of them: the
+network with the new highway and, on a warm start, the old LSTM. That combination may be worse
+than the serving version, whose LSTM was fitted to another highway: only the gate decides
+whether the challenger is better.
 
 Deterministic: the same examples, settings and start give the same bits on the same machine
 with the same packages. `prepare` has to be called before TensorFlow does anything else.
@@ -16,6 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from contracts.errors import DataError
 from infra.forecaster import (
@@ -33,6 +36,7 @@ from trainer.highway import solve_highway
 Tensors = dict[str, npt.NDArray[Any]]
 
 _FORECAST_BATCH = 512
+_log = structlog.get_logger(__name__)
 
 
 class FitSettings(msgspec.Struct, frozen=True):
@@ -81,7 +85,8 @@ class Start:
 
     Attributes:
         weights: The serving version's, in this run's units (see `infra.forecaster.rescale`).
-        optimizer: Its optimizer's state; None begins with a fresh one.
+        optimizer: Its optimizer's state; None, or one of another network, begins with a
+            fresh one.
     """
 
     weights: Weights
@@ -210,10 +215,15 @@ class _Loop:
         self._step = tf.function(step, reduce_retracing=True)
 
     def restore(self, state: Tensors) -> None:
-        """Continue with another fit's moments, if they are of the same network."""
+        """Continue with another fit's moments; start afresh if they are not of this network.
+
+        They may be another optimizer's, or of a release that named or shaped them otherwise:
+        moments are worth a few steps, never a failed run.
+        """
         own = {v.path: tuple(v.shape) for v in self._optimizer.variables}
         if own != {name: value.shape for name, value in state.items()}:
-            raise DataError("the optimizer's state does not belong to this network")
+            _log.warning("the optimizer starts afresh: its state is of another network")
+            return
         for variable in self._optimizer.variables:
             variable.assign(state[variable.path])
 

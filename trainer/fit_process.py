@@ -62,9 +62,7 @@ def main(folder: Path) -> int:
             run, data = prepare(job, store)
             write_atomically(folder / PINNED, msgspec.json.encode(run))
             loading.result()
-        packed = make(job, run, data, store)
-        if job.repeat:
-            write_atomically(folder / DIGEST, packed.reference.digest.encode())
+        write_atomically(folder / DIGEST, make(job, run, data, store).encode())
     except ServerError as error:
         print(f"fit: {error}", file=sys.stderr)  # noqa: T201  # read from the log by people
         return BROKEN_MACHINERY

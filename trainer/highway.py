@@ -8,13 +8,17 @@ stretch.
 Reference: A. E. Hoerl, R. W. Kennard, Ridge Regression, Technometrics 12 (1970).
 """
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from infra.forecaster import Architecture
 from trainer.examples import Examples
+
+#: Examples whose inputs are float64 at the same time.
+_PART: Final = 2_048
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,23 +40,44 @@ def solve_highway(
     Returns:
         The kernel, float32 of shape (window * sensors, steps * targets), and the penalty.
     """
-    inputs = centred(train)
-    weight = (train.weight / train.weight.mean())[:, None]
-    wanted = _changes(architecture, train)
-    gram = inputs.T @ (inputs * weight)
-    moments = inputs.T @ (wanted * weight)
-    checked, truth = centred(validation), _changes(architecture, validation)
-    known = np.tile(validation.known, architecture.steps)
+    gram, moments = _moments(architecture, train)
 
     best: tuple[float, float, Floats] | None = None
     for penalty in penalties:
-        kernel = np.linalg.solve(gram + penalty * np.eye(len(gram)), moments)
-        error = float((np.abs(checked @ kernel - truth) * known).sum())
+        solved = np.linalg.solve(gram + penalty * np.eye(len(gram)), moments)
+        kernel: Floats = solved.astype(np.float64, copy=False)
+        error = float(sum(_error(architecture, kernel, part) for part in _parts(validation)))
         if best is None or error < best[0]:
             best = (error, penalty, kernel)
     if best is None:
         raise ValueError("solve_highway needs at least one penalty")
     return best[2].astype(np.float32), best[1]
+
+
+def _moments(architecture: Architecture, examples: Examples) -> tuple[Floats, Floats]:
+    """Sum the weighted products of inputs with inputs, and of inputs with changes."""
+    size = architecture.window * architecture.sensors
+    gram = np.zeros((size, size))
+    moments = np.zeros((size, architecture.steps * len(architecture.targets)))
+    mean = examples.weight.mean()
+    for part in _parts(examples):
+        inputs = centred(part)
+        weighted = inputs * (part.weight / mean)[:, None]
+        gram += weighted.T @ inputs
+        moments += weighted.T @ _changes(architecture, part)
+    return gram, moments
+
+
+def _error(architecture: Architecture, kernel: Floats, examples: Examples) -> float:
+    """Sum the absolute errors of a kernel where the truth is known."""
+    missed = np.abs(centred(examples) @ kernel - _changes(architecture, examples))
+    return float((missed * np.tile(examples.known, architecture.steps)).sum())
+
+
+def _parts(examples: Examples) -> Iterator[Examples]:
+    """Cut examples into parts whose float64 copies are small."""
+    for start in range(0, len(examples), _PART):
+        yield examples.take(np.arange(start, min(start + _PART, len(examples))))
 
 
 def centred(examples: Examples) -> Floats:

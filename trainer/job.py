@@ -4,13 +4,18 @@
 <home>/trainer/<run id>/job.json       written before the process starts
                         pinned.json    the run's record once its data is pinned
                         failure.txt    why it cannot be done; one line
-                        digest.txt     of a repetition: the artefact's digest
+                        digest.txt     SHA-256 of result.json; of a repetition, the artefact's
                         fit.log        what the process said
 runs/<run id>/result.json              in the object store: the run is decided
 ```
 
-The result is stored before anything is announced. So a trainer that dies while announcing
-says exactly the same again, and a run that is decided is never fitted a second time.
+The result is stored before anything is announced, and the run's folder is kept until all is.
+So a trainer that dies while announcing says exactly the same again.
+
+Whoever can write to the bucket could store a result there. Therefore a result is announced
+only if its SHA-256 is the one that the fit process has left in the run's local folder. A
+result without it (forged, or made on a machine that is gone) counts for nothing: the run is
+made again from its record, which gives the same artefact, and overwrites it.
 """
 
 from pathlib import Path
@@ -95,27 +100,34 @@ def result_key(run_id: str) -> str:
     return f"runs/{run_id}/result.json"
 
 
-def store_result(store: ObjectStore, result: RunResult) -> None:
-    """Decide a run: from here on it has this result.
+def store_result(store: ObjectStore, result: RunResult) -> str:
+    """Store a run's result.
+
+    Returns:
+        Its SHA-256, hexadecimal: the run is decided once that is in its local folder.
 
     Raises:
         ServerError: The store does not answer.
     """
-    store.put(result_key(result.run.id), msgspec.json.encode(result), "application/json")
+    data = msgspec.json.encode(result)
+    return store.put(result_key(result.run.id), data, "application/json")
 
 
-def find_result(store: ObjectStore, run_id: str) -> RunResult | None:
-    """Find out whether a run is decided, and how.
+def fetch_result(store: ObjectStore, run_id: str, digest: str) -> RunResult:
+    """Fetch the result of a decided run.
+
+    Args:
+        store: Where it is.
+        run_id: The run.
+        digest: What the fit process said that its SHA-256 is.
 
     Raises:
-        DataError: Its result cannot be read.
+        DataError: It is not there, or is not the one that the fit process stored.
         ServerError: The store does not answer.
     """
     key = result_key(run_id)
-    if key not in store.keys(key):
-        return None
     try:
-        return msgspec.json.decode(store.get(key), type=RunResult)
+        return msgspec.json.decode(store.get(key, digest=digest), type=RunResult)
     except msgspec.DecodeError as error:
         raise DataError(f"{key} is not a run's result: {error}") from error
 

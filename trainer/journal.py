@@ -6,12 +6,12 @@ that a decision depends on, except that an outcome which was written twice count
 """
 
 from array import array
+from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 import msgspec
-import numpy as np
 
 from contracts.drift_alert import DriftAlert
 from contracts.events import to_ms
@@ -24,6 +24,9 @@ _ORDER = {"waiting": 0, "started": 1, "approved": 2, "rejected": 2, "failed": 2}
 
 #: States of a run that came to a verdict.
 LEARNED: Final = frozenset({"approved", "rejected"})
+
+#: Outcomes of an asset that are remembered at least, and the most that a setting may ask for.
+KEPT: Final = 100_000
 
 Ends = dict[str, dict[int, int]]
 """Offset after the last record, by topic and partition."""
@@ -40,25 +43,40 @@ class OutcomeMark(msgspec.Struct, frozen=True):
 
 @dataclass
 class Progress:
-    """Event times of a model's outcomes, by asset (milliseconds, UTC)."""
+    """Event times of a model's outcomes, by asset (milliseconds, UTC).
+
+    Only the latest ones of an asset are kept, at least `KEPT` of them. So a count is exact
+    as long as it is below that, and everything that is compared with one is.
+
+    Attributes:
+        times: The latest times, ascending, by asset.
+        latest_ms: The latest of all.
+        dropped: Number of times that are not kept any more, by asset.
+    """
 
     times: "dict[str, array[int]]" = field(default_factory=dict)
     latest_ms: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
 
     def add(self, asset: str, time_ms: int) -> None:
         """Add an outcome."""
-        self.times.setdefault(asset, array("q")).append(time_ms)
+        times = self.times.setdefault(asset, array("q"))
+        if times and time_ms < times[-1]:
+            insort(times, time_ms)
+        else:
+            times.append(time_ms)
+        if (excess := len(times) - KEPT) >= KEPT:
+            del times[:excess]
+            self.dropped[asset] = self.dropped.get(asset, 0) + excess
         self.latest_ms = max(self.latest_ms, time_ms)
 
     def count(self, after_ms: int | None = None, asset: str | None = None) -> int:
         """Count outcomes whose truth was complete after a time, of one asset or of all."""
-        chosen = [self.times.get(asset, array("q"))] if asset is not None else self.times.values()
+        names = self.times if asset is None else {asset} & self.times.keys()
         if after_ms is None:
-            return sum(len(times) for times in chosen)
+            return sum(len(self.times[name]) + self.dropped.get(name, 0) for name in names)
         return sum(
-            int(np.count_nonzero(np.frombuffer(times, np.int64) > after_ms))
-            for times in chosen
-            if times
+            len(self.times[name]) - bisect_right(self.times[name], after_ms) for name in names
         )
 
 
@@ -69,7 +87,8 @@ class Journal:
     Attributes:
         requests: Requests by id, oldest first.
         runs: The latest state of each run by id, oldest first.
-        alerts: Alarms that ask for a training, by id, oldest first.
+        alerts: Alarms that ask for a training and are not known to be answered, by id,
+            oldest first.
         progress: Outcomes by model.
         ends: How far the outcomes, and the windows that they came from, are known. A run
             that starts now learns from the records before these offsets.
@@ -111,6 +130,11 @@ class Journal:
     def started(self) -> TrainingRun | None:
         """Find the run that is under way."""
         return next((run for run in self.runs.values() if run.state == "started"), None)
+
+    def open_requests(self) -> list[TrainingRequest]:
+        """List the requests that no run has answered, oldest first."""
+        answered = self.answered()
+        return [request for request in self.requests.values() if request.id not in answered]
 
     def answered(self) -> set[str]:
         """Collect the ids of requests that a run has answered, or is about to."""

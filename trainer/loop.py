@@ -8,8 +8,9 @@ its data is awaited; once more when the data is pinned), then *approved*, *rejec
   reason; so the same reason is never asked for twice.
 - ``started`` holds all that decides the result (version number, parent, ends of the data,
   seed, settings). A trainer that finds a run in this state makes it again under the same id.
-- The result is stored before it is announced, and a stored result is announced, not made
-  again. Announcing twice says the same under the same ids, which the registry folds once.
+- The result is stored before it is announced, and a result that was stored by a fit process
+  of this trainer is announced, not made again (see `trainer.job` for how that is known).
+  Announcing twice says the same under the same ids, which the registry folds once.
 """
 
 from collections.abc import Callable
@@ -28,15 +29,15 @@ from contracts.topics import DRIFT_ALERTS, OUTCOMES, TRAINING_REQUESTS, TRAINING
 from contracts.training import TrainingRequest, TrainingRun
 from infra.model_feed import ModelFeed
 from infra.object_store import ObjectStore
+from infra.publisher import Publisher
 from infra.settings import Settings
-from trainer.job import Job, RunResult, find_result
+from trainer.job import Job, RunResult, fetch_result
 from trainer.journal import Journal, OutcomeMark
 from trainer.learn import LearnSettings
-from trainer.publisher import Publisher
-from trainer.runner import Done, Failed, FitProcess, Pinned
-from trainer.settings import TrainerSettings
+from trainer.runner import Done, Failed, FitProcess, Pinned, decided_before, forget
+from trainer.settings import SOURCE, TrainerSettings
 from trainer.tail import Tail
-from trainer.triggers import Due, new_requests, next_run, waiting_runs
+from trainer.triggers import Due, drop_answered, new_requests, next_run, waiting_runs
 
 _log = structlog.get_logger(__name__)
 _requests = Counter("millrace_trainer_requests_total", "Requests derived", ["model", "reason"])
@@ -47,6 +48,7 @@ _seconds = Histogram(
     buckets=(1, 2, 5, 10, 20, 30, 60, 120, 300, 600),
 )
 _running = Gauge("millrace_trainer_running", "Whether a run is under way")
+_open_requests = Gauge("millrace_trainer_open_requests", "Requests that no run has answered yet")
 
 _TOPICS: Final = (TRAINING_REQUESTS, TRAINING_RUNS, DRIFT_ALERTS, OUTCOMES)
 
@@ -66,7 +68,7 @@ class Trainer:
         self.journal = Journal()
         self._feed = ModelFeed(settings)
         self._tail = Tail(settings, _TOPICS)
-        self._publisher = Publisher(settings)
+        self._publisher = Publisher(settings, SOURCE)
         self._process: FitProcess | None = None
         self._changed = True
         self._read_request = EventReader[TrainingRequest](TrainingRequest)
@@ -109,6 +111,7 @@ class Trainer:
             if self._process is None:
                 self._start()
             self._wait()
+            _open_requests.set(len(self.journal.open_requests()))
 
     def close(self) -> None:
         """End the run under way, which is made again at the next start, and leave."""
@@ -142,6 +145,7 @@ class Trainer:
 
     def _ask(self) -> None:
         registry, at = self._feed.registry, now()
+        drop_answered(self.journal, self._limits)
         for request in new_requests(self.journal, registry, self._limits, at):
             self._publisher.send(request)
             self.journal.see_request(request)
@@ -160,13 +164,24 @@ class Trainer:
                 return
             run = self._started(due, now())
             self._say(run)
-        if (result := find_result(self._store, run.id)) is not None:
+        if (result := self._result_before(run.id)) is not None:
             self._announce(result)
             return
         job = self._job(run)
         self._process = FitProcess(job, self._settings.home, self._limits.fit_seconds)
         _running.set(1)
         _log.info("run started", run=run.id, version=run.version, pid=self._process.pid)
+
+    def _result_before(self, run_id: str) -> RunResult | None:
+        """Find the result that an earlier trainer had no time to announce."""
+        digest = decided_before(self._settings.home, run_id)
+        if digest is None:
+            return None
+        try:
+            return fetch_result(self._store, run_id, digest)
+        except DataError as problem:
+            _log.warning("a stored result is not ours", run=run_id, why=str(problem))
+            return None
 
     def _started(self, due: Due, at: datetime) -> TrainingRun:
         """Fix everything that decides a run's result."""
@@ -190,6 +205,7 @@ class Trainer:
                     for topic, by_partition in self.journal.ends.items()
                 },
                 "max_windows": self._limits.max_windows,
+                "known_until": self.journal.progress[due.request.model].latest_ms,
                 "learn": msgspec.to_builtins(LearnSettings()),
             },
             detail=due.request.detail,
@@ -206,12 +222,9 @@ class Trainer:
         match self._process.report():
             case Pinned(run):
                 self._say(run)
-            case Done():
+            case Done(digest):
                 self._process = None
-                result = find_result(self._store, run_id)
-                if result is None:
-                    raise DataError(f"{run_id} ended well, but its result is not in the store")
-                self._announce(result)
+                self._announce(fetch_result(self._store, run_id, digest))
             case Failed(reason):
                 self._process = None
                 self._fail(self.journal.runs[run_id], reason)
@@ -224,6 +237,7 @@ class Trainer:
         for event in result.events:
             self._publisher.send(event)
         self._finish(result.run)
+        forget(self._settings.home, result.run.id)
 
     def _fail(self, run: TrainingRun, reason: str) -> None:
         self._finish(msgspec.structs.replace(run, state="failed", detail=reason, updated_at=now()))

@@ -5,6 +5,7 @@ archive are immutable and the ends are fixed before anything is read, so the sam
 always gives the same dataset.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +20,7 @@ from contracts.headers import CONTENT_TYPE, header
 from contracts.invalid_record import InvalidRecord
 from contracts.model_spec import ModelSpec
 from contracts.outcome import Outcome
+from contracts.source import Source
 from contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from contracts.window import SensorWindow, decode_window
 from infra.object_store import ObjectStore
@@ -102,6 +104,11 @@ def pin(
 ) -> DataManifest:
     """Fix what a run learns from, and store that.
 
+    Of each partition, the newest outcomes of the model are pinned, back to the object with
+    which there are enough, and the objects with the windows that those came from. Event
+    time ascends along a partition but for late records, so the most recent windows of all
+    are among them, and what is fetched does not grow with the archive.
+
     Args:
         store: Where the archive is.
         catalogue: Covers the ends (see `lacking`).
@@ -113,25 +120,36 @@ def pin(
         DataError: There is nothing to learn from.
         ServerError: The store does not answer.
     """
-    pinned: dict[str, list[PinnedObject]] = {SENSOR_WINDOWS.name: [], OUTCOMES.name: []}
+    places: dict[int, list[int]] = {}
+    outcomes: list[PinnedObject] = []
+    windows: list[PinnedObject] = []
     with ThreadPoolExecutor(_FETCHERS) as pool:
-        for topic, by_partition in pinned.items():
+        for partition, end in sorted(ends[OUTCOMES.name].items()):
+            objects = [o for o in catalogue.refresh(OUTCOMES.name, partition) if o.first < end]
+            pinned: list[PinnedObject] = []
+            count = 0
+            for item, data in _fetched(store, pool, objects[::-1]):
+                found = _sources(item, data, end, spec)
+                for source in found:
+                    places.setdefault(source.partition, []).append(source.offset)
+                if found:
+                    pinned.append(_pinned(item, end, data))
+                count += len(found)
+                if count >= max_windows:
+                    break
+            outcomes.extend(pinned[::-1])
+        for partition, end in sorted(ends[SENSOR_WINDOWS.name].items()):
+            offsets = sorted(places.get(partition, []))
             wanted = [
-                (item, end)
-                for partition, end in sorted(ends[topic].items())
-                for item in catalogue.refresh(topic, partition)
+                item
+                for item in catalogue.refresh(SENSOR_WINDOWS.name, partition)
                 if item.first < end
+                and bisect_left(offsets, item.first) < bisect_right(offsets, item.last)
             ]
-            by_partition.extend(pool.map(partial(_pin_object, store), wanted))
-    if not pinned[OUTCOMES.name]:
+            windows.extend(_pinned(item, end, data) for item, data in _fetched(store, pool, wanted))
+    if not outcomes:
         raise DataError(f"model {spec.name}: there are no outcomes to learn from yet")
-    manifest = DataManifest(
-        spec.name,
-        spec.sensor_set,
-        max_windows,
-        pinned[SENSOR_WINDOWS.name],
-        pinned[OUTCOMES.name],
-    )
+    manifest = DataManifest(spec.name, spec.sensor_set, max_windows, windows, outcomes)
     store.put(manifest.key, manifest.encode(), "application/json")
     return manifest
 
@@ -208,7 +226,22 @@ def _each(
                         yield found
 
 
-def _pin_object(store: ObjectStore, wanted: tuple[ArchivedObject, int]) -> PinnedObject:
-    item, end = wanted
-    digest = sha256(store.get(item.key)).hexdigest()
+def _fetched(
+    store: ObjectStore, pool: ThreadPoolExecutor, objects: list[ArchivedObject]
+) -> Iterator[tuple[ArchivedObject, bytes]]:
+    """Fetch objects in the given order, a few ahead."""
+    for start in range(0, len(objects), _FETCHERS):
+        batch = objects[start : start + _FETCHERS]
+        yield from zip(batch, pool.map(lambda item: store.get(item.key), batch), strict=True)
+
+
+def _sources(item: ArchivedObject, data: bytes, end: int, spec: ModelSpec) -> list[Source]:
+    """List the windows that an object's outcomes of a model came from."""
+    records = (record for record in decode_records(data, item.key) if record.offset < end)
+    outcomes = (_outcome(item.partition, record) for record in records)
+    return [one.source for one in outcomes if one is not None and one.model == spec.name]
+
+
+def _pinned(item: ArchivedObject, end: int, data: bytes) -> PinnedObject:
+    digest = sha256(data).hexdigest()
     return PinnedObject(item.key, digest, item.first, item.last, min(end, item.last + 1))

@@ -18,10 +18,11 @@ from contracts.errors import MillraceError
 from contracts.events import now
 from contracts.model_event import Activated, ModelEvent
 from infra.model_feed import ModelFeed
+from infra.publisher import Publisher
 from infra.settings import Settings
-from trainer.publisher import Publisher
 from trainer.release import awaiting, decide
 from trainer.replicas import LiveReplicas
+from trainer.settings import SOURCE
 
 _IDLE_SECONDS: Final = 0.1
 _AWAITING_SECONDS: Final = 0.05
@@ -72,16 +73,20 @@ class ReleaseController:
         """Run; whatever breaks it is kept and ends the process."""
         try:
             self._run()
-        except (MillraceError, KafkaException) as error:
+        except Exception as error:  # noqa: BLE001  # kept: `trainer.__main__` exits with 1
             self.error = error
-            print(f"trainer: release: {error}", file=sys.stderr)  # noqa: T201  # for the person
+            expected = isinstance(error, MillraceError | KafkaException)
+            if not expected:
+                _log.exception("the release thread broke")
+            why = str(error) if expected else repr(error)
+            print(f"trainer: release: {why}", file=sys.stderr)  # noqa: T201  # for the person
         finally:
             self._stop.set()
 
     def _run(self) -> None:
         feed = ModelFeed(self._settings)
         replicas = LiveReplicas(self._settings)
-        publisher = Publisher(self._settings)
+        publisher = Publisher(self._settings, SOURCE)
         said: set[str] = set()
         feed.catch_up()
         while not self._stop.is_set():

@@ -22,7 +22,7 @@ from infra.kafka import read_all
 from infra.model_feed import ModelFeed
 from infra.settings import Settings
 from trainer.loop import job_of
-from trainer.runner import Done, Failed, FitProcess
+from trainer.runner import Done, Failed, FitProcess, forget
 from trainer.settings import TrainerSettings
 
 _POLL_SECONDS = 0.1
@@ -66,6 +66,7 @@ def repeat(settings: Settings, limits: TrainerSettings, run_id: str) -> Repetiti
     while True:
         match process.report():
             case Done(digest):
+                forget(settings.home, run_id, repeat=True)
                 return Repetition(run_id, run.artefact_digest, digest)
             case Failed(reason):
                 raise DataError(f"{run_id} cannot be made again: {reason}")

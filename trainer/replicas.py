@@ -31,6 +31,7 @@ class LiveReplicas:
         )[self._group]
         try:
             described = future.result(timeout=ANSWER_SECONDS)
-        except KafkaException as error:
-            raise ServerError(f"Kafka cannot describe group {self._group}: {error}") from error
+        except (KafkaException, TimeoutError) as error:
+            why = str(error) or f"no answer within {ANSWER_SECONDS:.0f} s"
+            raise ServerError(f"Kafka cannot describe group {self._group}: {why}") from error
         return frozenset(member.client_id for member in described.members)

@@ -64,8 +64,8 @@ def prepare(
     return pinned, data
 
 
-def make(job: Job, run: TrainingRun, data: Dataset, store: ObjectStore) -> PackedArtefact:
-    """Fit and judge, and unless it is a repetition, publish and decide.
+def make(job: Job, run: TrainingRun, data: Dataset, store: ObjectStore) -> str:
+    """Fit and judge, and unless it is a repetition, publish the files and store the result.
 
     Args:
         job: The run.
@@ -74,7 +74,7 @@ def make(job: Job, run: TrainingRun, data: Dataset, store: ObjectStore) -> Packe
         store: Where artefacts go.
 
     Returns:
-        The challenger's files.
+        What to hand back: SHA-256 of the stored result, or of a repetition, the artefact's.
 
     Raises:
         DataError: It cannot be fitted.
@@ -89,7 +89,7 @@ def make(job: Job, run: TrainingRun, data: Dataset, store: ObjectStore) -> Packe
     _log.info("learned", run=run.id, verdict=learned.verdict, **learned.figures["rows"])
     packed = _pack(run, learned)
     if job.repeat:
-        return packed
+        return packed.reference.digest
     reference = publish(store, packed)
     decided = msgspec.structs.replace(
         run,
@@ -115,8 +115,7 @@ def make(job: Job, run: TrainingRun, data: Dataset, store: ObjectStore) -> Packe
         trained_from=run.trained_from,
         trained_until=run.trained_until,
     )
-    store_result(store, RunResult(decided, registered))
-    return packed
+    return store_result(store, RunResult(decided, registered))
 
 
 def _pin(job: Job, store: ObjectStore, wait: Callable[[float], None]) -> DataManifest:

@@ -44,10 +44,10 @@ class Done:
     """The run is decided, and its result is in the object store; or it was repeated.
 
     Attributes:
-        digest: The artefact's digest, of a repetition.
+        digest: SHA-256 of the stored result, or of a repetition, the artefact's.
     """
 
-    digest: str = ""
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,24 @@ class Failed:
 
 
 Report = Pinned | Done | Failed
+
+
+def folder_of(home: Path, run_id: str, *, repeat: bool = False) -> Path:
+    """Name a run's local folder; a repetition has its own."""
+    return home.resolve() / "trainer" / (f"repeat-{run_id}" if repeat else run_id)
+
+
+def decided_before(home: Path, run_id: str) -> str | None:
+    """Read what an earlier fit process has left: the digest of its result, if it got there."""
+    try:
+        return (folder_of(home, run_id) / DIGEST).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def forget(home: Path, run_id: str, *, repeat: bool = False) -> None:
+    """Remove a run's local folder, once nothing in it is needed any more."""
+    shutil.rmtree(folder_of(home, run_id, repeat=repeat), ignore_errors=True)
 
 
 class FitProcess:
@@ -76,9 +94,8 @@ class FitProcess:
             limit_seconds: How long it may take.
         """
         self.job = job
-        name = f"repeat-{job.run.id}" if job.repeat else job.run.id
-        self.folder = home.resolve() / "trainer" / name
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder = folder_of(home, job.run.id, repeat=job.repeat)
+        forget(home, job.run.id, repeat=job.repeat)
         self.folder.mkdir(parents=True)
         (self.folder / JOB).write_bytes(msgspec.json.encode(job))
         self._deadline = time.monotonic() + limit_seconds
@@ -117,10 +134,7 @@ class FitProcess:
                 return Failed(f"it took more than {self._limit:.0f} s and was ended")
             return None
         if code == DONE:
-            answer = self.folder / DIGEST
-            done = Done(answer.read_text() if self.job.repeat else "")
-            shutil.rmtree(self.folder, ignore_errors=True)
-            return done
+            return Done((self.folder / DIGEST).read_text())
         if code == BROKEN_MACHINERY:
             raise ServerError(f"{self.job.run.id} was broken off: {self._last_words()}")
         if code < 0:

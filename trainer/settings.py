@@ -4,12 +4,16 @@ Every setting is ``MILLRACE_TRAINER_<NAME>`` or ``MILLRACE_ARCHIVER_<NAME>``; ad
 like are in `infra.settings`.
 """
 
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from contracts.errors import SettingsError
+from trainer.journal import KEPT
+
+#: Who the trainer's events are from.
+SOURCE: Final = "/millrace/trainer"
 
 
 class _Frozen(BaseSettings):
@@ -46,7 +50,7 @@ class TrainerSettings(_Frozen):
             run that nobody asked for.
         new_outcomes: Outcomes since the last run's data that are a reason to train; 0 never.
         max_age_days: Age of the last run's data that is a reason to train; 0 never.
-        retry_growth: After a run because of drift was rejected, try again once there are
+        retry_growth: After a run because of drift was rejected or failed, try again once there are
             this many times its outcomes after the alarm; 0 never.
         max_windows: Most windows that a run learns from, the most recent ones.
         archive_seconds: How long a run waits for the archive before it fails.
@@ -56,13 +60,13 @@ class TrainerSettings(_Frozen):
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_TRAINER_", frozen=True, extra="ignore")
 
-    first_outcomes: int = Field(default=500, ge=0)
-    drift_outcomes: int = Field(default=64, ge=1)
-    cooldown_outcomes: int = Field(default=100, ge=0)
-    new_outcomes: int = Field(default=0, ge=0)
+    first_outcomes: int = Field(default=500, ge=0, le=KEPT)
+    drift_outcomes: int = Field(default=64, ge=1, le=KEPT)
+    cooldown_outcomes: int = Field(default=100, ge=0, le=KEPT)
+    new_outcomes: int = Field(default=0, ge=0, le=KEPT)
     max_age_days: float = Field(default=30.0, ge=0)
     retry_growth: float = Field(default=2.0, ge=0)
-    max_windows: int = Field(default=200_000, ge=1)
+    max_windows: int = Field(default=30_000, ge=1)
     archive_seconds: float = Field(default=60.0, gt=0)
     fit_seconds: float = Field(default=900.0, gt=0)
     nice: int = Field(default=10, ge=0, le=19)

@@ -1,15 +1,16 @@
 """When to train: alarms, ages, new data and people's wishes go in, requests and starts come out.
 
-Pure: what the journal knows goes in, what should be published comes out; nothing is
-remembered between calls, and so nothing is lost with the process.
+What the journal knows goes in, what should be published comes out; nothing is remembered
+between calls, and so nothing is lost with the process.
 
 - An alarm becomes a request, unless one about the same asset is open (debounce), or a run
   that has finished learned from enough outcomes after it. Its run waits until there are
   enough outcomes *of that asset* after the alarm to learn the new behaviour from, and, as
   every run that nobody asked for, until the model's cool-down is over. Waiting is counted in
   outcomes and so in event time: the wall clock decides nothing.
-- A run because of drift that was rejected is tried again when its evidence has grown: the
-  detector, once reset, takes the new, worse level for normal and stays silent.
+- A run because of drift that was rejected, or that failed, is tried again when its evidence
+  has grown: the detector, once reset, takes the new, worse level for normal and stays silent.
+  After `FAILURES` failures in a row for the same alarm it is given up.
 - A person's request runs as soon as there is any outcome.
 - One run at a time. Whatever else of that model is due when it starts is answered by it.
 """
@@ -17,6 +18,7 @@ remembered between calls, and so nothing is lost with the process.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from contracts.drift_alert import DriftAlert
 from contracts.events import event_time, to_ms
@@ -25,6 +27,9 @@ from contracts.registry import Registry
 from contracts.training import FINISHED, TrainingRequest, TrainingRun
 from trainer.journal import Journal, Progress
 from trainer.settings import TrainerSettings
+
+#: Runs that may fail for an alarm, one after the other, before it is given up.
+FAILURES: Final = 4
 
 _DAY_MS = 86_400_000
 #: Assets of this name stand for serving itself.
@@ -66,13 +71,16 @@ def new_requests(
         at: The wall clock, for the record only.
     """
     found: list[TrainingRequest] = []
-    open_now = _open(journal)
+    open_now = journal.open_requests()
     running = {run.model for run in journal.runs.values() if run.state == "started"}
     idle = [model for model in registry.models if model not in running]
     for alert in journal.alerts.values():
         if alert.model not in idle or _answered(alert, journal, settings):
             continue
-        request = _drift_request(alert, at)
+        failed = _failures(alert.id, journal)
+        if failed and not _may_retry(failed, alert.event_time, alert.asset, journal, settings):
+            continue
+        request = _drift_request(alert, at, len(failed))
         same = (request.model, request.asset)
         if request.id in journal.requests or any(
             (other.model, other.asset) == same and other.reason == "drift" for other in open_now
@@ -93,6 +101,13 @@ def new_requests(
     return found
 
 
+def drop_answered(journal: Journal, settings: TrainerSettings) -> None:
+    """Forget the alarms that a run has answered: it answers them for ever."""
+    done = [name for name, alert in journal.alerts.items() if _answered(alert, journal, settings)]
+    for name in done:
+        del journal.alerts[name]
+
+
 def next_run(journal: Journal, registry: Registry, settings: TrainerSettings) -> Due | None:
     """Choose what to run, given that nothing is running.
 
@@ -100,7 +115,7 @@ def next_run(journal: Journal, registry: Registry, settings: TrainerSettings) ->
     """
     ready = [
         request
-        for request in _open(journal)
+        for request in journal.open_requests()
         if request.model in registry.models and missing(request, journal, settings) == 0
     ]
     if not ready:
@@ -118,7 +133,7 @@ def waiting_runs(
     """Make the records of runs that cannot start yet, once for each model's oldest request."""
     found = []
     waited_for = {run.model for run in journal.runs.values() if run.state == "waiting"}
-    for request in _open(journal):
+    for request in journal.open_requests():
         if request.model in waited_for:
             continue
         waited_for.add(request.model)
@@ -150,11 +165,6 @@ def missing(request: TrainingRequest, journal: Journal, settings: TrainerSetting
     return max(0, *lacking)
 
 
-def _open(journal: Journal) -> list[TrainingRequest]:
-    answered = journal.answered()
-    return [request for request in journal.requests.values() if request.id not in answered]
-
-
 def _asset(request: TrainingRequest) -> str | None:
     return None if request.asset in {None, _NO_ASSET} else request.asset
 
@@ -174,9 +184,54 @@ def _answered(alert: DriftAlert, journal: Journal, settings: TrainerSettings) ->
     return after_alarm - progress.count(max(ends), asset) >= settings.drift_outcomes
 
 
-def _drift_request(alert: DriftAlert, at: datetime) -> TrainingRequest:
+def _failures(alert_id: str | None, journal: Journal) -> list[TrainingRun]:
+    """List the failed runs for an alarm since the last one that came to a verdict."""
+    asked = {r.id for r in journal.requests.values() if r.alert_id == alert_id}
+    failed: list[TrainingRun] = []
+    for run in sorted(journal.runs.values(), key=lambda run: run.updated_at):
+        if run.request.alert_id != alert_id and not asked.intersection(run.answers):
+            continue
+        if run.state == "failed":
+            failed.append(run)
+        elif run.state in FINISHED:
+            failed.clear()
+    return failed
+
+
+def _may_retry(
+    failed: list[TrainingRun],
+    event: datetime,
+    asset: str | None,
+    journal: Journal,
+    settings: TrainerSettings,
+) -> bool:
+    """Whether there is a try left, and more evidence than at the last one."""
+    then, now = _evidence(failed[-1], event, asset, journal)
+    return len(failed) < FAILURES and _has_grown(then, now, settings)
+
+
+def _evidence(
+    run: TrainingRun, event: datetime, asset: str | None, journal: Journal
+) -> tuple[int, int]:
+    """Count the outcomes after an alarm that a finished run knew, and those known now."""
+    progress = journal.progress.get(run.model, Progress())
+    name = None if asset == _NO_ASSET else asset
+    now = progress.count(to_ms(event), name)
+    # A run that failed before it had data says only what was known when it started.
+    until = run.parameters.get("known_until", to_ms(event))
+    if run.trained_until is not None:
+        until = to_ms(run.trained_until)
+    return max(0, now - progress.count(int(until), name)), now
+
+
+def _has_grown(then: int, now: int, settings: TrainerSettings) -> bool:
+    return settings.retry_growth > 0 and then < now and now >= settings.retry_growth * then
+
+
+def _drift_request(alert: DriftAlert, at: datetime, failures: int) -> TrainingRequest:
+    tries = ("after", failures) if failures else ()
     return TrainingRequest(
-        id="request-" + digest_of(alert.model, "drift", alert.id),
+        id="request-" + digest_of(alert.model, "drift", alert.id, *tries),
         model=alert.model,
         reason="drift",
         detail=alert.detail,
@@ -204,7 +259,7 @@ def _by_itself(
             requested_at=at,
         )
     else:
-        yield from _retry(model, progress, journal, settings, at)
+        yield from _retry(model, journal, settings, at)
 
 
 def _own_reason(
@@ -227,25 +282,25 @@ def _own_reason(
 
 
 def _retry(
-    model: str, progress: Progress, journal: Journal, settings: TrainerSettings, at: datetime
+    model: str, journal: Journal, settings: TrainerSettings, at: datetime
 ) -> Iterator[TrainingRequest]:
-    """Ask again after a rejection because of drift, once its evidence has grown."""
+    """Ask again after a run for drift was rejected or failed, once its evidence has grown."""
     finished = [run for run in journal.runs_of(model) if run.state in FINISHED]
-    if not finished or not settings.retry_growth:
+    if not finished:
         return
     last = max(finished, key=lambda run: run.updated_at)
     request = last.request
-    if last.state != "rejected" or request.reason != "drift" or last.trained_until is None:
+    if last.state == "approved" or request.reason != "drift":
         return
-    asset = _asset(request)
-    now = progress.count(to_ms(request.event_time), asset)
-    then = now - progress.count(to_ms(last.trained_until), asset)
-    if then < now and now >= settings.retry_growth * then:
+    if last.state == "failed" and len(_failures(request.alert_id, journal)) >= FAILURES:
+        return
+    then, now = _evidence(last, request.event_time, request.asset, journal)
+    if _has_grown(then, now, settings):
         yield TrainingRequest(
             id="request-" + digest_of(model, "retry", "after", len(finished)),
             model=model,
             reason="drift",
-            detail=f"{last.id} was rejected on {then} outcomes after the alarm; there are {now}",
+            detail=f"{last.id} {last.state} on {then} outcomes after the alarm; there are {now}",
             event_time=request.event_time,
             requested_at=at,
             asset=request.asset,

@@ -17,7 +17,7 @@ from console.demo_report import fold
 from console.evidence import gather, raw_headers
 from console.home import Home
 from console.leftovers import remove_from_servers
-from console.models import declare_model, publish, read_registry, request_training
+from console.models import read_registry, request_training
 from console.observer import Observer
 from console.programs import SERVICES, Program
 from console.supervisor import Supervisor, stop_orphans
@@ -27,17 +27,18 @@ from console.waiting import wait_until
 from contracts.errors import DataError, ServerError
 from contracts.events import headers_of, now
 from contracts.headers import CONTENT_TYPE
+from contracts.registry import declare
 from contracts.topics import (
-    MODEL_EVENTS,
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
-    SERVING_LEDGER,
     TRAINING_REQUESTS,
 )
 from contracts.window import MSGPACK, encode_window
+from infra.declare import declare_model
 from infra.kafka import admin, producer, read_all
 from infra.object_store import ObjectStore
+from infra.publisher import Publisher
 from infra.settings import Settings
 from infra.topic_admin import create_topics
 from tests.places import PROJECT
@@ -89,8 +90,11 @@ def told(settings: Settings) -> Settings:
     for window in run.normalized:
         client.produce(settings.named(NORMALIZED.name), msgspec.msgpack.encode(window), partition=0)
     assert client.flush(10) == 0
-    publish(settings, MODEL_EVENTS, [(SPEC.name, event) for event in run.model_events])
-    publish(settings, SERVING_LEDGER, [(entry.key, entry) for entry in run.ledger])
+    publisher = Publisher(settings, "/test")
+    for event in run.model_events:
+        publisher.send(event)
+    for entry in run.ledger:
+        publisher.send(entry)
     return settings
 
 
@@ -184,14 +188,18 @@ def test_a_training_can_be_asked_for(told: Settings) -> None:
 
 
 def test_a_model_is_declared_once(told: Settings) -> None:
-    """Declaring again changes nothing; another task or another name for it is refused."""
-    assert not declare_model(told, SPEC)
+    """Again changes nothing, half of one is completed, a contradicting one is refused."""
+    assert not declare_model(told, SPEC, "/test")
     with pytest.raises(DataError, match="another task"):
-        declare_model(told, msgspec.structs.replace(SPEC, horizon=9))
+        declare_model(told, msgspec.structs.replace(SPEC, horizon=9), "/test")
     with pytest.raises(DataError, match="same sensors"):
-        declare_model(told, msgspec.structs.replace(SPEC, name="basin"))
+        declare_model(told, msgspec.structs.replace(SPEC, name="basin"), "/test")
     other = msgspec.structs.replace(SPEC, name="basin", window=9)
-    assert declare_model(told, other)
+    Publisher(told, "/test").send(declare(other, now())[0])
+    assert read_registry(told).models["basin"].serving is None
+    assert declare_model(told, other, "/test")
+    assert read_registry(told).models["basin"].serving is not None
+    assert not declare_model(told, other, "/test")
     assert set(read_registry(told).models) == {"tank", "basin"}
 
 

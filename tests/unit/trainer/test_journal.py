@@ -3,10 +3,14 @@
 from datetime import UTC, datetime
 
 import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.source import Source
 from contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from contracts.training import TrainingRequest, TrainingRun
+from trainer import journal as journal_module
 from trainer.journal import Journal, OutcomeMark, Progress
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -53,6 +57,22 @@ def test_outcomes_are_counted_by_asset_and_time() -> None:
     assert progress.count(asset="b") == 5
     assert progress.count(0, "unknown") == 0
     assert progress.latest_ms == 9
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("ab")), max_size=60))
+def test_only_the_latest_outcomes_are_kept(added: list[tuple[int, str]]) -> None:
+    """In any order of arrival, counts are right up to the number that is kept."""
+    progress = Progress()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journal_module, "KEPT", 5)
+        for time_ms, asset in added:
+            progress.add(asset, time_ms)
+    assert progress.count() == len(added)
+    assert all(len(times) < 10 for times in progress.times.values())
+    for after in range(-1, 31):
+        right = sum(time_ms > after and asset == "a" for time_ms, asset in added)
+        counted = progress.count(after, "a")
+        assert counted == right or 5 <= counted < right
 
 
 def test_a_run_and_all_that_it_answers_are_answered_from_its_start() -> None:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,15 @@ from contracts.source import Source
 from contracts.training import RunState, TrainingRequest, TrainingRun
 from trainer.journal import Journal, OutcomeMark
 from trainer.settings import TrainerSettings
-from trainer.triggers import missing, new_requests, next_run, run_id, waiting_runs
+from trainer.triggers import (
+    FAILURES,
+    drop_answered,
+    missing,
+    new_requests,
+    next_run,
+    run_id,
+    waiting_runs,
+)
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -145,6 +154,18 @@ def test_an_alarm_that_a_run_has_learned_from_asks_for_nothing() -> None:
     assert ask(journal) == []
     journal.see_alert(alert(35))
     assert [asked.event_time for asked in ask(journal)] == [T0 + 35 * MINUTE]
+
+
+def test_only_alarms_that_are_answered_are_forgotten() -> None:
+    """Read again, such an alarm asks for nothing and is forgotten again."""
+    journal = Journal()
+    outcomes(journal, 40)
+    finished(journal, request(), "approved", until=39)
+    for _ in range(2):
+        for minute in (20, 35):
+            journal.see_alert(alert(minute))
+        drop_answered(journal, SETTINGS)
+        assert list(journal.alerts) == ["alert-a-35"]
 
 
 def test_alarms_during_a_run_wait_for_its_end() -> None:
@@ -311,8 +332,50 @@ def test_a_rejected_answer_to_a_drift_is_tried_again_when_its_evidence_has_doubl
         asked.event_time,
     )
     assert missing(again, journal, SETTINGS) == 0
-    finished(journal, again, "failed", until=None)
+    finished(journal, again, "failed", until=29)
     assert ask(journal) == []
+    outcomes(journal, 20, since=30)
+    assert [asked.alert_id for asked in ask(journal)] == [again.alert_id]
+
+
+@pytest.mark.parametrize("lead", ["drift", "person"])
+def test_an_alarm_whose_run_failed_is_tried_again_but_not_for_ever(lead: str) -> None:
+    """Each time with twice the evidence; the last of four failures ends it."""
+    journal = Journal()
+    journal.see_alert(alert(0))
+    (asked,) = ask(journal)
+    known = 11
+    outcomes(journal, known)
+    for tried in range(FAILURES):
+        by_hand = request(f"by hand {tried}")
+        led, answers = (asked, ()) if lead == "drift" else (by_hand, (asked.id,))
+        finished(journal, led, "failed", until=known - 1, answers=answers)
+        more = known - 1
+        outcomes(journal, more - 1, since=known)
+        assert ask(journal) == []
+        outcomes(journal, 1, since=known + more - 1)
+        known += more
+        again = ask(journal)
+        if tried < FAILURES - 1:
+            ((asked),) = again
+            assert asked.alert_id == alert(0).id
+        else:
+            assert again == []
+
+
+def test_a_failure_before_there_was_data_waits_for_what_it_did_not_know() -> None:
+    """The run's record says up to when outcomes were known when it started."""
+    journal = Journal()
+    outcomes(journal, 21)
+    journal.see_alert(alert(0))
+    (asked,) = ask(journal)
+    run = finished(journal, asked, "failed", until=None)
+    known = {"known_until": int((T0 + 20 * MINUTE).timestamp() * 1000)}
+    journal.see_run(msgspec.structs.replace(run, parameters=known))
+    outcomes(journal, 19, since=21)
+    assert ask(journal) == []
+    outcomes(journal, 1, since=40)
+    assert len(ask(journal)) == 1
 
 
 def test_runs_and_requests_have_deterministic_ids() -> None:

