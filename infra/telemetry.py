@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import structlog
 import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from infra.settings import Settings
+
+_log = structlog.get_logger(__name__)
+EXIT_BROKEN = 70
 
 
 @dataclass
@@ -60,5 +65,14 @@ def serve_telemetry(settings: Settings, health: Health) -> uvicorn.Server:
             access_log=False,
         )
     )
-    threading.Thread(target=server.run, name="telemetry", daemon=True).start()
+    threading.Thread(target=_serve, args=(server,), name="telemetry", daemon=True).start()
     return server
+
+
+def _serve(server: uvicorn.Server) -> None:
+    """Serve; a process whose health nobody can ask about ends, and is started again."""
+    try:
+        server.run()
+    except SystemExit:  # uvicorn's word for a port that is taken
+        _log.error("telemetry cannot be served", port=server.config.port)
+        os._exit(EXIT_BROKEN)

@@ -6,14 +6,16 @@ description    dataset.toml, checked
 tables         files and objects, as tables
 dataset        ... together a recording
 simulate       the simulated fleet, a recording whose every drift is known
-fleet_physics  ... and how its pumps behave
+pump_physics   ... how its pumps behave
+known_events   ... and what happens to them
 host           this machine's own sensors, live
 source         opens a recording by name
 windows        readings → windows
 pacing         when a window is due
 run_watch      whether a training run is in progress
 sender         windows → Kafka, nothing silently lost
-replay         ... all of that, together
+session        one command's work: model, windows, pace, summary
+replay         ... for recordings
 defects        windows as broken devices send them
 command_line   `replay`, `simulate`, `host`
 ```

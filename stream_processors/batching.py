@@ -7,7 +7,7 @@ control, tables) stays Faust's.
 
 The unit of acknowledgement is then the batch. A batch message carries the offset of its
 *last* record, so acknowledging it commits all of it. That is right because a batch is
-worked off before the next one of its partition (one agent per topic, ``concurrency=1``),
+worked off before the next one of its partition (one agent, ``concurrency=1``),
 so acknowledgements of a partition come in order and there is never a gap to wait for:
 `_new_offset` and `_add_gap` say so.
 """
