@@ -10,6 +10,7 @@ import time
 from typing import Final, Literal
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from prometheus_client import Counter
 
 from contracts.errors import ServerError
 from contracts.events import WINDOW, event_time
@@ -18,6 +19,9 @@ from contracts.topics import SENSOR_WINDOWS
 from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
 from infra.kafka import partitions_of, producer
 from infra.settings import Settings
+
+DELIVERED: Final = Counter("millrace_edge_windows_delivered_total", "Windows the broker has")
+FAILED: Final = Counter("millrace_edge_windows_failed_total", "Windows that it refused")
 
 Encoding = Literal["msgpack", "json"]
 
@@ -151,6 +155,8 @@ class Sender:
     def _report(self, error: KafkaError | None, _: Message) -> None:
         if error is None:
             self.delivered += 1
+            DELIVERED.inc()
         else:
             self.failed += 1
+            FAILED.inc()
             self._problem = error.str()

@@ -30,6 +30,7 @@ from contracts.model_spec import ModelSpec
 from contracts.window import SensorWindow
 from infra.declare import declare_model
 from infra.settings import Settings
+from infra.telemetry import Health, serve_telemetry
 from producers.pacing import Pacer
 from producers.replay import Summary, replay
 from producers.run_watch import RunWatch
@@ -107,6 +108,8 @@ class Session:
             ServerError: Kafka does not answer, or a window could not be delivered.
             typer.Exit: A signal ended the run; carries the exit code.
         """
+        if self._settings.telemetry_port:
+            serve_telemetry(self._settings, Health())
         if self._declare:
             declare_model(self._settings, self._spec, "/millrace/edge")
         with ExitStack() as stack:
