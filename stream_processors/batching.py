@@ -14,7 +14,8 @@ so acknowledgements of a partition come in order and there is never a gap to wai
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
 import aiokafka
@@ -44,6 +45,8 @@ FETCH_WAIT_MS: Final = 50
 #: table's changelog never are, after recovery, so each checkpoint costs this; aiokafka's
 #: default is 0.1.
 UNREAD_SECONDS: Final = 0.01
+#: How long a fetch waits for data of the changelogs while tables are recovered, seconds.
+RECOVERY_POLL_SECONDS: Final = 0.05
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -66,6 +69,24 @@ class BatchConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _getmany(
+        self, active_partitions: set[TP] | None, timeout: float
+    ) -> Mapping[TP, list[Any]]:
+        """Fetch from changelogs alone until the tables are recovered.
+
+        Faust lets streams go on, seeks, and then empties their queues: what was fetched in
+        between would be lost, since nobody would ask for it again.
+        """
+        if self.app.rebalancing and active_partitions is not None:
+            changelogs = self.app.tables.changelog_topics
+            active_partitions = {tp for tp in active_partitions if tp.topic in changelogs}
+            timeout = min(timeout, RECOVERY_POLL_SECONDS)
+            if not active_partitions:  # aiokafka would take an empty set for all of them
+                await asyncio.sleep(timeout)
+                return {}
+        fetched: Mapping[TP, list[Any]] = await super()._getmany(active_partitions, timeout)
+        return fetched
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Fetch what is there, one message per partition.

@@ -23,6 +23,8 @@ child.communicate()
 
 def test_children_count_under_their_programs_name() -> None:
     """A child of 80 MiB is seen apart from its parent, and the total has both."""
+    before = MemorySampler(lambda: {"console": os.getpid()})
+    before.sample()  # what runs beside this test, servers of other tests for instance
     with subprocess.Popen(
         [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -34,7 +36,8 @@ def test_children_count_under_their_programs_name() -> None:
     peaks = sampler.peaks_mib
     assert peaks["parent child"] > 80
     assert peaks["parent"] < 80
-    assert "console child" not in peaks
+    others = before.peaks_mib.get("console child", 0.0)
+    assert peaks.get("console child", 0.0) < others + 40
     assert sampler.total_peak_mib == pytest.approx(sum(peaks.values()), abs=0.5)
 
 

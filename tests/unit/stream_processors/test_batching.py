@@ -30,6 +30,17 @@ class Fetched:
     serialized_value_size: int = 1
 
 
+class ThreadInMemory(Service):
+    """The thread that fetches, which notes what it is asked for."""
+
+    asked: list[set[TP]]
+
+    async def getmany(self, partitions: set[TP], _: float) -> dict[TP, list[Any]]:
+        """Fetch nothing."""
+        self.asked.append(partitions)
+        return {}
+
+
 class PollsInMemory(BatchConsumer):
     """A consumer whose next poll is given."""
 
@@ -37,7 +48,9 @@ class PollsInMemory(BatchConsumer):
 
     def _new_consumer_thread(self) -> Any:
         """No thread, and so no connection."""
-        return Service(beacon=self.beacon)
+        thread = ThreadInMemory(beacon=self.beacon)
+        thread.asked = []
+        return thread
 
     async def _wait_next_records(self, _: float) -> tuple[Any, Any]:
         return self.poll, set(self.poll)
@@ -112,6 +125,25 @@ def test_changelogs_are_delivered_singly() -> None:
         (topic,) = reader.app.tables.changelog_topics
         reader.poll = {TP(topic, 0): [Fetched(1, topic), Fetched(2, topic)]}
         assert [message.offset for _, message in await deliver(reader)] == [1, 2]
+
+    asyncio.run(run())
+
+
+def test_streams_are_not_fetched_until_tables_are_recovered() -> None:
+    """Faust empties the streams' queues when recovery ends: what came before would be lost."""
+
+    async def run() -> None:
+        reader = consumer()
+        (topic,) = reader.app.tables.changelog_topics
+        changelog = TP(topic, 0)
+        thread: Any = reader._thread
+        reader.app.rebalancing = True
+        await reader._getmany({WINDOWS, changelog}, 1.0)
+        assert await reader._getmany({WINDOWS}, 0.0) == {}
+        assert thread.asked == [{changelog}]
+        reader.app.rebalancing = False
+        await reader._getmany({WINDOWS, changelog}, 1.0)
+        assert thread.asked[1:] == [{WINDOWS, changelog}]
 
     asyncio.run(run())
 
