@@ -7,7 +7,10 @@ A challenger serves only if, on the same frozen and most recent hold-out,
 2. it is not worse than the champion on any asset by more than a limit (again by the
    interval: a little bad luck is no proof of harm, but a large loss is, by itself, on however
    few windows: nothing vouches for a challenger on an asset that has only just begun),
-3. it is better than persistence.
+3. it is better than persistence,
+4. all but a few of the assets that it would serve have enough hold-out windows to be judged
+   by. (On the wells a version that was approved an hour after a second well had begun to
+   send made that well 9 % worse for a month.)
 
 Consecutive windows overlap and errors come in spells, so whole blocks of an asset's windows
 are drawn, never single ones, and the windows of each asset among themselves. The improvement
@@ -38,6 +41,8 @@ Float64 = npt.NDArray[np.float64]
 
 #: Below this an error is nought; asset errors are compared with it added.
 _TINY = 1e-9
+#: Assets that a reason names, at most.
+NAMED = 3
 
 
 class GateSettings(msgspec.Struct, frozen=True):
@@ -50,6 +55,9 @@ class GateSettings(msgspec.Struct, frozen=True):
         negligible: Loss of an asset, in standard deviations, that is none: on a machine
             that hardly moves a relative loss says little.
         min_windows: Fewest hold-out windows to judge by.
+        asset_windows: Fewest of an asset to judge that asset by.
+        unjudged: Share of the assets that may go without a judgement: new ones join a large
+            fleet all the time.
         resamples: Bootstrap draws.
         seed: Of the draws.
     """
@@ -59,6 +67,8 @@ class GateSettings(msgspec.Struct, frozen=True):
     asset_limit: float = 0.05
     negligible: float = 0.0005
     min_windows: int = 24
+    asset_windows: int = 8
+    unjudged: float = 0.10
     resamples: int = 2_000
     seed: int = 1
 
@@ -72,12 +82,14 @@ class HoldoutErrors:
         champion: The same of the serving version.
         persistence: The same of version 0.
         asset: Asset of each window, str of shape (n,).
+        served: All assets in the run's data, those without a hold-out window included.
     """
 
     challenger: Floats
     champion: Floats
     persistence: Floats
     asset: npt.NDArray[np.str_]
+    served: frozenset[str] = frozenset()
 
 
 class AssetVerdict(msgspec.Struct, frozen=True):
@@ -173,6 +185,7 @@ def judge(errors: HoldoutErrors, settings: GateSettings, *, block: int) -> Verdi
     against = [
         *_against_all(len(errors.asset), improvement, low, settings),
         *_against_assets(errors, assets, settings),
+        *_against_unjudged(errors, assets, settings),
     ]
     if not challenger_mean < persistence_mean:
         against.append(
@@ -238,6 +251,23 @@ def _against_assets(
                 " the limit"
             )
     return against
+
+
+def _against_unjudged(
+    errors: HoldoutErrors, assets: dict[str, AssetVerdict], settings: GateSettings
+) -> list[str]:
+    all_assets = errors.served | assets.keys()
+    few = sorted(
+        name
+        for name in all_assets
+        if name not in assets or assets[name].windows < settings.asset_windows
+    )
+    if len(few) <= settings.unjudged * len(all_assets):
+        return []
+    shown = few[:NAMED]
+    more = f" and {len(few) - NAMED} more" if len(few) > NAMED else ""
+    why = f"fewer than {settings.asset_windows} hold-out windows"
+    return [f"{', '.join(shown)}{more} cannot be judged yet: {why}"]
 
 
 def _improvement(challenger: float, champion: float) -> float:

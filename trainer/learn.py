@@ -108,6 +108,7 @@ def learn(
         window_errors(served, holdout),
         window_errors(persistence, holdout),
         judged.asset,
+        frozenset(str(name) for name in np.unique(data.asset)),
     )
     verdict = judge(errors, settings.gate, block=block_length(spec))
     return Learned(

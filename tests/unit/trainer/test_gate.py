@@ -152,3 +152,19 @@ def test_a_block_spans_the_windows_that_share_samples() -> None:
     """Windows of 24 samples and 24 ahead, every 6, overlap with the next seven."""
     spec = ModelSpec("grid", ("OT",), 3600.0, window=24, horizon=24, stride=6)
     assert block_length(spec) == 8
+
+
+def test_an_asset_that_has_just_begun_holds_a_release_back() -> None:
+    """One of two assets without hold-out windows to speak of: nothing vouches for it yet."""
+    champion = np.random.default_rng(3).uniform(0.8, 1.2, 60)
+    asset = np.array(["old"] * 57 + ["new"] * 3)
+    better = champion * 0.8
+    two = HoldoutErrors(better, champion, champion * 2, asset)
+    verdict = judge(two, GateSettings(), block=3)
+    assert verdict.reasons == ("new cannot be judged yet: fewer than 8 hold-out windows",)
+    unseen = HoldoutErrors(better, champion, champion * 2, np.full(60, "old"), frozenset({"late"}))
+    assert not judge(unseen, GateSettings(), block=3).approved
+    many = np.array([f"pump-{n % 12}" for n in range(120)] + ["new"])
+    errors = np.random.default_rng(4).uniform(0.8, 1.2, 121)
+    fleet = HoldoutErrors(errors * 0.8, errors, errors * 2, many)
+    assert judge(fleet, GateSettings(), block=2).approved
