@@ -553,6 +553,5 @@ def memories(observer: Observer) -> dict[bytes, Asset]:
 def windows_through(observer: Observer) -> dict[bytes | None, int]:
     """How far each pump's memory has come."""
     return {
-        key.split(b"\x1f")[1]: asset.windows_through
-        for key, asset in memories(observer).items()
+        key.split(b"\x1f")[1]: asset.windows_through for key, asset in memories(observer).items()
     }
