@@ -29,19 +29,20 @@ def fill_missing(
     """Close small gaps and mask absent sensors.
 
     Args:
-        values: float32 of shape (samples, sensors), NaN where missing.
+        values: float32 of shape (..., samples, sensors), NaN where missing: one window, or a
+            batch of them. A window is treated the same alone and in a batch, bit for bit.
 
     Returns:
         The readings without NaN (absent sensors 0), same shape, and which sensors are
-        present, bool of shape (sensors,).
+        present, bool of shape (..., sensors).
     """
     missing = np.isnan(values)
-    present = missing.mean(axis=0) <= ABSENT_ABOVE
+    present = missing.mean(axis=-2) <= ABSENT_ABOVE
     if not missing.any():
         return values, present
-    rows = np.arange(len(values))[:, None]
-    last_seen = np.maximum.accumulate(np.where(missing, -1, rows), axis=0)
-    first_seen = np.argmin(missing, axis=0)
+    rows = np.arange(values.shape[-2])[:, None]
+    last_seen = np.maximum.accumulate(np.where(missing, -1, rows), axis=-2)
+    first_seen = np.argmin(missing, axis=-2)[..., None, :]
     source = np.where(last_seen < 0, first_seen, last_seen)
-    filled = np.take_along_axis(values, source, axis=0)
-    return np.where(present, filled, np.float32(0.0)).astype(np.float32), present
+    filled = np.take_along_axis(values, source, axis=-2)
+    return np.where(present[..., None, :], filled, np.float32(0.0)), present

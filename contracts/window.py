@@ -14,6 +14,8 @@ b'"values":[[1.0],[null]],"segment":"","v":1}'
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Final
 
 import msgspec
@@ -101,10 +103,53 @@ class PlainWindow(msgspec.Struct):
     v: int = VERSION
 
 
+class WindowBody(msgspec.Struct, gc=False):
+    """A window that is read, its readings not looked at yet: what a batch is made of.
+
+    Attributes:
+        sensors: Sensor names, still encoded; `Layout` has them.
+        values: Little-endian float32, row by row (samples x sensors), NaN if missing.
+    """
+
+    asset: str
+    sensors: msgspec.Raw
+    start_ms: int
+    period_seconds: float
+    values: bytes
+    segment: str = ""
+    v: int = VERSION
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What windows of one sensor set have in common.
+
+    Attributes:
+        sensors: Sensor names, in column order.
+        period_seconds: Time between samples.
+        samples: Samples in a window.
+    """
+
+    sensors: tuple[str, ...]
+    period_seconds: float
+    samples: int
+
+    @cached_property
+    def sensor_set(self) -> str:
+        """Id of the sensor set, by which a model is found."""
+        return sensor_set_id(self.sensors, self.period_seconds, self.samples)
+
+    @cached_property
+    def duration_ms(self) -> int:
+        """From a window's first sample until one period after its last."""
+        return round(self.samples * self.period_seconds * 1000)
+
+
 _pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(PackedWindow).decode
+_unpack = msgspec.msgpack.Decoder(WindowBody).decode
 _print = msgspec.json.Encoder().encode
 _parse = msgspec.json.Decoder(PlainWindow).decode
+_unpack_names = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 
 
 def encode_window(window: SensorWindow) -> bytes:
@@ -149,35 +194,75 @@ def decode_window(data: bytes, content_type: str) -> SensorWindow:
     Raises:
         InvalidRecord: Not a window; its ``reason`` says why. Values are not judged here.
     """
-    if content_type not in {MSGPACK, JSON}:
-        raise InvalidRecord(
-            "wrong_content_type",
-            f"content-type is {content_type!r}; send {MSGPACK} or {JSON}",
-        )
-    try:
-        body = _unpack(data) if content_type == MSGPACK else _parse(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRecord("undecodable", f"not a window in {content_type}: {error}") from error
-    if body.v != VERSION:
-        raise InvalidRecord("unknown_schema_version", f"window schema {body.v}, not {VERSION}")
-    values = _matrix(body)
+    body, layout = read_window(data, content_type)
+    values = np.frombuffer(body.values, dtype="<f4").reshape(layout.samples, -1)
     return SensorWindow(
-        body.asset, body.sensors, body.start_ms, body.period_seconds, values, body.segment
+        body.asset, layout.sensors, body.start_ms, body.period_seconds, values, body.segment
     )
 
 
-def _matrix(body: PackedWindow | PlainWindow) -> Float32:
-    """Shape the readings to (samples, sensors)."""
-    columns = len(body.sensors)
-    if isinstance(body, PackedWindow):
-        flat = body.values
-        if columns == 0 or not flat or len(flat) % (4 * columns):
+def read_window(data: bytes, content_type: str) -> tuple[WindowBody, Layout]:
+    """Read a window from either encoding, up to its readings.
+
+    Args:
+        data: The record's value.
+        content_type: The record's ``content-type`` header.
+
+    Returns:
+        The window, whose ``values`` make ``samples`` rows of the layout's sensors.
+
+    Raises:
+        InvalidRecord: Not a window; its ``reason`` says why. Values are not judged here.
+    """
+    try:
+        if content_type == MSGPACK:
+            body = _unpack(data)
+        elif content_type == JSON:
+            plain = _parse(data)
+            _know_version(plain.v)
+            body = _body_of(plain)
+        else:
             raise InvalidRecord(
-                "wrong_shape",
-                f"{len(flat)} bytes of float32 do not make rows of {columns} sensors",
+                "wrong_content_type",
+                f"content-type is {content_type!r}; send {MSGPACK} or {JSON}",
             )
-        return np.frombuffer(flat, dtype="<f4").reshape(-1, columns)
-    if columns == 0 or not body.values or any(len(row) != columns for row in body.values):
+        _know_version(body.v)
+        layout = _layout(bytes(body.sensors), body.period_seconds, len(body.values))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRecord("undecodable", f"not a window in {content_type}: {error}") from error
+    return body, layout
+
+
+def _know_version(version: int) -> None:
+    if version != VERSION:
+        raise InvalidRecord("unknown_schema_version", f"window schema {version}, not {VERSION}")
+
+
+@lru_cache(maxsize=1024)
+def _layout(sensors: bytes, period_seconds: float, size: int) -> Layout:
+    """Layout of windows that have these encoded sensors and so many bytes of readings."""
+    names = _unpack_names(sensors)
+    columns = len(names)
+    if columns == 0 or not size or size % (4 * columns):
+        raise InvalidRecord(
+            "wrong_shape", f"{size} bytes of float32 do not make rows of {columns} sensors"
+        )
+    return Layout(names, period_seconds, size // (4 * columns))
+
+
+def _body_of(plain: PlainWindow) -> WindowBody:
+    """The JSON form as the other."""
+    columns = len(plain.sensors)
+    if columns == 0 or not plain.values or any(len(row) != columns for row in plain.values):
         raise InvalidRecord("wrong_shape", f"every row must have {columns} values, one per sensor")
     with np.errstate(over="ignore"):  # 1e300 becomes infinite, which validation names
-        return np.array(body.values, dtype=np.float64).astype(np.float32)
+        block = np.array(plain.values, dtype=np.float64).astype("<f4")
+    return WindowBody(
+        plain.asset,
+        msgspec.Raw(_pack(plain.sensors)),
+        plain.start_ms,
+        plain.period_seconds,
+        block.tobytes(),
+        plain.segment,
+        plain.v,
+    )

@@ -42,6 +42,10 @@ class Settings(BaseSettings):
         telemetry_port: Port of the same; 0 chooses a free one.
         log_format: ``text`` for people, ``json`` for machines.
         log_level: Least severe level that is written.
+        watch: Which drift detectors the stream processor runs on inputs. ``nothing``: it only
+            judges, normalises and stamps windows, without outcomes and alerts.
+        fault: Faults to inject, for tests; see `infra.fault_points`.
+        fault_marks: Folder for the marks of those that have happened.
     """
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_", frozen=True, extra="ignore")
@@ -68,6 +72,9 @@ class Settings(BaseSettings):
     telemetry_port: int = Field(default=0, ge=0, le=65535)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    watch: Literal["nothing", "page-hinkley", "page-hinkley+adwin"] = "page-hinkley"
+    fault: str = ""
+    fault_marks: Path = Path()
 
     @classmethod
     def read(cls, **overrides: object) -> Self:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 import time
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -21,6 +20,8 @@ import faust
 import structlog
 
 from contracts.topics import PREDICTIONS, SENSOR_WINDOWS
+from infra import fault_points
+from infra.faust_kafka import faust_credentials
 from infra.model_feed import ModelFeed
 from infra.settings import Settings
 from infra.telemetry import Health
@@ -29,6 +30,7 @@ from stream_processors.history import KafkaHistory
 from stream_processors.outputs import Outputs
 from stream_processors.processor import Processor
 from stream_processors.snapshots import Snapshots
+from stream_processors.watching import DETECTORS, Watch
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +40,8 @@ CHECKPOINT_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 0.1
 #: Records in a batch, at most.
 BATCH_RECORDS: Final = 2000
+#: Bytes of a partition in one fetch: some batches, so that fetching is ahead of the work.
+FETCH_BYTES: Final = 4 << 20
 #: Batches that wait in memory, at most, per topic.
 WAITING_BATCHES: Final = 8
 #: How long the group waits for a process that is silent, seconds.
@@ -54,8 +58,9 @@ def build_app(settings: Settings, health: Health) -> faust.App:
     app = BatchApp(
         settings.named("millrace.stream-processor"),
         broker=[f"aiokafka://{host}" for host in settings.kafka_bootstrap_servers.split(",")],
-        broker_credentials=_credentials(settings),
+        broker_credentials=faust_credentials(settings),
         broker_max_poll_records=BATCH_RECORDS,
+        consumer_max_fetch_size=FETCH_BYTES,
         broker_commit_interval=CHECKPOINT_SECONDS,
         broker_session_timeout=SESSION_SECONDS,
         # A process that is killed and started again takes its own place in the group at once;
@@ -74,9 +79,9 @@ def build_app(settings: Settings, health: Health) -> faust.App:
         web_enabled=False,
         datadir=str(data),
     )
+    watched = [SENSOR_WINDOWS] if settings.watch == "nothing" else [SENSOR_WINDOWS, PREDICTIONS]
     topic = app.topic(
-        settings.named(SENSOR_WINDOWS.name),
-        settings.named(PREDICTIONS.name),
+        *(settings.named(topic.name) for topic in watched),
         value_serializer="raw",
         key_serializer="raw",
         value_type=None,
@@ -95,7 +100,8 @@ class _Wiring:
         self._app = app
         self._settings = settings
         self._health = health
-        self._snapshots = Snapshots(table)
+        self._table = table
+        self._outputs: Outputs | None = None
         self._processor: Processor | None = None
         self._owned: set[int] = set()
         self._unacknowledged: list[Any] = []
@@ -114,7 +120,7 @@ class _Wiring:
     async def _agent(self, stream: Any) -> None:
         """Work off batches; acknowledge none here."""
         try:
-            processor = self._start()
+            processor = await self._start()
         except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
             self._give_up("it could not start")
         async for event in stream.noack().events():
@@ -128,16 +134,21 @@ class _Wiring:
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a batch failed")
             self._unacknowledged.append(event)
+            await asyncio.sleep(0)  # let what fetches the next batches have its turn
 
     async def _checkpoints(self) -> None:
-        """Confirm memory, then acknowledge the batches that it includes."""
-        while not self._app.should_stop:
+        """Confirm memory, then acknowledge the batches that it includes.
+
+        It goes on while the app is stopping, which waits for these acknowledgements.
+        """
+        while True:
             await asyncio.sleep(CHECKPOINT_SECONDS)
             if self._processor is None or not self._unacknowledged:
                 continue
             included, self._unacknowledged = self._unacknowledged, []
             try:
-                await self._processor.checkpoint()
+                await self._processor.checkpoint(self._write_memory)
+                fault_points.reached("stream-processor.between-state-and-acknowledgement")
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a checkpoint failed")
             for event in included:
@@ -179,16 +190,28 @@ class _Wiring:
         if self._processor is not None:
             self._processor.own(self._owned)
 
-    def _start(self) -> Processor:
-        feed = ModelFeed(self._settings)
-        feed.catch_up()
+    async def _start(self) -> Processor:
         settings = self._settings
+        feed = ModelFeed(settings)
+        feed.catch_up()
+        self._outputs = outputs = await Outputs.connect(settings)
+        detectors = DETECTORS.get(settings.watch)
         self._processor = Processor(
-            feed, KafkaHistory(settings), Outputs(settings), self._snapshots
+            feed,
+            KafkaHistory(settings),
+            outputs,
+            Snapshots(self._table.data),
+            None if detectors is None else Watch(feed.registry, outputs, detectors),
         )
         self._processor.own(self._owned)
         self._health.waiting_for.discard("registry")
         return self._processor
+
+    def _write_memory(self, key: bytes, memory: bytes, partition: int) -> None:
+        """Write to the table's changelog: as Faust does, but confirmed with the rest."""
+        if self._outputs is not None:
+            changelog = self._table.changelog_topic.get_topic_name()
+            self._outputs.write(changelog, key, memory, [], partition)
 
     def _give_up(self, what: str) -> NoReturn:
         """End the process before anything is acknowledged; the supervisor restarts it.
@@ -197,28 +220,3 @@ class _Wiring:
         """
         _log.exception("stream processor ends", what=what)
         os._exit(EXIT_BROKEN)
-
-
-def _credentials(settings: Settings) -> Any:
-    """SASL and TLS, as Faust wants them."""
-    protocol = settings.kafka_security_protocol
-    if protocol == "PLAINTEXT":
-        return None
-    context = None
-    if protocol.endswith("SSL"):
-        context = ssl.create_default_context(
-            cafile=str(settings.kafka_ssl_ca) if settings.kafka_ssl_ca else None
-        )
-        if settings.kafka_ssl_certificate is not None:
-            context.load_cert_chain(
-                str(settings.kafka_ssl_certificate),
-                str(settings.kafka_ssl_key) if settings.kafka_ssl_key else None,
-            )
-    if protocol == "SSL":
-        return faust.SSLCredentials(context)
-    return faust.SASLCredentials(
-        username=settings.kafka_sasl_username,
-        password=settings.kafka_sasl_password.get_secret_value(),
-        mechanism=settings.kafka_sasl_mechanism,
-        ssl_context=context,
-    )

@@ -7,6 +7,8 @@ a crash have no second effect on it: replaying from an older snapshot gives the 
 from __future__ import annotations
 
 import bisect
+from array import array
+from hashlib import blake2b
 from typing import Final
 
 import msgspec
@@ -24,14 +26,14 @@ class AssetSnapshot(msgspec.Struct):
     Attributes:
         windows_through: Last offset of `sensor.windows` that it includes.
         predictions_through: Last offset of `predictions` that it includes.
-        recent_starts: Starts of the latest windows, ascending, milliseconds UTC.
+        recent_starts: Starts of the latest windows, int64, ascending, milliseconds UTC.
         forecasts: Open forecasts.
         monitor: Detectors.
     """
 
     windows_through: int
     predictions_through: int
-    recent_starts: list[int]
+    recent_starts: bytes
     forecasts: ForecastBook
     monitor: MonitorState
 
@@ -43,24 +45,39 @@ _decode = msgspec.msgpack.Decoder(AssetSnapshot).decode
 class Asset:
     """An asset's memory, live."""
 
+    __slots__ = (
+        "_recent_starts",
+        "forecasts",
+        "monitor",
+        "predictions_through",
+        "windows_through",
+    )
+
     def __init__(self) -> None:
         """Start with nothing."""
         self.windows_through = -1
         self.predictions_through = -1
         self.forecasts = ForecastBook()
         self.monitor = AssetMonitor()
-        self._recent_starts: list[int] = []
+        self._recent_starts = array("q")
 
     def is_repeated(self, start_ms: int) -> bool:
         """Whether a window with this start was seen lately."""
-        place = bisect.bisect_left(self._recent_starts, start_ms)
-        return place < len(self._recent_starts) and self._recent_starts[place] == start_ms
+        starts = self._recent_starts
+        if not starts or start_ms > starts[-1]:
+            return False
+        place = bisect.bisect_left(starts, start_ms)
+        return starts[place] == start_ms
 
     def remember(self, start_ms: int) -> None:
         """Remember a window's start."""
-        bisect.insort(self._recent_starts, start_ms)
-        if len(self._recent_starts) > RECENT_STARTS:
-            del self._recent_starts[0]
+        starts = self._recent_starts
+        if not starts or start_ms > starts[-1]:
+            starts.append(start_ms)
+        else:
+            bisect.insort(starts, start_ms)
+        if len(starts) > RECENT_STARTS:
+            del starts[0]
 
     def snapshot(self) -> bytes:
         """Encode the memory."""
@@ -68,7 +85,7 @@ class Asset:
             AssetSnapshot(
                 self.windows_through,
                 self.predictions_through,
-                self._recent_starts,
+                self._recent_starts.tobytes(),
                 self.forecasts,
                 self.monitor.state(),
             )
@@ -83,5 +100,16 @@ class Asset:
         asset.predictions_through = kept.predictions_through
         asset.forecasts = kept.forecasts
         asset.monitor = AssetMonitor(kept.monitor)
-        asset._recent_starts = kept.recent_starts
+        asset._recent_starts = array("q", kept.recent_starts)
         return asset
+
+
+def state_digest(snapshot: bytes) -> str:
+    """Digest of what a memory knows.
+
+    Offsets of `predictions` are left out: where a prediction lies depends on aborted
+    transactions before it.
+    """
+    kept = _decode(snapshot)
+    kept.predictions_through = -1
+    return blake2b(_encode(kept), digest_size=16).hexdigest()

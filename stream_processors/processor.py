@@ -1,9 +1,9 @@
-"""A batch on its way: from records to confirmed outputs.
+"""A batch on its way: from records to outputs.
 
-For a batch of windows, in order: know the models; set the fences that are due; judge each
-record; stamp and normalise it; feed the detectors and the join; write; wait until the
-broker has confirmed it all. Only then may the batch be acknowledged, and only after the
-memory that includes it is confirmed too (`checkpoint`).
+For a batch of windows, in order: know the models; set the fences that are due; judge the
+records; pass over those that were seen; stamp and normalise the rest; write them; feed the
+detectors and the join. A batch may be acknowledged after the next `checkpoint`, which
+confirms all outputs first, and then the memory that includes them.
 
 What a crash repeats, and why it has no second effect:
 
@@ -17,53 +17,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 import structlog
 
 from contracts.dead_letter import dead_letter_headers
-from contracts.events import (
-    NORMALIZED_WINDOW,
-    EventReader,
-    JsonEvent,
-    encode,
-    event_time,
-    headers_of,
-    now,
-)
-from contracts.headers import SOURCE_OFFSET, cloud_event
+from contracts.events import NORMALIZED_WINDOW, EventReader, encode, headers_of, now
+from contracts.headers import SOURCE_OFFSET, EventHeaders, RawHeaders
 from contracts.invalid_record import InvalidRecord
-from contracts.normalized_window import NormalizedWindow
 from contracts.prediction import Prediction
 from contracts.source import Source
-from contracts.topics import (
-    DEAD_LETTERS,
-    DRIFT_ALERTS,
-    NORMALIZED,
-    OUTCOMES,
-    SENSOR_WINDOWS,
-    SERVING_LEDGER,
-    Topic,
-)
+from contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS, SERVING_LEDGER, Topic
 from contracts.window import MSGPACK
-from drift.monitor import Finding
+from infra import fault_points
 from infra.model_feed import ModelFeed
-from stream_processors.alerts import alert_of
 from stream_processors.asset import Asset
 from stream_processors.batching import Record
 from stream_processors.history import History
-from stream_processors.metrics import DEAD, DUPLICATES, FENCES, OUTCOMES_JOINED, WINDOWS
-from stream_processors.outcomes import outcome_of
+from stream_processors.metrics import DEAD, DUPLICATES, FENCES, WINDOWS
 from stream_processors.outputs import Outputs
-from stream_processors.snapshots import Snapshots
+from stream_processors.snapshots import Changelog, Snapshots
+from stream_processors.stamping import stamped
 from stream_processors.stamps import Stamps
-from stream_processors.validation import Accepted, validate
+from stream_processors.validation import Block, Judgement, judge
+from stream_processors.watching import ORIGIN, Watch
 
 _log = structlog.get_logger(__name__)
-_ORIGIN: Final = "/millrace/stream-processor"
-_pack = msgspec.msgpack.Encoder().encode
+_pack: Final = msgspec.msgpack.Encoder().encode
+#: A row of a batch and what is written for it: its value and headers.
+_Written = tuple[int, bytes, RawHeaders]
 
 
 class _Position:
@@ -86,42 +70,67 @@ class Processor:
     """Works off batches; owned by the event loop, one batch at a time."""
 
     def __init__(
-        self, feed: ModelFeed, history: History, outputs: Outputs, snapshots: Snapshots
+        self,
+        feed: ModelFeed,
+        history: History,
+        outputs: Outputs,
+        snapshots: Snapshots,
+        watch: Watch | None,
     ) -> None:
-        """Take the collaborators, and learn the fences that are in the ledger."""
+        """Take the collaborators, and learn the fences that are in the ledger.
+
+        Args:
+            feed: The models.
+            history: What an earlier life has left.
+            outputs: Where everything is written.
+            snapshots: Memory of the assets.
+            watch: Detectors and joins; None if nothing is to be watched.
+        """
         self._feed = feed
         self._history = history
         self._outputs = outputs
         self._snapshots = snapshots
+        self._watch = watch
         self._stamps = Stamps()
         self._owned: set[int] = set()
         self._positions: dict[int, _Position] = {}
         self._read_prediction = EventReader[Prediction](Prediction)
-        self._is_caught_up = False
         self._turn = asyncio.Lock()
         self._learn_fences()
 
     async def windows(self, partition: int, records: Sequence[Record]) -> None:
-        """Work off a batch of `sensor.windows`; on return its outputs are confirmed."""
+        """Work off a batch of `sensor.windows`; on return its outputs are on their way."""
         async with self._turn:
             position = await self._position(partition)
             self._feed.poll(0)
-            self._is_caught_up = False
             position.next = max(position.next, records[0].offset)
             await self._fence(partition, position)
-            for record in records:
-                position.next = max(position.next, record.offset)
-                await self._window(partition, record, position)
+            judgement = self._judge(records)
+            if judgement.misses_a_model and self._feed.catch_up():
+                await self._fence(partition, position)
+                judgement = self._judge(records)
+            fault_points.reached("stream-processor.before-output")
+            written = [
+                done
+                for block in judgement.blocks
+                for done in self._block(block, records, partition, position)
+            ]
+            written.sort(key=lambda done: done[0])  # the output keeps the order of its source
+            for row, value, headers in written:
+                self._outputs.write(NORMALIZED, records[row].key, value, headers, partition)
+            for row in sorted(judgement.refused):
+                if not position.is_written(DEAD_LETTERS, records[row].offset):
+                    self._dead_letter(records[row], judgement.refused[row])
             position.next = max(position.next, records[-1].offset + 1)
-            await self._outputs.confirmed()
+            await self._outputs.send()
 
     async def predictions(self, partition: int, records: Sequence[Record]) -> None:
-        """Work off a batch of `predictions`; on return its outputs are confirmed."""
+        """Work off a batch of `predictions`; on return its outputs are on their way."""
         async with self._turn:
             self._feed.poll(0)
             for record in records:
                 self._prediction(partition, record)
-            await self._outputs.confirmed()
+            await self._outputs.send()
 
     async def fence_idle_partitions(self) -> None:
         """Set the fences that are due where no window happens to come."""
@@ -130,11 +139,17 @@ class Processor:
             for partition in sorted(self._owned | self._positions.keys()):
                 await self._fence(partition, await self._position(partition))
 
-    async def checkpoint(self) -> None:
-        """Confirm the memory of all assets that changed since the last time."""
-        async with self._turn:  # between batches: all outputs so far are confirmed
-            written = self._snapshots.write()
-        await written
+    async def checkpoint(self, changelog: Changelog) -> None:
+        """Confirm all outputs, and then the memory that changed since the last time.
+
+        Args:
+            changelog: Writes memory through the same outputs.
+        """
+        async with self._turn:
+            await self._outputs.confirmed()
+            fault_points.reached("stream-processor.between-output-and-state")
+            self._snapshots.write(changelog)
+        await self._outputs.confirmed()
 
     def release(self) -> None:
         """Set no fences for now: partitions are being handed over."""
@@ -175,7 +190,7 @@ class Processor:
         entries = self._stamps.due(models, partition, position.next, now())
         for entry in entries:
             self._outputs.write(
-                SERVING_LEDGER, entry.key, encode(entry), headers_of(entry, _ORIGIN, now())
+                SERVING_LEDGER, entry.key, encode(entry), headers_of(entry, ORIGIN, now())
             )
         if entries:
             await self._outputs.confirmed()
@@ -191,82 +206,56 @@ class Processor:
                 offset=entry.first_offset,
             )
 
-    async def _window(self, partition: int, record: Record, position: _Position) -> None:
-        """Take one record of `sensor.windows`."""
-        try:
-            accepted = await self._validate(record, position)
-        except InvalidRecord as problem:
-            if not position.is_written(DEAD_LETTERS, record.offset):
-                self._dead_letter(record, problem)
-            return
-        spec = accepted.model.spec
-        asset = self._snapshots.asset(spec.name, accepted.window.asset, partition)
-        seen = record.offset <= asset.windows_through
-        if seen:
-            return
-        if asset.is_repeated(accepted.window.start_ms):
-            DUPLICATES.inc()
-            return
-        stamped = self._stamp(accepted, record)
-        if not position.is_written(NORMALIZED, record.offset):
-            self._write_normalised(stamped, record)
-        window = accepted.window
-        asset.windows_through = record.offset
-        asset.remember(window.start_ms)
-        asset.forecasts.add_window(window, record.offset, spec)
-        reference = accepted.model.versions[asset.monitor.reference(stamped.version)].registered
-        means = reference.normaliser.apply(accepted.filled, accepted.present).mean(axis=0)
-        findings = asset.monitor.inputs(
-            spec.sensors,
-            [float(m) if p else None for m, p in zip(means, accepted.present, strict=True)],
-            window.end_ms,
-        )
-        self._alert(
-            findings, stamped.asset, spec.name, stamped.version, stamped.source, window.end_ms
-        )
-        self._join(asset)
+    def _judge(self, records: Sequence[Record]) -> Judgement:
+        return judge(records, self._feed.registry, round(time.time() * 1000))
 
-    async def _validate(self, record: Record, position: _Position) -> Accepted:
-        """Validate a record; before a model is missed, make sure that all are known."""
-        judge = (record.key, record.value, list(record.headers), self._feed.registry)
-        wall = round(time.time() * 1000)
-        try:
-            return validate(*judge, wall)
-        except InvalidRecord as problem:
-            if problem.reason not in {"unknown_sensor_set", "wrong_shape"}:
-                raise
-        if not self._is_caught_up:  # once for a batch, however many such records it has
-            self._is_caught_up = True
-            if self._feed.catch_up():
-                await self._fence(record.partition, position)
-        return validate(*judge, wall)
+    def _block(
+        self, block: Block, records: Sequence[Record], partition: int, position: _Position
+    ) -> Iterator[_Written]:
+        """Take the new windows of a block, and yield those that are not written yet."""
+        places, assets = self._admit(block, records, partition)
+        if not places:
+            return
+        name = block.model.spec.name
+        taken = [records[block.rows[place]] for place in places]
+        sources = [Source(SENSOR_WINDOWS.name, partition, r.offset, r.timestamp) for r in taken]
+        fences = [self._stamps.at(name, partition, record.offset) for record in taken]
+        windows = stamped(block, places, fences, sources)
+        headers_for = EventHeaders(NORMALIZED_WINDOW, ORIGIN, MSGPACK, now())
+        for place, window in zip(places, windows, strict=True):
+            offset = window.source.offset
+            if not position.is_written(NORMALIZED, offset):
+                headers = headers_for(window.window_id)
+                headers.append((SOURCE_OFFSET, b"%d" % offset))
+                yield block.rows[place], _pack(window), headers
+        WINDOWS.labels(name).inc(len(windows))
+        if self._watch is not None:
+            self._watch.windows(block, places, assets, windows)
 
-    def _stamp(self, accepted: Accepted, record: Record) -> NormalizedWindow:
-        """Normalise a window for the version that the ledger gives it, and say so on it."""
-        spec = accepted.model.spec
-        fence = self._stamps.at(spec.name, record.partition, record.offset)
-        version = accepted.model.versions[fence.version].registered
-        window = accepted.window
-        normalised = version.normaliser.apply(accepted.filled, accepted.present)
-        return NormalizedWindow(
-            window_id=window.id,
-            asset=window.asset,
-            model=spec.name,
-            version=fence.version,
-            epoch=fence.epoch,
-            source=_source(record),
-            start_ms=window.start_ms,
-            end_ms=window.end_ms,
-            values=normalised.astype("<f4").tobytes(),
-            present=accepted.present.tobytes(),
-            segment=window.segment,
-        )
+    def _admit(
+        self, block: Block, records: Sequence[Record], partition: int
+    ) -> tuple[list[int], list[Asset]]:
+        """Choose the windows of a block that are new, and remember them.
 
-    def _write_normalised(self, stamped: NormalizedWindow, record: Record) -> None:
-        headers = cloud_event(stamped.window_id, NORMALIZED_WINDOW, _ORIGIN, MSGPACK, now())
-        headers.append((SOURCE_OFFSET, str(record.offset).encode()))
-        self._outputs.write(NORMALIZED, record.key, _pack(stamped), headers, record.partition)
-        WINDOWS.labels(stamped.model).inc()
+        Returns:
+            Their places in the block, and the memory of their assets.
+        """
+        name = block.model.spec.name
+        places: list[int] = []
+        assets: list[Asset] = []
+        for place, row in enumerate(block.rows):
+            body, offset = block.bodies[place], records[row].offset
+            asset = self._snapshots.asset(name, body.asset, partition)
+            if offset <= asset.windows_through:
+                continue
+            if asset.is_repeated(body.start_ms):
+                DUPLICATES.inc()
+                continue
+            asset.windows_through = offset
+            asset.remember(body.start_ms)
+            places.append(place)
+            assets.append(asset)
+        return places, assets
 
     def _dead_letter(self, record: Record, problem: InvalidRecord) -> None:
         headers = dead_letter_headers(
@@ -294,46 +283,5 @@ class Processor:
         if record.offset <= asset.predictions_through:
             return
         asset.predictions_through = record.offset
-        asset.forecasts.add_prediction(prediction, asset.windows_through)
-        self._join(asset)
-
-    def _join(self, asset: Asset) -> None:
-        """Write the outcomes that are settled, and watch the errors."""
-        for prediction, truth in asset.forecasts.take_resolved():
-            model = self._feed.registry.models[prediction.model]
-            scale = model.versions[prediction.version].registered.normaliser
-            outcome = outcome_of(prediction, truth, scale, model.spec, now())
-            if outcome is None:
-                continue
-            self._publish(OUTCOMES, prediction.asset, outcome, prediction.source.partition)
-            OUTCOMES_JOINED.labels(prediction.model).inc()
-            end_ms = round(outcome.interval_end.timestamp() * 1000)
-            findings = asset.monitor.outcome(
-                outcome.epoch, outcome.version, outcome.error, outcome.skill, end_ms
-            )
-            self._alert(
-                findings, outcome.asset, outcome.model, outcome.version, outcome.source, end_ms
-            )
-
-    def _alert(
-        self,
-        findings: list[Finding],
-        asset: str,
-        model: str,
-        version: int,
-        source: Source,
-        time_ms: int,
-    ) -> None:
-        for finding in findings:
-            alert = alert_of(
-                finding, asset=asset, model=model, version=version, source=source, time_ms=time_ms
-            )
-            self._publish(DRIFT_ALERTS, asset, alert, source.partition)
-            _log.info("drift", what=alert.detail, at=str(event_time(time_ms)))
-
-    def _publish(self, topic: Topic, key: str, event: JsonEvent, partition: int) -> None:
-        self._outputs.write(topic, key, encode(event), headers_of(event, _ORIGIN, now()), partition)
-
-
-def _source(record: Record) -> Source:
-    return Source(SENSOR_WINDOWS.name, record.partition, record.offset, record.timestamp)
+        if self._watch is not None:
+            self._watch.prediction(asset, prediction)

@@ -1,35 +1,32 @@
 """Assets' memory, kept in a Faust table, confirmed before acknowledgement.
 
 The table's changelog is a compacted topic, which Faust reads back when a partition is taken
-over. Faust does not wait for changelog writes; whoever calls `write` does.
+over. It is written with the other outputs, so that whoever checkpoints can wait for it.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from typing import Any, Protocol
+from collections.abc import Callable, MutableMapping
 
 from stream_processors.asset import Asset
 
-
-class Table(Protocol):
-    """What is used of a Faust table."""
-
-    data: Any
-
-    def send_changelog(self, partition: int | None, key: Any, value: Any) -> Any:
-        """Queue a write of the changelog; the future tells of its delivery."""
+AssetKey = tuple[str, str, int]
+#: Queues a record of the changelog: its key, the memory, its partition.
+Changelog = Callable[[bytes, bytes, int], None]
 
 
 class Snapshots:
-    """Live assets, and their latest confirmed memory in the table."""
+    """Live assets, and their latest written memory in the table."""
 
-    def __init__(self, table: Table) -> None:
-        """Start with what the table holds."""
-        self._table = table
-        self._live: dict[bytes, Asset] = {}
-        self._changed: dict[bytes, int] = {}
+    def __init__(self, kept: MutableMapping[bytes, bytes]) -> None:
+        """Start with what the table holds.
+
+        Args:
+            kept: The table's data, which Faust recovers.
+        """
+        self._kept = kept
+        self._live: dict[AssetKey, Asset] = {}
+        self._changed: set[AssetKey] = set()
 
     def asset(self, model: str, name: str, partition: int) -> Asset:
         """Find an asset's memory, which will be in the next snapshot.
@@ -43,30 +40,28 @@ class Snapshots:
             name: The asset.
             partition: Partition in which its records come.
         """
-        key = f"{model}\x1f{name}\x1f{partition}".encode()
+        key = (model, name, partition)
         asset = self._live.get(key)
         if asset is None:
-            kept = self._table.data.get(key)
-            asset = self._live[key] = Asset() if kept is None else Asset.restore(kept)
-        self._changed[key] = partition
+            memory = self._kept.get(_encode(key))
+            asset = self._live[key] = Asset() if memory is None else Asset.restore(memory)
+        self._changed.add(key)
         return asset
 
-    def write(self) -> Awaitable[Any]:
-        """Write the memory that changed since the last time.
-
-        Returns:
-            What to await until the broker has it; it raises if a write failed, and nothing
-            that depends on it may be acknowledged then.
-        """
-        changed, self._changed = self._changed, {}
-        futures = []
-        for key, partition in changed.items():
-            memory = self._live[key].snapshot()
-            self._table.data[key] = memory
-            futures.append(self._table.send_changelog(partition, key, memory))
-        return asyncio.gather(*futures)
+    def write(self, changelog: Changelog) -> None:
+        """Write the memory that changed since the last time."""
+        changed, self._changed = self._changed, set()
+        for key in changed:
+            encoded = _encode(key)
+            memory = self._kept[encoded] = self._live[key].snapshot()
+            changelog(encoded, memory, key[2])
 
     def forget(self) -> None:
         """Drop live memory: what the table holds after a rebalance counts."""
         self._live.clear()
         self._changed.clear()
+
+
+def _encode(key: AssetKey) -> bytes:
+    model, name, partition = key
+    return f"{model}\x1f{name}\x1f{partition}".encode()

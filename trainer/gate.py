@@ -12,9 +12,10 @@ A challenger serves only if, on the same frozen and most recent hold-out,
    by. (On the wells a version that was approved an hour after a second well had begun to
    send made that well 9 % worse for a month.)
 
-Consecutive windows overlap and errors come in spells, so whole blocks of an asset's windows
-are drawn, never single ones, and the windows of each asset among themselves. The improvement
-is of sums: 1 - sum(challenger) / sum(champion).
+The champion is held to the same: where *persistence* passes points 1, 2 and 4 as if it were
+a challenger, the champion has failed, and version 0 should serve again (`champion_fails`).
+
+Improvements and their intervals are those of `trainer.improvement`.
 
 >>> import numpy as np
 >>> rng = np.random.default_rng(0)
@@ -22,9 +23,8 @@ is of sums: 1 - sum(challenger) / sum(champion).
 >>> errors = HoldoutErrors(champion * 0.8, champion, champion * 1.5, np.array(["A"] * 200))
 >>> judge(errors, GateSettings(), block=5).approved
 True
-
-Reference: H. R. Künsch, The Jackknife and the Bootstrap for General Stationary Observations,
-Annals of Statistics 17 (1989); circular blocks after Politis and Romano (1992).
+>>> champion_fails(errors, GateSettings(), block=5)
+''
 """
 
 from dataclasses import dataclass
@@ -35,12 +35,8 @@ import numpy.typing as npt
 
 from contracts.errors import DataError
 from contracts.model_spec import ModelSpec
+from trainer.improvement import Float64, Floats, draw, improvement, interval
 
-Floats = npt.NDArray[np.floating]
-Float64 = npt.NDArray[np.float64]
-
-#: Below this an error is nought; asset errors are compared with it added.
-_TINY = 1e-9
 #: Assets that a reason names, at most.
 NAMED = 3
 
@@ -158,58 +154,98 @@ def judge(errors: HoldoutErrors, settings: GateSettings, *, block: int) -> Verdi
         DataError: Errors are not finite, or there are none.
     """
     _check(errors)
-    rng = np.random.default_rng(settings.seed)
-    names = [str(name) for name in np.unique(errors.asset)]
-    drawn: dict[str, tuple[Float64, Float64]] = {}
-    assets: dict[str, AssetVerdict] = {}
-    for name in names:
-        rows = errors.asset == name
-        challenger, champion = _draw(errors, rows, settings.resamples, block, rng)
-        drawn[name] = (challenger, champion)
-        low, high = _interval(challenger, champion, settings.confidence)
-        assets[name] = AssetVerdict(
-            int(rows.sum()),
-            _improvement(float(errors.challenger[rows].sum()), float(errors.champion[rows].sum())),
-            low,
-            high,
-        )
-    low, high = _interval(
-        np.sum([pair[0] for pair in drawn.values()], axis=0),
-        np.sum([pair[1] for pair in drawn.values()], axis=0),
-        settings.confidence,
-    )
-    challenger_mean, champion_mean, persistence_mean = (
+    found = _compare(errors, errors.challenger, settings, block)
+    challenger, champion, persistence = (
         float(np.mean(e)) for e in (errors.challenger, errors.champion, errors.persistence)
     )
-    improvement = _improvement(challenger_mean, champion_mean)
-    against = [
-        *_against_all(len(errors.asset), improvement, low, settings),
-        *_against_assets(errors, assets, settings),
-        *_against_unjudged(errors, assets, settings),
-    ]
-    if not challenger_mean < persistence_mean:
-        against.append(
-            f"not better than persistence ({challenger_mean:.4f} against {persistence_mean:.4f})"
-        )
+    against = list(found.against)
+    if not challenger < persistence:
+        against.append(f"not better than persistence ({challenger:.4f} against {persistence:.4f})")
     return Verdict(
         approved=not against,
         reasons=tuple(against)
         or (
             (
-                f"{improvement:.1%} better than the champion (at least {low:.1%} with"
+                f"{found.improvement:.1%} better than the champion (at least {found.low:.1%} with"
                 f" {settings.confidence:.0%} confidence) on {len(errors.asset)} windows, no asset"
                 f" worse by more than {settings.asset_limit:.0%}, better than persistence"
             ),
         ),
-        challenger=challenger_mean,
-        champion=champion_mean,
-        persistence=persistence_mean,
-        improvement=improvement,
-        low=low,
-        high=high,
+        challenger=challenger,
+        champion=champion,
+        persistence=persistence,
+        improvement=found.improvement,
+        low=found.low,
+        high=found.high,
         windows=len(errors.asset),
-        assets=assets,
+        assets=found.assets,
     )
+
+
+def champion_fails(errors: HoldoutErrors, settings: GateSettings, *, block: int) -> str:
+    """Judge whether persistence should serve again instead of the champion.
+
+    Args:
+        errors: Errors on the hold-out.
+        settings: How strict to be: as with any challenger.
+        block: Windows of a bootstrap block, see `block_length`.
+
+    Returns:
+        Why it should; empty if it should not.
+
+    Raises:
+        DataError: Errors are not finite, or there are none.
+    """
+    _check(errors)
+    found = _compare(errors, errors.persistence, settings, block)
+    if found.against:
+        return ""
+    return (
+        f"persistence is {found.improvement:.1%} better (at least {found.low:.1%} with"
+        f" {settings.confidence:.0%} confidence) on {len(errors.asset)} windows, and no asset"
+        f" is worse off by more than {settings.asset_limit:.0%}"
+    )
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A forecaster against the champion: improvement, its interval, and what speaks against it."""
+
+    improvement: float
+    low: float
+    high: float
+    assets: dict[str, AssetVerdict]
+    against: tuple[str, ...]
+
+
+def _compare(
+    errors: HoldoutErrors, challenger: Floats, settings: GateSettings, block: int
+) -> _Comparison:
+    """Hold a forecaster's errors against the champion's."""
+    rng = np.random.default_rng(settings.seed)
+    drawn: list[tuple[Float64, Float64]] = []
+    assets: dict[str, AssetVerdict] = {}
+    for name in np.unique(errors.asset):
+        rows = errors.asset == name
+        ours, champions = challenger[rows], errors.champion[rows]
+        drawn.append(draw(ours, champions, settings.resamples, block, rng))
+        assets[str(name)] = AssetVerdict(
+            int(rows.sum()),
+            improvement(float(ours.sum()), float(champions.sum())),
+            *interval(*drawn[-1], settings.confidence),
+        )
+    low, high = interval(
+        np.sum([pair[0] for pair in drawn], axis=0),
+        np.sum([pair[1] for pair in drawn], axis=0),
+        settings.confidence,
+    )
+    better = improvement(float(np.mean(challenger)), float(np.mean(errors.champion)))
+    against = (
+        *_against_all(len(errors.asset), better, low, settings),
+        *_against_assets(errors, challenger, assets, settings),
+        *_against_unjudged(errors, assets, settings),
+    )
+    return _Comparison(better, low, high, assets, against)
 
 
 def _check(errors: HoldoutErrors) -> None:
@@ -220,29 +256,31 @@ def _check(errors: HoldoutErrors) -> None:
         raise DataError("the gate got errors that are not finite; the challenger cannot be judged")
 
 
-def _against_all(windows: int, improvement: float, low: float, settings: GateSettings) -> list[str]:
+def _against_all(windows: int, better: float, low: float, settings: GateSettings) -> list[str]:
     against = []
     if windows < settings.min_windows:
         against.append(f"only {windows} hold-out windows; {settings.min_windows} are needed")
-    if improvement < settings.margin:
+    if better < settings.margin:
         against.append(
-            f"{improvement:.1%} better than the champion, where {settings.margin:.1%} is asked for"
+            f"{better:.1%} better than the champion, where {settings.margin:.1%} is asked for"
         )
     elif low <= 0:
         against.append(
-            f"{improvement:.1%} better than the champion may be luck: the interval begins at"
-            f" {low:.1%}"
+            f"{better:.1%} better than the champion may be luck: the interval begins at {low:.1%}"
         )
     return against
 
 
 def _against_assets(
-    errors: HoldoutErrors, assets: dict[str, AssetVerdict], settings: GateSettings
+    errors: HoldoutErrors,
+    challenger: Floats,
+    assets: dict[str, AssetVerdict],
+    settings: GateSettings,
 ) -> list[str]:
     against = []
     for name, asset in assets.items():
         rows = errors.asset == name
-        loss = float(errors.challenger[rows].mean() - errors.champion[rows].mean())
+        loss = float(challenger[rows].mean() - errors.champion[rows].mean())
         # Worse by more than the limit, and not by chance; or by twice the limit, whatever chance.
         sure = asset.high < 0 or asset.improvement < -2 * settings.asset_limit
         if loss > settings.negligible and asset.improvement < -settings.asset_limit and sure:
@@ -268,34 +306,3 @@ def _against_unjudged(
     more = f" and {len(few) - NAMED} more" if len(few) > NAMED else ""
     why = f"fewer than {settings.asset_windows} hold-out windows"
     return [f"{', '.join(shown)}{more} cannot be judged yet: {why}"]
-
-
-def _improvement(challenger: float, champion: float) -> float:
-    return 1.0 - (challenger + _TINY) / (champion + _TINY)
-
-
-def _interval(challenger: Float64, champion: Float64, confidence: float) -> tuple[float, float]:
-    improvements = 1.0 - (challenger + _TINY) / (champion + _TINY)
-    low, high = np.quantile(improvements, [1 - confidence, confidence])
-    return float(low), float(high)
-
-
-def _draw(
-    errors: HoldoutErrors,
-    rows: npt.NDArray[np.bool_],
-    resamples: int,
-    block: int,
-    rng: np.random.Generator,
-) -> tuple[Float64, Float64]:
-    """Draw circular blocks of an asset's windows; return the sums of both errors per draw."""
-    pair = np.stack([errors.challenger[rows], errors.champion[rows]]).astype(np.float64)
-    count = pair.shape[1]
-    length = min(block, count)
-    # Sums over every block that could be drawn; a draw is then a sum of such sums.
-    wrapped = np.concatenate([pair, pair[:, : length - 1]], axis=1)
-    running = np.concatenate([np.zeros((2, 1)), np.cumsum(wrapped, axis=1)], axis=1)
-    blocks = running[:, length:] - running[:, :-length]
-    drawn = rng.integers(count, size=(resamples, max(1, round(count / length))))
-    # The number of blocks is rounded; the scale keeps assets in proportion to their windows.
-    scale = count / (drawn.shape[1] * length)
-    return blocks[0][drawn].sum(axis=1) * scale, blocks[1][drawn].sum(axis=1) * scale

@@ -74,10 +74,13 @@ class RunResult(msgspec.Struct, frozen=True):
     Attributes:
         run: Its final record.
         registered: The event that makes the challenger known.
+        fall_back: Why the champion that it was held against has failed, and persistence should
+            serve again; empty if not.
     """
 
     run: TrainingRun
     registered: Registered
+    fall_back: str = ""
 
     @property
     def events(self) -> tuple[ModelEvent, ModelEvent]:

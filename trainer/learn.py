@@ -20,7 +20,7 @@ from infra.forecaster import Architecture, Weights, architecture_of, read_archit
 from trainer.dataset import Dataset
 from trainer.examples import Examples
 from trainer.fit import FitSettings, Start, fit, forecast
-from trainer.gate import GateSettings, HoldoutErrors, block_length, judge
+from trainer.gate import GateSettings, HoldoutErrors, block_length, champion_fails, judge
 from trainer.split import SplitSettings, split
 
 #: A spread below this share of a sensor's level is rounding noise of float32 ...
@@ -54,6 +54,7 @@ class Learned:
         optimizer: The optimizer's variables.
         verdict: The gate's word.
         detail: Its reasons.
+        fall_back: Why the champion has failed and persistence should serve again; empty if not.
         holdout: Errors on the hold-out, in scales of the normaliser.
         figures: What people may want to know of the fit and the verdict, as plain values.
     """
@@ -64,6 +65,7 @@ class Learned:
     optimizer: dict[str, npt.NDArray[Any]]
     verdict: Literal["approved", "rejected"]
     detail: str
+    fall_back: str
     holdout: HoldoutError
     figures: dict[str, Any]
 
@@ -110,7 +112,9 @@ def learn(
         judged.asset,
         frozenset(str(name) for name in np.unique(data.asset)),
     )
-    verdict = judge(errors, settings.gate, block=block_length(spec))
+    block = block_length(spec)
+    verdict = judge(errors, settings.gate, block=block)
+    fails = "" if verdict.approved else champion_fails(errors, settings.gate, block=block)
     return Learned(
         msgspec.to_builtins(architecture),
         normaliser,
@@ -118,6 +122,7 @@ def learn(
         fitted.optimizer,
         "approved" if verdict.approved else "rejected",
         verdict.detail,
+        fails,
         HoldoutError(verdict.challenger, verdict.champion, verdict.persistence),
         {
             "verdict": msgspec.to_builtins(verdict),

@@ -27,6 +27,7 @@ from contracts.events import EventReader, now
 from contracts.invalid_record import InvalidRecord
 from contracts.topics import DRIFT_ALERTS, OUTCOMES, TRAINING_REQUESTS, TRAINING_RUNS
 from contracts.training import TrainingRequest, TrainingRun
+from infra import fault_points
 from infra.model_feed import ModelFeed
 from infra.object_store import ObjectStore
 from infra.publisher import Publisher
@@ -34,6 +35,7 @@ from infra.settings import Settings
 from trainer.job import Job, RunResult, fetch_result
 from trainer.journal import Journal, OutcomeMark
 from trainer.learn import LearnSettings
+from trainer.release import fall_back
 from trainer.runner import Done, Failed, FitProcess, Pinned, decided_before, forget
 from trainer.settings import SOURCE, TrainerSettings
 from trainer.tail import Tail
@@ -234,8 +236,17 @@ class Trainer:
 
     def _announce(self, result: RunResult) -> None:
         """Tell the registry, in order, and then that the run is over."""
-        for event in result.events:
-            self._publisher.send(event)
+        registered, verdict = result.events
+        fault_points.reached("trainer.before-registered")
+        self._publisher.send(registered)
+        fault_points.reached("trainer.between-registered-and-verdict")
+        self._publisher.send(verdict)
+        self._feed.catch_up()
+        model = self._feed.registry.models[result.run.model]
+        undone = fall_back(model, result.run.parent or 0, result.fall_back, now())
+        if undone is not None:
+            self._publisher.send(undone)
+            _log.warning("champion failed", model=undone.model, why=undone.detail)
         self._finish(result.run)
         forget(self._settings.home, result.run.id)
 

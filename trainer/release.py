@@ -9,6 +9,8 @@ so calling it again with the same registry gives the same events with the same i
   is rejected when they have had time to try again.
 - An approved version that a newer one overtook is kept until the newer one has served, in
   case that cannot be loaded; then it is rejected, and never serves.
+- When the gate finds that persistence is better than the champion, persistence serves again
+  (`fall_back`), until something beats it.
 - When a live replica cannot load the version that serves, the last good one is asked for
   again: a new epoch with the older version, since epochs only grow.
 """
@@ -39,6 +41,32 @@ def decide(registry: Registry, live: frozenset[str], now: datetime) -> list[Mode
         if model.serving is not None
         for event in _of_model(name, model, model.serving, live, now)
     ]
+
+
+def fall_back(model: Model, judged: int, why: str, now: datetime) -> RolledBack | None:
+    """Decide whether persistence serves again, since a champion was found to fail.
+
+    Args:
+        model: The model.
+        judged: Version that was found to fail.
+        why: What was found.
+        now: The wall clock, UTC.
+
+    Returns:
+        What to publish; None if that version does not serve any more, or never was trained.
+    """
+    serving = model.serving
+    if not why or serving is None or serving.version != judged or judged == PERSISTENCE:
+        return None
+    name = model.spec.name
+    return RolledBack(
+        id="rolled-back-" + digest_of(name, PERSISTENCE, serving.epoch + 1),
+        model=name,
+        version=PERSISTENCE,
+        at=now,
+        epoch=serving.epoch + 1,
+        detail=f"version {judged} has failed: {why}",
+    )
 
 
 def awaiting(registry: Registry) -> bool:

@@ -62,6 +62,10 @@ class ReleaseController:
         if self._thread.ident is not None:
             self._thread.join(_STALL_SECONDS)
 
+    def beat(self) -> float:
+        """When the thread's loop turned last."""
+        return self._beat
+
     def problem(self) -> str | None:
         """Say what is wrong, if anything."""
         if self.error is not None or not self._thread.is_alive():

@@ -115,7 +115,7 @@ def make(job: Job, run: TrainingRun, data: Dataset, store: ObjectStore) -> str:
         trained_from=run.trained_from,
         trained_until=run.trained_until,
     )
-    return store_result(store, RunResult(decided, registered))
+    return store_result(store, RunResult(decided, registered, learned.fall_back))
 
 
 def _pin(job: Job, store: ObjectStore, wait: Callable[[float], None]) -> DataManifest:

@@ -1,17 +1,29 @@
-"""An asset's monitor: which epoch it judges, and what it never judges."""
+"""An asset's monitor: which epoch it judges, what it never judges, and batches of windows."""
+
+import sys
+from itertools import pairwise
 
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.drift_alert import Signal
-from drift.monitor import AssetMonitor, Finding, MonitorState
+from drift import adwin_lanes, page_hinkley_lanes
+from drift.lanes import Floats, Ints
+from drift.monitor import DEFAULT, DETECTORS, AssetMonitor, Finding, MonitorState, watch_inputs
+from drift.page_hinkley import PageHinkley
+from drift.policy import INPUT
 
 SENSORS = ("flow", "temperature")
 QUIET = 0.1
 RAISED = 1.5
+
+
+def numbers(monitor: AssetMonitor) -> Floats:
+    """State of the Page-Hinkley tests on inputs."""
+    return np.frombuffer(monitor.state().page_hinkley, "<f8").reshape(-1, page_hinkley_lanes.FIELDS)
 
 
 def feed_errors(
@@ -55,7 +67,7 @@ def test_each_sensor_has_its_own_test() -> None:
         found = monitor.inputs((*SENSORS, "absent"), [0.0, shifted, None], index)
         names |= {finding.sensor for finding in found}
     assert names == {"temperature"}
-    assert set(monitor.state().tests) == {"input/flow", "input/temperature"}
+    assert numbers(monitor)[:, page_hinkley_lanes.N].tolist()[::2] == [120, 0]
 
 
 def test_a_new_epoch_starts_afresh() -> None:
@@ -87,7 +99,7 @@ def test_persistence_never_alarms(epoch: int) -> None:
         means = [0.0, 0.0] if index < 100 else [90.0, 90.0]
         assert monitor.reference(0) == 0
         assert monitor.inputs(SENSORS, means, index) == []
-    assert monitor.state() == MonitorState(epoch, 0, {})
+    assert monitor.state() == MonitorState(epoch, 0)
 
 
 def test_late_outcomes_of_an_older_epoch_are_not_judged() -> None:
@@ -108,6 +120,7 @@ def test_rollback_to_an_older_version_is_followed() -> None:
     assert monitor.state().epoch == 4
 
 
+@settings(deadline=None, max_examples=10)
 @given(cut=st.integers(0, 200), seed=st.integers(0, 5))
 def test_restored_monitor_runs_like_the_uninterrupted_one(cut: int, seed: int) -> None:
     """Snapshot and restore anywhere, swaps included: the same findings and the same state."""
@@ -118,7 +131,7 @@ def test_restored_monitor_runs_like_the_uninterrupted_one(cut: int, seed: int) -
     def step(monitor: AssetMonitor, index: int) -> list[Finding]:
         epoch = 2 + index // 80
         monitor.reference(epoch - 1)
-        found = monitor.inputs(SENSORS, [*means[index]], index)
+        found = monitor.inputs(SENSORS, [*means[index]], index, DETECTORS)
         return found + monitor.outcome(epoch, epoch - 1, errors[index], 0.0, index)
 
     whole, monitor = AssetMonitor(), AssetMonitor()
@@ -130,3 +143,133 @@ def test_restored_monitor_runs_like_the_uninterrupted_one(cut: int, seed: int) -
     assert expected
     assert found == expected
     assert monitor.state() == whole.state()
+
+
+def batch(seed: int, assets: int, rows: int) -> tuple[Ints, Floats, Ints]:
+    """Seeded rows of unequal assets, with shifts and absent sensors: asset, means, time."""
+    rng = np.random.default_rng(seed)
+    owners = np.minimum(rng.geometric(0.5, rows) - 1, assets - 1)
+    means = rng.normal(0, 0.5, (rows, 2)) + 4.0 * (np.arange(rows) // 150 % 2)[:, None]
+    means[rng.random((rows, 2)) < 0.1] = np.nan
+    return owners, means, rng.integers(0, 10**12, rows)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 100),
+    cuts=st.lists(st.integers(0, 400), max_size=4),
+    detectors=st.sampled_from([DEFAULT, DETECTORS, frozenset({"adwin"})]),
+)
+def test_a_batch_equals_its_windows_one_by_one(
+    seed: int, cuts: list[int], detectors: frozenset[str]
+) -> None:
+    """Findings in order, and snapshots to the last byte, whatever comes in which batch."""
+    owners, means, times = batch(seed, assets=4, rows=400)
+    versions = (1, 2, 0, 3)
+    together, alone = ([AssetMonitor() for _ in versions] for _ in range(2))
+    for monitors in (together, alone):
+        for monitor, version in zip(monitors, versions, strict=True):
+            monitor.reference(version)
+    found = []
+    edges = [0, *sorted(cuts), 400]
+    for start, end in pairwise(edges):
+        rows = slice(start, end)
+        findings = watch_inputs(
+            together, owners[rows], means[rows], times[rows], SENSORS, detectors
+        )
+        found += [(start + row, finding) for row, finding in findings]
+    expected = [
+        (row, finding)
+        for row, owner in enumerate(owners)
+        for finding in alone[owner].inputs(
+            SENSORS,
+            [None if np.isnan(mean) else float(mean) for mean in means[row]],
+            int(times[row]),
+            detectors,
+        )
+    ]
+    assert expected
+    assert found == expected
+    snapshots = [msgspec.msgpack.encode(monitor.state()) for monitor in together]
+    assert snapshots == [msgspec.msgpack.encode(monitor.state()) for monitor in alone]
+    assert together[2].state() == MonitorState()
+
+
+def test_inputs_are_tested_as_river_does() -> None:
+    """The tests of a batch find what river's own Page-Hinkley finds, sensor by sensor."""
+    owners, means, times = batch(3, assets=3, rows=600)
+    monitors = [AssetMonitor() for _ in range(3)]
+    for monitor in monitors:
+        monitor.reference(1)
+    tests = [[PageHinkley(INPUT) for _ in SENSORS] for _ in monitors]
+    expected = [
+        (row, sensor, alarm)
+        for row, owner in enumerate(owners)
+        for sensor, test, mean in zip(SENSORS, tests[owner], means[row], strict=True)
+        if (alarm := test.update(float(mean), int(times[row]))) is not None
+    ]
+    found = watch_inputs(monitors, owners, means, times, SENSORS)
+    assert expected
+    assert [(row, finding.sensor, finding.alarm) for row, finding in found] == expected
+    assert {(f.signal, f.detector) for _, f in found} == {("input", "PageHinkley")}
+
+
+def test_both_detectors_name_themselves() -> None:
+    """One shift, found by each detector that runs, and by no other."""
+    means = np.repeat([[0.0, 0.0], [0.0, 4.0]], [100, 100], axis=0)
+    found = {}
+    for detectors in (frozenset[str](), DEFAULT, DETECTORS):
+        monitor = AssetMonitor()
+        monitor.reference(1)
+        findings = watch_inputs(
+            [monitor], np.zeros(200, int), means, np.arange(200), SENSORS, detectors
+        )
+        found[detectors] = {(f.sensor, f.detector) for _, f in findings}
+    assert list(found.values()) == [
+        set(),
+        {("temperature", "PageHinkley")},
+        {("temperature", "PageHinkley"), ("temperature", "ADWIN")},
+    ]
+
+
+def test_unknown_detector_is_refused() -> None:
+    """A detector that does not exist is an error, not silence."""
+    monitor = AssetMonitor()
+    monitor.reference(1)
+    with pytest.raises(ValueError, match="kswin"):
+        monitor.inputs(SENSORS, [0.0, 0.0], 0, frozenset({"kswin"}))
+
+
+def test_a_detector_that_stops_is_forgotten() -> None:
+    """State of a detector that does not run any more is not carried along."""
+    monitor = AssetMonitor()
+    monitor.reference(1)
+    monitor.inputs(SENSORS, [0.0, 0.0], 0, DETECTORS)
+    assert len(monitor.state().adwin) == 2 * 8 * adwin_lanes.FIELDS
+    monitor.inputs(SENSORS, [0.0, 0.0], 1)
+    assert monitor.state().adwin == b""
+    assert numbers(monitor)[:, page_hinkley_lanes.N].tolist() == [2, 2]
+
+
+def test_other_sensors_start_afresh() -> None:
+    """A snapshot of another number of sensors is not mistaken for these."""
+    monitor = AssetMonitor()
+    monitor.reference(1)
+    monitor.inputs(SENSORS, [1.0, 1.0], 0)
+    restored = AssetMonitor(monitor.state())
+    restored.inputs((*SENSORS, "pressure"), [1.0, 1.0, 1.0], 1)
+    assert numbers(restored)[:, page_hinkley_lanes.N].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(("detectors", "most"), [(DEFAULT, 1_000), (DETECTORS, 9_000)])
+def test_memory_of_an_asset_with_eight_sensors(detectors: frozenset[str], most: int) -> None:
+    """Monitor and arrays of the tests on inputs stay within the stated bytes."""
+    monitor = AssetMonitor()
+    monitor.reference(1)
+    sensors = [f"sensor-{n}" for n in range(8)]
+    monitor.inputs(sensors, [0.0] * 8, 0, detectors)
+    arrays = monitor.input_tests(8, detectors)
+    assert not hasattr(monitor, "__dict__")
+    assert sys.getsizeof(monitor) + sum(sys.getsizeof(array) for array in arrays) <= most
+    state = monitor.state()
+    assert len(state.page_hinkley) + len(state.adwin) <= most

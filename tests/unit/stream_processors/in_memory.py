@@ -3,10 +3,8 @@
 What is written is there once it is confirmed; a crash may come after any single write.
 """
 
-import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
@@ -23,12 +21,14 @@ from contracts.topics import (
     Topic,
 )
 from infra.model_feed import ModelFeed
-from stream_processors.outputs import ANY, Outputs
+from stream_processors.outputs import Outputs
 from stream_processors.processor import Processor
 from stream_processors.snapshots import Snapshots
+from stream_processors.watching import DETECTORS, Watch
 from tests.builders import WindowRecord, prediction_of, prediction_record, pump_window
 
 BATCH = 4
+CHANGELOG = "assets-changelog"
 
 
 class Killed(Exception):  # noqa: N818  (nothing is wrong: the process is gone)
@@ -119,29 +119,48 @@ class FeedInMemory(ModelFeed):
 
 
 class OutputsInMemory(Outputs):
-    """Writes to the broker; may be killed after some of them."""
+    """Writes to the broker; after some of them nothing arrives, and the process is killed.
+
+    A killed process learns of it at its next confirmation, as a real one does at the latest:
+    until then it goes on, and what it writes is lost. Each partition loses a tail of its own.
+    """
 
     def __init__(self, broker: BrokerInMemory) -> None:
         self._broker = broker
-        self.dies_after: int | None = None
+        self._lost = False
+        #: Writes that still arrive; None for all.
+        self.arrive: int | None = None
+        #: Topics that lose the rest; None for all of them.
+        self.losing: frozenset[str] | None = None
 
     def write(
         self,
-        topic: Topic,
+        topic: Topic | str,
         key: bytes | str | None,
         value: bytes,
         headers: RawHeaders,
-        partition: int = ANY,
+        partition: int = 0,
     ) -> None:
-        """Write, or die."""
-        if self.dies_after is not None:
-            if self.dies_after == 0:
-                raise Killed
-            self.dies_after -= 1
-        self._broker.written.append(Written(topic.name, key, value, headers, partition))
+        """Write, or lose it."""
+        name = topic if isinstance(topic, str) else topic.name
+        if self.arrive is not None:
+            if self.arrive == 0 and (self.losing is None or name in self.losing):
+                self._lost = True
+                return
+            self.arrive = max(0, self.arrive - 1)
+        if name == CHANGELOG:
+            assert isinstance(key, bytes)
+            self._broker.changelog[key] = value
+        else:
+            self._broker.written.append(Written(name, key, value, headers, partition))
+
+    async def send(self) -> None:
+        """Nothing waits."""
 
     async def confirmed(self) -> None:
-        """Nothing to wait for."""
+        """Be killed if something was lost."""
+        if self._lost:
+            raise Killed
 
 
 class HistoryInMemory:
@@ -164,21 +183,6 @@ class HistoryInMemory:
         return max(offsets, default=None)
 
 
-class TableInMemory:
-    """The table, recovered from the changelog."""
-
-    def __init__(self, broker: BrokerInMemory) -> None:
-        self.data: dict[bytes, bytes] = dict(broker.changelog)
-        self._broker = broker
-
-    def send_changelog(self, _: int | None, key: Any, value: Any) -> Awaitable[None]:
-        """Write to the changelog; confirmed at once."""
-        self._broker.changelog[key] = value
-        confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        confirmed.set_result(None)
-        return confirmed
-
-
 class Worker:
     """One life of the stream processor, from start to crash."""
 
@@ -187,7 +191,11 @@ class Worker:
         self.feed = feed or FeedInMemory(broker.events)
         self.outputs = OutputsInMemory(broker)
         self.processor = Processor(
-            self.feed, HistoryInMemory(broker), self.outputs, Snapshots(TableInMemory(broker))
+            self.feed,
+            HistoryInMemory(broker),
+            self.outputs,
+            Snapshots(dict(broker.changelog)),
+            Watch(self.feed.registry, self.outputs, DETECTORS["page-hinkley"]),
         )
         self._next = dict(broker.committed)
 
@@ -202,7 +210,9 @@ class Worker:
     async def checkpoint(self) -> None:
         """Confirm memory, then acknowledge."""
         included = dict(self._next)
-        await self.processor.checkpoint()
+        await self.processor.checkpoint(
+            lambda key, memory, partition: self.outputs.write(CHANGELOG, key, memory, [], partition)
+        )
         self.broker.committed = included
 
     async def drain(self) -> None:

@@ -15,7 +15,7 @@ from contracts.headers import SOURCE_OFFSET, header
 from contracts.model_event import Activated, ModelEvent
 from contracts.outcome import Outcome
 from contracts.registry import declare
-from contracts.topics import DRIFT_ALERTS, OUTCOMES
+from contracts.topics import DEAD_LETTERS, DRIFT_ALERTS, NORMALIZED, OUTCOMES, SERVING_LEDGER
 from producers.defects import REASONS, make_bad
 from stream_processors.asset import Asset
 from stream_processors.stamps import Stamps
@@ -33,6 +33,7 @@ from tests.builders import (
     window_record,
 )
 from tests.unit.stream_processors.in_memory import (
+    CHANGELOG,
     BrokerInMemory,
     FeedInMemory,
     HistoryInMemory,
@@ -169,15 +170,15 @@ def test_a_model_declared_a_moment_ago_is_known() -> None:
     assert [(e.epoch, e.first_offset) for e in broker.ledger()] == [(1, 0)]
 
 
-def test_news_in_the_middle_of_a_batch_fences_behind_what_is_stamped() -> None:
-    """A swap learned while looking for an unknown model holds from that record on."""
+def test_news_in_the_middle_of_a_batch_fences_the_whole_batch() -> None:
+    """A swap learned while looking for an unknown model holds from the batch's first record."""
     records = good(0, 1, 2, 3)
     records[2] = bad("unknown_sensor_set", 2)
     broker = BrokerInMemory(records, [*DECLARED, *TRAINED])
     worker = Worker(broker, FeedInMemory(broker.events, read=len(DECLARED)))
     asyncio.run(worker.drain())
-    assert [(w.source.offset, w.version) for w in broker.normalised()] == [(0, 0), (1, 0), (3, 1)]
-    assert [(e.epoch, e.first_offset) for e in broker.ledger()] == [(1, 0), (2, 2)]
+    assert [(w.source.offset, w.version) for w in broker.normalised()] == [(0, 1), (1, 1), (3, 1)]
+    assert [(e.epoch, e.first_offset) for e in broker.ledger()] == [(1, 0), (2, 0)]
 
 
 def test_a_prediction_and_its_truth_are_an_outcome() -> None:
@@ -248,14 +249,20 @@ def mixed_records(draw: st.DrawFn) -> list[WindowRecord]:
     return records
 
 
+OUTPUTS = [NORMALIZED.name, DEAD_LETTERS.name, OUTCOMES.name, SERVING_LEDGER.name, CHANGELOG]
+Action = str | tuple[str, int, frozenset[str] | None]
 ACTIONS = st.lists(
     st.sampled_from(["windows", "predictions", "checkpoint", "crash", "swap"])
-    | st.tuples(st.just("dies"), st.integers(0, 9)),
+    | st.tuples(
+        st.just("dies"),
+        st.integers(0, 9),
+        st.none() | st.frozensets(st.sampled_from(OUTPUTS), min_size=1),
+    ),
     max_size=25,
 )
 
 
-async def disturbed(broker: BrokerInMemory, actions: list[str | tuple[str, int]]) -> None:
+async def disturbed(broker: BrokerInMemory, actions: list[Action]) -> None:
     """Let the worker go through a story of crashes and swaps, then drain."""
     worker = Worker(broker)
     for action in actions:
@@ -271,11 +278,12 @@ async def disturbed(broker: BrokerInMemory, actions: list[str | tuple[str, int]]
                 epoch = 1 + number // 3
                 broker.events += [registered(number), approved(number), activated(number, epoch)]
                 worker.feed.visible = len(broker.events)
-            case ("dies", int(writes)):
-                worker.outputs.dies_after = writes
+            case ("dies", int(writes), losing):
+                worker.outputs.arrive, worker.outputs.losing = writes, losing
                 try:
                     await worker.take_windows()
                     await worker.take_predictions()
+                    await worker.checkpoint()
                 except Killed:
                     pass
                 worker = Worker(broker)
@@ -286,9 +294,7 @@ async def disturbed(broker: BrokerInMemory, actions: list[str | tuple[str, int]]
 
 @settings(max_examples=150)
 @given(records=mixed_records(), actions=ACTIONS)
-def test_crashes_have_no_second_effect(
-    records: list[WindowRecord], actions: list[str | tuple[str, int]]
-) -> None:
+def test_crashes_have_no_second_effect(records: list[WindowRecord], actions: list[Action]) -> None:
     """Crashes after any write, with swaps between: each record has its one effect."""
     broker = BrokerInMemory(records, list(DECLARED))
     asyncio.run(disturbed(broker, actions))
@@ -324,8 +330,16 @@ def test_memory_after_a_crash_is_that_of_an_undisturbed_run() -> None:
     records = good(*range(60))
     calm = run_through(records, [*DECLARED, *TRAINED])
     broker = BrokerInMemory(records, [*DECLARED, *TRAINED])
-    story: list[str | tuple[str, int]] = ["windows", "predictions", "checkpoint"] * 3
-    story += ["windows", "predictions", "crash", "windows", "windows", ("dies", 3), "predictions"]
+    story: list[Action] = ["windows", "predictions", "checkpoint"] * 3
+    story += [
+        "windows",
+        "predictions",
+        "crash",
+        "windows",
+        "windows",
+        ("dies", 3, None),
+        "predictions",
+    ]
     asyncio.run(disturbed(broker, story))
     assert broker.changelog == calm.changelog
     memory = Asset.restore(broker.changelog[b"pump\x1fpump-1\x1f0"])

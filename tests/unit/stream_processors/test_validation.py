@@ -1,27 +1,33 @@
 """Which records are windows: every reason, its neighbours, and whatever else may come."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.headers import CONTENT_TYPE, RawHeaders
+from contracts.ids import window_id
 from contracts.invalid_record import InvalidRecord
+from contracts.registry import Model, Registry
 from contracts.topics import MAX_WINDOW_BYTES
 from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
 from producers.defects import REASONS, make_bad
-from stream_processors.validation import (
-    EARLIEST_MS,
-    LARGEST,
-    LATEST_AHEAD_MS,
-    Accepted,
-    validate,
+from stream_processors.validation import EARLIEST_MS, LARGEST, LATEST_AHEAD_MS, judge
+from tests.builders import (
+    START_MS,
+    WindowRecord,
+    pump_spec,
+    pump_window,
+    registered,
+    registry_of,
+    window_record,
 )
-from tests.builders import START_MS, pump_spec, pump_window, registered, registry_of
 
 REGISTRY = registry_of()
 NOW_MS = START_MS + 86_400_000
@@ -29,7 +35,41 @@ PACKED: RawHeaders = [(CONTENT_TYPE, MSGPACK.encode())]
 PLAIN: RawHeaders = [(CONTENT_TYPE, JSON.encode())]
 
 
-def judge(
+@dataclass(frozen=True)
+class Accepted:
+    """A window that was accepted, alone in its batch."""
+
+    asset: str
+    window_id: str
+    model: Model
+    filled: npt.NDArray[np.float32]
+    present: npt.NDArray[np.bool_]
+
+
+def validate(
+    key: bytes | None,
+    value: bytes | None,
+    headers: RawHeaders,
+    registry: Registry = REGISTRY,
+) -> Accepted:
+    """Judge a record as a batch of one; raise why it is refused."""
+    judgement = judge([WindowRecord(value, key, 0, headers=headers)], registry, NOW_MS)
+    if judgement.refused:
+        assert judgement.refused.keys() == {0}
+        assert judgement.blocks == []
+        raise judgement.refused[0]
+    (block,) = judgement.blocks
+    (body,), (layout,) = block.bodies, block.layouts
+    return Accepted(
+        body.asset,
+        window_id(body.asset, layout.sensor_set, body.start_ms),
+        block.model,
+        block.filled[0],
+        block.present[0],
+    )
+
+
+def judge_one(
     window: SensorWindow | None = None,
     *,
     key: bytes | None = b"pump-1",
@@ -38,13 +78,13 @@ def judge(
 ) -> Accepted:
     """Validate a record; a good one where nothing else is said."""
     data = encode_window(window or pump_window()) if value is None else value
-    return validate(key, data, PACKED if headers is None else headers, REGISTRY, NOW_MS)
+    return validate(key, data, PACKED if headers is None else headers)
 
 
 def reason_of(window: SensorWindow | None = None, **record: Any) -> str:
     """Why a record is refused."""
     with pytest.raises(InvalidRecord) as refused:
-        judge(window, **record)
+        judge_one(window, **record)
     assert refused.value.detail
     return refused.value.reason
 
@@ -52,7 +92,7 @@ def reason_of(window: SensorWindow | None = None, **record: Any) -> str:
 def reason_if_refused(**record: Any) -> str | None:
     """Why a record is refused; None if it is a window. Nothing else may happen."""
     try:
-        judge(**record)
+        judge_one(**record)
     except InvalidRecord as problem:
         return problem.reason
     return None
@@ -77,9 +117,9 @@ def test_a_good_window_is_accepted_in_both_encodings(headers: RawHeaders) -> Non
     """A good window is handed on as it came, with its model, and all sensors present."""
     window = pump_window()
     data = encode_window(window) if headers is PACKED else encode_window_json(window)
-    accepted = judge(value=data, headers=headers)
+    accepted = judge_one(value=data, headers=headers)
     assert accepted.model.spec == pump_spec()
-    assert accepted.window.id == window.id
+    assert accepted.window_id == window.id
     assert accepted.present.all()
     np.testing.assert_array_equal(accepted.filled, window.values)
 
@@ -98,7 +138,7 @@ def test_key_of_another_asset() -> None:
 def test_no_value() -> None:
     """A tombstone is no window."""
     with pytest.raises(InvalidRecord, match="undecodable"):
-        validate(b"pump-1", None, PACKED, REGISTRY, NOW_MS)
+        validate(b"pump-1", None, PACKED)
 
 
 def test_largest_size() -> None:
@@ -152,7 +192,7 @@ def test_implausible_times() -> None:
         value = value.replace(b'"@"', str(start_ms).encode())
         assert reason_of(value=value, headers=PLAIN) == "implausible_time"
     for start_ms in (EARLIEST_MS, NOW_MS + LATEST_AHEAD_MS):
-        judge(value=with_fields(start_ms=start_ms))
+        judge_one(value=with_fields(start_ms=start_ms))
 
 
 def test_shapes() -> None:
@@ -176,7 +216,7 @@ def test_a_model_that_serves_nothing_reads_nothing() -> None:
     registry = registry_of(specs=[pump_spec("other", window=9)])
     registry.apply(registered(0))
     with pytest.raises(InvalidRecord):
-        validate(b"pump-1", encode_window(pump_window()), PACKED, registry, NOW_MS)
+        validate(b"pump-1", encode_window(pump_window()), PACKED, registry)
 
 
 def test_infinite_readings() -> None:
@@ -192,7 +232,7 @@ def test_readings_beyond_any_unit() -> None:
     """Readings beyond `LARGEST` are refused, those below are not."""
     assert reason_of(with_reading(LARGEST * 1.01)) == "out_of_range"
     assert reason_of(with_reading(-LARGEST * 1.01)) == "out_of_range"
-    judge(with_reading(LARGEST * 0.99))
+    judge_one(with_reading(LARGEST * 0.99))
 
 
 def test_missing_targets() -> None:
@@ -200,7 +240,7 @@ def test_missing_targets() -> None:
     values = pump_window().values.copy()
     values[:2, 0] = np.nan  # a third of the samples: more than may be missing
     values[:, 1] = np.nan  # not a target
-    accepted = judge(pump_window(values=values))
+    accepted = judge_one(pump_window(values=values))
     assert accepted.present.tolist() == [False, False, True]
     assert not np.isnan(accepted.filled).any()
     values[:2, 2] = np.nan
@@ -209,7 +249,7 @@ def test_missing_targets() -> None:
 
 def test_a_small_gap_is_closed() -> None:
     """A gap within the rule is filled from the reading before it, and its sensor is present."""
-    accepted = judge(with_reading(math.nan))
+    accepted = judge_one(with_reading(math.nan))
     assert accepted.present.all()
     assert accepted.filled[2, 1] == pump_window().values[1, 1]
 
@@ -220,7 +260,7 @@ def test_defects_of_the_edge_are_named(reason: str, seed: int) -> None:
     """Each defect that the edge's generator knows is refused for that reason."""
     bad = make_bad(pump_window(), reason, np.random.default_rng(seed))
     with pytest.raises(InvalidRecord) as refused:
-        validate(bad.key, bad.value, bad.headers, REGISTRY, NOW_MS)
+        validate(bad.key, bad.value, bad.headers)
     assert refused.value.reason == reason
 
 
@@ -240,7 +280,7 @@ def test_any_bytes_are_accepted_or_refused(
 ) -> None:
     """Whatever comes, the answer is a window or a reason, never another exception."""
     try:
-        asset = validate(key, value, headers, REGISTRY, NOW_MS).window.asset.encode()
+        asset = validate(key, value, headers).asset.encode()
         reason = ""
     except InvalidRecord as problem:
         asset, reason = b"", problem.reason
@@ -273,4 +313,46 @@ def test_accepted_readings_are_numbers(flat: list[float]) -> None:
     window = pump_window(values=np.array(flat, np.float32).reshape(6, 3))
     reason = reason_if_refused(window=window)
     assert reason in {None, "not_finite", "out_of_range", "too_many_missing"}
-    assert reason is not None or np.isfinite(judge(window).filled).all()
+    assert reason is not None or np.isfinite(judge_one(window).filled).all()
+
+
+@st.composite
+def any_batch(draw: st.DrawFn) -> list[WindowRecord]:
+    """Good windows, gappy ones and every kind of bad ones, of two models."""
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
+    records: list[WindowRecord] = []
+    for kind in draw(st.lists(st.sampled_from(["good", "gaps", "other", *REASONS]), max_size=12)):
+        offset = len(records)
+        values = pump_window(3 * offset).values.copy()
+        if kind == "gaps":
+            values[rng.random(values.shape) < 0.3] = np.nan
+        if kind == "other":
+            window = pump_window(3 * offset, values=np.concatenate([values, values]))
+            records.append(window_record(window, offset))
+        elif kind in REASONS:
+            made = make_bad(pump_window(3 * offset), kind, rng)
+            records.append(WindowRecord(made.value, made.key, offset, headers=made.headers))
+        else:
+            records.append(window_record(pump_window(3 * offset, values=values), offset))
+    return records
+
+
+@settings(max_examples=200)
+@given(records=any_batch())
+def test_a_batch_is_judged_as_its_records_one_by_one(records: list[WindowRecord]) -> None:
+    """Windows, reasons and readings agree, bit for bit; every row is in one place."""
+    registry = registry_of(specs=[pump_spec(), pump_spec("long", window=12)])
+    together = judge(records, registry, NOW_MS)
+    rows = [row for block in together.blocks for row in block.rows]
+    assert sorted([*rows, *together.refused]) == list(range(len(records)))
+    for row, problem in together.refused.items():
+        alone = judge([records[row]], registry, NOW_MS)
+        assert str(alone.refused[0]) == str(problem)
+    for block in together.blocks:
+        for place, row in enumerate(block.rows):
+            (alone_block,) = judge([records[row]], registry, NOW_MS).blocks
+            assert alone_block.model is block.model
+            assert alone_block.bodies[0] == block.bodies[place]
+            for name in ("values", "filled", "present"):
+                ours, alones = getattr(block, name)[place], getattr(alone_block, name)[0]
+                assert ours.tobytes() == alones.tobytes()

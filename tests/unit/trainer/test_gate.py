@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contracts.errors import DataError
 from contracts.model_spec import ModelSpec
-from trainer.gate import GateSettings, HoldoutErrors, block_length, judge
+from trainer.gate import GateSettings, HoldoutErrors, block_length, champion_fails, judge
 
 SETTINGS = GateSettings(resamples=500)
 BLOCK = 6
@@ -168,3 +168,24 @@ def test_an_asset_that_has_just_begun_holds_a_release_back() -> None:
     errors = np.random.default_rng(4).uniform(0.8, 1.2, 121)
     fleet = HoldoutErrors(errors * 0.8, errors, errors * 2, many)
     assert judge(fleet, GateSettings(), block=2).approved
+
+
+def test_a_champion_that_persistence_beats_has_failed() -> None:
+    """Where the last reading forecasts better than the champion, for sure, that is said."""
+    errors = holdout({"A": 1.0, "B": 1.0}, persistence=0.8)
+    why = champion_fails(errors, SETTINGS, block=BLOCK)
+    assert "persistence is 20.0% better" in why
+
+
+@pytest.mark.parametrize("persistence", [0.995, 1.0, 1.5])
+def test_a_champion_as_good_as_persistence_has_not_failed(persistence: float) -> None:
+    """Version 0 has to beat the champion by the margin, as any challenger has."""
+    errors = holdout({"A": 1.0}, persistence=persistence)
+    assert champion_fails(errors, SETTINGS, block=BLOCK) == ""
+
+
+def test_a_champion_that_one_asset_needs_has_not_failed() -> None:
+    """Persistence does not come back where that would harm an asset, however good for the rest."""
+    errors = holdout({"A": 1.0, "B": 1.0}, persistence=0.7)
+    harmed = np.where(errors.asset == "B", errors.champion * 1.2, errors.persistence)
+    assert champion_fails(replace(errors, persistence=harmed), SETTINGS, block=BLOCK) == ""

@@ -19,7 +19,7 @@ from contracts.model_event import (
 from contracts.model_spec import ModelSpec
 from contracts.normaliser import Normaliser
 from contracts.registry import Registry, State, declare
-from trainer.release import GRACE, awaiting, decide
+from trainer.release import GRACE, awaiting, decide, fall_back
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow",), 60.0, 4, 2, 2)
@@ -206,3 +206,29 @@ def test_epochs_grow_and_only_approved_versions_serve(
         assert epochs == list(range(1, len(epochs) + 1))
         assert model.champion is not None
         assert model.champion.state is State.ACTIVE
+
+
+def test_persistence_serves_again_when_the_champion_has_failed() -> None:
+    """A new epoch with version 0; asked again, the same event; then there is nothing to undo."""
+    registry = world(
+        registered(1), approved(1), Activated(id="x", model="pumps", version=1, at=T0, epoch=2)
+    )
+    model = registry.models["pumps"]
+    undone = fall_back(model, 1, "persistence is 9% better", T0)
+    assert undone is not None
+    assert (undone.version, undone.epoch) == (0, 3)
+    assert "version 1 has failed: persistence is 9% better" in undone.detail
+    assert fall_back(model, 1, "persistence is 9% better", T0) == undone
+    registry.apply(undone)
+    assert model.serving is not None
+    assert model.serving.version == 0
+    assert fall_back(model, 1, "persistence is 9% better", T0) is None
+
+
+@pytest.mark.parametrize(("judged", "why"), [(1, ""), (0, "worse"), (2, "worse")])
+def test_only_what_serves_and_has_failed_is_undone(judged: int, why: str) -> None:
+    """Nothing is undone without a finding, nor for persistence, nor for what serves no more."""
+    registry = world(
+        registered(1), approved(1), Activated(id="x", model="pumps", version=1, at=T0, epoch=2)
+    )
+    assert fall_back(registry.models["pumps"], judged, why, T0) is None

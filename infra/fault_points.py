@@ -1,0 +1,136 @@
+"""Places at which a fault can be asked for: how the guarantees are proven on the real processes.
+
+A service says where it is (`reached`), and nothing happens; in a fault test, settings name a
+point, how often it has to be reached, and what happens then. A fault happens once: a marker
+file outlives the process, so that its next life goes on undisturbed.
+
+>>> parse("inference.before-commit@3=kill")
+[Fault(point='inference.before-commit', times=3, action='kill')]
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Final, Literal, NamedTuple, cast, get_args
+
+import structlog
+
+from contracts.errors import MillraceError, SettingsError
+
+_log = structlog.get_logger(__name__)
+
+Action = Literal["kill", "hang", "raise"]
+
+#: Every point that a service reaches.
+POINTS: Final = frozenset(
+    {
+        "edge.before-output",
+        "edge.before-confirmation",
+        "stream-processor.before-output",
+        "stream-processor.between-output-and-state",
+        "stream-processor.between-state-and-acknowledgement",
+        "inference.before-output",
+        "inference.between-output-and-offsets",
+        "inference.before-commit",
+        "inference.after-commit",
+        "archiver.before-output",
+        "archiver.between-output-and-commit",
+        "trainer.before-registered",
+        "trainer.between-registered-and-verdict",
+    }
+)
+_FORM: Final = re.compile(r"(?P<point>[a-z.-]+)@(?P<times>[1-9][0-9]*)=(?P<action>[a-z]+)")
+
+
+class InjectedError(MillraceError):
+    """A failure that a test asked for."""
+
+
+class Fault(NamedTuple):
+    """What happens, and when: the ``times``-th time that ``point`` is reached."""
+
+    point: str
+    times: int
+    action: Action
+
+
+class _Plan:
+    """The faults of this process."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.marks = Path()
+        self.seen: Counter[str] = Counter()
+
+
+_plan = _Plan()
+
+
+def parse(text: str) -> list[Fault]:
+    """Read faults, ``point@times=action`` separated by commas.
+
+    Raises:
+        SettingsError: It is not of that form, or there is no such point or action.
+    """
+    faults = []
+    for part in filter(None, text.split(",")):
+        match = _FORM.fullmatch(part.strip())
+        if match is None or match["point"] not in POINTS or match["action"] not in get_args(Action):
+            raise SettingsError(
+                f"MILLRACE_FAULT: {part!r} is not point@times=action; points: "
+                f"{', '.join(sorted(POINTS))}; actions: {', '.join(get_args(Action))}"
+            )
+        faults.append(Fault(match["point"], int(match["times"]), cast(Action, match["action"])))
+    return faults
+
+
+def arm(text: str, marks: Path) -> None:
+    """Ask for faults in this process; called once, by a service's main.
+
+    Args:
+        text: See `parse`; empty for none.
+        marks: Folder in which a fault that has happened leaves its mark.
+    """
+    _plan.faults = parse(text)
+    _plan.marks = marks
+    _plan.seen.clear()
+
+
+def reached(point: str) -> None:
+    """Say where the process is; the fault that was asked for here happens now.
+
+    Raises:
+        InjectedError: A fault with the action ``raise``.
+    """
+    if not _plan.faults:
+        return
+    _plan.seen[point] += 1
+    for fault in _plan.faults:
+        if fault.point == point and _plan.seen[point] >= fault.times and _first_time(fault):
+            _happen(fault)
+
+
+def _first_time(fault: Fault) -> bool:
+    """Leave the fault's mark; False if it is there already."""
+    mark = _plan.marks / f"{fault.point}@{fault.times}={fault.action}"
+    try:
+        mark.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _happen(fault: Fault) -> None:
+    _log.warning("fault injected", point=fault.point, action=fault.action)
+    match fault.action:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "hang":
+            threading.Event().wait()
+        case "raise":
+            raise InjectedError(f"a failure was asked for at {fault.point}")
