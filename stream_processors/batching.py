@@ -15,6 +15,7 @@ so acknowledgements of a partition come in order and there is never a gap to wai
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Protocol, cast
 
@@ -45,6 +46,13 @@ FETCH_WAIT_MS: Final = 50
 #: table's changelog never are, after recovery, so each checkpoint costs this; aiokafka's
 #: default is 0.1.
 UNREAD_SECONDS: Final = 0.01
+#: Least time between two polls that find little, seconds. A batch has a cost of its own, and so
+#: have the requests to the broker: at a low rate, what comes within this time is one batch.
+GATHER_SECONDS: Final = 0.01
+#: Records of a poll that are not little: more wait, so there is nothing to gather.
+MANY_RECORDS: Final = 500
+#: How long the fetcher waits for a stream that has its buffer full; Faust fixes 1 s.
+FULL_SECONDS: Final = 0.005
 #: How long a fetch waits for data of the changelogs while tables are recovered, seconds.
 RECOVERY_POLL_SECONDS: Final = 0.05
 
@@ -67,6 +75,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 class BatchConsumer(driver.Consumer):
     """Delivers a poll's records of a partition as one message."""
 
+    _next_poll = 0.0
+
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -85,8 +95,18 @@ class BatchConsumer(driver.Consumer):
             if not active_partitions:  # aiokafka would take an empty set for all of them
                 await asyncio.sleep(timeout)
                 return {}
+        await asyncio.sleep(max(0.0, self._next_poll - time.monotonic()))
         fetched: Mapping[TP, list[Any]] = await super()._getmany(active_partitions, timeout)
+        if sum(map(len, fetched.values())) < MANY_RECORDS:
+            self._next_poll = time.monotonic() + GATHER_SECONDS
         return fetched
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        """Wait for records; while every stream's buffer is full there are none, for a moment."""
+        if self.flow_active and not self._get_active_partitions():
+            await asyncio.sleep(FULL_SECONDS)
+            return {}, set()
+        return await super()._wait_next_records(timeout)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Fetch what is there, one message per partition.

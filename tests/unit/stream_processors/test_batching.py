@@ -7,7 +7,7 @@ from typing import Any
 from faust.types import TP
 from mode import Service
 
-from stream_processors.batching import BatchApp, BatchConsumer
+from stream_processors.batching import MANY_RECORDS, BatchApp, BatchConsumer
 
 WINDOWS = TP("sensor.windows", 0)
 PREDICTIONS = TP("predictions", 1)
@@ -34,11 +34,12 @@ class ThreadInMemory(Service):
     """The thread that fetches, which notes what it is asked for."""
 
     asked: list[set[TP]]
+    found: dict[TP, list[Any]]
 
     async def getmany(self, partitions: set[TP], _: float) -> dict[TP, list[Any]]:
-        """Fetch nothing."""
+        """Fetch what is given."""
         self.asked.append(partitions)
-        return {}
+        return self.found
 
 
 class PollsInMemory(BatchConsumer):
@@ -49,7 +50,7 @@ class PollsInMemory(BatchConsumer):
     def _new_consumer_thread(self) -> Any:
         """No thread, and so no connection."""
         thread = ThreadInMemory(beacon=self.beacon)
-        thread.asked = []
+        thread.asked, thread.found = [], {}
         return thread
 
     async def _wait_next_records(self, _: float) -> tuple[Any, Any]:
@@ -182,5 +183,36 @@ def test_gaps_between_batches_are_not_waited_for() -> None:
         await reader._add_gap(WINDOWS, 0, 5)
         reader._acked[WINDOWS].append(8)
         assert reader._new_offset(WINDOWS) == 9
+
+    asyncio.run(run())
+
+
+def test_full_streams_are_looked_at_again_at_once() -> None:
+    """Faust would do nothing for a whole second; nothing is fetched meanwhile either way."""
+
+    async def run() -> None:
+        reader = consumer()
+        thread: Any = reader._thread
+        reader._get_active_partitions = set  # type: ignore[method-assign]
+        begun = asyncio.get_running_loop().time()
+        assert await BatchConsumer._wait_next_records(reader, 1.0) == ({}, set())
+        assert asyncio.get_running_loop().time() - begun < 0.5
+        assert thread.asked == []
+
+    asyncio.run(run())
+
+
+def test_polls_that_find_little_are_spaced() -> None:
+    """What comes within the gathering time is one batch; a backlog is polled without a pause."""
+
+    async def run() -> None:
+        reader = consumer()
+        await reader._getmany({WINDOWS}, 1.0)
+        assert reader._next_poll > 0.0
+        reader._next_poll = 0.0
+        thread: Any = reader._thread
+        thread.found = {WINDOWS: [Fetched(n) for n in range(MANY_RECORDS)]}
+        await reader._getmany({WINDOWS}, 1.0)
+        assert reader._next_poll == 0.0
 
     asyncio.run(run())
