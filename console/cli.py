@@ -32,13 +32,22 @@ predictions_app = typer.Typer(help="Forecasts, with their provenance.", no_args_
 drift_app = typer.Typer(help="What the drift detectors found.", no_args_is_help=True)
 models_app = typer.Typer(help="The model registry.", no_args_is_help=True)
 topics_app = typer.Typer(help="The declared Kafka topics.", no_args_is_help=True)
+dead_letters_app = typer.Typer(
+    help="Records that could not be used, and how to mend them.", no_args_is_help=True
+)
 app.add_typer(predictions_app, name="predictions")
 app.add_typer(drift_app, name="drift")
 app.add_typer(models_app, name="models")
 app.add_typer(topics_app, name="topics")
+app.add_typer(dead_letters_app, name="dead-letters")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Asset = Annotated[str | None, typer.Option("--asset", "-a", help="Only of this asset.")]
+Reason = Annotated[str | None, typer.Option(help="Only with this reason.")]
+Since = Annotated[
+    str | None,
+    typer.Option(help="Only those refused since then: 2026-11-21T06:00 (UTC), or 30m, 2h, 7d ago."),
+]
 
 
 @app.command()
@@ -202,6 +211,87 @@ def topics_create(as_json: AsJson = False) -> None:
     from console.topics import create_all
 
     create_all(as_json=as_json)
+
+
+@dead_letters_app.command("list")
+def dead_letters_list(
+    reason: Reason = None,
+    asset: Asset = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many; 0 for all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Print the last dead letters, what became of them, and how many there are by reason.
+
+    A letter is [bold]open[/bold] until its record is sent again; then it is
+    [bold]mended[/bold], if that record was taken, or just [bold]sent again[/bold], if it was
+    refused again: then there is a later letter. Those that inference wrote are
+    [bold]final[/bold]: `show` says why.
+    """
+    from console.dead_letters_list import list_letters
+
+    list_letters(reason, asset, since, limit, as_json=as_json)
+
+
+@dead_letters_app.command("show")
+def dead_letters_show(
+    ref: Annotated[str, typer.Argument(help="A letter: partition:offset, as the list has it.")],
+    raw: Annotated[
+        str | None,
+        typer.Option(help="Write the original bytes of the value there instead; - for stdout."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print everything about a dead letter: why, where from, headers, readings."""
+    from console.dead_letters_show import show_letter
+
+    show_letter(ref, raw, as_json=as_json)
+
+
+@dead_letters_app.command("retry")
+def dead_letters_retry(
+    refs: Annotated[
+        list[str] | None, typer.Argument(help="Letters: partition:offset, as the list has them.")
+    ] = None,
+    reason: Reason = None,
+    asset: Asset = None,
+    since: Since = None,
+    every: Annotated[bool, typer.Option("--all", help="All that are open.")] = False,
+    value: Annotated[
+        str | None,
+        typer.Option(help="Send the bytes of this file instead (one letter); - for stdin."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Send this key, the asset's name, instead (one letter).")
+    ] = None,
+    content_type: Annotated[
+        str | None, typer.Option(help="Send this content-type instead (one letter).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be sent.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send refused records again, to the partition that they came from.
+
+    Letters that are chosen by --reason, --asset, --since or --all are sent if they are open
+    and would be taken now; letters that are named are sent in any case. Nothing can take
+    effect twice: of all records that come of one refused record, one is taken.
+    """
+    from console.dead_letters_retry import retry_letters
+
+    retry_letters(
+        refs or [],
+        every=every,
+        reason=reason,
+        asset=asset,
+        since=since,
+        value=value,
+        key=key,
+        content_type=content_type,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ model_event       the registry's log                    (model.events)
 registry          ... and its fold
 ledger            which version served from where       (serving.ledger)
 dead_letter       what could not be used                (dead.letters)
+mended            what was taken of it in the end       (dead.letters.mended)
 moment            a time in an event
 messages          the records that have a schema
 asyncapi          ... as an AsyncAPI document

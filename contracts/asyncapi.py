@@ -20,6 +20,12 @@ from contracts.window import JSON
 
 #: Topics that other systems may write to; the rest is for them to read.
 _OPEN: Final = (SENSOR_WINDOWS, TRAINING_REQUESTS)
+#: Headers of a record that was refused and sent again.
+_FIRST_ORIGIN: Final = {
+    dead_letter.ORIGIN_TOPIC: "If it was sent again: topic of the record that was refused first.",
+    dead_letter.ORIGIN_PARTITION: "Its partition there, to which it is sent again.",
+    dead_letter.ORIGIN_OFFSET: "Its offset there. Of records with the same one, one is taken.",
+}
 
 
 def asyncapi() -> Document:
@@ -96,7 +102,11 @@ def _message(message: Message, body: Document) -> Document:
 
 def _headers(message: Message) -> Document:
     """Describe the CloudEvents headers of the Kafka binary mode."""
-    own: dict[str, Document] = {SOURCE_OFFSET: _text("Offset of the source record.")}
+    own: dict[str, Document] = {}
+    if message.derived:
+        own = {SOURCE_OFFSET: _text("Offset of the source record.")}
+    elif message.topic == SENSOR_WINDOWS:
+        own = {name: _text(text) for name, text in _FIRST_ORIGIN.items()}
     return {
         "type": "object",
         "properties": {
@@ -106,7 +116,7 @@ def _headers(message: Message) -> Document:
             "ce_source": _text("Who made it."),
             "ce_time": {"type": "string", "format": "date-time", "description": "When."},
             CONTENT_TYPE: {"type": "string", "const": message.content_type},
-            **(own if message.derived else {}),
+            **own,
         },
         "required": [CONTENT_TYPE],
     }
@@ -119,8 +129,13 @@ def _dead_letter() -> Document:
         dead_letter.TOPIC: "Topic that it came from.",
         dead_letter.PARTITION: "Its partition there.",
         dead_letter.OFFSET: "Its offset there.",
-        SOURCE_OFFSET: "The same offset, as all derived records carry it.",
         dead_letter.TIMESTAMP: "Its timestamp there, milliseconds since 1970 UTC.",
+    }
+    may_say: dict[str, str] = {
+        # Inference must not write it: the stream processor finds out by it how far it has come.
+        SOURCE_OFFSET: "The same offset, in letters of the stream processor; those of inference"
+        " are without.",
+        **_FIRST_ORIGIN,
     }
     return {
         "name": "dead_letter",
@@ -128,7 +143,7 @@ def _dead_letter() -> Document:
         "summary": "The original bytes and headers, where they came from, and why.",
         "headers": {
             "type": "object",
-            "properties": {name: _text(text) for name, text in says.items()},
+            "properties": {name: _text(text) for name, text in (says | may_say).items()},
             "required": list(says),
         },
         "payload": {"description": "The original bytes, whatever they are."},

@@ -12,6 +12,7 @@ from contracts.errors import DataError
 from contracts.headers import RawHeaders, cloud_event
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
+from contracts.mended import Mended
 from contracts.model_event import ModelEvent
 from contracts.outcome import Outcome
 from contracts.prediction import Prediction
@@ -19,7 +20,14 @@ from contracts.training import TrainingRequest, TrainingRun
 from contracts.window import JSON
 
 JsonEvent = (
-    Prediction | Outcome | DriftAlert | TrainingRequest | TrainingRun | LedgerEntry | ModelEvent
+    Prediction
+    | Outcome
+    | DriftAlert
+    | TrainingRequest
+    | TrainingRun
+    | LedgerEntry
+    | Mended
+    | ModelEvent
 )
 E = TypeVar("E")
 
@@ -32,6 +40,7 @@ TRAINING_REQUEST: Final = "millrace.training-request.v1"
 TRAINING_RUN: Final = "millrace.training-run.v1"
 MODEL_EVENT: Final = "millrace.model-event.v1"
 LEDGER_ENTRY: Final = "millrace.ledger-entry.v1"
+MENDED_LETTER: Final = "millrace.mended-letter.v1"
 WINDOW: Final = "millrace.window.v1"
 NORMALIZED_WINDOW: Final = "millrace.normalized-window.v1"
 
@@ -79,9 +88,11 @@ def headers_of(event: JsonEvent, source: str, at: datetime) -> RawHeaders:
             kind = TRAINING_RUN
         case LedgerEntry():
             kind = LEDGER_ENTRY
+        case Mended():
+            kind = MENDED_LETTER
         case _:
             kind = MODEL_EVENT
-    name = event.key if isinstance(event, LedgerEntry) else event.id
+    name = event.key if isinstance(event, LedgerEntry | Mended) else event.id
     return cloud_event(name, kind, source, JSON, at)
 
 

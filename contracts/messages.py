@@ -14,6 +14,7 @@ from contracts.drift_alert import DriftAlert
 from contracts.events import (
     DRIFT_ALERT,
     LEDGER_ENTRY,
+    MENDED_LETTER,
     MODEL_EVENT,
     NORMALIZED_WINDOW,
     OUTCOME,
@@ -23,12 +24,14 @@ from contracts.events import (
     WINDOW,
 )
 from contracts.ledger import LedgerEntry
+from contracts.mended import Mended
 from contracts.model_event import EventBase, ModelEvent
 from contracts.normalized_window import NormalizedWindow
 from contracts.outcome import Outcome
 from contracts.prediction import Prediction
 from contracts.topics import (
     DRIFT_ALERTS,
+    MENDED,
     MODEL_EVENTS,
     NORMALIZED,
     OUTCOMES,
@@ -78,6 +81,7 @@ MESSAGES: Final = (
     Message("training_request", TRAINING_REQUESTS, TRAINING_REQUEST, JSON, TrainingRequest),
     Message("training_run", TRAINING_RUNS, TRAINING_RUN, JSON, TrainingRun),
     Message("model_event", MODEL_EVENTS, MODEL_EVENT, JSON, ModelEvent),
+    Message("mended_letter", MENDED, MENDED_LETTER, JSON, Mended),
     Message("ledger_entry", SERVING_LEDGER, LEDGER_ENTRY, JSON, LedgerEntry),
 )
 

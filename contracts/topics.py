@@ -83,6 +83,14 @@ DEAD_LETTERS: Final = Topic(
     LONG_MS,
     max_bytes=MAX_DEAD_LETTER_BYTES,
 )
+MENDED: Final = Topic(
+    "dead.letters.mended",
+    "partition/offset of the record that was refused first",
+    "which refused record was sent again and taken, and as which",
+    _JSON,
+    FOREVER,
+    compacted=True,
+)
 TRAINING_REQUESTS: Final = Topic(
     "training.requests", "model", "a reason to train a model", _JSON, LONG_MS, by_asset=False
 )
@@ -115,6 +123,7 @@ TOPICS: Final = (
     OUTCOMES,
     DRIFT_ALERTS,
     DEAD_LETTERS,
+    MENDED,
     TRAINING_REQUESTS,
     TRAINING_RUNS,
     MODEL_EVENTS,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import structlog
 from confluent_kafka import (
     Consumer,
     KafkaError,
@@ -26,6 +27,8 @@ from contracts.headers import header
 from contracts.topics import MAX_RECORD_BYTES, Topic
 from infra.settings import Settings
 
+_log = structlog.get_logger(__name__)
+
 #: How long to wait for an answer about metadata or offsets, seconds.
 ANSWER_SECONDS: Final = 15.0
 #: A transaction that is not ended by then is aborted by the broker, milliseconds.
@@ -34,9 +37,49 @@ TRANSACTION_TIMEOUT_MS: Final = 15_000
 #: one until then. librdkafka's default waits 100 ms before it asks again: measured, that is
 #: 105 ms for every micro-batch, against 7 ms with this.
 TRANSACTION_RETRY_MS: Final = 5
+#: A client that lost its broker tries again after at most so long, milliseconds. librdkafka's
+#: default lets it grow to 10 s and half as much again, which is most of what may pass between
+#: a broker's return and work being done again.
+RECONNECT_MS: Final = 1_000
+#: How often trouble of the same kind is told.
+_TELL_SECONDS: Final = 30.0
 #: Refusals of a partition that has no leader yet, and how long to leave it alone, seconds.
 _PASSING: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 _BACK_OFF_SECONDS: Final = 0.05
+#: What a consumer hears while a broker is away or has just come back; it goes on by itself.
+_WAITED_OUT: Final = frozenset(
+    {
+        *_PASSING,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TRANSPORT,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._WAIT_COORD,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+
+
+class _Outage:
+    """Says that brokers are away, or refuse us: once in a while, for all clients of the process."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, float] = {}
+
+    def tell(self, error: KafkaError) -> None:
+        """Hear of trouble that a client has, and goes on by itself."""
+        now = time.monotonic()
+        if now - self._told.get(error.code(), -_TELL_SECONDS) >= _TELL_SECONDS:
+            self._told[error.code()] = now
+            _log.warning("Kafka is away, or refuses", error=error.name(), why=error.str())
+
+
+_outage = _Outage()
 
 
 def client_config(settings: Settings) -> dict[str, Any]:
@@ -44,7 +87,10 @@ def client_config(settings: Settings) -> dict[str, Any]:
     config: dict[str, Any] = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
-        "log_level": 3,
+        # The client itself would report each refused connection of each of its threads.
+        "log_level": 2,
+        "error_cb": _outage.tell,
+        "reconnect.backoff.max.ms": RECONNECT_MS,
     }
     if settings.kafka_security_protocol.startswith("SASL"):
         config["sasl.mechanism"] = settings.kafka_sasl_mechanism
@@ -181,8 +227,8 @@ def raise_error(message: Message) -> None:
     error = message.error()
     if error is None or error.code() == KafkaError._PARTITION_EOF or error.retriable():
         return
-    if error.code() in {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT}:
-        return  # librdkafka reconnects by itself
+    if not error.fatal() and error.code() in _WAITED_OUT:
+        return
     raise KafkaException(error)
 
 
@@ -240,7 +286,9 @@ def last_source_offsets(
             step = 64
             while high > low and partition not in found:
                 start = max(low, high - step)
-                found.update(_scan(client, name, partition, start, high, header_name))
+                offsets = _scan(client, name, partition, start, high, header_name)
+                if offsets:
+                    found[partition] = max(offsets)
                 if start == low:
                     break
                 step *= 8
@@ -249,17 +297,40 @@ def last_source_offsets(
     return found
 
 
+def source_offsets_since(
+    settings: Settings, topic: Topic, partition: int, header_name: str, first: int
+) -> set[int]:
+    """Find which records of a partition's source have an output, from one offset on.
+
+    Returns:
+        Their source offsets, ``first`` or larger.
+    """
+    client = reader(settings)
+    name = settings.named(topic.name)
+    try:
+        low, high = watermarks(client, TopicPartition(name, partition))
+        step, start = 64, high
+        offsets: list[int] = []
+        while start > low and not (offsets and offsets[0] < first):
+            start = max(low, high - step)
+            offsets = _scan(client, name, partition, start, high, header_name)
+            step *= 8
+        return {offset for offset in offsets if offset >= first}
+    finally:
+        client.close()
+
+
 def _scan(
     client: Consumer, topic: str, partition: int, start: int, end: int, header_name: str
-) -> dict[int, int]:
-    """Read [start, end) of a partition for the largest source offset."""
+) -> list[int]:
+    """Read [start, end) of a partition for its source offsets, in their order."""
     place = TopicPartition(topic, partition, start)
     client.assign([place])
-    largest: dict[int, int] = {}
+    found: list[int] = []
     while client.position([place])[0].offset < end:
         for message in client.consume(500, timeout=0.1):
             raise_error(message)
             offset = header(message.headers(), header_name)
             if offset is not None and offset.isdecimal():
-                largest[partition] = max(int(offset), largest.get(partition, -1))
-    return largest
+                found.append(int(offset))
+    return found

@@ -8,10 +8,12 @@ from contracts.drift_alert import DriftAlert
 from contracts.errors import ServerError
 from contracts.events import JsonEvent, encode, headers_of, now
 from contracts.ledger import LedgerEntry
+from contracts.mended import Mended
 from contracts.outcome import Outcome
 from contracts.prediction import Prediction
 from contracts.topics import (
     DRIFT_ALERTS,
+    MENDED,
     MODEL_EVENTS,
     OUTCOMES,
     PREDICTIONS,
@@ -100,5 +102,7 @@ def place_of(event: JsonEvent) -> tuple[Topic, str]:
             return TRAINING_RUNS, event.id
         case LedgerEntry():
             return SERVING_LEDGER, event.key
+        case Mended():
+            return MENDED, event.key
         case _:
             return MODEL_EVENTS, event.model

@@ -14,6 +14,9 @@ from contracts.topics import TOPICS, Topic
 from infra.kafka import ANSWER_SECONDS, error_of
 from infra.settings import Settings
 
+#: Kafka refuses records that are more than an hour ahead of its own clock, unless told not to: an
+#: edge or a service whose clock is wrong would lose its records, or not run at all.
+ANY_TIME_AHEAD_MS: Final = (1 << 63) - 1
 #: How long to leave a broker alone between two questions, seconds.
 _BACK_OFF_SECONDS: Final = 0.05
 
@@ -24,6 +27,7 @@ def topic_config(topic: Topic) -> dict[str, str]:
         "retention.ms": str(topic.retention_ms),
         "cleanup.policy": "compact" if topic.compacted else "delete",
         "max.message.bytes": str(topic.max_bytes),
+        "message.timestamp.after.max.ms": str(ANY_TIME_AHEAD_MS),
     }
 
 

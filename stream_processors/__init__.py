@@ -9,6 +9,7 @@ asset        what is remembered of an asset, and its snapshot
 forecasts    forecasts that wait for their truth
 alerts       findings of detectors as alerts for people and the trainer
 history      what an earlier life has left on the broker
+retries      records that were sent again: one of each first origin is taken
 outputs      writes that are confirmed before anything is acknowledged
 batching     Faust's transport at batch granularity
 ```

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
+import threading
 from typing import Final
 
 import faust
 
 from contracts.errors import MillraceError
+from contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, SERVING_LEDGER
 from infra import fault_points
 from infra.logs import configure_logs
+from infra.servers import await_kafka
 from infra.settings import Settings
 from infra.telemetry import Health, serve_telemetry
 from stream_processors.app import build_app
@@ -33,9 +37,16 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     configure_logs(settings)
-    health = Health()
-    app = build_app(settings, health)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    health = Health(waiting_for={"kafka"})
     serve_telemetry(settings, health)
+    needed = (SENSOR_WINDOWS, PREDICTIONS, NORMALIZED, MODEL_EVENTS, SERVING_LEDGER)
+    if not await_kafka(settings, needed, stop):
+        return 0
+    health.waiting_for.discard("kafka")
+    app = build_app(settings, health)
     gc.freeze()  # what is there now stays
     gc.set_threshold(YOUNG_OBJECTS)
     worker = faust.Worker(

@@ -19,12 +19,15 @@ from typing import Any, Final, NoReturn
 import faust
 import structlog
 
-from contracts.topics import PREDICTIONS, SENSOR_WINDOWS
+from contracts.topics import MAX_RECORD_BYTES, PREDICTIONS, SENSOR_WINDOWS
 from infra import fault_points
 from infra.faust_kafka import faust_credentials
 from infra.model_feed import ModelFeed
 from infra.settings import Settings
+from infra.stalls import Place
 from infra.telemetry import Health
+from infra.topic_admin import ANY_TIME_AHEAD_MS
+from infra.watchdog import Watchdog
 from stream_processors.batching import BatchApp, Record
 from stream_processors.history import KafkaHistory
 from stream_processors.outputs import Outputs
@@ -34,6 +37,8 @@ from stream_processors.watching import DETECTORS, Watch
 
 _log = structlog.get_logger(__name__)
 
+#: Consumer group, and name of the Faust app.
+GROUP: Final = "millrace.stream-processor"
 #: How often memory is confirmed and batches are acknowledged: what a crash repeats, seconds.
 CHECKPOINT_SECONDS: Final = 0.5
 #: How often partitions without traffic are looked at for due fences, seconds.
@@ -56,7 +61,7 @@ def build_app(settings: Settings, health: Health) -> faust.App:
     data = settings.home / "faust"
     data.mkdir(parents=True, exist_ok=True)
     app = BatchApp(
-        settings.named("millrace.stream-processor"),
+        settings.named(GROUP),
         broker=[f"aiokafka://{host}" for host in settings.kafka_bootstrap_servers.split(",")],
         broker_credentials=faust_credentials(settings),
         broker_max_poll_records=BATCH_RECORDS,
@@ -87,7 +92,14 @@ def build_app(settings: Settings, health: Health) -> faust.App:
         value_type=None,
     )
     table = app.Table(
-        "assets", partitions=settings.kafka_partitions, key_type=bytes, value_type=bytes
+        "assets",
+        partitions=settings.kafka_partitions,
+        key_type=bytes,
+        value_type=bytes,
+        extra_topic_configs={
+            "max.message.bytes": str(MAX_RECORD_BYTES),
+            "message.timestamp.after.max.ms": str(ANY_TIME_AHEAD_MS),
+        },
     )
     _Wiring(app, settings, health, table).attach(topic)
     return app
@@ -105,6 +117,8 @@ class _Wiring:
         self._processor: Processor | None = None
         self._owned: set[int] = set()
         self._unacknowledged: list[Any] = []
+        self._places: frozenset[Place] = frozenset()
+        self._watchdog = Watchdog(settings, GROUP, owned=self._worked_on)
         self._beat = time.monotonic()
         health.waiting_for |= {"registry", "partitions"}
         health.alive = self._problem
@@ -116,6 +130,7 @@ class _Wiring:
         app.task(self._idle_fences)
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_partitions_assigned.connect(self._on_assigned)
+        app.on_before_shutdown.connect(self._on_shutdown)
 
     async def _agent(self, stream: Any) -> None:
         """Work off batches; acknowledge none here."""
@@ -177,6 +192,14 @@ class _Wiring:
         silent = time.monotonic() - self._beat
         return f"no progress for {silent:.0f} s" if silent > STALL_SECONDS else None
 
+    def _worked_on(self) -> frozenset[Place] | None:
+        """Partitions whose lag the watchdog looks at; None while there are none yet."""
+        ready = self._processor is not None and self._recovered() and self._places
+        return self._places if ready else None
+
+    async def _on_shutdown(self, *_: Any, **__: Any) -> None:
+        self._watchdog.stop()
+
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         """Set no fence in a partition that may have another owner now."""
         if self._processor is not None:
@@ -185,6 +208,10 @@ class _Wiring:
     async def _on_assigned(self, *arguments: Any, **_: Any) -> None:
         _app, assigned = arguments
         self._unacknowledged.clear()
+        changelogs = self._app.tables.changelog_topics
+        self._places = frozenset(
+            Place(tp.topic, tp.partition) for tp in assigned if tp.topic not in changelogs
+        )
         windows = self._settings.named(SENSOR_WINDOWS.name)
         self._owned = {tp.partition for tp in assigned if tp.topic == windows}
         if self._processor is not None:
@@ -205,6 +232,7 @@ class _Wiring:
         )
         self._processor.own(self._owned)
         self._health.waiting_for.discard("registry")
+        self._watchdog.start()
         return self._processor
 
     def _write_memory(self, key: bytes, memory: bytes, partition: int) -> None:

@@ -1,19 +1,22 @@
 """What an earlier life of the stream processor has left on the broker.
 
 The ledger tells the fences that are set; the outputs themselves tell how far each partition
-has been worked off. So nothing has to be remembered twice.
+has been worked off, what was refused and what was mended. So nothing has to be remembered
+twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from contracts.events import EventReader
 from contracts.headers import SOURCE_OFFSET
+from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
-from contracts.topics import SERVING_LEDGER, Topic
-from infra.kafka import last_source_offsets, read_all
+from contracts.mended import Mended
+from contracts.topics import DEAD_LETTERS, MENDED, SERVING_LEDGER, Topic
+from infra.kafka import last_source_offsets, read_all, source_offsets_since
 from infra.settings import Settings
 
 
@@ -25,6 +28,12 @@ class History(Protocol):
 
     def written_through(self, topic: Topic, partition: int) -> int | None:
         """Find the last source offset in an output's partition; None if it has none."""
+
+    def refused_since(self, partition: int, first: int) -> set[int]:
+        """Find the offsets, ``first`` or larger, that have a dead letter already."""
+
+    def mended(self, partition: int) -> Iterable[Mended]:
+        """Find the records of a partition that were sent again and taken, oldest first."""
 
 
 class KafkaHistory:
@@ -46,3 +55,20 @@ class KafkaHistory:
         """Read the output from its end."""
         found = last_source_offsets(self._settings, topic, [partition], SOURCE_OFFSET)
         return found.get(partition)
+
+    def refused_since(self, partition: int, first: int) -> set[int]:
+        """Read the dead letters from their end."""
+        return source_offsets_since(self._settings, DEAD_LETTERS, partition, SOURCE_OFFSET, first)
+
+    def mended(self, partition: int) -> list[Mended]:
+        """Read the notes from their beginning."""
+        read = EventReader[Mended](Mended)
+        found = []
+        for message in read_all(self._settings, MENDED):
+            if message.partition() != partition:
+                continue
+            try:
+                found.append(read(message.value() or b""))
+            except InvalidRecord:
+                continue  # not ours: somebody else wrote into the topic
+        return found

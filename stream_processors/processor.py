@@ -9,6 +9,10 @@ What a crash repeats, and why it has no second effect:
 
 - *normalised windows and dead letters* carry their source offset, so on taking a partition
   over, the outputs themselves tell what is already there, and it is not written again;
+- a record that was *refused* stays refused, even if by now it would not be: a person may have
+  sent it again;
+- of records that were *sent again*, the notes in `dead.letters.mended` tell which one of a
+  first origin was taken (`retries`);
 - *memory* of an asset says which offsets it includes, and passes over them;
 - *outcomes and alerts* may be written again, with the same ids.
 """
@@ -29,7 +33,14 @@ from contracts.headers import SOURCE_OFFSET, EventHeaders, RawHeaders
 from contracts.invalid_record import InvalidRecord
 from contracts.prediction import Prediction
 from contracts.source import Source
-from contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS, SERVING_LEDGER, Topic
+from contracts.topics import (
+    DEAD_LETTERS,
+    MENDED,
+    NORMALIZED,
+    SENSOR_WINDOWS,
+    SERVING_LEDGER,
+    Topic,
+)
 from contracts.window import MSGPACK
 from infra import fault_points
 from infra.model_feed import ModelFeed
@@ -38,6 +49,14 @@ from stream_processors.batching import Record
 from stream_processors.history import History
 from stream_processors.metrics import DEAD, DUPLICATES, FENCES, WINDOWS
 from stream_processors.outputs import Outputs
+from stream_processors.retries import (
+    NOTHING,
+    Resolution,
+    Retries,
+    note_of,
+    resolve,
+    sent_again,
+)
 from stream_processors.snapshots import Changelog, Snapshots
 from stream_processors.stamping import stamped
 from stream_processors.stamps import Stamps
@@ -56,11 +75,15 @@ class _Position:
     Attributes:
         next: Offset of the next record.
         written: By topic, the last source offset that is in the output already.
+        refused: Offsets that an earlier life refused, where that matters; None: not asked yet.
+        retries: First origins that have been taken; None: not asked yet.
     """
 
     def __init__(self, written: dict[str, int]) -> None:
         self.next = max([-1, *written.values()]) + 1
         self.written = written
+        self.refused: set[int] | None = None
+        self.retries: Retries | None = None
 
     def is_written(self, topic: Topic, offset: int) -> bool:
         return offset <= self.written.get(topic.name, -1)
@@ -109,18 +132,29 @@ class Processor:
             if judgement.misses_a_model and self._feed.catch_up():
                 await self._fence(partition, position)
                 judgement = self._judge(records)
+            final = await self._refused_before(records, partition, position)
+            again = await self._sent_again(
+                records, {*judgement.refused, *final}, partition, position
+            )
+            passed = {*final, *again.passed, *again.refused}
             fault_points.reached("stream-processor.before-output")
             written = [
                 done
                 for block in judgement.blocks
-                for done in self._block(block, records, partition, position)
+                for done in self._block(block, records, passed, partition, position)
             ]
             written.sort(key=lambda done: done[0])  # the output keeps the order of its source
             for row, value, headers in written:
                 self._outputs.write(NORMALIZED, records[row].key, value, headers, partition)
-            for row in sorted(judgement.refused):
+            refused = judgement.refused | again.refused
+            for row in sorted(refused.keys() - again.passed):
                 if not position.is_written(DEAD_LETTERS, records[row].offset):
-                    self._dead_letter(records[row], judgement.refused[row])
+                    self._dead_letter(records[row], refused[row])
+            for row, origin in again.taken.items():
+                note = note_of(records[row], origin, now())
+                self._outputs.write(
+                    MENDED, note.key, encode(note), headers_of(note, ORIGIN, note.at), partition
+                )
             position.next = max(position.next, records[-1].offset + 1)
             await self._outputs.send()
 
@@ -209,11 +243,42 @@ class Processor:
     def _judge(self, records: Sequence[Record]) -> Judgement:
         return judge(records, self._feed.registry, round(time.time() * 1000))
 
+    async def _refused_before(
+        self, records: Sequence[Record], partition: int, position: _Position
+    ) -> set[int]:
+        """Rows that an earlier life refused, which is final: their letters may be answered."""
+        if records[0].offset > position.written.get(DEAD_LETTERS.name, -1):
+            return set()
+        if position.refused is None:
+            position.refused = await asyncio.to_thread(
+                self._history.refused_since, partition, records[0].offset
+            )
+        return {row for row, r in enumerate(records) if r.offset in position.refused}
+
+    async def _sent_again(
+        self, records: Sequence[Record], invalid: set[int], partition: int, position: _Position
+    ) -> Resolution:
+        """Decide about the records that were sent before; there are none, as a rule."""
+        rows = sent_again(records)
+        if not rows:
+            return NOTHING
+        if position.retries is None:
+            taken = await asyncio.to_thread(self._history.mended, partition)
+            position.retries = Retries(taken)
+        resolution = resolve(records, rows, invalid, position.retries)
+        DUPLICATES.inc(len(resolution.passed))
+        return resolution
+
     def _block(
-        self, block: Block, records: Sequence[Record], partition: int, position: _Position
+        self,
+        block: Block,
+        records: Sequence[Record],
+        passed: set[int],
+        partition: int,
+        position: _Position,
     ) -> Iterator[_Written]:
         """Take the new windows of a block, and yield those that are not written yet."""
-        places, assets = self._admit(block, records, partition)
+        places, assets = self._admit(block, records, passed, partition)
         if not places:
             return
         name = block.model.spec.name
@@ -233,9 +298,9 @@ class Processor:
             self._watch.windows(block, places, assets, windows)
 
     def _admit(
-        self, block: Block, records: Sequence[Record], partition: int
+        self, block: Block, records: Sequence[Record], passed: set[int], partition: int
     ) -> tuple[list[int], list[Asset]]:
-        """Choose the windows of a block that are new, and remember them.
+        """Choose the windows of a block that are new, and remember them; not those ``passed``.
 
         Returns:
             Their places in the block, and the memory of their assets.
@@ -244,6 +309,8 @@ class Processor:
         places: list[int] = []
         assets: list[Asset] = []
         for place, row in enumerate(block.rows):
+            if row in passed:
+                continue
             body, offset = block.bodies[place], records[row].offset
             asset = self._snapshots.asset(name, body.asset, partition)
             if offset <= asset.windows_through:

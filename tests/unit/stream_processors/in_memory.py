@@ -10,11 +10,13 @@ import msgspec
 
 from contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from contracts.ledger import LedgerEntry
+from contracts.mended import Mended
 from contracts.model_event import ModelEvent
 from contracts.normalized_window import NormalizedWindow
 from contracts.registry import Registry
 from contracts.topics import (
     DEAD_LETTERS,
+    MENDED,
     NORMALIZED,
     OUTCOMES,
     SERVING_LEDGER,
@@ -172,6 +174,23 @@ class HistoryInMemory:
     def fences(self) -> Iterator[LedgerEntry]:
         """Read the ledger."""
         return iter(self._broker.ledger())
+
+    def refused_since(self, partition: int, first: int) -> set[int]:
+        """Read the dead letters."""
+        return {
+            offset
+            for record in self._broker.written
+            if (record.topic, record.partition) == (DEAD_LETTERS.name, partition)
+            if (offset := int(header(record.headers, SOURCE_OFFSET) or -1)) >= first
+        }
+
+    def mended(self, partition: int) -> list[Mended]:
+        """Read the notes."""
+        return [
+            msgspec.json.decode(record.value, type=Mended)
+            for record in self._broker.written
+            if (record.topic, record.partition) == (MENDED.name, partition)
+        ]
 
     def written_through(self, topic: Topic, partition: int) -> int | None:
         """Read the output."""

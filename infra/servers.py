@@ -1,0 +1,96 @@
+"""Servers that are not there yet are waited for: who starts in an outage goes on after it.
+
+Dying and being started again would do, too, but costs a start of seconds each time, and the
+one that is under way when the server comes back delays the recovery.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from contracts.errors import ServerError
+from contracts.topics import Topic
+from infra.kafka import client_config
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+_ASK_SECONDS: Final = 5.0
+_BACK_OFF_SECONDS: Final = 0.5
+#: How often waiting is told again.
+_TELL_SECONDS: Final = 30.0
+
+
+def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Event) -> bool:
+    """Wait until a broker answers and topics have leaders; say so while waiting.
+
+    Args:
+        settings: Where Kafka is.
+        topics: What is needed.
+        stop: Gives up when set.
+
+    Returns:
+        Whether they are there; False only if it was told to stop.
+    """
+    # The client would report every refused connection; this function says it once.
+    client = AdminClient({**client_config(settings), "log_level": 0})
+    names = [settings.named(topic.name) for topic in topics]
+
+    def missing() -> str | None:
+        try:
+            known = client.list_topics(timeout=_ASK_SECONDS).topics
+        except KafkaException as error:
+            return str(error)
+        without = [
+            name
+            for name in names
+            if name not in known or any(p.leader < 0 for p in known[name].partitions.values())
+        ]
+        return f"no topic or no leader: {', '.join(without)}" if without else None
+
+    return _await(f"Kafka ({settings.kafka_bootstrap_servers})", missing, stop)
+
+
+def await_store(settings: Settings, stop: threading.Event) -> bool:
+    """Wait until the object store answers and the bucket is there, which is created if need be.
+
+    Args:
+        settings: Where the object store is.
+        stop: Gives up when set.
+
+    Returns:
+        Whether it is there; False only if it was told to stop.
+    """
+    store = ObjectStore(settings)
+
+    def missing() -> str | None:
+        try:
+            store.create_bucket()
+        except ServerError as error:
+            return str(error)
+        return None
+
+    return _await(f"the object store ({settings.s3_endpoint})", missing, stop)
+
+
+def _await(what: str, missing: Callable[[], str | None], stop: threading.Event) -> bool:
+    begin = time.monotonic()
+    told = begin - _TELL_SECONDS
+    while (why := missing()) is not None:
+        if time.monotonic() - told >= _TELL_SECONDS:
+            told = time.monotonic()
+            _log.warning("waiting for a server", server=what, why=why)
+        if stop.wait(_BACK_OFF_SECONDS):
+            return False
+    waited = time.monotonic() - begin
+    if told >= begin:
+        _log.info("server is there", server=what, waited_seconds=round(waited, 1))
+    return True
