@@ -145,11 +145,10 @@ class _Level:
     def add(self, kept: Floats, added: Floats) -> None:
         """Lay buckets behind those that are kept: both float64 (lanes, 2, buckets)."""
         more = added.shape[2]
-        self._held = np.zeros((self.rows.size, 2, BUCKETS + more))
+        self._held = np.zeros((self.rows.size, 2, BUCKETS + more + 1))  # a slice may end beyond
         self._held[:, :, :BUCKETS] = kept
         live = _made_at(self.number, self._n) - self._first
-        places = self._places(np.arange(self.rows.size), live[:, None] + np.arange(more))
-        self._held.ravel()[places] = added
+        _slices(self._held, more)[np.arange(self.rows.size), :, live] = added
 
     def merges(self) -> Ints:
         """How many buckets of the next level come of this one: int64 (lanes,)."""
@@ -170,21 +169,22 @@ class _Level:
     def after(self, rows: Ints, n: Ints) -> Floats:
         """Buckets of some lanes after `n` values: float64 (m, 2, BUCKETS)."""
         first = _oldest_at(self.number, n)
-        is_there = (_made_at(self.number, n) - first)[:, None] > _SLOT
-        places = np.where(is_there, (first - self._first[rows])[:, None] + _SLOT, 0)
-        return np.where(is_there[:, None], self._held.ravel().take(self._places(rows, places)), 0.0)
-
-    def _places(self, rows: Ints, places: Ints) -> Ints:
-        """Where totals and times lie in memory: int64 (m, 2, buckets)."""
-        wide = self._held.shape[2]
-        lines = (2 * wide * rows)[:, None] + np.array([TOTALS * wide, TIMES * wide])
-        found: Ints = lines[:, :, None] + places[:, None]
+        found = _slices(self._held, BUCKETS)[rows, :, first - self._first[rows]]
+        is_gone = (_made_at(self.number, n) - first)[:, None] <= _SLOT
+        found[np.repeat(is_gone[:, None], 2, axis=1)] = 0.0
         return found
 
     def dropped(self) -> tuple[Ints, Floats]:
         """Lanes of the highest level that drop a bucket at the end, and its total."""
         full = np.flatnonzero(_made_at(TOP, self.n_after) > BUCKETS)
         return self.rows[full], self._held[full, TOTALS, 0]
+
+
+def _slices(held: Floats, size: int) -> Floats:
+    """View of all slices of consecutive buckets: float64 (lanes, 2, places, size)."""
+    lanes, numbers, buckets = held.shape
+    shape = (lanes, numbers, buckets - size + 1, size)
+    return np.ndarray(shape, held.dtype, held, strides=(*held.strides, held.strides[2]))
 
 
 def _made_at(level: int, n: Ints) -> Ints:

@@ -85,6 +85,8 @@ class Alarm(msgspec.Struct, frozen=True):
 class PageHinkley:
     """One test on one signal."""
 
+    __slots__ = ("_fall_from", "_rise_from", "_settings", "_test")
+
     name = "PageHinkley"
 
     def __init__(

@@ -32,6 +32,7 @@ def alert_of(
             source.offset,
             finding.signal,
             finding.sensor or "",
+            finding.detector,
         ),
         asset=asset,
         model=model,
@@ -47,5 +48,5 @@ def alert_of(
         evidence_from=event_time(alarm.evidence_from),
         samples=alarm.samples,
         source=source,
-        detail=f"{asset}: {what} ({finding.detector} {alarm.statistic:.1f} > {alarm.threshold:g})",
+        detail=f"{asset}: {what} ({finding.detector} {alarm.statistic:.3g} > {alarm.threshold:.3g})",
     )

@@ -39,7 +39,6 @@ from contracts.topics import (
     NORMALIZED,
     SENSOR_WINDOWS,
     SERVING_LEDGER,
-    Topic,
 )
 from contracts.window import MSGPACK
 from infra import fault_points
@@ -49,14 +48,8 @@ from stream_processors.batching import Record
 from stream_processors.history import History
 from stream_processors.metrics import DEAD, DUPLICATES, FENCES, WINDOWS
 from stream_processors.outputs import Outputs
-from stream_processors.retries import (
-    NOTHING,
-    Resolution,
-    Retries,
-    note_of,
-    resolve,
-    sent_again,
-)
+from stream_processors.positions import Position, Positions
+from stream_processors.retries import note_of
 from stream_processors.snapshots import Changelog, Snapshots
 from stream_processors.stamping import stamped
 from stream_processors.stamps import Stamps
@@ -67,26 +60,6 @@ _log = structlog.get_logger(__name__)
 _pack: Final = msgspec.msgpack.Encoder().encode
 #: A row of a batch and what is written for it: its value and headers.
 _Written = tuple[int, bytes, RawHeaders]
-
-
-class _Position:
-    """How far a partition of `sensor.windows` has come.
-
-    Attributes:
-        next: Offset of the next record.
-        written: By topic, the last source offset that is in the output already.
-        refused: Offsets that an earlier life refused, where that matters; None: not asked yet.
-        retries: First origins that have been taken; None: not asked yet.
-    """
-
-    def __init__(self, written: dict[str, int]) -> None:
-        self.next = max([-1, *written.values()]) + 1
-        self.written = written
-        self.refused: set[int] | None = None
-        self.retries: Retries | None = None
-
-    def is_written(self, topic: Topic, offset: int) -> bool:
-        return offset <= self.written.get(topic.name, -1)
 
 
 class Processor:
@@ -111,12 +84,12 @@ class Processor:
         """
         self._feed = feed
         self._history = history
+        self._positions = Positions(history)
         self._outputs = outputs
         self._snapshots = snapshots
         self._watch = watch
         self._stamps = Stamps()
         self._owned: set[int] = set()
-        self._positions: dict[int, _Position] = {}
         self._read_prediction = EventReader[Prediction](Prediction)
         self._turn = asyncio.Lock()
         self._learn_fences()
@@ -124,7 +97,7 @@ class Processor:
     async def windows(self, partition: int, records: Sequence[Record]) -> None:
         """Work off a batch of `sensor.windows`; on return its outputs are on their way."""
         async with self._turn:
-            position = await self._position(partition)
+            position = await self._positions.of(partition)
             self._feed.poll(0)
             position.next = max(position.next, records[0].offset)
             await self._fence(partition, position)
@@ -132,10 +105,9 @@ class Processor:
             if judgement.misses_a_model and self._feed.catch_up():
                 await self._fence(partition, position)
                 judgement = self._judge(records)
-            final = await self._refused_before(records, partition, position)
-            again = await self._sent_again(
-                records, {*judgement.refused, *final}, partition, position
-            )
+            final = await position.refused_before(records)
+            again = await position.sent_again(records, {*judgement.refused, *final})
+            DUPLICATES.inc(len(again.passed))
             passed = {*final, *again.passed, *again.refused}
             fault_points.reached("stream-processor.before-output")
             written = [
@@ -170,8 +142,8 @@ class Processor:
         """Set the fences that are due where no window happens to come."""
         async with self._turn:
             self._feed.poll(0)
-            for partition in sorted(self._owned | self._positions.keys()):
-                await self._fence(partition, await self._position(partition))
+            for partition in sorted(self._owned | self._positions.known):
+                await self._fence(partition, await self._positions.of(partition))
 
     async def checkpoint(self, changelog: Changelog) -> None:
         """Confirm all outputs, and then the memory that changed since the last time.
@@ -188,7 +160,7 @@ class Processor:
     def release(self) -> None:
         """Set no fences for now: partitions are being handed over."""
         self._owned = set()
-        self._positions.clear()
+        self._positions.forget()
 
     def own(self, partitions: set[int]) -> None:
         """Take over partitions, and forget what was known of others: they have other owners.
@@ -197,7 +169,7 @@ class Processor:
             partitions: All partitions of `sensor.windows` that are ours from now on.
         """
         self._owned = partitions
-        self._positions.clear()
+        self._positions.forget()
         self._snapshots.forget()
         self._learn_fences()
 
@@ -205,20 +177,7 @@ class Processor:
         for entry in self._history.fences():
             self._stamps.learn(entry)
 
-    async def _position(self, partition: int) -> _Position:
-        """Find how far a partition has come, from the outputs, on taking it over."""
-        position = self._positions.get(partition)
-        if position is None:
-            written: dict[str, int] = {}
-            for topic in (NORMALIZED, DEAD_LETTERS):
-                last = await asyncio.to_thread(self._history.written_through, topic, partition)
-                if last is not None:
-                    written[topic.name] = last
-            position = self._positions[partition] = _Position(written)
-            _log.info("partition taken", partition=partition, next=position.next)
-        return position
-
-    async def _fence(self, partition: int, position: _Position) -> None:
+    async def _fence(self, partition: int, position: Position) -> None:
         """Write and confirm the ledger entries that the next window needs."""
         models = self._feed.registry.models.values()
         entries = self._stamps.due(models, partition, position.next, now())
@@ -243,39 +202,13 @@ class Processor:
     def _judge(self, records: Sequence[Record]) -> Judgement:
         return judge(records, self._feed.registry, round(time.time() * 1000))
 
-    async def _refused_before(
-        self, records: Sequence[Record], partition: int, position: _Position
-    ) -> set[int]:
-        """Rows that an earlier life refused, which is final: their letters may be answered."""
-        if records[0].offset > position.written.get(DEAD_LETTERS.name, -1):
-            return set()
-        if position.refused is None:
-            position.refused = await asyncio.to_thread(
-                self._history.refused_since, partition, records[0].offset
-            )
-        return {row for row, r in enumerate(records) if r.offset in position.refused}
-
-    async def _sent_again(
-        self, records: Sequence[Record], invalid: set[int], partition: int, position: _Position
-    ) -> Resolution:
-        """Decide about the records that were sent before; there are none, as a rule."""
-        rows = sent_again(records)
-        if not rows:
-            return NOTHING
-        if position.retries is None:
-            taken = await asyncio.to_thread(self._history.mended, partition)
-            position.retries = Retries(taken)
-        resolution = resolve(records, rows, invalid, position.retries)
-        DUPLICATES.inc(len(resolution.passed))
-        return resolution
-
     def _block(
         self,
         block: Block,
         records: Sequence[Record],
         passed: set[int],
         partition: int,
-        position: _Position,
+        position: Position,
     ) -> Iterator[_Written]:
         """Take the new windows of a block, and yield those that are not written yet."""
         places, assets = self._admit(block, records, passed, partition)

@@ -10,11 +10,13 @@ from stream_processors.alerts import alert_of
 from tests.builders import START_MS, source_of
 
 
-def alert(signal: Signal, sensor: str | None = None, *, offset: int = 3) -> DriftAlert:
+def alert(
+    signal: Signal, sensor: str | None = None, *, offset: int = 3, detector: str = "PageHinkley"
+) -> DriftAlert:
     """Build the alert of a finding."""
     alarm = Alarm(31.5, 30.0, rising=False, evidence_from=START_MS, samples=99)
     return alert_of(
-        Finding(signal, sensor, "PageHinkley", alarm),
+        Finding(signal, sensor, detector, alarm),
         asset="pump-1",
         model="pump",
         version=2,
@@ -47,6 +49,7 @@ def test_ids_tell_findings_apart_and_repeat() -> None:
     made = [
         alert("input", "flow"),
         alert("input", "temperature"),
+        alert("input", "flow", detector="ADWIN"),
         alert("error"),
         alert("skill"),
         alert("skill", offset=4),

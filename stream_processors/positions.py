@@ -1,0 +1,102 @@
+"""How far each partition of `sensor.windows` has come, as the outputs tell.
+
+On taking a partition over, nothing is remembered but what the broker has: the last source
+offset in each output, which records an earlier life refused, and which of those that were
+sent again have been taken. Each is read once, when it is first needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from contracts.topics import DEAD_LETTERS, NORMALIZED, Topic
+from stream_processors.batching import Record
+from stream_processors.history import History
+from stream_processors.retries import NOTHING, Resolution, Retries, resolve, sent_again
+
+_log = structlog.get_logger(__name__)
+
+
+class Position:
+    """How far a partition has come.
+
+    Attributes:
+        next: Offset of the next record.
+    """
+
+    def __init__(self, partition: int, history: History, written: dict[str, int]) -> None:
+        """Start behind what is written.
+
+        Args:
+            partition: The partition.
+            history: What an earlier life has left.
+            written: By topic, the last source offset that is in the output already.
+        """
+        self.next = max([-1, *written.values()]) + 1
+        self._partition = partition
+        self._history = history
+        self._written = written
+        self._refused: set[int] | None = None
+        self._retries: Retries | None = None
+
+    def is_written(self, topic: Topic, offset: int) -> bool:
+        """Whether an output has what was made of a record."""
+        return offset <= self._written.get(topic.name, -1)
+
+    async def refused_before(self, records: Sequence[Record]) -> set[int]:
+        """Rows that an earlier life refused, which is final: their letters may be answered."""
+        if not self.is_written(DEAD_LETTERS, records[0].offset):
+            return set()
+        if self._refused is None:
+            self._refused = await asyncio.to_thread(
+                self._history.refused_since, self._partition, records[0].offset
+            )
+        return {row for row, record in enumerate(records) if record.offset in self._refused}
+
+    async def sent_again(self, records: Sequence[Record], invalid: set[int]) -> Resolution:
+        """Decide about the records that were sent before; there are none, as a rule.
+
+        Args:
+            records: A batch.
+            invalid: Rows that are no windows, whatever their origin.
+        """
+        rows = sent_again(records)
+        if not rows:
+            return NOTHING
+        if self._retries is None:
+            self._retries = Retries(await asyncio.to_thread(self._history.mended, self._partition))
+        return resolve(records, rows, invalid, self._retries)
+
+
+class Positions:
+    """Positions of the partitions that we work on."""
+
+    def __init__(self, history: History) -> None:
+        """Start with none."""
+        self._history = history
+        self._known: dict[int, Position] = {}
+
+    async def of(self, partition: int) -> Position:
+        """Find a partition's position; from the outputs, on taking it over."""
+        position = self._known.get(partition)
+        if position is None:
+            written: dict[str, int] = {}
+            for topic in (NORMALIZED, DEAD_LETTERS):
+                last = await asyncio.to_thread(self._history.written_through, topic, partition)
+                if last is not None:
+                    written[topic.name] = last
+            position = self._known[partition] = Position(partition, self._history, written)
+            _log.info("partition taken", partition=partition, next=position.next)
+        return position
+
+    @property
+    def known(self) -> set[int]:
+        """Partitions that were asked for."""
+        return set(self._known)
+
+    def forget(self) -> None:
+        """Forget all: partitions are changing hands."""
+        self._known.clear()
