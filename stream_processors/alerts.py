@@ -48,5 +48,7 @@ def alert_of(
         evidence_from=event_time(alarm.evidence_from),
         samples=alarm.samples,
         source=source,
-        detail=f"{asset}: {what} ({finding.detector} {alarm.statistic:.3g} > {alarm.threshold:.3g})",
+        detail=(
+            f"{asset}: {what} ({finding.detector} {alarm.statistic:.3g} > {alarm.threshold:.3g})"
+        ),
     )
