@@ -3,119 +3,149 @@
 Every accepted window opens a forecast and brings readings. A forecast's truth is the
 horizon's readings in its own segment; it may come late, twice or never:
 
-- late: readings are kept until no open forecast needs them, and a forecast waits until the
-  asset's event time has passed its interval by `LATENESS` window lengths, as `WITNESSES`
-  windows say. So one window of a wrong clock does not end the wait of all others, and as
-  many windows that lie far before it end its own;
+- late: readings are kept until no open forecast needs them, and a forecast waits until
+  `WITNESSES` windows that came after its own lie more than `LATENESS` window lengths beyond
+  its interval. So one window of a wrong clock does not end the wait of all others, and as
+  many windows that lie as far before it end its own: it is its clock that was wrong. What
+  came earlier says nothing, so a clock that is put right, or a backlog that comes late, is
+  joined as any other stretch;
 - twice: the first reading of a moment counts;
 - never: after that wait the forecast is closed without an outcome.
 
 Whether a forecast has truth is decided by the windows alone, and outcomes leave in the order
 of the windows. So the outcomes, and everything learned from them, are the same however
-predictions and windows interleave, and the same again when they are replayed.
+predictions and windows interleave, and the same again when they are replayed. So is the book
+itself once everything has come: it holds nothing that depends on how it came.
+
+Memory. A book whose forecasts are answered promptly has one or two kilobytes and the values
+of its latest forecast. While inference is behind it keeps truths, while windows are behind
+predictions, while truth is late forecasts and readings, all as plain bytes. Its snapshot has
+at most ``80 * MOST_OPEN + 24 * MOST_VALUES`` bytes, 3.5 MB, and that only if all of it happens
+at once; more only where the forecasts that a task itself keeps waiting are more (a sequence
+that is forecast far more often than its horizon is long). Live, each of these forecasts is
+an object of some 250 bytes more.
 """
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
+from operator import attrgetter
 from typing import Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.missing import ABSENT_ABOVE
+from contracts.ids import digest_of
 from contracts.model_spec import ModelSpec
 from contracts.prediction import Prediction
-from contracts.window import SensorWindow
+from stream_processors.answers import Answer, Joined
+from stream_processors.join_task import MOST_VALUES, READING_BYTES, WITNESSES, JoinTask, join_task
+from stream_processors.readings import Block, Readings, slot
 
-#: Wait for late readings, in window lengths beyond the forecast's end.
-LATENESS: Final = 3
-#: Windows that have to have passed a forecast's interval before it is given up.
-WITNESSES: Final = 3
-#: Open forecasts, and values of truth kept for them, per asset: how far inference may fall
-#: behind. Beyond either the oldest are dropped without an outcome, so that an asset's
-#: snapshot fits into a record of the changelog.
-MOST_OPEN: Final = 4096
-MOST_VALUES: Final = 1 << 17
-#: Predictions that wait for their windows, per asset; later ones are passed over.
+#: Predictions that wait for their windows, per asset; later ones are passed over. Their
+#: values are `MOST_VALUES` at most.
 MOST_EARLY: Final = 1024
+#: Segments with longer names go by their digest.
+LONGEST_NAME: Final = 64
 
-Row = tuple[float | None, ...]
+_offset = attrgetter("offset")
 
 
-class OpenForecast(msgspec.Struct):
+class OpenForecast(msgspec.Struct, array_like=True, gc=False):
     """A forecast that waits.
 
     Attributes:
         offset: Source offset of its window.
-        segment: The window's segment.
+        start_ms: Event time of the window's first sample.
+        begins_ms: Event time of the first forecast sample.
+        segment: The window's segment until it is decided, then empty.
         first: Slot of the first forecast sample: sampling periods from its segment's anchor.
-        begins_ms: Event time of the same.
-        truth: The truth, one row per step, once it is complete.
+        passed: Windows since that lay so far beyond it that its truth will not come.
+        behind: Windows since that lay so far before it that its clock, not theirs, is wrong.
         closed: Whether it is known that there will be no truth.
-        prediction: The prediction, once it is there.
-        unanswered: Whether it is known that there will be no prediction.
-        behind: Later windows that lay so far before it that its clock, not theirs, is wrong.
+        truth: The truth, once it is complete; as in `Joined`.
+        answer: The prediction, once it is there; None if it is closed.
     """
 
     offset: int
+    start_ms: int
+    begins_ms: int
     segment: str
     first: int
-    begins_ms: int
-    truth: list[Row] | None = None
-    closed: bool = False
-    prediction: Prediction | None = None
-    unanswered: bool = False
+    passed: int = 0
     behind: int = 0
+    closed: bool = False
+    truth: bytes | None = None
+    answer: Answer | None = None
 
     @property
     def is_decided(self) -> bool:
         """Whether the windows have said all about it."""
         return self.closed or self.truth is not None
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing more is to come."""
-        answered = self.unanswered or self.prediction is not None
-        return self.closed or (self.truth is not None and answered)
 
-
-class ForecastBook(msgspec.Struct):
-    """An asset's open forecasts and the readings that they need.
+class ForecastBook(msgspec.Struct, array_like=True, gc=False):
+    """An asset's open forecasts and the readings that they need; its own snapshot.
 
     Attributes:
         open: Open forecasts, in the order of their windows.
-        early: Predictions whose windows have not been taken again yet, after a restart.
-        readings: Target readings by segment and slot.
-        anchors: By segment, the event time that its slots are counted from. Counting from a
-            window's own start keeps rounding away from the middle between two slots.
-        latest_ends: Ends of the windows that reach furthest, ascending, milliseconds UTC.
+        early: Predictions whose windows have not been taken again yet, after a restart,
+            by offset.
+        readings: Readings by segment: of those that have an undecided forecast.
         decided: Number of forecasts at the head of ``open`` that are decided.
+        answered_through: Source offset of the latest prediction. Predictions of an asset
+            come in the order of their windows: up to there none is to come any more.
     """
 
     open: list[OpenForecast] = []
-    early: dict[int, Prediction] = {}
-    readings: dict[str, dict[int, Row]] = {}
-    anchors: dict[str, int] = {}
-    latest_ends: list[int] = []
+    early: list[Answer] = []
+    readings: dict[str, Readings] = {}
     decided: int = 0
+    answered_through: int = -1
 
-    def add_window(self, window: SensorWindow, offset: int, spec: ModelSpec) -> None:
-        """Take a window's readings and open its forecast."""
-        anchor = self.anchors.setdefault(window.segment, window.start_ms)
-        start = slot(window.start_ms - anchor, spec.period_seconds)
-        rows = self.readings.setdefault(window.segment, {})
-        for index, row in enumerate(_target_rows(window.values, spec)):
-            rows.setdefault(start + index, row)
-        self.latest_ends = sorted([*self.latest_ends, window.end_ms])[-WITNESSES:]
-        end = start + len(window.values)
-        self.open.append(OpenForecast(offset, window.segment, end, window.end_ms))
-        self._decide(spec)
-        self._limit(spec)
-        early = self.early.pop(offset, None)
-        if early is not None:
-            self._attach(early)
+    def add_window(
+        self,
+        values: npt.NDArray[np.float32],
+        start_ms: int,
+        end_ms: int,
+        segment: str,
+        offset: int,
+        spec: ModelSpec,
+    ) -> None:
+        """Take a window's readings and open its forecast.
+
+        Args:
+            values: float32 of shape (samples, sensors), physical units, NaN where missing.
+                Nothing of it is kept.
+            start_ms: Event time of the first sample.
+            end_ms: Event time one period after the last.
+            segment: The window's segment.
+            offset: Its source offset, larger than any before.
+            spec: The model's task, always the same one.
+        """
+        task = join_task(spec)
+        if len(segment) > LONGEST_NAME:
+            segment = digest_of(segment)
+        readings = self.readings.get(segment)
+        anchor = start_ms if readings is None else readings.anchor
+        start = slot(start_ms - anchor, spec.period_seconds)
+        first = start + len(values)
+        if readings is None:
+            readings = self.readings[segment] = Readings(anchor, first)
+        elif first < readings.needed:
+            readings.needed = first
+        block = readings.add(start, values, task)
+        self.open.append(OpenForecast(offset, start_ms, end_ms, segment, first))
+        needed = self._decide(block, segment, task)
+        excess = len(self.open) - task.most_open
+        if excess > 0:
+            needed = self._give_up(excess)
+        self._forget(needed, task.row_bytes)
+        while readings.blocks and self._kept_bytes() > task.most_bytes:
+            self._forget(self._give_up(self.decided + 1), task.row_bytes)
+        while self.early and self.early[0].offset <= offset:
+            self._attach(self.early.pop(0))
 
     def add_prediction(self, prediction: Prediction, windows_through: int) -> None:
         """Attach a prediction to its forecast.
@@ -124,124 +154,118 @@ class ForecastBook(msgspec.Struct):
             prediction: The prediction.
             windows_through: Offset of the last window that was added.
         """
-        if prediction.source.offset <= windows_through:
-            self._attach(prediction)
-        elif len(self.early) < MOST_EARLY:
-            self.early[prediction.source.offset] = prediction
+        answer = Answer.of(prediction)
+        if answer.offset <= windows_through:
+            self._attach(answer)
+            return
+        values = (len(answer.forecast) + len(answer.persistence)) // READING_BYTES
+        if len(self.early) < min(MOST_EARLY, MOST_VALUES // max(1, values)):
+            place = bisect_left(self.early, answer.offset, key=_offset)
+            again = self.early[place : place + 1]
+            known = bool(again) and again[0].offset == answer.offset
+            self.early[place : place + known] = [answer]
 
-    def take_resolved(self) -> list[tuple[Prediction, list[Row]]]:
+    def take_resolved(self) -> list[Joined]:
         """Remove the forecasts that are settled, oldest first, up to the first that is not.
 
         Returns:
-            Predictions that have their truth.
+            Those that have a prediction and their truth.
         """
         resolved = []
         taken = 0
         for forecast in self.open:
-            if not forecast.is_settled:
-                break
+            truth, answer = forecast.truth, forecast.answer
+            if not forecast.closed:
+                if truth is None:
+                    break
+                if answer is not None:
+                    resolved.append(Joined(forecast.start_ms, forecast.begins_ms, truth, answer))
+                elif forecast.offset > self.answered_through:
+                    break
             taken += 1
-            if forecast.truth is not None and forecast.prediction is not None:
-                resolved.append((forecast.prediction, forecast.truth))
-        self._drop(taken)
-        self._forget()
+        if taken:
+            del self.open[:taken]
+            self.decided -= taken
         return resolved
 
-    def _attach(self, prediction: Prediction) -> None:
-        """Give a forecast its prediction.
+    def forget_clock(self) -> None:
+        """Blank what depends on the wall clock, to compare with another run's book."""
+        for answer in [*self.early, *(f.answer for f in self.open if f.answer is not None)]:
+            answer.timestamp_ms = 0
 
-        Predictions of an asset come in the order of their windows: those before it that
-        have none will never get one.
+    def _attach(self, answer: Answer) -> None:
+        """Give a forecast its prediction."""
+        offset = answer.offset
+        self.answered_through = max(self.answered_through, offset)
+        place = bisect_left(self.open, offset, key=_offset)
+        if place < len(self.open):
+            forecast = self.open[place]
+            if forecast.offset == offset and not forecast.closed:
+                forecast.answer = answer
+
+    def _decide(self, block: Block | None, segment: str, task: JoinTask) -> dict[str, int]:
+        """Settle which open forecasts have their truth, or never will.
+
+        Args:
+            block: The readings that have grown.
+            segment: Their segment.
+            task: The task.
+
+        Returns:
+            First slot that is still needed, by segment.
         """
-        offset = prediction.source.offset
-        for forecast in self.open:
-            if forecast.offset > offset:
-                break
-            if forecast.offset == offset:
-                forecast.prediction = prediction
-            elif forecast.prediction is None:
-                forecast.unanswered = True
-
-    def _decide(self, spec: ModelSpec) -> None:
-        """Settle which open forecasts have their truth, or never will."""
-        patience = _patience(spec) * spec.period_seconds * 1000
+        rows, low, high = b"", 0, -1
+        if block is not None:
+            rows, low = block.rows, block.first
+            high = low + len(rows) // task.row_bytes - task.horizon
         here = self.open[-1].begins_ms
-        given_up = self.latest_ends[0] if len(self.latest_ends) == WITNESSES else -math.inf
+        too_early, too_late = here - task.patience_ms, here + task.patience_ms
         for forecast in self.open[self.decided :]:
-            if not forecast.is_decided:
-                rows = self.readings.get(forecast.segment, {})
-                forecast.truth = _truth(rows, forecast.first, spec)
-                forecast.behind += here < forecast.begins_ms - patience
-                hopeless = forecast.begins_ms < given_up - patience or forecast.behind == WITNESSES
-                forecast.closed = forecast.truth is None and hopeless
+            if forecast.closed or forecast.truth is not None:
+                continue
+            begins_ms = forecast.begins_ms
+            if low <= forecast.first <= high and forecast.segment == segment:
+                begin = (forecast.first - low) * task.row_bytes
+                forecast.truth = task.truth(rows[begin : begin + task.truth_bytes])
+                forecast.segment = ""
+            elif begins_ms < too_early or begins_ms > too_late:
+                forecast.passed += begins_ms < too_early
+                forecast.behind += begins_ms > too_late
+                if WITNESSES in (forecast.passed, forecast.behind):
+                    forecast.closed = True
+                    forecast.answer = None
+                    forecast.segment = ""
+        return self._needed()
+
+    def _needed(self) -> dict[str, int]:
+        """Pass over the decided forecasts; first slot that the rest need, by segment."""
         while self.decided < len(self.open) and self.open[self.decided].is_decided:
             self.decided += 1
-
-    def _limit(self, spec: ModelSpec) -> None:
-        """Drop the oldest forecasts if there is more to remember than there may be.
-
-        Those that can still wait for their truth are never too many.
-        """
-        values = spec.steps * len(spec.target_columns)
-        waiting = _patience(spec) // spec.stride + WITNESSES + 1
-        most = max(waiting, min(MOST_OPEN, MOST_VALUES // values))
-        self._drop(max(0, len(self.open) - most))
-
-    def _drop(self, count: int) -> None:
-        """Remove the oldest forecasts."""
-        del self.open[:count]
-        self.decided = max(0, self.decided - count)
-
-    def _forget(self) -> None:
-        """Drop readings that no open forecast can need."""
         needed: dict[str, int] = {}
         for forecast in self.open[self.decided :]:
-            if not forecast.is_decided:
-                needed[forecast.segment] = min(
-                    forecast.first, needed.get(forecast.segment, forecast.first)
-                )
-        for segment in list(self.readings):
-            if segment not in needed:
-                del self.readings[segment], self.anchors[segment]
+            if forecast.closed or forecast.truth is not None:
                 continue
-            rows = self.readings[segment]
-            for moment in [m for m in rows if m < needed[segment]]:
-                del rows[moment]
+            first = needed.get(forecast.segment)
+            if first is None or forecast.first < first:
+                needed[forecast.segment] = forecast.first
+        return needed
 
+    def _give_up(self, count: int) -> dict[str, int]:
+        """Drop the oldest forecasts; what is `_needed` then."""
+        del self.open[:count]
+        self.decided = max(0, self.decided - count)
+        return self._needed()
 
-def slot(elapsed_ms: int, period_seconds: float) -> int:
-    """Elapsed event time in sampling periods, rounded: so readings of two windows meet.
+    def _forget(self, needed: dict[str, int], row_bytes: int) -> None:
+        """Drop readings that no open forecast can need."""
+        if needed.keys() != self.readings.keys():
+            for segment in self.readings.keys() - needed.keys():
+                del self.readings[segment]
+        for segment, first in needed.items():
+            readings = self.readings[segment]
+            if first > readings.needed:
+                readings.trim(first, row_bytes)
 
-    >>> [slot(ms, 1 / 60) for ms in (0, 17, 33, 50)]
-    [0, 1, 2, 3]
-    """
-    return round(elapsed_ms / (period_seconds * 1000))
-
-
-def _patience(spec: ModelSpec) -> int:
-    """Samples that a forecast waits for its truth, from its first one."""
-    return LATENESS * spec.window + spec.horizon
-
-
-def _target_rows(values: npt.NDArray[np.float32], spec: ModelSpec) -> list[Row]:
-    """Target readings of a window; None where missing."""
-    targets = values[:, list(spec.target_columns)].tolist()
-    return [tuple(None if x != x else x for x in row) for row in targets]
-
-
-def _truth(rows: dict[int, Row], first: int, spec: ModelSpec) -> list[Row] | None:
-    """Assemble the truth of a forecast, or None while a sample of its interval is missing.
-
-    A target that misses more of the horizon than a window may has no truth (None).
-    """
-    horizon = [rows.get(first + step) for step in range(spec.horizon)]
-    if any(row is None for row in horizon):
-        return None
-    samples = np.array([[np.nan if x is None else x for x in row or ()] for row in horizon])
-    absent = np.isnan(samples).mean(axis=0) > ABSENT_ABOVE
-    samples[:, absent] = np.nan
-    if spec.target == "mean":
-        counts = np.maximum((~np.isnan(samples)).sum(axis=0), 1)
-        means = np.nansum(samples, axis=0) / counts
-        samples = np.where(absent, np.nan, means)[None, :]
-    return [tuple(None if x != x else x for x in row) for row in samples.tolist()]
+    def _kept_bytes(self) -> int:
+        """Bytes of readings."""
+        return sum(len(b.rows) for readings in self.readings.values() for b in readings.blocks)

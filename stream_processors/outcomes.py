@@ -1,31 +1,37 @@
-"""A prediction and its truth as an outcome: the errors, in standard deviations."""
+"""A forecast and its truth as an outcome: the errors, in standard deviations."""
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from contracts.ids import derived_id
+from contracts.events import event_time
+from contracts.ids import derived_id, window_id
 from contracts.model_spec import ModelSpec
 from contracts.normaliser import Normaliser
 from contracts.outcome import Outcome
-from contracts.prediction import Prediction
-from stream_processors.forecasts import Row
+from contracts.source import Source
+from contracts.topics import SENSOR_WINDOWS
+from stream_processors.answers import Joined
+from stream_processors.join_task import join_task
+
+_Values = npt.NDArray[np.floating[Any]]
+_Float64 = npt.NDArray[np.float64]
 
 
 def outcome_of(
-    prediction: Prediction,
-    truth: list[Row],
-    normaliser: Normaliser,
-    spec: ModelSpec,
-    joined_at: datetime,
+    joined: Joined, asset: str, normaliser: Normaliser, spec: ModelSpec, joined_at: datetime
 ) -> Outcome | None:
     """Compare a forecast with its truth.
 
     Args:
-        prediction: The forecast.
-        truth: One row per step, one value per target; None where there is no truth.
+        joined: Both.
+        asset: The machine.
         normaliser: Units of the version that served.
         spec: The model's task.
         joined_at: Wall clock.
@@ -33,33 +39,67 @@ def outcome_of(
     Returns:
         The outcome, or None if no target has both a forecast and a truth.
     """
-    scale = np.array([normaliser.scale[column] for column in spec.target_columns])
-    measured = _array([list(row) for row in truth])
-    error = np.abs(_array(prediction.forecast) - measured) / scale
-    naive = np.abs(_array([prediction.persistence]) - measured) / scale
-    if np.isnan(error).all():
+    task = join_task(spec)
+    answer = joined.answer
+    truth = joined.measured(spec)
+    if len(answer.forecast) != 4 * truth.size or len(answer.persistence) != 4 * truth.shape[1]:
+        return None  # a forecast of another task
+    scale = _scale(normaliser, task.columns)
+    exact = truth.astype(np.float64)
+    error = _mean_error(_wide(answer.forecast).reshape(truth.shape), exact, scale)
+    naive = _mean_error(_wide(answer.persistence), exact, scale)
+    if error is None or naive is None:
         return None
-    model_error, naive_error = float(np.nanmean(error)), float(np.nanmean(naive))
-    total = model_error + naive_error
-    source = prediction.source
+    total = error + naive
+    source = Source(SENSOR_WINDOWS.name, answer.partition, answer.offset, answer.timestamp_ms)
     return Outcome(
         id=derived_id("o", source.topic, source.partition, source.offset),
-        asset=prediction.asset,
-        model=prediction.model,
-        version=prediction.version,
-        epoch=prediction.epoch,
-        window_id=prediction.window_id,
+        asset=asset,
+        model=spec.name,
+        version=answer.version,
+        epoch=answer.epoch,
+        window_id=window_id(asset, task.sensor_set, joined.start_ms),
         source=source,
-        interval_start=prediction.interval_start,
-        interval_end=prediction.interval_end,
-        targets=prediction.targets,
-        truth=[list(row) for row in truth],
-        error=model_error,
-        persistence_error=naive_error,
-        skill=(model_error - naive_error) / total if total > 0 else 0.0,
+        interval_start=event_time(joined.begins_ms),
+        interval_end=event_time(joined.begins_ms + task.length_ms),
+        targets=task.targets,
+        truth=_rows(truth),
+        error=error,
+        persistence_error=naive,
+        skill=(error - naive) / total if total > 0 else 0.0,
         joined_at=joined_at,
     )
 
 
-def _array(rows: list[list[float | None]]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    return np.array([[np.nan if x is None else x for x in row] for row in rows], dtype=np.float64)
+@lru_cache(maxsize=256)
+def _scale(normaliser: Normaliser, columns: tuple[int, ...]) -> _Float64:
+    """Scales of the targets."""
+    return np.array([normaliser.scale[column] for column in columns])
+
+
+def _wide(values: bytes) -> _Float64:
+    return np.frombuffer(values, "<f4").astype(np.float64)
+
+
+def _mean_error(forecast: _Float64, truth: _Float64, scale: _Float64) -> float | None:
+    """Mean absolute error in scales, of what both have; None if that is nothing finite."""
+    error = forecast - truth
+    np.abs(error, error)
+    error /= scale
+    total = float(np.add.reduce(error, axis=None))
+    if math.isfinite(total):
+        return total / error.size
+    missing = np.isnan(error)
+    count = error.size - int(np.count_nonzero(missing))
+    np.copyto(error, 0.0, where=missing)
+    total = float(np.add.reduce(error, axis=None))
+    return total / count if count and math.isfinite(total) else None
+
+
+def _rows(truth: _Values) -> list[list[float | None]]:
+    """An array as rows; None where it is NaN."""
+    rows: list[list[float | None]] = truth.tolist()
+    width = truth.shape[1]
+    for place in np.flatnonzero(np.isnan(truth)).tolist():
+        rows[place // width][place % width] = None
+    return rows

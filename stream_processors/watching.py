@@ -23,7 +23,6 @@ from contracts.prediction import Prediction
 from contracts.registry import PERSISTENCE, Model, Registry
 from contracts.source import Source
 from contracts.topics import DRIFT_ALERTS, OUTCOMES, Topic
-from contracts.window import SensorWindow
 from drift.monitor import Finding, watch_inputs
 from stream_processors.alerts import alert_of
 from stream_processors.asset import Asset
@@ -82,22 +81,20 @@ class Watch:
                 window.source,
                 window.end_ms,
             )
-            body, layout = block.bodies[place], block.layouts[place]
-            readings = SensorWindow(
-                body.asset,
-                layout.sensors,
-                body.start_ms,
-                body.period_seconds,
+            asset.forecasts.add_window(
                 block.values[place],
-                body.segment,
+                window.start_ms,
+                window.end_ms,
+                window.segment,
+                window.source.offset,
+                spec,
             )
-            asset.forecasts.add_window(readings, window.source.offset, spec)
-            self._join(asset)
+            self._join(asset, window.asset, window.model)
 
     def prediction(self, asset: Asset, prediction: Prediction) -> None:
         """Take a prediction of an asset's window."""
         asset.forecasts.add_prediction(prediction, asset.windows_through)
-        self._join(asset)
+        self._join(asset, prediction.asset, prediction.model)
 
     def _test_inputs(
         self,
@@ -132,12 +129,12 @@ class Watch:
             found.setdefault(tested[row], []).append(finding)
         return found
 
-    def _join(self, asset: Asset) -> None:
+    def _join(self, asset: Asset, name: str, model_name: str) -> None:
         """Write the outcomes that are settled, and watch the errors."""
-        for prediction, truth in asset.forecasts.take_resolved():
-            model = self._registry.models[prediction.model]
-            scale = model.versions[prediction.version].registered.normaliser
-            outcome = outcome_of(prediction, truth, scale, model.spec, now())
+        for joined in asset.forecasts.take_resolved():
+            model = self._registry.models[model_name]
+            units = model.versions[joined.answer.version].registered.normaliser
+            outcome = outcome_of(joined, name, units, model.spec, now())
             if outcome is None:
                 continue
             self._publish(OUTCOMES, outcome.asset, outcome, outcome.source.partition)

@@ -14,7 +14,9 @@ def test_a_snapshot_is_the_whole_memory() -> None:
     for offset in range(4):
         window = pump_window(3 * offset, segment="run-1")
         asset.remember(window.start_ms)
-        asset.forecasts.add_window(window, offset, pump_spec())
+        asset.forecasts.add_window(
+            window.values, window.start_ms, window.end_ms, window.segment, offset, pump_spec()
+        )
         asset.monitor.reference(1)
         asset.monitor.inputs(("flow", "pressure"), [0.1 * offset, None], window.end_ms)
         asset.monitor.outcome(2, 1, 0.2, -0.1, window.end_ms)

@@ -1,0 +1,109 @@
+"""Readings of an asset that forecasts wait for, by segment and moment.
+
+Moments are slots: sampling periods from a segment's anchor. What is known lies in blocks of
+consecutive slots, so that a gap costs nothing, however long; the first reading of a slot
+counts, and a late window fills the gaps between blocks.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from stream_processors.join_task import JoinTask
+
+
+class Block(msgspec.Struct, array_like=True, gc=False):
+    """Readings of consecutive moments.
+
+    Attributes:
+        first: Slot of the first.
+        rows: float32 of shape (slots, targets), NaN where missing.
+    """
+
+    first: int
+    rows: bytes
+
+
+class Readings(msgspec.Struct, array_like=True, gc=False):
+    """A segment's target readings.
+
+    Attributes:
+        anchor: Event time that slots are counted from, milliseconds UTC. Counting from a
+            window's own start keeps rounding away from the middle between two slots.
+        needed: First slot that an undecided forecast needs: none before it are kept.
+        blocks: What is known, ascending, with a gap between any two.
+    """
+
+    anchor: int
+    needed: int
+    blocks: list[Block] = []
+
+    def add(self, start: int, values: npt.NDArray[np.float32], task: JoinTask) -> Block | None:
+        """Take those of a window's readings that are needed and not known yet.
+
+        Args:
+            start: Slot of the window's first sample.
+            values: The window, float32 of shape (samples, sensors).
+            task: The task.
+
+        Returns:
+            The block that holds the window's needed readings; None if it has none.
+        """
+        end = start + len(values)
+        first = max(start, self.needed)
+        if first >= end:
+            return None
+        if not self.blocks:
+            self.blocks.append(Block(first, task.rows(values[first - start :])))
+            return self.blocks[0]
+        last = self.blocks[-1]
+        known = last.first + len(last.rows) // task.row_bytes
+        if last.first <= first <= known:
+            if known < end:
+                last.rows += task.rows(values[known - start :])
+            return last
+        return self._merge(first, task.rows(values[first - start :]), task.row_bytes)
+
+    def _merge(self, first: int, rows: bytes, width: int) -> Block:
+        """Fill gaps with rows of so many bytes; where something is known it stays."""
+        end = first + len(rows) // width
+        before, after = [], []
+        merged = Block(first, b"")
+        reached = first
+        for block in self.blocks:
+            block_end = block.first + len(block.rows) // width
+            if block_end < first:
+                before.append(block)
+            elif block.first > end:
+                after.append(block)
+            else:
+                gap = rows[(reached - first) * width : max(0, block.first - first) * width]
+                merged.first = min(merged.first, block.first)
+                merged.rows += gap + block.rows
+                reached = max(first, block_end)
+        merged.rows += rows[(reached - first) * width :]
+        self.blocks = [*before, merged, *after]
+        return merged
+
+    def trim(self, needed: int, width: int) -> None:
+        """Drop what lies before a slot."""
+        self.needed = needed
+        kept = []
+        for block in self.blocks:
+            passed = (needed - block.first) * width
+            if passed > 0:
+                block.first, block.rows = needed, block.rows[passed:]
+            if block.rows:
+                kept.append(block)
+        self.blocks = kept
+
+
+def slot(elapsed_ms: int, period_seconds: float) -> int:
+    """Elapsed event time in sampling periods, rounded: so readings of two windows meet.
+
+    >>> [slot(ms, 1 / 60) for ms in (0, 17, 33, 50)]
+    [0, 1, 2, 3]
+    """
+    return round(elapsed_ms / (period_seconds * 1000))
