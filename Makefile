@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check lock
+.PHONY: help setup demo up test check bench faults lock
 
 help: setup ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ check: setup ## Style, types and the import rule
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+
+bench: setup ## Speed and memory against peers and limits, about half an hour: [ARGS="processing --quick"]
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+faults: setup ## Every fault, and what is left of the guarantees after it: [ARGS="--case 'kill@*'"]
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 lock: setup ## Renew requirements.lock from pyproject.toml (needs the network)
 	@$(BIN)/uv pip compile pyproject.toml --extra all --extra dev --universal \
