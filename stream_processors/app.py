@@ -117,7 +117,7 @@ class _Wiring:
         self._processor: Processor | None = None
         self._owned: set[int] = set()
         self._unacknowledged: list[Any] = []
-        self._places: frozenset[Place] = frozenset()
+        self._places: frozenset[Place] | None = None
         self._watchdog = Watchdog(settings, GROUP, owned=self._worked_on)
         self._beat = time.monotonic()
         health.waiting_for |= {"registry", "partitions"}
@@ -131,6 +131,7 @@ class _Wiring:
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_partitions_assigned.connect(self._on_assigned)
         app.on_before_shutdown.connect(self._on_shutdown)
+        self._watchdog.start()
 
     async def _agent(self, stream: Any) -> None:
         """Work off batches; acknowledge none here."""
@@ -193,12 +194,13 @@ class _Wiring:
         return f"no progress for {silent:.0f} s" if silent > STALL_SECONDS else None
 
     def _worked_on(self) -> frozenset[Place] | None:
-        """Partitions whose lag the watchdog looks at; None while there are none yet."""
-        ready = self._processor is not None and self._recovered() and self._places
-        return self._places if ready else None
+        """Partitions whose lag the watchdog looks at; None while that is not known yet."""
+        return self._places if self._processor is not None and self._recovered() else None
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         self._watchdog.stop()
+        if self._outputs is not None:
+            await self._outputs.close()
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         """Set no fence in a partition that may have another owner now."""
@@ -232,7 +234,6 @@ class _Wiring:
         )
         self._processor.own(self._owned)
         self._health.waiting_for.discard("registry")
-        self._watchdog.start()
         return self._processor
 
     def _write_memory(self, key: bytes, memory: bytes, partition: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
 from functools import partial
 from typing import Any, Final
 
@@ -29,25 +30,43 @@ CONFIRM_MS: Final = 30_000
 #: Level of zstd. Measured on normalised windows: a fifth of the time of aiokafka's level 3,
 #: for batches that are 8 % larger.
 ZSTD_LEVEL: Final = -3
+#: Batches of a partition that may wait for the broker.
+MOST_WAITING: Final = 16
 #: Bare size of a record batch, bytes; a larger record has one for itself.
 BATCH_BYTES: Final = 512 << 10
-#: Let the key choose the partition.
-ANY: Final = -1
+
+#: A topic's full name, and a partition.
+Place = tuple[str, int]
+#: Batches that were not confirmed at some moment.
+Written = frozenset["asyncio.Future[BaseException | None]"]
+
+
+class _Batch:
+    """Records of a partition that leave together."""
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        self.builder = builder
+        #: Done when the broker has them; its result is what went wrong, or None.
+        self.confirmed: asyncio.Future[BaseException | None] = asyncio.Future()
 
 
 class Outputs:
-    """All writes of the stream processor; owned by the event loop."""
+    """All writes of the stream processor; owned by the event loop.
+
+    The producer takes a partition's next batch when the one before has left, so batches wait
+    in a queue per partition, and the last one grows meanwhile: nobody waits for the broker but
+    who asks for its confirmation.
+    """
 
     def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
         """Take a producer that is connected; `connect` makes one."""
         self._settings = settings
         self._producer = producer
-        self._open: dict[tuple[str, int], BatchBuilder] = {}
-        self._closed: list[tuple[str, int, BatchBuilder]] = []
-        self._unconfirmed: set[asyncio.Future[Any]] = set()
-        self._failure: BaseException | None = None
-        self._sending = asyncio.Lock()
         self._names: dict[str, str] = {}
+        self._waiting: dict[Place, deque[_Batch]] = {}
+        self._senders: dict[Place, asyncio.Task[None]] = {}
+        self._unconfirmed: set[asyncio.Future[BaseException | None]] = set()
+        self._failure: BaseException | None = None
 
     @classmethod
     async def connect(cls, settings: Settings) -> Outputs:
@@ -89,15 +108,49 @@ class Outputs:
             partition: Its partition; topics that are not keyed by asset have only the first.
         """
         name = topic if isinstance(topic, str) else self._named(topic)
-        place = (name, partition)
+        queue = self._waiting.get((name, partition))
+        if queue is None:
+            queue = self._waiting[name, partition] = deque()
         raw_key = key.encode() if isinstance(key, str) else key
         while True:
-            batch = self._open.get(place)
-            if batch is None:
-                batch = self._open[place] = self._producer.create_batch()
-            if batch.append(timestamp=None, key=raw_key, value=value, headers=headers):
+            if not queue:
+                queue.append(self._begin())
+            if queue[-1].builder.append(timestamp=None, key=raw_key, value=value, headers=headers):
                 return
-            self._closed.append((*place, self._open.pop(place)))  # it is full
+            queue.append(self._begin())  # it is full
+
+    async def send(self) -> None:
+        """Let leave what was written; waits only where very much waits for the broker."""
+        for place, queue in self._waiting.items():
+            if queue and place not in self._senders:
+                self._senders[place] = asyncio.create_task(self._drain(place, queue))
+        for queue in self._waiting.values():
+            if len(queue) > MOST_WAITING:
+                await asyncio.wait([queue[0].confirmed])
+
+    def written(self) -> Written:
+        """What was written so far and is not confirmed yet."""
+        return frozenset(self._unconfirmed)
+
+    async def confirmed(self, written: Written | None = None) -> None:
+        """Wait until the broker has what was written.
+
+        Args:
+            written: What to wait for; all that was written before this call if None.
+
+        Raises:
+            ServerError: It has not; nothing that depends on it may be acknowledged.
+        """
+        waited_for = self.written() if written is None else written
+        await self.send()
+        if waited_for:
+            await asyncio.wait(waited_for)
+        if self._failure is not None:
+            raise ServerError(f"records were not confirmed by Kafka: {self._failure!r}")
+
+    async def close(self) -> None:
+        """Disconnect; what is not confirmed is waited for."""
+        await self._producer.stop()
 
     def _named(self, topic: Topic) -> str:
         """The topic's name in the namespace, which is composed once."""
@@ -106,42 +159,33 @@ class Outputs:
             name = self._names[topic.name] = self._settings.named(topic.name)
         return name
 
-    async def send(self) -> None:
-        """Let everything leave that was written; waits while the broker is behind."""
-        async with self._sending:  # batches of a partition keep their order
-            self._closed += [(*place, batch) for place, batch in self._open.items()]
-            self._open = {}
-            while self._closed:
-                topic, partition, batch = self._closed.pop(0)
-                try:
-                    sent = await self._producer.send_batch(batch, topic, partition=partition)
-                except KafkaError as error:
-                    raise ServerError(f"Kafka took no records of {topic}: {error!r}") from error
-                self._unconfirmed.add(sent)
-                sent.add_done_callback(self._on_delivery)
+    def _begin(self) -> _Batch:
+        batch = _Batch(self._producer.create_batch())
+        self._unconfirmed.add(batch.confirmed)
+        batch.confirmed.add_done_callback(self._unconfirmed.discard)
+        return batch
 
-    async def confirmed(self) -> None:
-        """Wait until the broker has everything that was written.
+    async def _drain(self, place: Place, queue: deque[_Batch]) -> None:
+        """Hand a partition's batches to the producer, in their order."""
+        topic, partition = place
+        while queue:
+            batch = queue.popleft()
+            try:
+                sent = await self._producer.send_batch(batch.builder, topic, partition=partition)
+            except KafkaError as error:
+                self._settle(batch, error)
+            else:
+                sent.add_done_callback(partial(self._on_delivery, batch))
+        del self._senders[place]
 
-        Raises:
-            ServerError: It has not; nothing that depends on it may be acknowledged.
-        """
-        await self.send()
-        if self._unconfirmed:
-            await asyncio.wait(set(self._unconfirmed))
-        if self._failure is not None:
-            raise ServerError(f"records were not confirmed by Kafka: {self._failure!r}")
+    def _on_delivery(self, batch: _Batch, sent: asyncio.Future[Any]) -> None:
+        cancelled = asyncio.CancelledError() if sent.cancelled() else None
+        self._settle(batch, cancelled or sent.exception())
 
-    async def close(self) -> None:
-        """Disconnect; what is not confirmed is waited for."""
-        await self._producer.stop()
-
-    def _on_delivery(self, sent: asyncio.Future[Any]) -> None:
-        self._unconfirmed.discard(sent)
-        if sent.cancelled():
-            self._failure = asyncio.CancelledError()
-        elif sent.exception() is not None:
-            self._failure = sent.exception()
+    def _settle(self, batch: _Batch, failure: BaseException | None) -> None:
+        self._failure = self._failure or failure
+        if not batch.confirmed.done():
+            batch.confirmed.set_result(failure)
 
 
 def _compress_fast() -> None:

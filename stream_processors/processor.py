@@ -146,15 +146,20 @@ class Processor:
                 await self._fence(partition, await self._positions.of(partition))
 
     async def checkpoint(self, changelog: Changelog) -> None:
-        """Confirm all outputs, and then the memory that changed since the last time.
+        """Confirm all outputs, and then the memory that includes them.
+
+        The memory is that of one moment between two batches, and waits for the outputs of that
+        moment; batches go on meanwhile.
 
         Args:
             changelog: Writes memory through the same outputs.
         """
         async with self._turn:
-            await self._outputs.confirmed()
-            fault_points.reached("stream-processor.between-output-and-state")
-            self._snapshots.write(changelog)
+            taken = self._snapshots.take()
+            written = self._outputs.written()
+        await self._outputs.confirmed(written)
+        fault_points.reached("stream-processor.between-output-and-state")
+        self._snapshots.write(taken, changelog)
         await self._outputs.confirmed()
 
     def release(self) -> None:

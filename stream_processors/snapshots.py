@@ -7,12 +7,21 @@ over. It is written with the other outputs, so that whoever checkpoints can wait
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from typing import NamedTuple
 
 from stream_processors.asset import Asset
 
 AssetKey = tuple[str, str, int]
 #: Queues a record of the changelog: its key, the memory, its partition.
 Changelog = Callable[[bytes, bytes, int], None]
+
+
+class Memory(NamedTuple):
+    """A record of the changelog."""
+
+    key: bytes
+    value: bytes
+    partition: int
 
 
 class Snapshots:
@@ -48,13 +57,16 @@ class Snapshots:
         self._changed.add(key)
         return asset
 
-    def write(self, changelog: Changelog) -> None:
-        """Write the memory that changed since the last time."""
+    def take(self) -> list[Memory]:
+        """Encode the memory that changed since the last time, as it is now."""
         changed, self._changed = self._changed, set()
-        for key in changed:
-            encoded = _encode(key)
-            memory = self._kept[encoded] = self._live[key].snapshot()
-            changelog(encoded, memory, key[2])
+        return [Memory(_encode(key), self._live[key].snapshot(), key[2]) for key in changed]
+
+    def write(self, taken: list[Memory], changelog: Changelog) -> None:
+        """Write memory that was taken, into the table and its changelog."""
+        for memory in taken:
+            self._kept[memory.key] = memory.value
+            changelog(memory.key, memory.value, memory.partition)
 
     def forget(self) -> None:
         """Drop live memory: what the table holds after a rebalance counts."""

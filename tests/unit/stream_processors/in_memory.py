@@ -23,7 +23,7 @@ from contracts.topics import (
     Topic,
 )
 from infra.model_feed import ModelFeed
-from stream_processors.outputs import Outputs
+from stream_processors.outputs import Outputs, Written
 from stream_processors.processor import Processor
 from stream_processors.snapshots import Snapshots
 from stream_processors.watching import DETECTORS, Watch
@@ -38,7 +38,7 @@ class Killed(Exception):  # noqa: N818  (nothing is wrong: the process is gone)
 
 
 @dataclass
-class Written:
+class Output:
     """A record of an output."""
 
     topic: str
@@ -54,7 +54,7 @@ class BrokerInMemory:
 
     windows: list[WindowRecord]
     events: list[ModelEvent]
-    written: list[Written] = field(default_factory=list)
+    written: list[Output] = field(default_factory=list)
     changelog: dict[bytes, bytes] = field(default_factory=dict)
     committed: dict[str, int] = field(default_factory=lambda: {"windows": 0, "predictions": 0})
 
@@ -75,7 +75,7 @@ class BrokerInMemory:
             msgspec.json.decode(value, type=LedgerEntry) for value in self.values(SERVING_LEDGER)
         ]
 
-    def dead_letters(self) -> list[Written]:
+    def dead_letters(self) -> list[Output]:
         """Dead letters, in order."""
         return [record for record in self.written if record.topic == DEAD_LETTERS.name]
 
@@ -154,12 +154,16 @@ class OutputsInMemory(Outputs):
             assert isinstance(key, bytes)
             self._broker.changelog[key] = value
         else:
-            self._broker.written.append(Written(name, key, value, headers, partition))
+            self._broker.written.append(Output(name, key, value, headers, partition))
 
     async def send(self) -> None:
         """Nothing waits."""
 
-    async def confirmed(self) -> None:
+    def written(self) -> Written:
+        """Nothing waits."""
+        return frozenset()
+
+    async def confirmed(self, _: Written | None = None) -> None:
         """Be killed if something was lost."""
         if self._lost:
             raise Killed

@@ -24,11 +24,11 @@ def test_only_what_changed_is_written() -> None:
     snapshots.asset("pump", "pump-1", 2)
     snapshots.asset("pump", "pump-1", 2)
     snapshots.asset("fan", "pump-1", 3)
-    snapshots.write(changelog)
+    snapshots.write(snapshots.take(), changelog)
     fan = b"fan\x1fpump-1\x1f3"
     assert sorted(changelog.written) == [(2, b"pump\x1fpump-1\x1f2"), (3, fan)]
     snapshots.asset("fan", "pump-1", 3)
-    snapshots.write(changelog)
+    snapshots.write(snapshots.take(), changelog)
     assert changelog.written[2:] == [(3, fan)]
 
 
@@ -38,7 +38,7 @@ def test_what_is_written_is_kept() -> None:
     told: dict[bytes, bytes] = {}
     snapshots = Snapshots(table)
     snapshots.asset("pump", "pump-1", 0).windows_through = 7
-    snapshots.write(lambda key, memory, _: told.update({key: memory}))
+    snapshots.write(snapshots.take(), lambda key, memory, _: told.update({key: memory}))
     assert table == told
     assert Asset.restore(table[PUMP]).windows_through == 7
 
@@ -68,6 +68,7 @@ def test_a_snapshot_does_not_follow_later_changes() -> None:
     snapshots = Snapshots(table)
     asset = snapshots.asset("pump", "pump-1", 0)
     asset.windows_through = 1
-    snapshots.write(ChangelogInMemory())
+    taken = snapshots.take()
     asset.windows_through = 2
+    snapshots.write(taken, ChangelogInMemory())
     assert Asset.restore(table[PUMP]).windows_through == 1

@@ -1,0 +1,196 @@
+"""Writes and their confirmation: what waits for what, in which order it leaves, what fails."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaTimeoutError
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from contracts.errors import ServerError
+from contracts.topics import NORMALIZED, OUTCOMES
+from infra.settings import Settings
+from stream_processors.outputs import MOST_WAITING, Outputs
+
+SMALL = 2048
+
+
+class ProducerInMemory:
+    """A producer whose broker confirms when it is told to; it takes one batch at a time."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int, int]] = []
+        self.pending: list[asyncio.Future[None]] = []
+        self.taking = asyncio.Event()
+        self.taking.set()
+        self.refusing = False
+
+    def create_batch(self) -> BatchBuilder:
+        """Begin a batch."""
+        return BatchBuilder(SMALL, 0)
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> Any:
+        """Take a batch; the future tells of its confirmation."""
+        await self.taking.wait()
+        if self.refusing:
+            raise KafkaTimeoutError
+        self.sent.append((topic, partition, batch.record_count()))
+        self.pending.append(asyncio.get_running_loop().create_future())
+        return self.pending[-1]
+
+    def confirm(self) -> None:
+        """Confirm all that was taken."""
+        for future in self.pending:
+            if not future.done():
+                future.set_result(None)
+
+
+def outputs(producer: ProducerInMemory) -> Outputs:
+    """Outputs over a producer in memory."""
+    made: Any = producer
+    return Outputs(Settings.read(namespace="t"), made)
+
+
+def run(story: Coroutine[Any, Any, None]) -> None:
+    """Run a story; one that hangs fails."""
+    asyncio.run(asyncio.wait_for(story, 5))
+
+
+async def settle() -> None:
+    """Let everything go as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def test_records_of_a_partition_leave_together() -> None:
+    """One send per partition, under the topic's full name."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        out = outputs(producer)
+        for partition in (0, 1, 0):
+            out.write(NORMALIZED, "pump-1", b"x", [], partition)
+        await out.send()
+        await settle()
+        assert sorted(producer.sent) == [
+            ("t.sensor.windows.normalized", 0, 2),
+            ("t.sensor.windows.normalized", 1, 1),
+        ]
+
+    run(story())
+
+
+def test_nobody_waits_for_a_slow_broker_but_who_asks() -> None:
+    """While a batch is under way the next one grows; they leave in their order."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        producer.taking.clear()
+        out = outputs(producer)
+        for number in range(6):
+            out.write(OUTCOMES, b"k", b"%d" % number, [])
+            await out.send()
+            await settle()
+        producer.taking.set()
+        await settle()
+        assert [count for _, _, count in producer.sent] == [1, 5]
+
+    run(story())
+
+
+def test_confirmation_covers_what_was_written_and_nothing_later() -> None:
+    """It ends when the broker has those records, however much is written meanwhile."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        out = outputs(producer)
+        out.write(NORMALIZED, b"k", b"x", [])
+        confirmed = asyncio.ensure_future(out.confirmed())
+        await settle()
+        assert not confirmed.done()
+        out.write(OUTCOMES, b"k", b"later", [])
+        producer.confirm()
+        await confirmed
+        assert len(producer.sent) == 1
+        assert len(out.written()) == 1
+
+    run(story())
+
+
+def test_what_was_written_before_can_be_waited_for_later() -> None:
+    """A checkpoint waits for the outputs of its moment, though others were written since."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        out = outputs(producer)
+        out.write(NORMALIZED, b"k", b"x", [])
+        await out.send()
+        await settle()
+        before = out.written()
+        producer.confirm()
+        out.write(NORMALIZED, b"k", b"y", [])
+        await out.confirmed(before)
+        await settle()
+        assert [future.done() for future in producer.pending] == [True, False]
+
+    run(story())
+
+
+def test_a_full_batch_makes_room_for_another() -> None:
+    """Many records are several batches, in order, each within its size; a large one is alone."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        out = outputs(producer)
+        for _ in range(10):
+            out.write(NORMALIZED, b"k", b"x" * 500, [])
+        out.write(NORMALIZED, b"k", b"x" * 3 * SMALL, [])
+        await out.send()
+        await settle()
+        counts = [count for _, _, count in producer.sent]
+        assert sum(counts) == 11
+        assert max(counts[:-1]) <= 4
+        assert counts[-1] == 1
+
+    run(story())
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_a_failed_delivery_is_told_for_ever(*, refused: bool) -> None:
+    """Whether the producer refuses or the broker never answers: nothing is confirmed any more."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        producer.refusing = refused
+        out = outputs(producer)
+        out.write(NORMALIZED, b"k", b"x", [])
+        await out.send()
+        await settle()
+        if not refused:
+            producer.pending[0].set_exception(KafkaTimeoutError())
+        for _ in range(2):
+            with pytest.raises(ServerError, match="not confirmed"):
+                await out.confirmed()
+
+    run(story())
+
+
+def test_very_much_that_waits_holds_the_writer_up() -> None:
+    """Memory is bounded: `send` returns when the broker has taken some."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        producer.taking.clear()
+        out = outputs(producer)
+        for _ in range(MOST_WAITING + 2):
+            out.write(NORMALIZED, b"k", b"x" * 2 * SMALL, [])
+        held = asyncio.ensure_future(out.send())
+        await settle()
+        assert not held.done()
+        producer.taking.set()
+        await settle()
+        producer.confirm()
+        await held
+
+    run(story())
