@@ -38,9 +38,12 @@ MARK: Final = "MILLRACE_PROGRAM"
 
 _LOG_BYTES: Final = 20_000_000
 #: A program that ends sooner than this was never up: it is started again after 1, 2, 3 ...
-#: seconds, and given up after so many times. One that was up is started again at once.
+#: seconds, and given up after so many times. One that was up is started again at once; one
+#: that was given up, a moment later by `console.restarter`, for as long as it takes.
 _START_SECONDS: Final = 10
-_START_RETRIES: Final = 5
+_START_RETRIES: Final = 3
+#: The listener that starts again what was given up.
+RESTARTER: Final = "restarter"
 _SERVICE_STOP_SECONDS: Final = 15
 _SERVER_STOP_SECONDS: Final = 30
 
@@ -142,9 +145,27 @@ def render_configuration(programs: Sequence[Program], home: Home, code: Path) ->
             "rpcinterface:supervisor",
             {"supervisor.rpcinterface_factory": ("supervisor.rpcinterface:make_main_rpcinterface")},
         ),
+        _restarter(home),
         *(_program(program, home) for program in programs),
     ]
     return "\n".join(sections)
+
+
+def _restarter(home: Home) -> str:
+    return _section(
+        f"eventlistener:{RESTARTER}",
+        {
+            "command": " ".join(map(_quote, (sys.executable, "-m", "console.restarter"))),
+            "environment": f'{MARK}="{RESTARTER}",MILLRACE_HOME="{home.root}"',
+            "events": "PROCESS_STATE_FATAL",
+            "priority": "1",
+            "autorestart": "true",
+            "startsecs": "0",
+            "stderr_logfile": str(log_of(RESTARTER, home)),
+            "stderr_logfile_maxbytes": str(_LOG_BYTES),
+            "stderr_logfile_backups": "1",
+        },
+    )
 
 
 def _program(program: Program, home: Home) -> str:

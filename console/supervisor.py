@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from console.home import Home, write_private
-from console.programs import MARK, Program, render_configuration
+from console.programs import MARK, RESTARTER, Program, render_configuration
 from console.waiting import wait_until
 from contracts.errors import ServerError
 
@@ -33,7 +33,7 @@ _PATIENCE_SECONDS: Final = 60.0
 _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 60.0
 _ORPHAN_SECONDS: Final = 15.0
-#: States in which supervisor has given up on a program.
+#: States in which supervisor has given up on a program, until it is told to try again.
 _GIVEN_UP: Final = frozenset({"FATAL", "UNKNOWN"})
 
 
@@ -59,7 +59,7 @@ class ProgramState:
 
     @property
     def given_up(self) -> bool:
-        """Whether it will not be started again."""
+        """Whether it failed to start so often that its restarts are paused."""
         return self.state in _GIVEN_UP
 
 
@@ -152,6 +152,7 @@ class Supervisor:
                 detail=info["description"],
             )
             for info in found
+            if info["name"] != RESTARTER  # the process manager's own
         ]
 
     def pid_of(self, program: str) -> int | None:
@@ -159,7 +160,9 @@ class Supervisor:
         return next((s.pid for s in self.states() if s.name == program), None)
 
     def check(self) -> None:
-        """Make sure that no program has been given up.
+        """Make sure, at the start of a system, that no program has been given up.
+
+        Later on that may be an outage, which ends: `console.restarter` keeps trying.
 
         Raises:
             ServerError: One has; says the last line of its log.

@@ -62,8 +62,10 @@ def _spec(where: str, settings: Settings) -> ModelSpec:
 def _watch(system: System, specs: list[ModelSpec]) -> None:
     """Show the programs until interrupted; on no terminal, stay silent.
 
+    A program that does not stay up is shown, and ends nothing: an outage passes.
+
     Raises:
-        ServerError: A program does not stay up.
+        ServerError: The process manager is gone.
     """
     names = ", ".join(spec.name for spec in specs) or "none yet: `millrace models declare`"
     home: Home = system.home
@@ -74,7 +76,7 @@ def _watch(system: System, specs: list[ModelSpec]) -> None:
     )
     with Live(console=remarks, auto_refresh=False, transient=True) as live:
         while True:
-            system.supervisor.check()
+            system.supervisor.states()
             if remarks.is_terminal:
                 live.update(
                     programs_table(program_lines(system.supervisor, system.telemetry)),

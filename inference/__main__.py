@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 import sys
 import threading
+from typing import Final
 
 import structlog
 
-from contracts.errors import MillraceError
+from contracts.errors import MillraceError, ServerError
 from inference.consumer import InferenceConsumer, replica_name
 from inference.loader import Loader
+from inference.membership import GROUP
 from inference.network import Networks
+from inference.patience import Patience, Stopped
 from inference.servables import Servables
+from infra.fault_points import arm
+from infra.kafka import admin
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.telemetry import Health, serve_telemetry
+from infra.watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
 EXIT_BROKEN = 70
+#: How long the broker is asked at start before we look whether to stop, seconds.
+ASK_SECONDS: Final = 3.0
+#: How long a thread may keep the interpreter to itself, seconds.
+SWITCH_SECONDS: Final = 0.0005
+#: How long the loader may take to notice that it is to stop, seconds.
+JOIN_SECONDS: Final = 3.0
 
 
 def main() -> int:
@@ -39,7 +53,10 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
+        arm(settings.fault, settings.fault_marks)
         _serve(settings, stop)
+    except Stopped as what:
+        _log.info("stopped while it waited", what=str(what))
     except Exception:  # noqa: BLE001  (whatever it is: say it and end, to be started again)
         _log.exception("inference ends")
         return EXIT_BROKEN
@@ -47,25 +64,51 @@ def main() -> int:
 
 
 def _serve(settings: Settings, stop: threading.Event) -> None:
-    servables = Servables()
-    loader = Loader(settings, replica_name(settings), ObjectStore(settings), Networks(), servables)
-    thread = threading.Thread(target=loader.run, args=(stop,), name="loader", daemon=True)
-    health = Health(
-        alive=lambda: None if thread.is_alive() else "the loader has died",
-        waiting_for={"versions"},
-    )
+    patience = Patience(stop)
+    health = Health(waiting_for={"broker", "versions", "group"})
+    health.alive = lambda: "the consumer makes no progress" if patience.silent else None
     serve_telemetry(settings, health)
-    loader.step()
+    servables = Servables(stop)
+    store, networks = ObjectStore(settings), Networks()
+    patience.until_done(lambda: admin(settings).list_topics(timeout=ASK_SECONDS), "the broker")
+    loader = patience.until_done(
+        lambda: Loader(settings, replica_name(settings), store, networks, servables), "the registry"
+    )
+    health.waiting_for.discard("broker")
+    patience.until_done(loader.step, "the registry to be told")
+    thread = threading.Thread(target=loader.run, args=(stop,), name="loader", daemon=True)
     thread.start()
-    consumer = InferenceConsumer(settings, servables, loader)
-    health.waiting_for.clear()
+    consumer = InferenceConsumer(settings, servables, loader, patience)
+    # What TensorFlow has built never goes away: the collector need not look through it again.
+    gc.collect()
+    gc.freeze()
+    # A network that has run wants the interpreter back soon: the default makes it wait 5 ms.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    watchdog = Watchdog(settings, GROUP, owned=consumer.places)
+    watchdog.start()
     try:
         while not stop.is_set():
             if not thread.is_alive():
-                raise RuntimeError("the loader has died")
+                raise ServerError("the loader has died")
             consumer.run_once()
+            if health.waiting_for:
+                _tell(health, loader, consumer)
     finally:
+        watchdog.stop()
         consumer.close()
+        stop.set()
+        thread.join(JOIN_SECONDS)
+    if thread.is_alive():  # in the middle of a network's compilation, which cannot be told
+        _log.info("ends while a version is being loaded")
+        os._exit(0)
+
+
+def _tell(health: Health, loader: Loader, consumer: InferenceConsumer) -> None:
+    """Take from what the process waits for what has come."""
+    if not loader.loading:
+        health.waiting_for.discard("versions")
+    if consumer.joined:
+        health.waiting_for.discard("group")
 
 
 if __name__ == "__main__":

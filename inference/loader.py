@@ -8,24 +8,29 @@ with an alert; the trainer's release controller asks for the last good version a
 from __future__ import annotations
 
 import threading
+from collections import deque
+from contextlib import suppress
 from hashlib import sha256
 from typing import Final
 from uuid import uuid4
 
 import msgspec
 import structlog
+from confluent_kafka import KafkaException
 
 from contracts.drift_alert import DriftAlert
 from contracts.errors import DataError, MillraceError, ServerError
-from contracts.events import now
+from contracts.events import JsonEvent, now
 from contracts.ids import digest_of
 from contracts.model_event import Ready, Unloadable
 from contracts.normaliser import Normaliser
 from contracts.registry import PERSISTENCE, Registry, State, Version
 from inference.metrics import LOADS
 from inference.network import Networks
+from inference.patience import Patience, Stopped, passes
 from inference.servables import Persistence, Servable, Servables
 from infra.artefact import fetch
+from infra.kafka import error_of
 from infra.model_feed import ModelFeed
 from infra.object_store import ObjectStore
 from infra.publisher import Publisher
@@ -61,17 +66,37 @@ class Loader:
         self._servables = servables
         self._publisher = Publisher(settings, _ORIGIN)
         self._alerted: set[tuple[str, int]] = set()
-        self._feed = ModelFeed(settings)
-        self._feed.catch_up()
+        self._outbox: deque[JsonEvent] = deque()
+        self._feed = self._opened()
 
     def run(self, stop: threading.Event) -> None:
-        """Follow the registry until told to stop."""
-        while not stop.is_set():
-            self.step()
+        """Follow the registry until told to stop; a broker that is away is waited for."""
+        patience = Patience(stop)
+        with suppress(Stopped):
+            while not stop.is_set():
+                try:
+                    self.step()
+                except KafkaException as error:
+                    if not passes(error_of(error)):
+                        raise
+                    # What was fetched with the error is lost to this feed: read it all again.
+                    _log.warning("registry to be read again", why=str(error))
+                    self._feed = patience.until_done(self._opened, "the registry")
+                except ServerError as error:
+                    _log.warning("not said yet", why=str(error), events=len(self._outbox))
         self._feed.close()
 
+    def _opened(self) -> ModelFeed:
+        feed = ModelFeed(self._settings)
+        feed.catch_up()
+        return feed
+
     def step(self) -> None:
-        """Take what arrived, load what is wanted, drop what is not."""
+        """Take what arrived, load what is wanted, drop what is not, and say so.
+
+        Raises:
+            ServerError: It could not be said; the next step tries again.
+        """
         self._feed.poll(POLL_SECONDS)
         registry = self._feed.registry
         # Persistence first: it needs no object store, and stands in for all others.
@@ -82,17 +107,28 @@ class Loader:
             if not self._servables.knows(model, version):
                 self._load(known.versions[version])
         self._servables.keep_only(_kept(registry))
+        while self._outbox:
+            self._publisher.send(self._outbox[0])
+            self._outbox.popleft()
 
-    def fallback(self, model: str, version: int) -> tuple[Servable, Normaliser]:
+    @property
+    def loading(self) -> bool:
+        """Whether a version that serves, or may soon, has been neither loaded nor refused."""
+        return bool(self._servables.missing(_wanted(self._feed.registry)))
+
+    def fallback(self, model: str, version: int) -> tuple[Servable, Normaliser] | None:
         """Find the last good version before one that cannot be loaded; persistence at worst.
 
         Returns:
-            The last good version, and the units of the one that cannot be loaded.
+            The last good version, and the units of the one that cannot be loaded; None if
+            the registry knows no such version.
 
         Raises:
             ServerError: There is not even that.
         """
-        known = self._feed.registry.models[model]
+        known = self._feed.registry.models.get(model)
+        if known is None or version not in known.versions:
+            return None
         units = known.versions[version].registered.normaliser
         for candidate in (known.last_good_before(version), PERSISTENCE):
             servable = self._servables.find(model, candidate, FALLBACK_SECONDS)
@@ -118,7 +154,7 @@ class Loader:
         self._servables.put(servable)
         LOADS.labels("ready").inc()
         _log.info("version ready", model=name, version=number)
-        self._publisher.send(
+        self._outbox.append(
             Ready(
                 id="ready-" + digest_of(name, number, self._replica, uuid4().hex),
                 model=name,
@@ -155,7 +191,7 @@ class Loader:
         )
 
     def _say_unloadable(self, model: str, version: int, why: str) -> None:
-        self._publisher.send(
+        self._outbox.append(
             Unloadable(
                 id="unloadable-" + digest_of(model, version, self._replica, uuid4().hex),
                 model=model,
@@ -191,7 +227,7 @@ class Loader:
             source=None,
             detail=f"version {version} of {model} cannot be loaded: {why}",
         )
-        self._publisher.send(alert)
+        self._outbox.append(alert)
 
 
 def _wanted(registry: Registry) -> set[tuple[str, int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
@@ -21,12 +21,17 @@ from inference.batches import SIZES, plan
 from inference.servables import Bools, Float32
 from infra.forecaster import Architecture, architecture_of, build, read_architecture
 
+#: From this batch size on a network is compiled by XLA. Measured: 2.4 ms against 3.6 ms for
+#: 512 windows; on the small sizes it saves a quarter of a millisecond, beside a transaction of
+#: several, and each size takes a second to compile before a replica that starts can serve.
+COMPILED_FROM: Final = 512
+
 
 class Network:
-    """An architecture, traced for every batch size."""
+    """An architecture, traced or compiled for every batch size."""
 
     def __init__(self, architecture: Architecture) -> None:
-        """Build and trace; takes seconds."""
+        """Build, trace and compile; takes seconds."""
         model = build(architecture)
         self._shape = (architecture.window, architecture.sensors)
         self._wanted = {v.path: tuple(v.shape) for v in model.weights}
@@ -39,15 +44,24 @@ class Network:
             return output
 
         traced = tf.function(run, autograph=False)
+        compiled = tf.function(run, autograph=False, jit_compile=True)
         learned = [tf.TensorSpec(self._wanted[name], tf.float32) for name in self._order]
         self._run = {
-            size: traced.get_concrete_function(
+            size: (compiled if size >= COMPILED_FROM else traced).get_concrete_function(
                 learned,
                 tf.TensorSpec((size, *self._shape), tf.float32),
                 tf.TensorSpec((size, self._shape[1]), tf.float32),
             )
             for size in SIZES
         }
+        # XLA compiles when a function first runs: now, not under the first version's windows.
+        nothing = {name: np.zeros(shape, np.float32) for name, shape in self._wanted.items()}
+        for size in SIZES:
+            self(
+                self.take(nothing),
+                np.zeros((size, *self._shape), np.float32),
+                np.ones((size, self._shape[1]), np.bool_),
+            )
 
     def take(self, weights: Mapping[str, Float32]) -> list[tf.Tensor]:
         """Convert a version's weights for the compiled functions.
@@ -65,12 +79,13 @@ class Network:
         parts = []
         for start, stop, size in plan(len(values)):
             count = stop - start
-            block = np.zeros((size, *self._shape), np.float32)
-            shown = np.zeros((size, self._shape[1]), np.float32)
-            block[:count], shown[:count] = values[start:stop], present[start:stop]
+            block, shown = values[start:stop], present[start:stop].astype(np.float32)
+            if count < size:
+                block = np.concatenate([block, np.zeros((size - count, *self._shape), "f4")])
+                shown = np.concatenate([shown, np.zeros((size - count, shown.shape[1]), "f4")])
             output = self._run[size](weights, tf.constant(block), tf.constant(shown))
             parts.append(output.numpy()[:count])
-        return np.concatenate(parts)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 @dataclass(frozen=True)
@@ -115,12 +130,12 @@ class Networks:
             raise DataError(f"the network forecasts columns {described.targets}, not its task's")
         network = self._network(described)
         made = Trained(network, network.take(weights))
-        shape = (max(SIZES), spec.window, len(spec.sensors))
-        lively = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-        present = np.ones((shape[0], shape[2]), np.bool_)
+        sensors = len(spec.sensors)
+        lively = np.random.default_rng(0).standard_normal((max(SIZES), spec.window, sensors))
         for size in SIZES:
-            for values in (np.zeros_like(lively[:size]), lively[:size]):
-                output = made(values, present[:size])
+            present = np.ones((size, sensors), np.bool_)
+            for scale in (0, 1):
+                output = made((scale * lively[:size]).astype(np.float32), present)
                 if output.shape != (size, spec.steps, len(spec.target_names)):
                     raise DataError(
                         f"a forecast has shape {output.shape[1:]}, which is not its task's"

@@ -8,14 +8,19 @@ it, and dropping one disturbs nobody.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from contracts.model_spec import ModelSpec
 from contracts.normaliser import Normaliser
+from inference.patience import Stopped
+
+#: How often who waits for a version looks whether to stop, seconds.
+LOOK_SECONDS: Final = 0.25
 
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -70,8 +75,13 @@ class Persistence:
 class Servables:
     """Ready versions by model and number; written by the loader, read by the consumer."""
 
-    def __init__(self) -> None:
-        """Start with none."""
+    def __init__(self, stop: threading.Event | None = None) -> None:
+        """Start with none.
+
+        Args:
+            stop: Set when the process is to end: nobody waits for a version then.
+        """
+        self._stop = stop or threading.Event()
         self._changed = threading.Condition()
         self._ready: dict[tuple[str, int], Servable] = {}
         self._unloadable: dict[tuple[str, int], str] = {}
@@ -89,20 +99,31 @@ class Servables:
 
         Returns:
             The version, or None if it cannot be loaded, or not in time.
+
+        Raises:
+            Stopped: The process was told to stop while it waited.
         """
         key = (model, version)
         with self._changed:
             if key not in self._ready:
                 self._wanted.add(key)
-                in_time = self._changed.wait_for(
-                    lambda: key in self._ready or key in self._unloadable,
-                    0 if key in self._late else timeout,
-                )
-                if in_time:
+                if self._wait(key, 0.0 if key in self._late else timeout):
                     self._wanted.discard(key)
                 else:
                     self._late.add(key)
             return self._ready.get(key)
+
+    def _wait(self, key: tuple[str, int], timeout: float) -> bool:
+        """Wait until a version is ready or refused; False if it is neither in time."""
+        end = time.monotonic() + timeout
+        while key not in self._ready and key not in self._unloadable:
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            if self._stop.is_set():
+                raise Stopped("a version to be loaded")
+            self._changed.wait(min(left, LOOK_SECONDS))
+        return True
 
     def put(self, servable: Servable) -> None:
         """Make a version available."""
@@ -129,6 +150,11 @@ class Servables:
         """Versions that a batch is waiting for."""
         with self._changed:
             return set(self._wanted)
+
+    def missing(self, keys: set[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Tell which of some versions are neither ready nor refused."""
+        with self._changed:
+            return keys - set(self._ready) - set(self._unloadable)
 
     def knows(self, model: str, version: int) -> bool:
         """Whether a version is ready or refused."""

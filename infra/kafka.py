@@ -91,6 +91,10 @@ def client_config(settings: Settings) -> dict[str, Any]:
         "log_level": 2,
         "error_cb": _outage.tell,
         "reconnect.backoff.max.ms": RECONNECT_MS,
+        # When all brokers are away, librdkafka 2.16 would forget them and begin anew from the
+        # bootstrap servers; a producer that was in a transaction then never sends again, and its
+        # calls never return (seen at each restart of a single broker).
+        "metadata.recovery.strategy": "none",
     }
     if settings.kafka_security_protocol.startswith("SASL"):
         config["sasl.mechanism"] = settings.kafka_sasl_mechanism

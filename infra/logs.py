@@ -4,10 +4,35 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import Final
 
 import structlog
 
 from infra.settings import Settings
+
+#: How often a library may say the same again, seconds.
+_SELDOM_SECONDS: Final = 30.0
+
+
+class _Seldom(logging.Filter):
+    """Lets a library say the same from the same place only once in a while.
+
+    aiokafka reports each of its tries, a hundred a second, for as long as a broker is away.
+    """
+
+    def __init__(self, library: str) -> None:
+        super().__init__()
+        self._library = library
+        self._said: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] != self._library:
+            return True
+        place = record.pathname, record.lineno
+        due = record.created - self._said.get(place, 0.0) >= _SELDOM_SECONDS
+        if due:
+            self._said[place] = record.created
+        return due
 
 
 def configure_logs(settings: Settings) -> None:
@@ -30,6 +55,7 @@ def configure_logs(settings: Settings) -> None:
         ]
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Seldom("aiokafka"))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -1,30 +1,39 @@
-"""The edge's commands: `replay`, `simulate`, `host`. Run as ``python -m producers``.
+"""The edge's commands: `replay`, `simulate`, `host`, `flush`. Run as ``python -m producers``.
 
 Each makes windows and a tempo, and hands both to `replay.replay`. Ctrl-C ends a run cleanly:
-what was handed over is delivered, the summary is still given, and the exit code says so.
+what was handed over is delivered or waits in the spool, the summary is still given, and the
+exit code says so.
 """
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
 from contracts.errors import DataError, SettingsError
+from contracts.ids import digest_of
+from contracts.model_spec import ModelSpec
 from contracts.window import SensorWindow
+from infra import fault_points
 from infra.logs import configure_logs
 from infra.settings import Settings
 from producers.defects import REASONS, make_bad
+from producers.flush import flush_spools
 from producers.host import host_spec, host_windows
+from producers.open_outbox import Run
+from producers.outbox import Outbox
 from producers.pacing import Pacer, Tempo
+from producers.record import Encoding
 from producers.replay import LOOK_SECONDS
-from producers.sender import Encoding, Sender
 from producers.session import Session
 from producers.simulate import SPEC, quiet_windows
-from producers.source import open_recording
+from producers.source import FLEET, open_recording
+from producers.spool_folder import Source, SpoolOptions, parse_bytes
 from producers.windows import between, windows
 
 app = typer.Typer(
@@ -42,6 +51,23 @@ Declare = Annotated[
     ),
 ]
 Coding = Annotated[Encoding, typer.Option("--encoding", help="How windows are coded.")]
+SpoolFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--spool",
+        help="Folder in which windows wait for the broker; one of its own under MILLRACE_HOME"
+        " when not given.",
+    ),
+]
+NoSpool = Annotated[
+    bool,
+    typer.Option(
+        "--no-spool", help="Send from memory: what is not delivered is lost with the process."
+    ),
+]
+SpoolLimit = Annotated[
+    str, typer.Option("--spool-limit", help="Size to which the spool may grow on disk.")
+]
 
 
 @app.command("replay")
@@ -70,6 +96,15 @@ def replay_command(
     ] = None,
     encoding: Coding = "msgpack",
     declare: Declare = True,
+    spool: SpoolFolder = None,
+    no_spool: NoSpool = False,
+    spool_limit: SpoolLimit = "1G",
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart", help="Begin again, not where an interrupted run of this recording ended."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Replay a recording in the order of event time."""
@@ -89,10 +124,19 @@ def replay_command(
             f"{where}: no full window of {spec.window} samples, {spec.period_seconds:g} s apart,"
             " in this stretch; check period_seconds, the story and --from/--until"
         )
-    with Session(settings, spec, declare=declare, as_json=as_json) as session:
-        sender = Sender(settings, source=f"/millrace/edge/{spec.name}", encoding=encoding)
+    place = where if where == FLEET or "://" in where else str(Path(where).resolve())
+    stretch = f" from {after}" * (after is not None) + f" until {until}" * (until is not None)
+    run = Run(
+        spec if declare else None,
+        f"/millrace/edge/{spec.name}",
+        Source(f"replay-{spec.name}", f"the recording {place}{stretch} ({_cut(spec)})"),
+        _spool_options(spool, spool_limit, no_spool=no_spool, restart=restart),
+        encoding,
+        positions=True,
+    )
+    with Session(settings, spec.name, as_json=as_json) as session:
         watched = training_speed is not None
-        session.deliver(found, sender, pacer, total=len(found), watched=watched)
+        session.deliver(run, found, pacer, total=len(found), watched=watched)
 
 
 @app.command("simulate")
@@ -106,6 +150,9 @@ def simulate_command(
     seed: Annotated[int, typer.Option(help="Seed of the bad windows.")] = 1,
     encoding: Coding = "msgpack",
     declare: Declare = True,
+    spool: SpoolFolder = None,
+    no_spool: NoSpool = False,
+    spool_limit: SpoolLimit = "1G",
     as_json: Json = False,
 ) -> None:
     """Send windows of the simulated fleet, in its quiet days, at a steady rate."""
@@ -117,9 +164,15 @@ def simulate_command(
     total = max(1, round(rate * minutes * 60))
     pacer = Pacer(Tempo(rate=rate))
     found = quiet_windows(total, datetime.now(UTC))
-    with Session(settings, SPEC, declare=declare, as_json=as_json) as session:
-        sender = Sender(settings, source="/millrace/edge/simulate", encoding=encoding)
-        session.deliver(found, sender, pacer, total=total, after=_spoiler(sender, bad, seed))
+    run = Run(
+        SPEC if declare else None,
+        "/millrace/edge/simulate",
+        Source("simulate", "the simulation"),
+        _spool_options(spool, spool_limit, no_spool=no_spool),
+        encoding,
+    )
+    with Session(settings, SPEC.name, as_json=as_json) as session:
+        session.deliver(run, lambda _: found, pacer, total=total, after=_spoiler(bad, seed))
 
 
 @app.command("host")
@@ -132,6 +185,9 @@ def host_command(
     ] = None,
     encoding: Coding = "msgpack",
     declare: Declare = True,
+    spool: SpoolFolder = None,
+    no_spool: NoSpool = False,
+    spool_limit: SpoolLimit = "1G",
     as_json: Json = False,
 ) -> None:
     """Send this machine's own sensors, live."""
@@ -140,21 +196,64 @@ def host_command(
     settings = _settings()
     spec = host_spec(period)
     ends = None if minutes is None else time.monotonic() + 60 * minutes
-    with Session(settings, spec, declare=declare, as_json=as_json) as session:
-        sender = Sender(settings, source=f"/millrace/edge/{asset}", encoding=encoding)
+    run = Run(
+        spec if declare else None,
+        f"/millrace/edge/{asset}",
+        Source(f"host-{asset}", f"the machine {asset} ({_cut(spec)})"),
+        _spool_options(spool, spool_limit, no_spool=no_spool),
+        encoding,
+        live=True,
+    )
+    with Session(settings, spec.name, as_json=as_json) as session:
 
-        def wait(seconds: float) -> bool:
-            wakes = time.monotonic() + seconds
-            while (now := time.monotonic()) < wakes and not session.stopping:
-                sender.poll(min(wakes - now, LOOK_SECONDS))
-            return not session.stopping and (ends is None or time.monotonic() < ends)
+        def measured(outbox: Outbox) -> Iterator[SensorWindow]:
+            def wait(seconds: float) -> bool:
+                wakes = time.monotonic() + seconds
+                while (now := time.monotonic()) < wakes and not session.stopping:
+                    outbox.poll(min(wakes - now, LOOK_SECONDS))
+                return not session.stopping and (ends is None or time.monotonic() < ends)
 
-        session.deliver(host_windows(asset, spec, wait), sender, Pacer(Tempo()), total=None)
+            return host_windows(asset, spec, wait)
+
+        session.deliver(run, measured, Pacer(Tempo()), total=None)
+
+
+@app.command("flush")
+def flush_command(
+    *,
+    spool: Annotated[
+        Path | None, typer.Option("--spool", help="Only the spool in this folder.")
+    ] = None,
+    any_cluster: Annotated[
+        bool,
+        typer.Option(
+            "--any-cluster", help="Send windows that were spooled for another Kafka cluster here."
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Send what waits in the spools of edges that have ended, and end."""
+    flush_spools(_settings(), spool, any_cluster=any_cluster, as_json=as_json)
+
+
+def _cut(spec: ModelSpec) -> str:
+    """Name what windows are cut by, so that other windows have another spool."""
+    return f"{spec.name} {digest_of(repr(spec))[:8]}"
+
+
+def _spool_options(
+    folder: Path | None, limit: str, *, no_spool: bool, restart: bool = False
+) -> SpoolOptions | None:
+    """What the options about the spool say together."""
+    if no_spool and (folder is not None or restart):
+        raise SettingsError("--no-spool excludes --spool and --restart")
+    return None if no_spool else SpoolOptions(folder, parse_bytes(limit), restart)
 
 
 def _settings() -> Settings:
     settings = Settings.read()
     configure_logs(settings)
+    fault_points.arm(settings.fault, settings.fault_marks)
     return settings
 
 
@@ -171,15 +270,15 @@ def _moment(text: str | None, option: str) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _spoiler(sender: Sender, share: float, seed: int) -> Callable[[SensorWindow], int]:
+def _spoiler(share: float, seed: int) -> Callable[[Outbox, SensorWindow], int]:
     """Make what sends a bad record after a share of the windows, seeded."""
     rng = np.random.default_rng(seed)
 
-    def after(window: SensorWindow) -> int:
+    def after(outbox: Outbox, window: SensorWindow) -> int:
         if rng.random() >= share:
             return 0
         bad = make_bad(window, REASONS[int(rng.integers(len(REASONS)))], rng)
-        sender.send_record(bad.key, bad.value, bad.headers, time.time_ns() // 1_000_000)
-        return 1
+        at_ms = time.time_ns() // 1_000_000
+        return int(outbox.send_record(bad.key, bad.value, bad.headers, at_ms))
 
     return after

@@ -21,7 +21,7 @@ from contracts.headers import CONTENT_TYPE, RawHeaders
 from contracts.missing import ABSENT_ABOVE
 from contracts.topics import MAX_WINDOW_BYTES
 from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
-from producers.sender import window_headers
+from producers.record import window_headers
 
 Rng = np.random.Generator
 

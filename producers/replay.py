@@ -1,7 +1,7 @@
-"""Windows, each when it is due, to a sender: the loop that all edge commands share.
+"""Windows, each when it is due, to an outbox: the loop that all edge commands share.
 
 ```
-windows ──► Pacer (due?) ──► send ──► summary
+windows ──► Pacer (due?) ──► Outbox ──► summary
                ▲
         training in progress?
 ```
@@ -16,8 +16,8 @@ import msgspec
 
 from contracts.events import event_time
 from contracts.window import SensorWindow
+from producers.outbox import Outbox, SpoolCounts
 from producers.pacing import Pacer
-from producers.sender import Sender
 
 #: How long the loop waits before it looks around again, seconds.
 LOOK_SECONDS: Final = 0.05
@@ -28,14 +28,15 @@ class Summary(msgspec.Struct, frozen=True):
 
     Attributes:
         model: The model that the windows are for.
-        sent: Good windows that the broker confirmed.
-        bad: Bad records that were mixed in on purpose, all confirmed.
+        sent: Good windows of this run that the broker confirmed.
+        bad: Bad records that were mixed in on purpose and confirmed.
         seconds: Wall time.
         windows_per_second: Good windows over wall time.
         slowed_seconds: Wall time during which a training run held the replay back.
-        event_from: End of the first window sent; None if there was none.
+        event_from: End of the first window taken over; None if there was none.
         event_until: End of the last.
         interrupted: Whether a person ended it.
+        spool: What the spool did; None when it was sent from memory.
     """
 
     model: str
@@ -47,11 +48,12 @@ class Summary(msgspec.Struct, frozen=True):
     event_from: datetime | None
     event_until: datetime | None
     interrupted: bool
+    spool: SpoolCounts | None = None
 
 
 def replay(
     found: Iterable[SensorWindow],
-    sender: Sender,
+    outbox: Outbox,
     pacer: Pacer,
     *,
     model: str,
@@ -60,11 +62,11 @@ def replay(
     progress: Callable[[SensorWindow, bool], None],
     after: Callable[[SensorWindow], int] = lambda _: 0,
 ) -> Summary:
-    """Send windows when they are due, and wait until all of them have arrived.
+    """Hand over windows when they are due, and wait until all of them have arrived.
 
     Args:
         found: The windows, in the order in which they are due.
-        sender: Delivers them.
+        outbox: Delivers them.
         pacer: Says when each is due.
         model: The model that they are for.
         training: Whether a training run is in progress, at a wall time.
@@ -73,46 +75,50 @@ def replay(
         after: Called after each window; sends bad records and says how many.
 
     Returns:
-        What was sent. After an early end everything handed over has arrived, too.
+        What was sent. After an early end, what was handed over has arrived or waits in the
+        outbox's spool.
 
     Raises:
         ServerError: A window could not be delivered.
     """
     began = time.monotonic()
     first = last = None
-    bad = sent = 0
     slow = _Slow(training)
-    interrupted = False
+    bad: list[int] = []
     for window in found:
-        due = _wait(window, sender, pacer, slow, stopping)
+        due = _wait(window, outbox, pacer, slow, stopping)
         if due is None:
-            interrupted = True
             break
-        sender.send(window)
+        if not outbox.send(window):
+            continue  # counted by the outbox; the next wait sees whether the run is to end
         pacer.sent(window.end_ms, due=due, now=time.monotonic())
-        sent += 1
-        bad += after(window)
+        spoiled = after(window)
+        bad += range(outbox.handed - spoiled + 1, outbox.handed + 1)
         first = window.end_ms if first is None else first
         last = window.end_ms
         progress(window, slow.now)
-    sender.flush()
+    outbox.flush()
     seconds = time.monotonic() - began
+    arrived = outbox.handed - outbox.left
+    bad_arrived = sum(number <= arrived for number in bad)
+    sent = arrived - bad_arrived
     return Summary(
         model=model,
         sent=sent,
-        bad=bad,
+        bad=bad_arrived,
         seconds=seconds,
         windows_per_second=sent / seconds if seconds else 0.0,
         slowed_seconds=slow.seconds,
         event_from=None if first is None else event_time(first),
         event_until=None if last is None else event_time(last),
-        interrupted=interrupted or stopping(),
+        interrupted=stopping(),
+        spool=outbox.counts(),
     )
 
 
 def _wait(
     window: SensorWindow,
-    sender: Sender,
+    outbox: Outbox,
     pacer: Pacer,
     slow: "_Slow",
     stopping: Callable[[], bool],
@@ -127,7 +133,7 @@ def _wait(
         due = pacer.due(window.end_ms, now, training=slow.look(now))
         if due <= now:
             return due
-        sender.poll(min(due - now, LOOK_SECONDS))
+        outbox.poll(min(due - now, LOOK_SECONDS))
     return None
 
 

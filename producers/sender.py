@@ -1,46 +1,37 @@
-"""Windows go to Kafka: each arrives once and in order per asset, or the run fails loudly.
+"""Windows go to Kafka from memory: each arrives once and in order per asset, or the run fails.
 
 librdkafka's idempotent producer retries without duplicates or reordering. Every delivery
 report is counted; one that says no becomes a `ServerError` at the next call, so a lost
-window is never silent. What a crash here repeats: nothing is remembered, so a sender that is
-started again sends again what it is given; windows keep their ids, and so can be told.
+window is never silent. What a crash here loses and repeats: nothing is remembered, so windows
+that were not delivered are gone with the process, and a sender that is started again sends
+again what it is given. `producers.forwarder` is the one that remembers.
 """
 
 import time
-from typing import Final, Literal
+from collections.abc import Callable
+from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from prometheus_client import Counter
 
 from contracts.errors import ServerError
-from contracts.events import WINDOW, event_time
-from contracts.headers import RawHeaders, cloud_event
+from contracts.headers import RawHeaders
 from contracts.topics import SENSOR_WINDOWS
-from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
+from contracts.window import SensorWindow
 from infra.kafka import partitions_of, producer
 from infra.settings import Settings
+from producers.outbox import END_SECONDS, SpoolCounts
+from producers.record import Encoding, window_headers, window_record
+
+__all__ = ["DELIVERED", "FAILED", "Encoding", "Sender", "window_headers"]
 
 DELIVERED: Final = Counter("millrace_edge_windows_delivered_total", "Windows the broker has")
 FAILED: Final = Counter("millrace_edge_windows_failed_total", "Windows that it refused")
 
-Encoding = Literal["msgpack", "json"]
-
 #: How long a full queue waits for the broker before it is tried again, seconds.
 _ROOM_SECONDS: Final = 0.1
 #: How long a flush waits between looks at what is left, seconds.
-_FLUSH_SECONDS: Final = 1.0
-
-
-def window_headers(window: SensorWindow, content_type: str, source: str, at_ms: int) -> RawHeaders:
-    """Build a window's CloudEvents headers.
-
-    Args:
-        window: The window.
-        content_type: Media type of its encoding.
-        source: Which edge sends it.
-        at_ms: When, milliseconds UTC.
-    """
-    return cloud_event(window.id, WINDOW, source, content_type, event_time(at_ms))
+_FLUSH_SECONDS: Final = 0.25
 
 
 class Sender:
@@ -59,6 +50,7 @@ class Sender:
         source: str = "/millrace/edge",
         encoding: Encoding = "msgpack",
         client: Producer | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """Prepare a producer.
 
@@ -67,6 +59,7 @@ class Sender:
             source: CloudEvents source of the windows.
             encoding: How windows are coded.
             client: A producer to use in place of an own one.
+            stopping: Whether the run is to end.
 
         Raises:
             ServerError: No broker answers, or the topic is not there.
@@ -75,30 +68,39 @@ class Sender:
         self._topic = settings.named(SENSOR_WINDOWS.name)
         self._source = source
         self._encoding = encoding
+        self._stopping = stopping
         self._problem: str | None = None
         self._client = client or producer(settings)
         partitions_of(self._client, self._topic)
 
     @property
-    def waiting(self) -> int:
+    def left(self) -> int:
         """Records whose delivery is not yet known."""
         return self.handed - self.delivered - self.failed
 
-    def send(self, window: SensorWindow) -> None:
+    @property
+    def note(self) -> str:
+        """Nothing to say: what goes wrong is an error."""
+        return ""
+
+    def counts(self) -> SpoolCounts | None:
+        """There is no spool."""
+        return None
+
+    def send(self, window: SensorWindow) -> bool:
         """Hand over a window; its record's timestamp is the wall clock now.
+
+        Returns:
+            Whether it was taken: not if the run is to end while it waits for room.
 
         Raises:
             ServerError: A window handed over before could not be delivered.
         """
         at_ms = time.time_ns() // 1_000_000
-        if self._encoding == "json":
-            value, content_type = encode_window_json(window), JSON
-        else:
-            value, content_type = encode_window(window), MSGPACK
-        headers = window_headers(window, content_type, self._source, at_ms)
-        self.send_record(window.asset.encode(), value, headers, at_ms)
+        record = window_record(window, self._encoding, self._source, at_ms)
+        return self.send_record(record.key, record.value, record.headers, at_ms)
 
-    def send_record(self, key: bytes | None, value: bytes, headers: RawHeaders, at_ms: int) -> None:
+    def send_record(self, key: bytes | None, value: bytes, headers: RawHeaders, at_ms: int) -> bool:
         """Hand over a record as it is; waits while the queue is full.
 
         Args:
@@ -106,6 +108,9 @@ class Sender:
             value: Its value.
             headers: Its headers.
             at_ms: Its timestamp, milliseconds UTC.
+
+        Returns:
+            Whether it was taken.
 
         Raises:
             ServerError: It was refused, or a record handed over before could not be delivered.
@@ -122,11 +127,14 @@ class Sender:
                 )
                 break
             except BufferError:
+                if self._stopping():
+                    return False
                 self.poll(_ROOM_SECONDS)
             except KafkaException as error:
                 raise ServerError(f"a record for {self._topic} was refused: {error}") from error
         self.handed += 1
         self.poll(0)
+        return True
 
     def poll(self, seconds: float) -> None:
         """Serve delivery reports, for at most so long.
@@ -144,12 +152,22 @@ class Sender:
     def flush(self) -> None:
         """Wait until every record's delivery is known; the broker may be away meanwhile.
 
+        When the run is to end, for no longer than `END_SECONDS`.
+
         Raises:
-            ServerError: A record could not be delivered.
+            ServerError: A record could not be delivered, or there was no time for it.
         """
-        while self.waiting:
+        ends: float | None = None
+        while self.left:
             self._client.flush(_FLUSH_SECONDS)
             self.poll(0)
+            if self.left and self._stopping():
+                ends = time.monotonic() + END_SECONDS if ends is None else ends
+                if time.monotonic() >= ends:
+                    raise ServerError(
+                        f"the broker is away, and {self.left:,} windows are lost with this run;"
+                        " without --no-spool they would wait on disk"
+                    )
         self.poll(0)
 
     def _report(self, error: KafkaError | None, _: Message) -> None:

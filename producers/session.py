@@ -1,40 +1,49 @@
-"""What every edge command does around its windows: declare, show progress, stop cleanly.
+"""What every edge command does around its windows: deliver, show progress, stop cleanly.
 
-The first SIGINT or SIGTERM asks the loop to end: it flushes, and the summary says what was
-delivered. A second one has its usual effect.
+The first SIGINT or SIGTERM asks the loop to end: it flushes for a few seconds, and the summary
+says what was delivered and what waits in the spool. A second one has its usual effect.
 """
 
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from types import FrameType, TracebackType
 from typing import Final, Self
 
 import msgspec
+import structlog
 import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.text import Text
 
 from contracts.events import event_time
-from contracts.model_spec import ModelSpec
 from contracts.window import SensorWindow
-from infra.declare import declare_model
 from infra.settings import Settings
 from infra.telemetry import Health, serve_telemetry
+from producers.open_outbox import Run, open_forwarder, open_sender
+from producers.outbox import Outbox
 from producers.pacing import Pacer
+from producers.position import after as after_position
 from producers.replay import Summary, replay
 from producers.run_watch import RunWatch
-from producers.sender import Sender
+
+_log = structlog.get_logger(__name__)
+
+#: A source's windows, given the outbox, for sources that wait in step with it.
+Windows = Callable[[Outbox], Iterable[SensorWindow]]
 
 #: What a shell adds to the number of the signal that ended a program.
 SIGNALLED: Final = 128
@@ -46,20 +55,16 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 class Session:
     """One run of an edge command; a context within which signals ask it to end."""
 
-    def __init__(
-        self, settings: Settings, spec: ModelSpec, *, declare: bool, as_json: bool
-    ) -> None:
+    def __init__(self, settings: Settings, model: str, *, as_json: bool) -> None:
         """Prepare a run.
 
         Args:
             settings: Where Kafka is.
-            spec: The model that the windows are for.
-            declare: Whether to make that model known first.
+            model: The model that the windows are for.
             as_json: Whether to print the summary as JSON, and show no progress.
         """
         self._settings = settings
-        self._spec = spec
-        self._declare = declare
+        self._model = model
         self._as_json = as_json
         self._signal: int | None = None
         self._exit = ExitStack()
@@ -86,52 +91,83 @@ class Session:
 
     def deliver(
         self,
-        found: Iterable[SensorWindow],
-        sender: Sender,
+        run: Run,
+        found: Sequence[SensorWindow] | Windows,
         pacer: Pacer,
         *,
         total: int | None,
         watched: bool = False,
-        after: Callable[[SensorWindow], int] = lambda _: 0,
+        after: Callable[[Outbox, SensorWindow], int] = lambda _, __: 0,
     ) -> None:
         """Send the windows and print the summary.
 
         Args:
-            found: The windows.
-            sender: Delivers them.
+            run: How they are delivered.
+            found: The windows; a recording's go on after those that its spool has had.
             pacer: Says when each is due.
             total: How many there are, if that is known.
             watched: Whether training runs slow the replay down.
-            after: See `replay`.
+            after: See `replay`; told the outbox, too.
 
         Raises:
             ServerError: Kafka does not answer, or a window could not be delivered.
+            SettingsError: The spool cannot be used.
             typer.Exit: A signal ended the run; carries the exit code.
         """
         if self._settings.telemetry_port:
             serve_telemetry(self._settings, Health())
-        if self._declare:
-            declare_model(self._settings, self._spec, "/millrace/edge")
         with ExitStack() as stack:
+            bar = stack.enter_context(_Bar(self._model, shown=not self._as_json))
+            outbox, position = self._outbox(run, bar, stack)
+            if callable(found):
+                windows: Iterable[SensorWindow] = found(outbox)
+            else:
+                windows = left = after_position(position, found)
+                total = None if total is None else total - len(found) + len(left)
+                if position is not None:
+                    bar.tell(
+                        f"goes on after {len(found) - len(left):,} windows that an earlier run took"
+                        " over; --restart begins again"
+                    )
+            bar.begin(total, outbox)
             training: Callable[[datetime], bool] = lambda _: False  # noqa: E731
             if watched:
-                watch = RunWatch(self._settings, self._spec.name)
+                watch = RunWatch(self._settings, self._model)
                 stack.callback(watch.close)
                 training = watch.training
-            bar = stack.enter_context(_Bar(self._spec.name, total, shown=not self._as_json))
             summary = replay(
-                found,
-                sender,
+                windows,
+                outbox,
                 pacer,
-                model=self._spec.name,
+                model=self._model,
                 training=training,
                 stopping=lambda: self.stopping,
                 progress=bar.advance,
-                after=after,
+                after=lambda window: after(outbox, window),
             )
         _say(summary, as_json=self._as_json)
+        self.end()
+
+    def end(self) -> None:
+        """End the run; after a signal with the exit code that tells so.
+
+        Raises:
+            typer.Exit: A signal ended the run.
+        """
         if self._signal is not None:
             raise typer.Exit(SIGNALLED + self._signal)
+
+    def _outbox(self, run: Run, bar: "_Bar", stack: ExitStack) -> tuple[Outbox, bytes | None]:
+        """Open what the windows are delivered with; says where the source goes on."""
+        stopping: Callable[[], bool] = lambda: self.stopping  # noqa: E731
+        if run.spool is None:
+            return stack.enter_context(open_sender(self._settings, run, stopping)), None
+        forwarder, position = stack.enter_context(
+            open_forwarder(self._settings, run, run.spool, stopping, bar.tell)
+        )
+        if forwarder.found:
+            bar.tell(f"{forwarder.found:,} windows of an earlier run wait in the spool: sent first")
+        return forwarder, position
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         self._signal = number
@@ -141,7 +177,8 @@ class Session:
 class _Bar:
     """A progress bar that is cheap enough to be told of every window."""
 
-    def __init__(self, model: str, total: int | None, *, shown: bool) -> None:
+    def __init__(self, model: str, *, shown: bool) -> None:
+        self._outbox: Outbox | None = None
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("[bold]{task.description}"),
@@ -151,10 +188,11 @@ class _Bar:
             TextColumn("{task.fields[until]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}"),
+            _Note(lambda: "" if self._outbox is None else self._outbox.note),
             console=Console(stderr=True),
             disable=not shown,
         )
-        self._task = self._bar.add_task(model, total=total, rate=0.0, until="", note="")
+        self._task = self._bar.add_task(model, total=None, rate=0.0, until="", note="")
         self._done = 0
         self._shown_at, self._shown_done = time.monotonic(), 0
 
@@ -170,6 +208,18 @@ class _Bar:
     ) -> None:
         self._bar.update(self._task, completed=self._done)
         self._bar.stop()
+
+    def begin(self, total: int | None, outbox: Outbox) -> None:
+        """Show how far the windows are, and what is noteworthy about the outbox."""
+        self._outbox = outbox
+        self._bar.update(self._task, total=total)
+
+    def tell(self, line: str) -> None:
+        """Say a line to a person who watches, or else to the log."""
+        if self._bar.disable or not self._bar.console.is_terminal:
+            _log.warning(line)
+        else:
+            self._bar.console.print(line, style="yellow", markup=False, highlight=False)
 
     def advance(self, window: SensorWindow, slowed: bool) -> None:  # noqa: FBT001  (a callback)
         """Count a window, and show it if it is time to."""
@@ -187,6 +237,17 @@ class _Bar:
         self._shown_at, self._shown_done = now, self._done
 
 
+class _Note(ProgressColumn):
+    """A word about the outbox, shown also while no window advances the bar."""
+
+    def __init__(self, note: Callable[[], str]) -> None:
+        super().__init__()
+        self._note = note
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002  (asked for by rich)
+        return Text(self._note(), style="yellow")
+
+
 def _say(summary: Summary, *, as_json: bool) -> None:
     """Print the summary on standard output."""
     if as_json:
@@ -194,7 +255,16 @@ def _say(summary: Summary, *, as_json: bool) -> None:
         return
     ended = "interrupted: " if summary.interrupted else ""
     bad = f" and {summary.bad:,} bad ones" if summary.bad else ""
-    Console().print(
+    told = Console(soft_wrap=True)
+    told.print(
         f"{ended}{summary.sent:,} windows{bad} of model {summary.model} delivered in"
         f" {summary.seconds:.1f} s ({summary.windows_per_second:,.0f} windows/s)"
     )
+    spool = summary.spool
+    if spool is not None and spool.waiting:
+        told.print(
+            f"{spool.waiting:,} windows wait in the spool {spool.folder}: start the same command"
+            " again, or `millrace edge flush`, to send them"
+        )
+    if spool is not None and spool.not_recorded:
+        told.print(f"{spool.not_recorded:,} windows were not recorded for want of room")

@@ -27,6 +27,7 @@ import pandas as pd
 from contracts.events import to_ms
 from contracts.model_spec import ModelSpec
 from contracts.window import Float32, SensorWindow
+from producers.position import order_of
 from producers.recording import ASSET, SEGMENT, TIME
 
 #: Samples further apart than this many periods are not of one run.
@@ -76,7 +77,7 @@ def windows(frame: pd.DataFrame, spec: ModelSpec) -> list[SensorWindow]:
                         segment,
                     )
                 )
-    found.sort(key=lambda window: (window.end_ms, window.asset, window.segment))
+    found.sort(key=order_of)
     return found
 
 

@@ -16,16 +16,27 @@ import structlog
 from confluent_kafka import KafkaException
 
 from contracts.errors import MillraceError
+from contracts.topics import (
+    DRIFT_ALERTS,
+    MODEL_EVENTS,
+    OUTCOMES,
+    TRAINING_REQUESTS,
+    TRAINING_RUNS,
+)
+from infra import fault_points
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
+from infra.servers import await_kafka, await_store
 from infra.settings import Settings
 from infra.telemetry import Health, serve_telemetry
+from infra.watchdog import BeatWatchdog
 from trainer.loop import Trainer
 from trainer.release_controller import ReleaseController
 from trainer.settings import TrainerSettings
 
 _POLL_SECONDS: Final = 0.1
 _STALL_SECONDS: Final = 60.0
+NEEDED: Final = (MODEL_EVENTS, TRAINING_REQUESTS, TRAINING_RUNS, DRIFT_ALERTS, OUTCOMES)
 _log = structlog.get_logger("trainer")
 
 
@@ -38,6 +49,7 @@ def main() -> int:
         settings = Settings.read()
         limits = TrainerSettings.read()
         configure_logs(settings)
+        fault_points.arm(settings.fault, settings.fault_marks)
         return run(settings, limits, stop)
     except (MillraceError, KafkaException) as error:
         print(f"trainer: {error}", file=sys.stderr)  # noqa: T201  # the line for the person
@@ -59,17 +71,21 @@ def run(settings: Settings, limits: TrainerSettings, stop: threading.Event) -> i
         MillraceError: The trainer's own machinery broke.
     """
     beat = Beat()
-    store = ObjectStore(settings)
-    store.create_bucket()
     release = ReleaseController(settings, stop)
-    health = Health(lambda: release.problem() or beat.problem(), {"topics"})
+    health = Health(waiting_for={"servers", "topics"})
     serve_telemetry(settings, health)
-    trainer = Trainer(settings, limits, store)
+    if not (await_kafka(settings, NEEDED, stop) and await_store(settings, stop)):
+        return 0
+    health.waiting_for.discard("servers")
+    trainer = Trainer(settings, limits, ObjectStore(settings))
     release.start()
+    health.alive = lambda: release.problem() or beat.problem()
     try:
         trainer.catch_up(beat.tick)
         health.waiting_for.discard("topics")
         _log.info("ready", models=len(trainer.models), runs=len(trainer.journal.runs))
+        for watched in (beat.last, release.beat):
+            BeatWatchdog(watched, limits.stall_seconds).start()
         while not stop.is_set():
             trainer.step(_POLL_SECONDS)
             beat.tick()
@@ -90,6 +106,10 @@ class Beat:
     def tick(self) -> None:
         """Say that it turns."""
         self._last = time.monotonic()
+
+    def last(self) -> float:
+        """When it turned last."""
+        return self._last
 
     def problem(self) -> str | None:
         """Say what is wrong, if anything."""

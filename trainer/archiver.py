@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -30,11 +30,15 @@ from contracts.events import EventReader
 from contracts.invalid_record import InvalidRecord
 from contracts.topics import OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, TRAINING_RUNS, Topic
 from contracts.training import FINISHED, TrainingRun
+from infra import fault_points
 from infra.kafka import ANSWER_SECONDS, consumer, raise_error
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
+from infra.servers import await_kafka, await_store
 from infra.settings import Settings
+from infra.stalls import Place
 from infra.telemetry import Health, serve_telemetry
+from infra.watchdog import Watchdog
 from trainer.archive import CONTENT_TYPE, ArchivedObject, Catalogue, Record, encode_records
 from trainer.settings import ArchiverSettings
 from trainer.tail import Tail
@@ -44,6 +48,8 @@ GROUP: Final = "millrace.archiver"
 
 _POLL_SECONDS: Final = 0.1
 _STALL_SECONDS: Final = 60.0
+#: How often the committed offsets are brought into step with the store.
+_COMMIT_SECONDS: Final = 5.0
 _log = structlog.get_logger(__name__)
 _records = Counter("millrace_archiver_records_total", "Records archived", ["topic"])
 _objects = Counter("millrace_archiver_objects_total", "Objects written", ["topic"])
@@ -87,12 +93,18 @@ class Archiver:
         self._topics = {settings.named(topic.name): topic.name for topic in ARCHIVED}
         self._buffers: dict[tuple[str, int], Buffer] = {}
         self._runs = AwaitedRuns(settings)
+        #: Offset after the last archived record, by partition that is assigned.
+        self._stored: dict[Place, int] = {}
+        self._committed_at = 0.0
         self.assigned = False
         self._client: Consumer = consumer(
             settings,
             GROUP,
             {
                 "partition.assignment.strategy": "range",
+                # Where to read is taken from the store; an offset that the topic does not have
+                # any more ends the process, whose next assignment says what is wrong.
+                "auto.offset.reset": "error",
                 "group.instance.id": f"archiver-{settings.replica}",
                 "session.timeout.ms": 10_000,
                 "client.id": f"archiver-{settings.replica}",
@@ -128,8 +140,15 @@ class Archiver:
             if buffer.due(self._limits, now, awaited=awaited):
                 self._write(place, buffer)
                 written += 1
+        if now - self._committed_at >= _COMMIT_SECONDS:
+            self._committed_at = now
+            self._commit(self._stored)
         _buffered.set(sum(buffer.bytes for buffer in self._buffers.values()))
         return written
+
+    def places(self) -> set[Place] | None:
+        """Name the partitions that are archived here; None before an assignment."""
+        return set(self._stored) if self.assigned else None
 
     def close(self) -> None:
         """Write what is buffered and leave."""
@@ -155,14 +174,25 @@ class Archiver:
         records = buffer.records
         item = ArchivedObject(topic, partition, records[0].offset, records[-1].offset)
         data = encode_records(records)
+        fault_points.reached("archiver.before-output")
         self._store.put(item.key, data, CONTENT_TYPE)
         self._buffers[place] = Buffer()
         _records.labels(topic).inc(len(records))
         _objects.labels(topic).inc()
         _bytes.labels(topic).inc(len(data))
         name = next(name for name, short in self._topics.items() if short == topic)
-        place_after = TopicPartition(name, partition, item.last + 1)
-        self._client.commit(offsets=[place_after], asynchronous=True)  # for the lag only
+        fault_points.reached("archiver.between-output-and-commit")
+        self._stored[Place(name, partition)] = item.last + 1
+        self._commit({Place(name, partition): item.last + 1})
+
+    def _commit(self, stored: Mapping[Place, int]) -> None:
+        """Say where the store stands: for the lag, and the watchdog, only.
+
+        A commit that is lost is made up for by the next one of all partitions.
+        """
+        offsets = [TopicPartition(*place, offset) for place, offset in stored.items()]
+        if offsets:
+            self._client.commit(offsets=offsets, asynchronous=True)
 
     def _on_assign(self, client: Consumer, places: list[TopicPartition]) -> None:
         catalogue = Catalogue(self._store)
@@ -181,6 +211,8 @@ class Archiver:
             starts.append(TopicPartition(place.topic, place.partition, max(end, low)))
         client.assign(starts)
         self._buffers.clear()
+        self._stored = {Place(at.topic, at.partition): at.offset for at in starts}
+        self._committed_at = 0.0
         self.assigned = True
         _log.info("archiving", partitions=len(places))
 
@@ -189,6 +221,7 @@ class Archiver:
             self._buffers.pop((self._topics[place.topic], place.partition), None)
         client.unassign()
         self.assigned = False
+        self._stored = {}
 
 
 class AwaitedRuns:
@@ -227,22 +260,36 @@ def main() -> int:
         settings = Settings.read()
         limits = ArchiverSettings.read()
         configure_logs(settings)
+        fault_points.arm(settings.fault, settings.fault_marks)
         last_step = time.monotonic()
 
         def alive() -> str | None:
             silent = time.monotonic() - last_step
-            return f"no progress for {silent:.0f} s" if silent > _STALL_SECONDS else None
+            waits = "servers" in health.waiting_for
+            late = silent > _STALL_SECONDS and not waits
+            return f"no progress for {silent:.0f} s" if late else None
 
-        health = Health(alive, {"assignment"})
+        health = Health(alive, {"servers", "assignment"})
         serve_telemetry(settings, health)
-        store = ObjectStore(settings)
-        store.create_bucket()
-        archiver = Archiver(settings, limits, store)
+        there = await_kafka(settings, [*ARCHIVED, TRAINING_RUNS], stop)
+        if not (there and await_store(settings, stop)):
+            return 0
+        last_step = time.monotonic()
+        health.waiting_for.discard("servers")
+        archiver = Archiver(settings, limits, ObjectStore(settings))
+        watchdog = Watchdog(
+            settings,
+            GROUP,
+            archiver.places,
+            stall_seconds=limits.max_seconds + limits.stall_seconds,
+        )
+        watchdog.start()
         while not stop.is_set():
             archiver.step(time.monotonic())
             last_step = time.monotonic()
             if archiver.assigned:
                 health.waiting_for.discard("assignment")
+        watchdog.stop()
         archiver.close()
     except MillraceError as error:
         print(f"archiver: {error}", file=sys.stderr)  # noqa: T201  # the line for the person

@@ -111,4 +111,4 @@ class ReleaseController:
         approved = feed.registry.models[event.model].versions[event.version].approved_at
         if isinstance(event, Activated) and approved is not None:
             _activation.observe(max(0.0, (event.at - approved).total_seconds()))
-        _log.info("release", model=event.model, version=event.version, event=kind)
+        _log.info("release", model=event.model, version=event.version, kind=kind)

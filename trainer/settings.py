@@ -56,6 +56,8 @@ class TrainerSettings(_Frozen):
         archive_seconds: How long a run waits for the archive before it fails.
         fit_seconds: How long a fit may take before it is ended and the run fails.
         nice: How much the fit yields to serving (see nice(2)).
+        stall_seconds: How long its loops may stand before the process ends, to be started again;
+            broker and store answer, or refuse, sooner.
     """
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_TRAINER_", frozen=True, extra="ignore")
@@ -70,6 +72,7 @@ class TrainerSettings(_Frozen):
     archive_seconds: float = Field(default=60.0, gt=0)
     fit_seconds: float = Field(default=900.0, gt=0)
     nice: int = Field(default=10, ge=0, le=19)
+    stall_seconds: float = Field(default=180.0, gt=0)
 
 
 class ArchiverSettings(_Frozen):
@@ -80,6 +83,8 @@ class ArchiverSettings(_Frozen):
         max_bytes: Most bytes of an object, uncompressed.
         max_seconds: How long a record waits for its object.
         awaited_seconds: The same, while a run waits for the archive.
+        stall_seconds: How much longer than ``max_seconds`` a record may wait before the process
+            ends, to be started again.
     """
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_ARCHIVER_", frozen=True, extra="ignore")
@@ -88,3 +93,4 @@ class ArchiverSettings(_Frozen):
     max_bytes: int = Field(default=4 << 20, ge=1)
     max_seconds: float = Field(default=15.0, gt=0)
     awaited_seconds: float = Field(default=0.2, gt=0)
+    stall_seconds: float = Field(default=45.0, gt=0)

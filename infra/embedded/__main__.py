@@ -13,6 +13,7 @@ from contracts.errors import MillraceError
 
 from . import halt, jar_cache, run_in_foreground
 from .jars import SERVERS, fetch, maven
+from .kafka import Behind
 
 
 def main() -> int:
@@ -22,6 +23,13 @@ def main() -> int:
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("MILLRACE_HOME", "var")))
     parser.add_argument("--cache", type=Path, help="folder of the jars (default: HOME/jars)")
     parser.add_argument("--port", type=int, help="preferred port")
+    parser.add_argument(
+        "--behind",
+        type=lambda text: Behind(*map(int, text.split(":"))),
+        default=os.environ.get("MILLRACE_KAFKA_BEHIND"),
+        metavar="PORT:PROXY",
+        help="for tests: also listen on PORT, for clients of a proxy on port PROXY",
+    )
     arguments = parser.parse_args()
     home: Path = arguments.home
     cache: Path = arguments.cache or jar_cache(home)
@@ -34,7 +42,14 @@ def main() -> int:
                 for name in SERVERS:
                     halt(name, home)
             case name:
-                run_in_foreground(name, home, cache=cache, port=arguments.port, download=download)
+                run_in_foreground(
+                    name,
+                    home,
+                    cache=cache,
+                    port=arguments.port,
+                    behind=arguments.behind,
+                    download=download,
+                )
     except MillraceError as error:
         print(f"millrace: {error}", file=sys.stderr)  # noqa: T201  # this is a command line
         return 1

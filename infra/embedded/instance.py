@@ -10,12 +10,16 @@ starts and tells clients where to knock; whether somebody opens is for the healt
 import fcntl
 import json
 import os
+import random
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
 LOOPBACK = "127.0.0.1"
+#: Below what Linux, macOS and Windows give to outgoing connections.
+_PORTS = range(20_000, 30_000)
+_TRIES = 50
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,12 @@ def is_locked(folder: Path) -> bool:
 
 
 def choose_port(*preferred: int) -> int:
-    """Choose the first free loopback port of some preferred ones, else any free one."""
-    for port in preferred:
+    """Choose the first free loopback port of some preferred ones, else any free one.
+
+    Never one that the system gives to outgoing connections: while a server is away, its own
+    clients, which keep trying to reach it, could be given its port.
+    """
+    for port in (*preferred, *random.sample(_PORTS, _TRIES)):
         if port and not answers(port) and _can_bind(port):
             return port
     with socket.socket() as listener:

@@ -18,6 +18,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -55,18 +56,32 @@ logger.quorum.level = error
 """
 
 
+class Behind(NamedTuple):
+    """A listener behind a proxy: who asks there for the brokers' addresses is told the proxy's.
+
+    Attributes:
+        port: Where the broker listens for the proxy.
+        proxy: Port of the proxy, on the loopback address.
+    """
+
+    port: int
+    proxy: int
+
+
 class Kafka:
     """The broker of one home folder.
 
     Args:
         home: Folder for all embedded servers.
+        behind: For tests: a second listener whose clients come through a proxy.
     """
 
     name = "kafka"
     default_port = DEFAULT_PORT
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, behind: Behind | None = None) -> None:
         self.folder = home.resolve() / self.name
+        self._behind = behind
         self._data = self.folder / "data"
         self._temporary = self.folder / "tmp"
 
@@ -180,6 +195,10 @@ class Kafka:
             "controller.listener.names": "CONTROLLER",
             "listeners": f"PLAINTEXT://{address}:{port},CONTROLLER://{address}:{controller}",
             "advertised.listeners": f"PLAINTEXT://{address}:{port}",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": (
+                "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT"
+            ),
             "log.dirs": str(data).replace("\\", "\\\\"),
             # One node: everything has one replica, and what Kafka keeps for itself a few
             # partitions; with its usual 50 the first transactions time out.
@@ -194,6 +213,8 @@ class Kafka:
             "share.coordinator.state.topic.num.partitions": 1,
             "group.initial.rebalance.delay.ms": 0,
             "auto.create.topics.enable": "false",
+            # Kafka would refuse records of clients whose clock is an hour ahead of its own.
+            "log.message.timestamp.after.max.ms": (1 << 63) - 1,
             "message.max.bytes": 4 * _MIB,
             "replica.fetch.max.bytes": 4 * _MIB,
             # Retention and compaction work on closed segments only.
@@ -206,6 +227,12 @@ class Kafka:
             "num.network.threads": 2,
             "num.io.threads": 4,
         }
+        if self._behind is not None:
+            for key, at in (
+                ("listeners", self._behind.port),
+                ("advertised.listeners", self._behind.proxy),
+            ):
+                settings[key] = f"{settings[key]},PROXIED://{address}:{at}"
         path = self.folder / name
         draft = path.with_name(f".{name}.{os.getpid()}")
         draft.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))

@@ -22,7 +22,7 @@ from contracts.errors import ServerError
 from . import instance
 from .instance import State
 from .jars import Download, fetch
-from .kafka import Kafka
+from .kafka import Behind, Kafka
 from .process import (
     ASK_TIMEOUT_S,
     POLL_S,
@@ -113,6 +113,7 @@ def run_in_foreground(
     *,
     cache: Path | None = None,
     port: int | None = None,
+    behind: Behind | None = None,
     download: Download | None = None,
 ) -> None:
     """Prepare a server and become its Java process; on success this does not return.
@@ -124,13 +125,14 @@ def run_in_foreground(
         home: Folder for its data.
         cache: Folder of the jars; by default within `home`.
         port: As in `servers`.
+        behind: A second listener of Kafka, for tests.
         download: How missing jars are brought.
 
     Raises:
         ServerError: It runs on that folder already, or its data cannot be used.
         SetupError: A jar cannot be fetched.
     """
-    server = make(name, home)
+    server = Kafka(home, behind) if name == Kafka.name else S3(home)
     jars = fetch(cache or jar_cache(home), [name], download=download)[name]
     lock = instance.take_lock(server.folder)
     if lock is None:

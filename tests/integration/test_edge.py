@@ -70,6 +70,7 @@ def edge(settings: Settings, *arguments: str) -> "subprocess.Popen[str]":
         cwd=PROJECT,
         env={
             **os.environ,
+            "MILLRACE_HOME": str(settings.home),
             "MILLRACE_NAMESPACE": settings.namespace,
             "MILLRACE_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
             "MILLRACE_S3_ENDPOINT": settings.s3_endpoint,

@@ -37,11 +37,11 @@ def test_every_program_is_read_back(home: Home) -> None:
     programs = [*servers(home), *services(settings, [1, 2, 3, 4], {"MILLRACE_S3_SECRET_KEY": "x"})]
     options = parse(render_configuration(programs, home, home.root), home.root)
     groups = {group.name: group.process_configs[0] for group in options.process_group_configs}
-    assert set(groups) == {"kafka", "s3proxy", *SERVICES}
+    assert set(groups) == {"kafka", "s3proxy", "restarter", *SERVICES}
     inference = groups["inference"]
     assert inference.command == f"{sys.executable} -m inference"
     assert inference.autorestart.__name__ == "RestartUnconditionally"
-    assert (inference.startsecs, inference.startretries) == (10, 5)
+    assert (inference.startsecs, inference.startretries) == (10, 3)
     assert inference.stopasgroup
     assert inference.killasgroup
     assert inference.environment["MILLRACE_HOME"] == str(home.root)

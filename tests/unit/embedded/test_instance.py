@@ -44,3 +44,8 @@ def test_taken_port_is_passed_over() -> None:
         taken = listener.getsockname()[1]
         assert instance.choose_port(taken) != taken
     assert instance.choose_port(taken) == taken
+
+
+def test_a_servers_port_is_none_of_outgoing_connections() -> None:
+    """While it is away, none of its clients' own connections may take it."""
+    assert all(20_000 <= instance.choose_port() < 30_000 for _ in range(20))

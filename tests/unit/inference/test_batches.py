@@ -31,10 +31,10 @@ def test_groups_hold_one_stamp_and_keep_the_order(stamps: list[tuple[str, int, i
         for offset, (model, version, epoch) in enumerate(stamps)
     ]
     groups = by_stamp(windows)
-    assert sorted(w.source.offset for group in groups.values() for w in group) == list(
+    assert sorted(place for places in groups.values() for place in places) == list(
         range(len(windows))
     )
-    for stamp, group in groups.items():
-        assert {Stamp(w.model, w.version, w.epoch) for w in group} == {stamp}
-        offsets = [w.source.offset for w in group]
-        assert offsets == sorted(offsets)
+    for stamp, places in groups.items():
+        found = {Stamp(windows[p].model, windows[p].version, windows[p].epoch) for p in places}
+        assert found == {stamp}
+        assert places == sorted(places)

@@ -47,15 +47,16 @@ def inputs(count: int) -> tuple[Any, Any]:
     return values.astype(np.float32), present
 
 
-@pytest.mark.parametrize("count", [1, 2, 8, 9, 100, 130])
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 64, 65, 520])
 def test_padding_changes_no_forecast(count: int) -> None:
     """Any number of windows gets what each of them gets alone."""
     version = trained(1)
     values, present = inputs(count)
     together = version(values, present)
     assert together.shape == (count, 2, 2)
-    alone = np.concatenate([version(values[i : i + 1], present[i : i + 1]) for i in range(count)])
-    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
+    few = range(0, count, 1 + count // 50)
+    alone = np.concatenate([version(values[i : i + 1], present[i : i + 1]) for i in few])
+    np.testing.assert_allclose(together[list(few)], alone, rtol=1e-5, atol=1e-6)
 
 
 def test_forecasts_are_those_of_the_model_itself() -> None:
@@ -80,12 +81,28 @@ def test_versions_share_a_network_and_keep_their_weights() -> None:
 
 
 def test_nothing_is_traced_while_serving(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After its making a network only runs functions of fixed signature."""
-    version = trained(1)
+    """A second version of an architecture, and batches of every length, call no layer again."""
+    trained(1)
+    traced: list[Any] = []
+    monkeypatch.setattr(
+        "keras.Model.stateless_call", lambda *arguments, **_: traced.append(arguments)
+    )
+    monkeypatch.setattr("inference.network.build", traced.append)
+    version = trained(2)
+    for count in (1, 7, 8, 9, 63, 64, 65, 511, 512, 513, 1025):
+        assert version(*inputs(count)).shape == (count, 2, 2)
+    assert not traced
     assert set(version.network._run) == set(SIZES)
     for function in version.network._run.values():
         # A concrete function cannot be traced again: it refuses other shapes.
         assert not hasattr(function, "get_concrete_function")
+
+
+def test_the_largest_size_is_compiled() -> None:
+    """XLA makes one operation of the network where batches are large."""
+    run = trained(1).network._run
+    attributes = {size: dict(f.function_def.attr) for size, f in run.items()}
+    assert {size for size, a in attributes.items() if "_XlaMustCompile" in a} == {SIZES[-1]}
 
 
 def test_weights_may_come_in_any_order() -> None:

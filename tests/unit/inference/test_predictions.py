@@ -1,21 +1,17 @@
-"""What a version says: in physical units, with its provenance."""
+"""What a version says: in physical units, about windows that fit its model."""
 
 import math
-from datetime import timedelta
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from contracts.events import event_time
 from contracts.normaliser import Normaliser
-from contracts.prediction import Prediction
-from inference.predictions import predict
+from inference.predictions import LAST_MS, misfits, predict
 from inference.servables import Bools, Float32, Persistence, Servable
 from tests.builders import (
-    AT,
     OTHER_UNITS,
-    START_MS,
     UNITS,
     pump_spec,
     pump_window,
@@ -47,36 +43,24 @@ def expected(index: int) -> list[list[float]]:
     return [(values[-1] + s * (values[-1] - values[0])).tolist() for s in (0.5, 1.0, 1.5)]
 
 
-def answered(predictions: list[Prediction | None]) -> list[Prediction]:
-    """Predictions, all of which must be there."""
-    assert None not in predictions
-    return [prediction for prediction in predictions if prediction is not None]
-
-
 def test_forecasts_are_in_physical_units() -> None:
     """Whatever units a version has, people read forecasts and persistence in their own."""
     windows = [stamped_window(w, i, version=2, units=UNITS) for i, w in enumerate(WINDOWS)]
-    made = answered(list(predict(servable(), windows, None, AT)))
-    for index, prediction in enumerate(made):
-        np.testing.assert_allclose(np.array(prediction.forecast, float), expected(index), rtol=1e-4)
-        np.testing.assert_allclose(
-            np.array(prediction.persistence, float), WINDOWS[index].values[-1, [0, 2]], rtol=1e-5
-        )
+    said = predict(servable(), windows, None)
+    assert said.finite.all()
+    for index in range(len(WINDOWS)):
+        np.testing.assert_allclose(said.forecast[index], expected(index), rtol=1e-4)
+        np.testing.assert_allclose(said.last[index], WINDOWS[index].values[-1, [0, 2]], rtol=1e-5)
 
 
 def test_fallback_takes_the_windows_into_its_own_units() -> None:
     """A window in version 3's units, answered by version 2, gives what version 2 would have."""
     as_2 = [stamped_window(w, i, version=2, units=UNITS) for i, w in enumerate(WINDOWS)]
     as_3 = [stamped_window(w, i, version=3, units=OTHER_UNITS) for i, w in enumerate(WINDOWS)]
-    own = answered(list(predict(servable(), as_2, None, AT)))
-    instead = answered(list(predict(servable(), as_3, OTHER_UNITS, AT)))
-    for mine, other in zip(own, instead, strict=True):
-        np.testing.assert_allclose(
-            np.array(other.forecast, float), np.array(mine.forecast, float), rtol=1e-4
-        )
-        assert (other.version, other.stamped_version) == (2, 3)
-        assert (mine.version, mine.stamped_version) == (2, 2)
-        assert other.normaliser_digest == UNITS.digest
+    own = predict(servable(), as_2, None)
+    instead = predict(servable(), as_3, OTHER_UNITS)
+    np.testing.assert_allclose(instead.forecast, own.forecast, rtol=1e-4)
+    np.testing.assert_allclose(instead.last, own.last, rtol=1e-4)
 
 
 def test_fallback_to_persistence_repeats_the_last_reading() -> None:
@@ -84,9 +68,9 @@ def test_fallback_to_persistence_repeats_the_last_reading() -> None:
     physical = Normaliser.identity(3)
     zero = Servable(SPEC, 0, physical, "digest-0", Persistence(SPEC))
     windows = [stamped_window(WINDOWS[0], 0, version=3, units=OTHER_UNITS)]
-    (made,) = answered(list(predict(zero, windows, OTHER_UNITS, AT)))
+    said = predict(zero, windows, OTHER_UNITS)
     last = WINDOWS[0].values[-1, [0, 2]]
-    np.testing.assert_allclose(np.array(made.forecast, float), [last] * 3, rtol=1e-5)
+    np.testing.assert_allclose(said.forecast[0], [last] * 3, rtol=1e-5)
 
 
 def test_persistence_repeats_the_last_reading() -> None:
@@ -99,33 +83,27 @@ def test_persistence_repeats_the_last_reading() -> None:
 
 
 @pytest.mark.parametrize("units", [None, OTHER_UNITS])
-def test_absent_targets_are_null(units: Normaliser | None) -> None:
-    """An absent sensor stays masked in any units, and is forecast as null; others are not."""
+def test_absent_sensors_stay_masked(units: Normaliser | None) -> None:
+    """An absent sensor is nothing in any units, and its neighbours are forecast as ever."""
     present = (True, False, False)
     stamped = stamped_window(WINDOWS[0], 0, units=units or UNITS, present=present)
-    (made,) = answered(list(predict(servable(), [stamped], units, AT)))
-    assert made.present == (True, False)
-    assert [row[1] for row in made.forecast] == [None, None, None]
-    assert made.persistence[1] is None
-    np.testing.assert_allclose(
-        [row[0] for row in made.forecast if row[0] is not None],
-        [row[0] for row in expected(0)],
-        rtol=1e-4,
-    )
+    said = predict(servable(), [stamped], units)
+    assert said.present.tolist() == [[True, False]]
+    np.testing.assert_allclose(said.forecast[0, :, 0], [row[0] for row in expected(0)], rtol=1e-4)
 
 
 @pytest.mark.parametrize("nonsense", [math.nan, math.inf, -math.inf])
-def test_a_forecast_that_is_no_number_is_none(nonsense: float) -> None:
+def test_a_forecast_that_is_no_number_is_told(nonsense: float) -> None:
     """Only the window whose forecast is not finite has none; its neighbours have theirs."""
 
     def broken(values: Float32, present: Bools) -> Float32:
         forecast = trend(values, present)
-        forecast[1, 2, 0] = nonsense
+        forecast[1, 0, 1] = nonsense
         return forecast
 
     version = Servable(SPEC, 2, UNITS, "d", broken)
     windows = [stamped_window(w, i, units=UNITS) for i, w in enumerate(WINDOWS)]
-    assert [p is None for p in predict(version, windows, None, AT)] == [False, True, False, False]
+    assert predict(version, windows, None).finite.tolist() == [True, False, True, True]
 
 
 def test_nonsense_about_an_absent_target_is_no_matter() -> None:
@@ -137,30 +115,33 @@ def test_nonsense_about_an_absent_target_is_no_matter() -> None:
         return forecast
 
     stamped = stamped_window(WINDOWS[0], 0, units=UNITS, present=(True, True, False))
-    (made,) = predict(Servable(SPEC, 2, UNITS, "d", broken), [stamped], None, AT)
-    assert made is not None
-    assert made.forecast[0][1] is None
+    said = predict(Servable(SPEC, 2, UNITS, "d", broken), [stamped], None)
+    assert said.finite.tolist() == [True]
 
 
-def test_provenance_is_complete() -> None:
-    """A prediction says which version made it of which record, for when, and how late."""
-    stamped = stamped_window(WINDOWS[1], 7, version=2, epoch=5, units=UNITS)
-    at = event_time(START_MS) + timedelta(milliseconds=250)
-    (made,) = answered(list(predict(servable(), [stamped], None, at)))
-    assert (made.model, made.version, made.stamped_version, made.epoch) == ("pump", 2, 2, 5)
-    assert (made.artefact_digest, made.normaliser_digest) == ("digest-2", UNITS.digest)
-    assert (made.window_id, made.source) == (WINDOWS[1].id, stamped.source)
-    assert made.interval_start == event_time(WINDOWS[1].end_ms)
-    assert made.interval_end - made.interval_start == timedelta(minutes=3)
-    assert made.targets == ("flow", "temperature")
-    assert made.latency_ms == pytest.approx(250)
-    assert msgspec.json.decode(msgspec.json.encode(made), type=Prediction) == made
+@pytest.mark.parametrize(
+    ("spoiled", "reason"),
+    [
+        ({"values": b""}, "wrong_shape"),
+        ({"values": b"\0" * (4 * 6 * 3 - 1)}, "wrong_shape"),
+        ({"values": b"\0" * (4 * 6 * 3 + 4 * 3)}, "wrong_shape"),
+        ({"present": b""}, "wrong_shape"),
+        ({"present": b"\1" * 4}, "wrong_shape"),
+        ({"end_ms": -1}, "wrong_time"),
+        ({"end_ms": LAST_MS}, "wrong_time"),
+        ({"end_ms": 1 << 62}, "wrong_time"),
+    ],
+)
+def test_a_window_that_its_model_cannot_read_is_found(spoiled: dict[str, Any], reason: str) -> None:
+    """Wrong lengths and impossible times are findings, each about its own window only."""
+    good = [stamped_window(w, i, units=UNITS) for i, w in enumerate(WINDOWS)]
+    windows = [good[0], msgspec.structs.replace(good[1], **spoiled), good[2]]
+    problems = misfits(SPEC, windows)
+    assert {place: problem.reason for place, problem in problems.items()} == {1: reason}
 
 
-def test_the_same_record_gets_the_same_id() -> None:
-    """Predicting a window twice, even by another version, gives one id; another window another."""
-    stamped = [stamped_window(w, i, units=UNITS) for i, w in enumerate(WINDOWS[:2])]
-    first = answered(list(predict(servable(), stamped, None, AT)))
-    again = answered(list(predict(servable(version=1), stamped, None, AT)))
-    assert [p.id for p in first] == [p.id for p in again]
-    assert first[0].id != first[1].id
+def test_presence_is_any_byte_but_zero() -> None:
+    """A byte that is neither 0 nor 1 makes no third kind of presence."""
+    stamped = stamped_window(WINDOWS[0], 0, units=UNITS, present=(True, False, True))
+    window = msgspec.structs.replace(stamped, present=b"\2\0\xff")
+    assert predict(servable(), [window], None).present.tolist() == [[True, True]]

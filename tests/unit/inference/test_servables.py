@@ -3,6 +3,9 @@
 import threading
 from collections.abc import Callable
 
+import pytest
+
+from inference.patience import Stopped
 from inference.servables import Persistence, Servable, Servables
 from tests.builders import UNITS, pump_spec
 
@@ -96,3 +99,22 @@ def test_a_held_version_outlives_its_dropping() -> None:
     assert not servables.knows("pump", 1)
     assert held is not None
     assert held.version == 1
+
+
+def test_nobody_waits_in_a_process_that_is_to_end() -> None:
+    """Stopping ends the waiting for a version; one that is there is still found."""
+    stop = threading.Event()
+    servables = Servables(stop)
+    servables.put(version(0))
+    stop.set()
+    with pytest.raises(Stopped):
+        servables.find("pump", 1, FOREVER)
+    assert servables.find("pump", 0, FOREVER) is not None
+
+
+def test_missing_is_what_is_neither_ready_nor_refused() -> None:
+    """By this a replica tells whether it still loads."""
+    servables = Servables()
+    servables.put(version(0))
+    servables.refuse("pump", 1, "broken")
+    assert servables.missing({("pump", n) for n in range(3)}) == {("pump", 2)}

@@ -1,26 +1,46 @@
 """The loop sends what is due, stops when asked to, and says what it did."""
 
 from datetime import UTC, datetime
-from typing import cast
 
 import numpy as np
 
+from contracts.headers import RawHeaders
 from contracts.window import SensorWindow
+from producers.outbox import SpoolCounts
 from producers.pacing import Pacer, Tempo
 from producers.replay import Summary, replay
-from producers.sender import Sender
 
 
-class FakeSender:
-    """Takes windows; time passes only where a real one would wait."""
+class FakeOutbox:
+    """Takes windows, but refuses some; time passes only where a real one would wait."""
 
-    def __init__(self) -> None:
+    note = ""
+
+    def __init__(self, refused: frozenset[int] = frozenset(), left: int = 0) -> None:
         self.sent: list[SensorWindow] = []
+        self.records: list[tuple[bytes | None, bytes, RawHeaders, int]] = []
         self.flushed = False
+        self.handed = 0
+        self.left = left
+        self._refused = refused
 
-    def send(self, window: SensorWindow) -> None:
+    def counts(self) -> SpoolCounts | None:
+        """Have no spool."""
+        return None
+
+    def send(self, window: SensorWindow) -> bool:
         """Take a window."""
+        if window.start_ms in self._refused:
+            return False
         self.sent.append(window)
+        self.handed += 1
+        return True
+
+    def send_record(self, key: bytes | None, value: bytes, headers: RawHeaders, at_ms: int) -> bool:
+        """Take a record."""
+        self.records.append((key, value, headers, at_ms))
+        self.handed += 1
+        return True
 
     def poll(self, seconds: float) -> None:
         """Wait for nothing."""
@@ -36,11 +56,11 @@ def some(count: int) -> list[SensorWindow]:
     return [SensorWindow("a", ("x",), i * 1_000, 1.0, values) for i in range(count)]
 
 
-def run(fake: FakeSender, pacer: Pacer, stop_after: int, *, slow_until: int = 0) -> Summary:
+def run(fake: FakeOutbox, pacer: Pacer, stop_after: int, *, slow_until: int = 0) -> Summary:
     """Replay ten windows."""
     return replay(
         some(10),
-        cast(Sender, fake),
+        fake,
         pacer,
         model="m",
         training=lambda _: len(fake.sent) < slow_until,
@@ -51,7 +71,7 @@ def run(fake: FakeSender, pacer: Pacer, stop_after: int, *, slow_until: int = 0)
 
 def test_everything_is_sent_in_order_and_flushed() -> None:
     """The summary counts what was sent, and names the stretch."""
-    fake = FakeSender()
+    fake = FakeOutbox()
     summary = run(fake, Pacer(Tempo()), 99)
     assert [window.start_ms for window in fake.sent] == [i * 1_000 for i in range(10)]
     assert fake.flushed
@@ -62,15 +82,42 @@ def test_everything_is_sent_in_order_and_flushed() -> None:
 
 def test_a_stop_ends_it_cleanly() -> None:
     """What was handed over before is flushed and counted."""
-    fake = FakeSender()
+    fake = FakeOutbox()
     summary = run(fake, Pacer(Tempo()), 4)
     assert (summary.sent, summary.interrupted, fake.flushed) == (4, True, True)
 
 
 def test_a_training_run_slows_the_replay() -> None:
     """Two windows at 20 recorded seconds a second take their tenth, and it is reported."""
-    fake = FakeSender()
+    fake = FakeOutbox()
     summary = run(fake, Pacer(Tempo(), training_speed=20), 99, slow_until=3)
     assert summary.seconds > 0.09
     assert summary.slowed_seconds > 0.09
     assert summary.sent == 10
+
+
+def test_what_is_left_is_not_counted_as_sent() -> None:
+    """Of ten good and ten bad records, the last five wait: two good ones and three bad ones."""
+    fake = FakeOutbox(left=5)
+
+    def spoil(_: SensorWindow) -> int:
+        return int(fake.send_record(b"", b"", [], 0))
+
+    summary = replay(
+        some(10),
+        fake,
+        Pacer(Tempo()),
+        model="m",
+        training=lambda _: False,
+        stopping=lambda: False,
+        progress=lambda window, slowed: None,  # noqa: ARG005  (a callback)
+        after=spoil,
+    )
+    assert (summary.sent, summary.bad) == (8, 7)
+
+
+def test_a_window_that_is_not_taken_is_passed_over() -> None:
+    """A live source's window without room is skipped, and the next one is sent."""
+    fake = FakeOutbox(refused=frozenset({3_000}))
+    assert run(fake, Pacer(Tempo()), 99).sent == 9
+    assert [window.start_ms for window in fake.sent][2:4] == [2_000, 4_000]

@@ -12,7 +12,8 @@ from contracts.errors import ServerError
 from contracts.headers import header
 from contracts.window import JSON, MSGPACK, SensorWindow, decode_window
 from infra.settings import Settings
-from producers.sender import Encoding, Sender
+from producers.record import Encoding
+from producers.sender import Sender
 
 WINDOW = SensorWindow("pump-1", ("flow",), 0, 60.0, np.ones((4, 1), np.float32))
 
@@ -78,7 +79,7 @@ def test_a_full_queue_is_waited_for() -> None:
         own.send(WINDOW)
     assert own.handed == 10
     own.flush()
-    assert (own.delivered, own.failed, own.waiting) == (10, 0, 0)
+    assert (own.delivered, own.failed, own.left) == (10, 0, 0)
 
 
 def test_a_failed_delivery_is_an_error() -> None:

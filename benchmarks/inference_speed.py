@@ -1,0 +1,217 @@
+"""How fast stamped windows become predictions: ours, others' way, and the bare model.
+
+The stamped windows are those that our own stream processor writes. Contenders read them from
+Kafka and write predictions; ours also runs each window on the version that it is stamped with,
+checks every forecast, states its provenance, and commits predictions and offsets together. The
+bare model reads nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from benchmarks.keras_loop_task import BATCH, Task
+from benchmarks.namespaces import create_output, remove_topic, remove_topics, renew
+from benchmarks.plan import Plan
+from benchmarks.release import publish_network
+from benchmarks.result import Row, Table, ratio, spread
+from benchmarks.service import Service, millrace, python_module
+from benchmarks.stream_run import run_contender, run_stream_processor
+from benchmarks.turns import Tell, in_turns
+from benchmarks.windows import Load, declare, fill
+from contracts.ids import digest_of
+from contracts.prediction import Prediction
+from contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
+from inference.batches import SIZES
+from infra.kafka import read_all
+from infra.settings import Settings
+
+PARTITIONS: Final = 4
+#: Consumer group of our inference; importing it from there would load TensorFlow.
+GROUP: Final = "millrace.inference"
+WINDOWS: Final = 100_000
+QUICK_WINDOWS: Final = 10_000
+#: Repeats with the usual windows, and with long ones.
+REPEATS: Final = (3, 1)
+SECONDS: Final = 8.0
+QUICK_SECONDS: Final = 4.0
+#: Writing the stamped windows may take so long.
+STAMP_SECONDS: Final = 120.0
+LOADS: Final = (Load(assets=100), Load(assets=100, samples=96))
+
+BARE: Final = "bare model, full batches (the limit)"
+KERAS: Final = "bare model, Keras's predict on all of them"
+OURS: Final = "Millrace"
+EAGER: Final = "micro-batches, eager"
+ONE: Final = "one predict per record"
+
+
+@dataclass(frozen=True)
+class _Speed:
+    """One run.
+
+    Attributes:
+        rate: Windows per second.
+        batch: Windows of a batch, median.
+        seconds: Of each batch.
+        cores: Processor time of the process per second; None where that was not looked at.
+    """
+
+    rate: float
+    batch: float
+    seconds: list[float]
+    cores: float | None = None
+
+
+def inference_speed(plan: Plan) -> list[Table]:
+    """Measure all contenders, for the usual windows and for long ones."""
+    loads = LOADS[:1] if plan.quick else LOADS
+    return [_table(plan, load, repeats) for load, repeats in zip(loads, REPEATS, strict=False)]
+
+
+def _table(plan: Plan, load: Load, repeats: int) -> Table:
+    windows = QUICK_WINDOWS if plan.quick else WINDOWS
+    seconds = QUICK_SECONDS if plan.quick else SECONDS
+    settings = plan.servers.settings(f"inference-{load.samples}", PARTITIONS)
+    tell = plan.bar.begin(f"{windows:,} stamped windows of {load.samples} samples are written")
+    declare(settings, load, publish_network(settings, load.spec, load.units))
+    fill([settings], load, windows)
+    run_stream_processor(
+        settings, windows, servers=plan.servers, watch="nothing", seconds=STAMP_SECONDS, tell=tell
+    )
+    contenders: dict[str, Callable[[Tell], _Speed]] = {
+        BARE: lambda _: _bare(plan, settings, load, "bare", seconds / 2),
+        KERAS: lambda _: _bare(plan, settings, load, "keras", seconds / 2),
+        OURS: lambda tell: _ours(plan, settings, windows, seconds, tell),
+        EAGER: lambda tell: _loop(plan, settings, load, ("eager", windows, seconds), tell),
+        ONE: lambda tell: _loop(plan, settings, load, ("one", windows, seconds), tell),
+    }
+    found = in_turns(contenders, plan.times(repeats), plan.bar)
+    remove_topics(settings)
+    return Table(
+        f"Predictions per second, windows of {load.samples} x {load.sensors}, one process",
+        _rows(found),
+        "batch ms: from one batch to the next, everything included; cores: processor time of the"
+        " process per second.",
+    )
+
+
+def _rows(found: dict[str, list[_Speed]]) -> list[Row]:
+    rates = {name: spread([run.rate for run in runs]) for name, runs in found.items()}
+    rows: list[Row] = []
+    for name, runs in found.items():
+        seconds = np.concatenate([run.seconds for run in runs]) * 1000
+        cores = [run.cores for run in runs if run.cores is not None]
+        rows.append(
+            {
+                "contender": name,
+                "windows/s": rates[name],
+                "of the limit": ratio(rates[name], rates[BARE]),
+                "of Keras's predict": ratio(rates[name], rates[KERAS]),
+                "times one predict": ratio(rates[name], rates[ONE]),
+                "windows a batch": spread([run.batch for run in runs]).median,
+                "batch p50 ms": float(np.percentile(seconds, 50)) if len(seconds) else None,
+                "batch p99 ms": float(np.percentile(seconds, 99)) if len(seconds) else None,
+                "cores": spread(cores).median if cores else None,
+            }
+        )
+    return rows
+
+
+def _ours(plan: Plan, settings: Settings, windows: int, seconds: float, tell: Tell) -> _Speed:
+    kept = (SENSOR_WINDOWS.name, NORMALIZED.name, MODEL_EVENTS.name)
+    renew(settings, GROUP, PREDICTIONS.name, kept)
+    logs = plan.servers.folder / "log"
+    profile = None if plan.profile is None else plan.profile / "inference.profile"
+
+    def finish(services: Sequence[Service]) -> None:
+        if profile is not None:
+            services[0].end_profile()
+
+    run = run_contender(
+        lambda: [millrace("inference", settings, logs, profile=profile)],
+        settings,
+        PREDICTIONS.name,
+        windows,
+        servers=plan.servers,
+        seconds=seconds,
+        tell=tell,
+        finish=finish,
+    )
+    sizes, between = _batches(settings)
+    return _Speed(run.rate, float(np.median(sizes)), between, run.cores)
+
+
+def _batches(settings: Settings) -> tuple[list[int], list[float]]:
+    """Read off the predictions themselves how large batches were, and how far apart.
+
+    All predictions of a batch state the same moment.
+    """
+    decode = msgspec.json.Decoder(Prediction).decode
+    counts: dict[float, int] = {}
+    for message in read_all(settings, PREDICTIONS, batch=10_000):
+        moment = decode(message.value() or b"").predicted_at.timestamp()
+        counts[moment] = counts.get(moment, 0) + 1
+    moments = sorted(counts)
+    return [counts[m] for m in moments], np.diff(moments).tolist()
+
+
+def _loop(
+    plan: Plan, settings: Settings, load: Load, how: tuple[str, int, float], tell: Tell
+) -> _Speed:
+    mode, windows, seconds = how
+    group = f"{mode}.{digest_of(mode, str(id(tell)))[:8]}"
+    output = f"predictions.{group}"
+    create_output(settings, output)
+    path, target = _task(plan, settings, Task(load.spec, group, output, ""), mode)
+    run = run_contender(
+        lambda: [
+            python_module("benchmarks.keras_loop", [mode, str(path)], settings, plan.servers.folder)
+        ],
+        settings,
+        output,
+        windows,
+        servers=plan.servers,
+        seconds=seconds,
+        tell=tell,
+        finish=lambda services: services[0].terminate(),
+    )
+    remove_topic(settings, output)
+    return _Speed(
+        run.rate, 1.0 if mode == "one" else BATCH, json.loads(target.read_text()), run.cores
+    )
+
+
+def _bare(plan: Plan, settings: Settings, load: Load, mode: str, duration: float) -> _Speed:
+    """Run the bare model on each of our sizes; the fastest is the limit."""
+    best: _Speed | None = None
+    for size in sorted(SIZES)[-2:]:
+        task = Task(load.spec, "", "", "", size, duration / 2)
+        path, target = _task(plan, settings, task, mode)
+        with python_module(
+            "benchmarks.keras_loop", [mode, str(path)], settings, plan.servers.folder
+        ) as service:
+            service.await_end()
+        seconds: list[float] = json.loads(target.read_text())
+        made = _Speed(size / float(np.median(seconds)), float(size), seconds)
+        best = made if best is None or made.rate > best.rate else best
+    if best is None:
+        raise ValueError("inference has no batch sizes")
+    return best
+
+
+def _task(plan: Plan, settings: Settings, task: Task, mode: str) -> tuple[Path, Path]:
+    """Write a loop's task; returns its file, and the one that the loop will write."""
+    folder = plan.servers.home / "loops"
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{settings.namespace}-{mode}.seconds.json"
+    path = folder / f"{settings.namespace}-{mode}.json"
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(task, seconds=str(target))))
+    return path, target

@@ -1,0 +1,107 @@
+"""What is said about the windows of a micro-batch, each in its place, as it comes.
+
+The network runs on a thread of its own, and lets go of the interpreter while it does: so the
+next windows are forecast while what was said about the last ones is written down and sent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from contracts.events import now
+from contracts.invalid_record import InvalidRecord
+from contracts.normaliser import Normaliser
+from contracts.normalized_window import NormalizedWindow
+from contracts.topics import MAX_RECORD_BYTES
+from inference.batches import SIZES
+from inference.metrics import LATENCY, PREDICTIONS
+from inference.predictions import Forecasts, misfits, predict
+from inference.reading import unanswered
+from inference.records import Record, latencies_ms, prediction_records
+from inference.servables import Servable
+
+#: Longest JSON of a prediction, bytes; its key and headers need some room, too.
+MOST_BYTES: Final = MAX_RECORD_BYTES - 4096
+
+
+class _Run(NamedTuple):
+    """Windows that the network runs on together, and their places."""
+
+    servable: Servable
+    places: list[int]
+    windows: list[NormalizedWindow]
+    said: Future[Forecasts]
+
+
+class Answers:
+    """A record for each window: a prediction, or the reason why there is none."""
+
+    def __init__(self, windows: Sequence[NormalizedWindow], network: Executor) -> None:
+        """Start with nothing said.
+
+        Args:
+            windows: The windows of the micro-batch.
+            network: Where networks run.
+        """
+        self._windows = windows
+        self._network = network
+        self._records: list[Record | None] = [None] * len(windows)
+        self._runs: deque[_Run] = deque()
+        self._latencies: list[tuple[Servable, npt.NDArray[np.float64]]] = []
+
+    def refuse(self, place: int, problem: InvalidRecord) -> None:
+        """Make a window's dead letter."""
+        self._records[place] = unanswered(self._windows[place], problem)
+
+    def ask(self, servable: Servable, units: Normaliser | None, places: Sequence[int]) -> None:
+        """Have windows of one stamp forecast; those that do not fit the model are refused.
+
+        Args:
+            servable: The version that answers.
+            units: See `inference.predictions.predict`.
+            places: The windows' places, ascending.
+        """
+        problems = misfits(servable.spec, [self._windows[place] for place in places])
+        for index, problem in problems.items():
+            self.refuse(places[index], problem)
+        fit = [place for index, place in enumerate(places) if index not in problems]
+        for start in range(0, len(fit), SIZES[-1]):
+            run = fit[start : start + SIZES[-1]]
+            windows = [self._windows[place] for place in run]
+            said = self._network.submit(predict, servable, windows, units)
+            self._runs.append(_Run(servable, run, windows, said))
+
+    def records(self) -> Iterator[Record]:
+        """Yield predictions and dead letters in the order of their windows, as they come."""
+        for place in range(len(self._windows)):
+            while (record := self._records[place]) is None:
+                self._take(self._runs.popleft())
+            yield record
+
+    def count(self) -> None:
+        """Tell the metrics, once it is committed."""
+        for servable, latencies in self._latencies:
+            PREDICTIONS.labels(servable.spec.name, str(servable.version)).inc(len(latencies))
+            LATENCY.observe(latencies / 1000)
+
+    def _take(self, run: _Run) -> None:
+        """Write down what was said about a run's windows."""
+        said = run.said.result()
+        at = now()
+        made = prediction_records(run.servable, run.windows, said, at)
+        for place, record in zip(run.places, made, strict=True):
+            self._records[place] = record
+        for index in np.flatnonzero(~said.finite).tolist():
+            why = f"version {run.servable.version} made no finite forecast of it"
+            self.refuse(run.places[index], InvalidRecord("forecast_not_finite", why))
+        for place, (_, _, value, _, _) in zip(run.places, made, strict=True):
+            if len(value) > MOST_BYTES:
+                why = f"{len(value)} bytes of JSON; forecast fewer steps or sensors"
+                self.refuse(place, InvalidRecord("forecast_too_large", why))
+        self._latencies.append((run.servable, latencies_ms(run.windows, at)[said.finite]))

@@ -1,0 +1,215 @@
+"""A replica's place in the consumer group: what it owns, fetches, and goes back to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+
+from contracts.topics import NORMALIZED
+from inference.patience import Patience
+from inference.reading import Arrived
+from inference.transactions import STEP_SECONDS
+from infra.kafka import admin, consumer
+from infra.settings import Settings
+from infra.stalls import Place
+
+_log = structlog.get_logger(__name__)
+GROUP: Final = "millrace.inference"
+#: Windows in a micro-batch, at most: enough that a transaction costs little beside them.
+MOST_WINDOWS: Final = 4096
+#: Least time between the closing of two micro-batches that are not full, seconds.
+AGE_SECONDS: Final = 0.025
+#: How long the group waits for a replica that is silent, milliseconds.
+SESSION_TIMEOUT_MS: Final = 15_000
+#: How long it waits for one that is alive but asks for nothing more, milliseconds.
+POLL_INTERVAL_MS: Final = 60_000
+#: Windows that may wait in the client, for each partition, kB. What is taken from there at
+#: once is in memory about three times.
+QUEUED_KB: Final = 16_384
+#: How long the client rests when so much waits, milliseconds. (librdkafka's own second would
+#: be a second of nothing to do whenever a backlog is worked off.)
+QUEUE_BACKOFF_MS: Final = 10
+#: How long an idle consumer waits before it looks around, seconds.
+IDLE_SECONDS: Final = 0.25
+#: The group has given this replica's name to another process, or it may not read at all.
+_FATAL: Final = frozenset(
+    {
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError._FATAL,  # noqa: SLF001  (librdkafka's own codes begin so)
+    }
+)
+
+
+class Membership:
+    """Reads the partitions that the group gives to this replica; owned by one thread.
+
+    Attributes:
+        client: The Kafka client; its offsets go into transactions.
+        owned: Partitions that are this replica's. Another object whenever they change.
+        joined: Whether the group has ever given it any, be it none.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        patience: Patience,
+        forget: Callable[[Iterable[int]], None],
+    ) -> None:
+        """Ask for a place in the group.
+
+        Args:
+            settings: Addresses and the like.
+            name: The replica's name. Killed and started again, it takes its own place in the
+                group at once; under a new name it would wait until the group has missed it.
+            patience: Waits for the broker.
+            forget: Told of partitions that are another replica's from now on.
+        """
+        self._settings = settings
+        self._name = name
+        self._patience = patience
+        self._forget = forget
+        self._topic = settings.named(NORMALIZED.name)
+        self._closed_at = 0.0
+        self.owned: frozenset[int] = frozenset()
+        self.joined = False
+        self.client: Consumer = consumer(
+            settings,
+            GROUP,
+            {
+                "client.id": name,
+                "group.instance.id": name,
+                "session.timeout.ms": SESSION_TIMEOUT_MS,
+                "max.poll.interval.ms": POLL_INTERVAL_MS,
+                "queued.max.messages.kbytes": QUEUED_KB,
+                "fetch.queue.backoff.ms": QUEUE_BACKOFF_MS,
+            },
+        )
+        self._join()
+
+    def fetch(self) -> list[Arrived]:
+        """Wait for a micro-batch, for a moment.
+
+        Raises:
+            KafkaException: Another process has this replica's name, or it may not read.
+        """
+        first = self.client.poll(IDLE_SECONDS)
+        if first is None:
+            return []
+        age = max(0.0, self._closed_at + AGE_SECONDS - time.monotonic())
+        messages = [first, *self.client.consume(MOST_WINDOWS - 1, timeout=age)]
+        self._closed_at = time.monotonic()
+        arrived = []
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                _check(error)
+                continue
+            partition: Any = message.partition()
+            offset: Any = message.offset()
+            # A rebalance may have come while messages were fetched.
+            if partition in self.owned:
+                arrived.append(Arrived(partition, offset, message))
+        return arrived
+
+    def offsets(self, following: dict[int, int]) -> list[TopicPartition]:
+        """Name the places from which to read on, for a transaction."""
+        return [TopicPartition(self._topic, p, offset) for p, offset in following.items()]
+
+    def rewind(self, partitions: Iterable[int]) -> None:
+        """Go back to where the group has committed, and read from there again."""
+        wanted = [TopicPartition(self._topic, partition) for partition in partitions]
+
+        def committed() -> list[TopicPartition]:
+            places = self.client.committed(wanted, STEP_SECONDS)
+            for place in places:
+                if place.error is not None:
+                    raise KafkaException(place.error)
+            return places
+
+        places = self._patience.until_done(committed, "the committed offsets")
+        try:
+            for place in places:
+                offset = place.offset if place.offset >= 0 else OFFSET_BEGINNING
+                self.client.seek(TopicPartition(self._topic, place.partition, offset))
+        except KafkaException as error:  # no longer ours, or not yet being fetched
+            _log.warning("joins the group anew", why=str(error))
+            self.client.unsubscribe()
+            self._join()
+
+    def ask_broker(self) -> None:
+        """Ask for the topic.
+
+        Raises:
+            KafkaException: No broker answers within seconds.
+        """
+        self.client.list_topics(self._topic, timeout=STEP_SECONDS)
+
+    def replaced(self) -> bool:
+        """Ask the group whether another process has taken this replica's name."""
+        return self._patience.until_done(self._taken, "the group")
+
+    def places(self) -> set[Place] | None:
+        """Tell, from any thread, which partitions are worked on; see `infra.watchdog`.
+
+        Returns:
+            None while the replica waits for its place in the group, or for a broker.
+        """
+        if not self.joined or self._patience.waiting:
+            return None
+        return {Place(self._topic, partition) for partition in self.owned}
+
+    def close(self) -> None:
+        """Leave the group."""
+        self.client.close()
+
+    def _taken(self) -> bool:
+        group = self._settings.named(GROUP)
+        client = admin(self._settings)
+        asked: Any = client.describe_consumer_groups([group], request_timeout=STEP_SECONDS)
+        mine = self.client.memberid()
+        return any(
+            member.group_instance_id == self._name and member.member_id != mine
+            for member in asked[group].result().members
+        )
+
+    def _join(self) -> None:
+        self.client.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+
+    def _on_assign(self, _: Consumer, places: list[TopicPartition]) -> None:
+        self.joined = True
+        self.owned |= {place.partition for place in places}
+
+    def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
+        """Nothing is in flight between micro-batches; only forget."""
+        partitions = {place.partition for place in places}
+        self.owned -= partitions
+        self._forget(partitions)
+
+
+def _check(error: KafkaError) -> None:
+    """Let the client wait out what passes.
+
+    Raises:
+        KafkaException: It does not pass.
+    """
+    if error.fatal() or error.code() in _FATAL:
+        raise KafkaException(error)
+    _log.warning("the broker says", what=error.str())

@@ -1,0 +1,151 @@
+"""Records and offsets go in; the broker has all of them, or none, when the call returns.
+
+```
+write ──► committed        all of it is there, for good
+      ├─► Undone           nothing of it is there, nor ever will be: read again, do again
+      └─► Unsure           this producer is finished; a new one has to be made (`renew`), and
+                           then the output itself tells which of the two it was
+```
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from inference.metrics import ABORTED, COMMIT
+from inference.patience import Patience
+from inference.records import Record
+from infra.fault_points import reached
+from infra.kafka import TRANSACTION_RETRY_MS, TRANSACTION_TIMEOUT_MS, error_of, producer
+from infra.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+#: How long the client may ask the broker before we look whether to stop, seconds.
+STEP_SECONDS: Final = 3.0
+#: Refusals that doing it again does not change.
+_FORBIDDEN: Final = frozenset(
+    {
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
+
+
+class Undone(Exception):  # noqa: N818  (an outcome)
+    """The transaction was aborted: nothing of it is there."""
+
+
+class Unsure(Exception):  # noqa: N818  (an outcome)
+    """The producer has failed for good; whether it has committed, the output tells."""
+
+
+class TransactionalWriter:
+    """Writes micro-batches; owned by one thread."""
+
+    def __init__(self, settings: Settings, transactional_id: str, patience: Patience) -> None:
+        """Connect, fencing an earlier life under the same id; waits for the broker."""
+        self._settings = settings
+        self._id = settings.named(transactional_id)
+        self._patience = patience
+        self._topics: dict[str, str] = {}
+        self._producer = self._connect()
+
+    def write(
+        self, records: Iterable[Record], offsets: list[TopicPartition], reader: Consumer
+    ) -> None:
+        """Write records, and the offsets of what they answer, in one transaction.
+
+        Args:
+            records: What to write, in order; taken as they come.
+            offsets: The next offset of each partition that was read.
+            reader: Whose offsets they are; if it has lost its place in the group meanwhile,
+                the broker refuses them.
+
+        Raises:
+            Undone: Nothing has been written.
+            Unsure: It may have been written.
+            Stopped: The process was told to stop while the broker was away; what is open then
+                is aborted by the broker, or by this writer's next life.
+            KafkaException: Broken machinery: there is no use in going on.
+        """
+        begun = time.monotonic()
+        try:
+            self._producer.begin_transaction()
+            self._produce(records)
+            reached("inference.between-output-and-offsets")
+            group = reader.consumer_group_metadata()
+            self._patience.until_done(
+                lambda: self._producer.send_offsets_to_transaction(offsets, group, STEP_SECONDS),
+                "offsets to go into the transaction",
+            )
+            reached("inference.before-commit")
+            self._patience.until_done(
+                lambda: self._producer.commit_transaction(STEP_SECONDS), "the commit"
+            )
+        except KafkaException as error:
+            self._abort(error)
+        COMMIT.observe(time.monotonic() - begun)
+
+    def renew(self) -> None:
+        """Put another producer in the place of one that has failed; waits for the broker."""
+        self._producer.purge()
+        self._producer = self._connect()
+
+    def _connect(self) -> Producer:
+        made = producer(
+            self._settings,
+            {
+                "transactional.id": self._id,
+                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                "linger.ms": 0,
+                "retry.backoff.ms": TRANSACTION_RETRY_MS,
+            },
+        )
+        self._patience.until_done(
+            lambda: made.init_transactions(STEP_SECONDS), "the transaction coordinator"
+        )
+        return made
+
+    def _produce(self, records: Iterable[Record]) -> None:
+        """Hand records to the client, which sends them meanwhile."""
+        produce: Any = self._producer.produce
+        named = self._topics
+        for topic, key, value, headers, partition in records:
+            if topic not in named:
+                named[topic] = self._settings.named(topic)
+            while True:
+                try:
+                    produce(named[topic], value, key, partition, headers=headers)
+                except BufferError:  # the client holds enough: let it send
+                    self._producer.poll(STEP_SECONDS)
+                else:
+                    break
+
+    def _abort(self, cause: KafkaException) -> None:
+        """Abort, whatever went wrong.
+
+        Raises:
+            Undone, Unsure, Stopped, KafkaException: See `write`.
+        """
+        error = error_of(cause)
+        if error.code() in _FORBIDDEN:
+            raise cause
+        if error.fatal():
+            raise Unsure(str(cause)) from cause
+        try:
+            self._patience.until_done(
+                lambda: self._producer.abort_transaction(STEP_SECONDS), "the abort"
+            )
+        except KafkaException as failure:
+            raise Unsure(f"{cause}; then {failure}") from cause
+        ABORTED.inc()
+        _log.warning("micro-batch aborted", why=str(cause))
+        raise Undone(str(cause)) from cause

@@ -1,0 +1,135 @@
+"""What the oracle knows: the source's own list, and the records of the topics. Nothing else.
+
+Records become values here; judging them is `tests.faults.oracle`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from console.evidence import Evidence as TopicEvidence
+from console.evidence import Refusal, SentWindow
+from contracts import dead_letter
+from contracts.events import EventReader
+from contracts.headers import CONTENT_TYPE, header
+from contracts.invalid_record import InvalidRecord
+from contracts.ledger import LedgerEntry
+from contracts.model_event import ModelEvent
+from contracts.normalized_window import NormalizedWindow
+from contracts.prediction import Prediction
+from contracts.registry import Registry
+from contracts.topics import (
+    DEAD_LETTERS,
+    MODEL_EVENTS,
+    NORMALIZED,
+    PREDICTIONS,
+    SENSOR_WINDOWS,
+    SERVING_LEDGER,
+)
+from contracts.window import SensorWindow, decode_window
+from tests.faults.observer import Observer, Seen
+from tests.faults.offsets import Committed
+from tests.faults.source import Input
+
+_read_prediction = EventReader[Prediction](Prediction)
+_read_entry = EventReader[LedgerEntry](LedgerEntry)
+_read_event = EventReader[ModelEvent](ModelEvent)
+_unpack = msgspec.msgpack.Decoder(NormalizedWindow).decode
+
+
+class RawRecord(NamedTuple):
+    """A record of `sensor.windows`, as bytes."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+    content_type: str | None
+
+
+@dataclass
+class Evidence:
+    """Everything that is judged.
+
+    Attributes:
+        inputs: What the source has sent, or must have.
+        raw: Records of `sensor.windows`.
+        topics: The other topics' records, decoded, those of a partition in their order.
+        registry: The fold of the model events.
+        commits: Committed offsets as they changed.
+    """
+
+    inputs: Sequence[Input] = ()
+    raw: Sequence[RawRecord] = ()
+    topics: TopicEvidence = field(default_factory=TopicEvidence)
+    registry: Registry = field(default_factory=Registry)
+    commits: Sequence[Committed] = ()
+
+
+def gather(observer: Observer, inputs: Iterable[Input], commits: Iterable[Committed]) -> Evidence:
+    """Decode what an observer has seen."""
+    topics = TopicEvidence()
+    windows = observer.records(SENSOR_WINDOWS)
+    topics.windows = [
+        SentWindow(r.partition, r.offset, r.timestamp_ms, _window(r)) for r in windows
+    ]
+    topics.normalized = [_unpack(r.value) for r in observer.records(NORMALIZED)]
+    topics.predictions = [_read_prediction(r.value) for r in observer.records(PREDICTIONS)]
+    topics.refusals = [_refusal(r) for r in observer.records(DEAD_LETTERS)]
+    topics.ledger = [_read_entry(r.value) for r in observer.records(SERVING_LEDGER)]
+    topics.model_events = model_events(observer)
+    return Evidence(
+        inputs=list(inputs),
+        raw=[
+            RawRecord(r.partition, r.offset, r.key, r.value, header(r.headers, CONTENT_TYPE))
+            for r in windows
+        ],
+        topics=topics,
+        registry=registry_of(topics.model_events),
+        commits=list(commits),
+    )
+
+
+def model_events(observer: Observer) -> list[ModelEvent]:
+    """The registry's events so far; what is none is passed over, as every reader does."""
+    found: list[ModelEvent] = []
+    for record in observer.records(MODEL_EVENTS):
+        try:
+            found.append(_read_event(record.value))
+        except InvalidRecord:
+            continue
+    return found
+
+
+def registry_of(events: Iterable[ModelEvent]) -> Registry:
+    """Fold events."""
+    registry = Registry()
+    for event in events:
+        registry.apply(event)
+    return registry
+
+
+def ledger_of(observer: Observer) -> list[LedgerEntry]:
+    """The ledger so far."""
+    return [_read_entry(record.value) for record in observer.records(SERVING_LEDGER)]
+
+
+def _window(record: Seen) -> SensorWindow | None:
+    try:
+        return decode_window(record.value, header(record.headers, CONTENT_TYPE) or "")
+    except InvalidRecord:
+        return None
+
+
+def _refusal(record: Seen) -> Refusal:
+    headers = record.headers
+    return Refusal(
+        header(headers, dead_letter.TOPIC) or "",
+        int(header(headers, dead_letter.PARTITION) or -1),
+        int(header(headers, dead_letter.OFFSET) or -1),
+        header(headers, dead_letter.REASON) or "unknown",
+    )

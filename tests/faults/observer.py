@@ -1,0 +1,126 @@
+"""Everything that a ``read_committed`` reader sees while a case is played, with its arrival.
+
+One thread follows the topics; nothing else of the running system is asked. What it has seen
+may be looked at from other threads at any time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from contracts.headers import RawHeaders
+from contracts.topics import (
+    DEAD_LETTERS,
+    FOREVER,
+    MODEL_EVENTS,
+    NORMALIZED,
+    PREDICTIONS,
+    SENSOR_WINDOWS,
+    SERVING_LEDGER,
+    Topic,
+)
+from infra.kafka import partitions_of, raise_error, reader
+from infra.settings import Settings
+
+#: Memory of the stream processor, as Faust names its topic.
+CHANGELOG: Final = Topic(
+    "millrace.stream-processor-assets-changelog", "asset", "memory", "", FOREVER, compacted=True
+)
+FOLLOWED: Final = (
+    SENSOR_WINDOWS,
+    NORMALIZED,
+    PREDICTIONS,
+    DEAD_LETTERS,
+    SERVING_LEDGER,
+    MODEL_EVENTS,
+    CHANGELOG,
+)
+
+
+class Seen(NamedTuple):
+    """A record as a consumer got it.
+
+    Attributes:
+        partition: Its partition.
+        offset: Its offset.
+        timestamp_ms: Its Kafka timestamp.
+        key: Its key.
+        value: Its value.
+        headers: Its headers.
+        arrived: When the observer got it, wall clock in seconds.
+    """
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes
+    headers: RawHeaders
+    arrived: float
+
+
+class Observer:
+    """Follows topics from their beginning."""
+
+    def __init__(self, settings: Settings, topics: Sequence[Topic] = FOLLOWED) -> None:
+        """Start reading; the topics must be there."""
+        self.problem: str | None = None
+        self._seen: dict[str, list[Seen]] = defaultdict(list)
+        self._ends: dict[tuple[str, int], int] = {}
+        self._names = {settings.named(topic.name): topic.name for topic in topics}
+        # A broker that is away is part of many cases: librdkafka would say so on stderr.
+        self._client = reader(settings, {"log_level": 0})
+        self._client.assign(
+            [TopicPartition(n, p, 0) for n in self._names for p in partitions_of(self._client, n)]
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="observer", daemon=True)
+        self._thread.start()
+
+    def records(self, topic: Topic) -> list[Seen]:
+        """Records of a topic so far; those of a partition in their order."""
+        return list(self._seen[topic.name])
+
+    def count(self, topic: Topic) -> int:
+        """How many records of a topic there are so far."""
+        return len(self._seen[topic.name])
+
+    def end(self, topic: Topic, partition: int) -> int:
+        """The offset after the last record of a partition so far; 0 if it has none."""
+        return self._ends.get((topic.name, partition), 0)
+
+    def close(self) -> None:
+        """Leave."""
+        self._stop.set()
+        self._thread.join()
+        self._client.close()
+
+    def _follow(self) -> None:
+        try:
+            while not self._stop.is_set():
+                for message in self._client.consume(2000, 0.05):
+                    raise_error(message)
+                    if message.error() is None:
+                        name = self._names[message.topic() or ""]
+                        partition, offset = message.partition() or 0, message.offset() or 0
+                        key, value = message.key(), message.value()
+                        self._seen[name].append(
+                            Seen(
+                                partition,
+                                offset,
+                                message.timestamp()[1],
+                                bytes(key) if key is not None else None,
+                                bytes(value or b""),
+                                [(n, v or b"") for n, v in message.headers() or []],
+                                time.time(),
+                            )
+                        )
+                        self._ends[name, partition] = offset + 1
+        except KafkaException as error:
+            self.problem = str(error)

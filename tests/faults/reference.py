@@ -1,0 +1,166 @@
+"""An undisturbed run of the same input: what detectors and join have to have come to.
+
+In a namespace of its own a real stream processor, to which nothing happens, gets the same
+records of `sensor.windows` at the same offsets, the same registry and ledger, and the
+predictions that the disturbed run made. The fences come first, for the ledger is the
+authority on stamps and is read when a stream processor starts: so the reference is started
+anew whenever there are new ones, and otherwise goes on from where it was.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from console.waiting import wait_until
+from contracts.errors import ServerError
+from contracts.topics import (
+    MODEL_EVENTS,
+    PREDICTIONS,
+    SENSOR_WINDOWS,
+    SERVING_LEDGER,
+    TOPICS,
+    Topic,
+)
+from infra.kafka import admin, producer
+from infra.settings import Settings
+from infra.topic_admin import create_topics
+from tests.faults.observer import CHANGELOG, Observer
+from tests.faults.programs import Program
+from tests.faults.state import differences, digests
+
+_FENCES: Final = (MODEL_EVENTS, SERVING_LEDGER)
+_RECORDS: Final = (SENSOR_WINDOWS, PREDICTIONS)
+#: How long the reference may take to come to the same memory, seconds.
+AGREE_SECONDS: Final = 30.0
+
+
+class Reference:
+    """The undisturbed run beside a disturbed one."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        disturbed: Observer,
+        start: Callable[[Settings, Path], Program],
+        folder: Path,
+    ) -> None:
+        """Prepare it; nothing is started.
+
+        Args:
+            settings: Those of the disturbed run.
+            disturbed: What is seen of it.
+            start: Makes a stream processor with some settings; it is started here.
+            folder: Where it keeps its things.
+        """
+        self._settings = settings.model_copy(
+            update={"namespace": f"{settings.namespace}-calm", "home": folder / "calm"}
+        )
+        self._disturbed = disturbed
+        self._make = start
+        self._folder = folder
+        self._copied: dict[str, int] = {}
+        self._program: Program | None = None
+        self._observer: Observer | None = None
+        self._renewal: threading.Thread | None = None
+
+    def differences(self) -> list[str]:
+        """Bring it to where the disturbed run is, and compare.
+
+        Returns:
+            The assets whose memory differs; none if the state is equal.
+
+        Raises:
+            ServerError: The reference itself cannot be run.
+        """
+        self._join()
+        if self._program is None or self._behind():
+            self._renew()
+        self._copy(_RECORDS)
+        observer, program = self._observer, self._program
+        if observer is None or program is None:
+            raise ServerError("the reference run did not start")
+        found: list[str] = []
+
+        def agree() -> bool:
+            found[:] = differences(
+                digests(self._disturbed.records(CHANGELOG)), digests(observer.records(CHANGELOG))
+            )
+            return not found
+
+        try:
+            wait_until(
+                agree,
+                "the state of an undisturbed run",
+                seconds=AGREE_SECONDS,
+                meanwhile=program.check,
+            )
+        except ServerError:
+            program.check()
+        return found
+
+    def keep_up(self) -> None:
+        """If there are new fences, take them, on a thread of its own: it takes seconds."""
+        if self._renewal is not None and self._renewal.is_alive():
+            return
+        if self._program is None or self._behind():
+            self._renewal = threading.Thread(target=self._renew, name="reference", daemon=True)
+            self._renewal.start()
+
+    def _renew(self) -> None:
+        """Start the reference anew, so that it learns the fences before it gets the windows."""
+        self._prepare()
+        if self._program is None:
+            self._program = self._make(self._settings, self._folder)
+        self._program.stop()
+        self._copy(_FENCES)
+        self._program.start()
+
+    def close(self) -> None:
+        """End it."""
+        self._join()
+        if self._program is not None:
+            self._program.stop()
+        if self._observer is not None:
+            self._observer.close()
+
+    def _prepare(self) -> None:
+        if self._observer is not None:
+            return
+        create_topics(admin(self._settings), self._settings, [*TOPICS, CHANGELOG])
+        self._client = producer(self._settings)
+        self._observer = Observer(self._settings, [CHANGELOG])
+
+    def _behind(self) -> bool:
+        """Whether there are fences that it has not been told."""
+        return self._disturbed.count(SERVING_LEDGER) > self._copied.get(SERVING_LEDGER.name, 0)
+
+    def _join(self) -> None:
+        if self._renewal is not None:
+            self._renewal.join()
+
+    def _copy(self, topics: tuple[Topic, ...]) -> None:
+        """Write what is new in some topics, record by record, at the same offsets."""
+        for topic in topics:
+            done = self._copied.get(topic.name, 0)
+            records = self._disturbed.records(topic)
+            for record in records[done:]:
+                while True:
+                    try:
+                        self._client.produce(
+                            self._settings.named(topic.name),
+                            record.value,
+                            record.key,
+                            partition=record.partition,
+                            timestamp=record.timestamp_ms,
+                            headers=list(record.headers),
+                        )
+                        break
+                    except BufferError:
+                        self._client.poll(0.1)
+                self._client.poll(0)
+            self._copied[topic.name] = len(records)
+        if self._client.flush(30.0):
+            raise ServerError("the reference run could not be fed")

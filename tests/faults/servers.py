@@ -1,0 +1,134 @@
+"""A real broker and a real object store for a run, each of which a case may end and start.
+
+Cases that leave the servers alone share one pair, in namespaces of their own. A case that
+breaks them gets its own pair (`Case.own_servers`), on a folder that outlives the processes.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from console.waiting import wait_until
+from contracts.errors import ServerError
+from infra import embedded
+from infra.embedded.instance import State
+from infra.embedded.lifecycle import make
+from infra.embedded.process import ASK_TIMEOUT_S, state_path
+from tests.places import PROJECT, jar_folder
+
+KAFKA: Final = "kafka"
+S3: Final = "s3"
+_START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 30.0
+
+
+class Servers:
+    """The servers of one folder.
+
+    Attributes:
+        home: Their folder.
+    """
+
+    def __init__(self, home: Path) -> None:
+        """Describe them; `start` starts them."""
+        self.home = home
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def endpoints(self) -> embedded.Endpoints:
+        """Where they answer.
+
+        Raises:
+            ServerError: They do not.
+        """
+        return embedded.wait(self.home)
+
+    def pid(self, name: str) -> int | None:
+        """A server's process; it becomes Java itself, so that signals go straight to it."""
+        process = self._processes.get(name)
+        return process.pid if process is not None and process.poll() is None else None
+
+    def start(
+        self, *names: str, environment: Mapping[str, str] | None = None, wait: bool = True
+    ) -> None:
+        """Start servers that do not run, on the ports that they had.
+
+        Args:
+            names: `KAFKA` or `S3`; both when none is named.
+            environment: Environment of the processes; the present one when None.
+            wait: Whether to wait until they answer.
+
+        Raises:
+            ServerError: They do not answer in time.
+        """
+        for name in names or (KAFKA, S3):
+            if self.pid(name) is not None:
+                continue
+            self.home.mkdir(parents=True, exist_ok=True)
+            with (self.home / f"{name}.log").open("ab") as log:
+                self._processes[name] = subprocess.Popen(
+                    [
+                        *(sys.executable, "-m", "infra.embedded", name),
+                        *("--home", str(self.home), "--cache", str(jar_folder())),
+                        *("--port", "0"),  # any; on later starts the one that it had
+                    ],
+                    cwd=PROJECT,
+                    env=None if environment is None else {**environment},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        if wait:
+            wait_until(
+                lambda: all(self._answers(name) for name in names or (KAFKA, S3)),
+                f"the servers of {self.home}",
+                seconds=_START_SECONDS,
+            )
+
+    def _answers(self, name: str) -> bool:
+        server = make(name, self.home)
+        state = State.read(state_path(server))
+        if self.pid(name) is None or state is None:
+            return False
+        try:
+            server.check(state.port, ASK_TIMEOUT_S)
+        except ServerError:
+            return False
+        return True
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> None:
+        """Send a server a signal; unless it is SIGSTOP or SIGCONT, wait for its end."""
+        process = self._processes[name]
+        process.send_signal(number)
+        if number not in {signal.SIGSTOP, signal.SIGCONT}:
+            process.wait(_STOP_SECONDS)
+
+    def stop(self) -> None:
+        """End both."""
+        for process in self._processes.values():
+            process.send_signal(signal.SIGCONT)
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+@contextmanager
+def running_servers(home: Path) -> Iterator[Servers]:
+    """Run both while the block does."""
+    servers = Servers(home)
+    try:
+        servers.start()
+        yield servers
+    finally:
+        servers.stop()

@@ -1,0 +1,355 @@
+"""An edge that loses the broker, or is killed, loses no window: real processes, real broker."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pytest
+from confluent_kafka import Message
+
+from contracts.errors import ServerError
+from contracts.headers import header
+from contracts.topics import SENSOR_WINDOWS
+from contracts.window import SensorWindow, decode_window
+from infra.embedded.instance import choose_port
+from infra.embedded.kafka import Kafka
+from infra.kafka import admin, read_all
+from infra.settings import Settings
+from infra.topic_admin import create_topics
+from producers.in_flight import REPEATS
+from producers.source import open_recording
+from producers.windows import windows
+from tests.places import PROJECT, jar_folder
+
+pytestmark = pytest.mark.timeout(240)
+
+DESCRIPTION = """
+name = "pumps"
+files = ["readings.csv"]
+time = "when"
+asset = "machine"
+period_seconds = 60
+sensors = [{name = "flow"}, {name = "heat"}]
+task = {kind = "forecast", window = 8, horizon = 2, stride = 2}
+"""
+ASSETS = 8
+SAMPLES = 400
+PATIENCE = 60.0
+
+
+class Broker:
+    """A broker of our own, to be killed and started again on its data and its port."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._kafka = Kafka(home)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = choose_port()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "infra.embedded", "kafka"),
+                *("--home", str(self._home)),
+                *("--cache", str(jar_folder())),
+                *("--port", str(self.port)),
+            ],
+            cwd=PROJECT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for(self._answers)
+
+    def kill(self) -> None:
+        """Kill it as it stands."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            self._kafka.check(self.port, 5.0)
+        except ServerError:
+            return False
+        return True
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    patience = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < patience
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A broker of this module's own."""
+    made = Broker(tmp_path_factory.mktemp("broker"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.kill()
+
+
+@pytest.fixture
+def here(broker: Broker, namespace: str, tmp_path: Path) -> Settings:
+    """Settings that reach the broker, with declared topics in the test's own namespace."""
+    settings = Settings.read(
+        home=tmp_path / "var",
+        namespace=namespace,
+        kafka_bootstrap_servers=f"127.0.0.1:{broker.port}",
+    )
+    create_topics(admin(settings), settings)
+    return settings
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """A recording of some machines."""
+    rng = np.random.default_rng(7)
+    rows = ["when,machine,flow,heat"]
+    for sample in range(SAMPLES):
+        at = f"2024-01-01 {sample // 60:02}:{sample % 60:02}:00"
+        for asset in range(ASSETS):
+            flow, heat = rng.normal(size=2)
+            rows.append(f"{at},pump-{asset},{flow},{heat}")
+    (tmp_path / "readings.csv").write_text("\n".join(rows))
+    path = tmp_path / "dataset.toml"
+    path.write_text(DESCRIPTION)
+    return path
+
+
+class Edge:
+    """An edge command as people start it; what it says is in files."""
+
+    def __init__(self, settings: Settings, place: Path, *arguments: str, **more: str) -> None:
+        self._place = place
+        self._said = place.with_suffix(".log").open("w+")
+        self._result = place.with_suffix(".json").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "producers", *arguments, "--json"],
+            cwd=PROJECT,
+            env={
+                **os.environ,
+                "MILLRACE_HOME": str(settings.home),
+                "MILLRACE_NAMESPACE": settings.namespace,
+                "MILLRACE_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+                **more,
+            },
+            stdout=self._result,
+            stderr=self._said,
+        )
+
+    @property
+    def said(self) -> str:
+        """Its log so far."""
+        return self._place.with_suffix(".log").read_text()
+
+    def end(self) -> int:
+        """Wait for its end."""
+        return self.process.wait(PATIENCE)
+
+    def result(self) -> dict[str, object]:
+        """What it printed."""
+        return dict(json.loads(self._place.with_suffix(".json").read_text()))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+        self._said.close()
+        self._result.close()
+
+
+def decoded(message: Message) -> SensorWindow:
+    """Decode a record of the topic."""
+    value = message.value()
+    assert value is not None
+    return decode_window(value, header(message.headers(), "content-type") or "")
+
+
+def arrived(settings: Settings) -> dict[str, list[int]]:
+    """Starts of the windows in the topic, by asset, in order."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for message in read_all(settings, SENSOR_WINDOWS):
+        window = decoded(message)
+        found[window.asset].append(window.start_ms)
+    return found
+
+
+def expected(settings: Settings, dataset: Path) -> dict[str, list[int]]:
+    """The same of the recording."""
+    recording = open_recording(str(dataset), settings)
+    found: dict[str, list[int]] = defaultdict(list)
+    for window in windows(recording.frame(), recording.spec):
+        found[window.asset].append(window.start_ms)
+    return found
+
+
+def spooled_bytes(settings: Settings) -> int:
+    """Size of what lies in the home's spools."""
+    return sum(p.stat().st_size for p in (settings.home / "edge").glob("*/spool.sqlite*"))
+
+
+def spools(settings: Settings) -> list[Path]:
+    """The home's spools."""
+    return list((settings.home / "edge").glob("*"))
+
+
+def assert_repeated_at_most(arrived_of: list[int], all_of: list[int]) -> None:
+    """Check that records are the source's, in order, but for short runs that begin again."""
+    seen: list[int] = []
+    for start in arrived_of:
+        if start in seen:
+            assert len(seen) - seen.index(start) <= REPEATS
+        else:
+            seen.append(start)
+    assert seen == all_of
+
+
+def test_an_outage_under_a_running_edge(
+    broker: Broker, here: Settings, dataset: Path, tmp_path: Path
+) -> None:
+    """The broker is killed and comes back: every window arrives once, in order, in its time."""
+    with Edge(here, tmp_path / "edge", "replay", str(dataset), "--rate", "150") as edge:
+        wait_for(lambda: sum(map(len, arrived(here).values())) > 150)
+        broker.kill()
+        try:
+            wait_for(lambda: "the broker is away; windows are spooled" in edge.said)
+            size = spooled_bytes(here)
+            wait_for(lambda: spooled_bytes(here) > size + 200_000)
+            assert edge.process.poll() is None
+        finally:
+            broker.start()
+        returned_ms = time.time() * 1_000
+        assert edge.end() == 0, edge.said
+    assert "the broker is back after" in edge.said
+    result = edge.result()
+    whole = expected(here, dataset)
+    assert arrived(here) == whole
+    assert result["sent"] == sum(map(len, whole.values()))
+    assert not result["interrupted"]
+    assert isinstance(result["spool"], dict)
+    assert result["spool"]["waiting"] == result["spool"]["not_recorded"] == 0
+    assert spools(here) == []
+    stamps = sorted(message.timestamp()[1] for message in read_all(here, SENSOR_WINDOWS))
+    gaps = np.diff(stamps)
+    assert gaps.max() < 1_000  # the source went on at its pace, and the records say so
+    assert sum(stamp < returned_ms for stamp in stamps) > 400
+
+
+@pytest.mark.parametrize("point", ["edge.before-output", "edge.before-confirmation"])
+def test_a_kill_at_each_point(here: Settings, dataset: Path, tmp_path: Path, point: str) -> None:
+    """Killed and started again, twice: all arrive, and only what was unconfirmed arrives twice."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    more = {
+        "MILLRACE_FAULT": f"{point}@4=kill,{point}@7=kill",
+        "MILLRACE_FAULT_MARKS": str(marks),
+    }
+    arguments = ("replay", str(dataset), "--rate", "1500")
+    statuses = []
+    for life in range(3):
+        with Edge(here, tmp_path / f"edge-{life}", *arguments, **more) as edge:
+            statuses.append(edge.end())
+    assert statuses == [-signal.SIGKILL, -signal.SIGKILL, 0], edge.said
+    assert "goes on after" in edge.said
+    whole, found = expected(here, dataset), arrived(here)
+    assert found.keys() == whole.keys()
+    for asset, starts in whole.items():
+        assert_repeated_at_most(found[asset], starts)
+    assert spools(here) == []
+
+
+def test_stopped_in_an_outage_and_flushed_later(
+    broker: Broker, here: Settings, dataset: Path, tmp_path: Path
+) -> None:
+    """SIGTERM ends it in time, the rest waits; `flush` sends that, and a new run the others."""
+    arguments = ("replay", str(dataset), "--rate", "150")
+    with Edge(here, tmp_path / "first", *arguments) as edge:
+        wait_for(lambda: sum(map(len, arrived(here).values())) > 50)
+        broker.kill()
+        try:
+            wait_for(lambda: "the broker is away" in edge.said)
+            began = time.monotonic()
+            edge.process.send_signal(signal.SIGTERM)
+            assert edge.end() == 128 + signal.SIGTERM
+            assert time.monotonic() - began < 10
+        finally:
+            broker.start()
+    first = edge.result()
+    assert isinstance(first["spool"], dict)
+    waiting = first["spool"]["waiting"]
+    assert waiting > 100
+    with Edge(here, tmp_path / "flush", "flush") as flush:
+        assert flush.end() == 0, flush.said
+    assert flush.result()["sent"] == waiting
+    there = sum(len(set(starts)) for starts in arrived(here).values())
+    assert there == first["spool"]["spooled"]
+    with Edge(here, tmp_path / "second", *arguments[:2]) as edge:
+        assert edge.end() == 0, edge.said
+    whole, found = expected(here, dataset), arrived(here)
+    for asset, starts in whole.items():
+        # The broker may have had, but not confirmed, what was on its way when it was killed.
+        assert_repeated_at_most(found[asset], starts)
+    assert edge.result()["sent"] == sum(map(len, whole.values())) - there
+    assert spools(here) == []
+
+
+def test_a_finished_recording_is_sent_again(here: Settings, dataset: Path, tmp_path: Path) -> None:
+    """Nothing of a run that has ended well changes the next one, with a spool or without."""
+    for life, more in enumerate([(), (), ("--no-spool",)], 1):
+        with Edge(here, tmp_path / f"edge-{life}", "replay", str(dataset), *more) as edge:
+            assert edge.end() == 0, edge.said
+        whole = expected(here, dataset)
+        assert arrived(here) == {asset: life * starts for asset, starts in whole.items()}
+
+
+def test_a_live_source_starts_without_a_broker(
+    broker: Broker, here: Settings, tmp_path: Path
+) -> None:
+    """What is measured before the broker is there arrives when it is, and nothing is left."""
+    broker.kill()
+    try:
+        live = ("host", "--asset", "me", "--period", "0.05", "--spool", str(tmp_path / "s"))
+        with Edge(here, tmp_path / "host", *live) as edge:
+            wait_for(lambda: "the broker is away" in edge.said)
+            with Edge(here, tmp_path / "other", *live) as other:
+                assert other.end() == 1
+            assert "another edge uses the spool" in other.said
+            size = spooled(tmp_path / "s")
+            wait_for(lambda: spooled(tmp_path / "s") > size + 40_000)
+            broker.start()
+            wait_for(lambda: len(arrived(here)["me"]) > 10)
+            edge.process.send_signal(signal.SIGINT)
+            assert edge.end() == 128 + signal.SIGINT, edge.said
+    finally:
+        if not broker._answers():
+            broker.start()
+    result = edge.result()
+    starts = arrived(here)["me"]
+    assert starts == sorted(set(starts))
+    assert len(starts) == result["sent"]
+    assert not (tmp_path / "s").exists()
+
+
+def spooled(folder: Path) -> int:
+    """Size of what lies in a spool."""
+    return sum(path.stat().st_size for path in folder.glob("spool.sqlite*"))

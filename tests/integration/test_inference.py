@@ -1,0 +1,248 @@
+"""The inference consumer on a real broker: bad records, aborted and doubtful commits, fencing."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
+from contracts.errors import ServerError
+from contracts.events import EventReader
+from contracts.headers import header
+from contracts.normalized_window import NormalizedWindow
+from contracts.prediction import Prediction
+from contracts.registry import declare
+from contracts.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS
+from inference.consumer import InferenceConsumer, replica_name
+from inference.loader import Loader
+from inference.membership import GROUP
+from inference.network import Networks
+from inference.patience import Patience
+from inference.records import Record
+from inference.servables import Servables
+from inference.transactions import TransactionalWriter, Undone, Unsure
+from infra.kafka import admin, producer, reader, transactional_producer
+from infra.object_store import ObjectStore
+from infra.publisher import Publisher
+from infra.settings import Settings
+from infra.topic_admin import create_topics
+from tests.builders import AT, pump_spec, pump_window, source_of, stamped_window
+from tests.integration.observing import Observer
+
+SPEC = pump_spec()
+#: Enough for any of the tests on a busy machine; none waits for it when it is done.
+ROUNDS = 400
+
+read_prediction = EventReader[Prediction](Prediction)
+
+
+@dataclass
+class Replica:
+    """A consumer with its collaborators, run by the test itself."""
+
+    consumer: InferenceConsumer
+    stop: threading.Event
+
+    def until(self, observer: Observer, predictions: int) -> None:
+        """Work until so many predictions are there for a `read_committed` reader."""
+        for _ in range(ROUNDS):
+            self.consumer.run_once()
+            looks = iter((False, True))
+            observer.until(lambda: next(looks), 10.0, "a look")  # noqa: B023  (called at once)
+            if observer.count(PREDICTIONS) >= predictions:
+                return
+        raise AssertionError(f"{observer.count(PREDICTIONS)} predictions of {predictions}")
+
+
+@dataclass
+class Bench:
+    """A broker with a model that persistence serves."""
+
+    settings: Settings
+    loader: Loader
+    servables: Servables
+    observer: Observer
+
+    def replica(self) -> Replica:
+        """Start a consumer; all of them have the same name."""
+        stop = threading.Event()
+        made = InferenceConsumer(self.settings, self.servables, self.loader, Patience(stop))
+        return Replica(made, stop)
+
+    def send(self, values: Sequence[bytes], partition: int = 0) -> None:
+        """Write records for inference."""
+        client = producer(self.settings)
+        for value in values:
+            client.produce(self.settings.named(NORMALIZED.name), value, b"pump-1", partition)
+        client.flush()
+
+    def predicted(self) -> Counter[tuple[int, int]]:
+        """How often each source record has been predicted."""
+        made = self.observer.events(PREDICTIONS, read_prediction)
+        return Counter((p.source.partition, p.source.offset) for p in made)
+
+    def committed(self, partition: int = 0) -> int:
+        """The group's next offset."""
+        client = reader(self.settings, {"group.id": self.settings.named(GROUP)})
+        try:
+            place = TopicPartition(self.settings.named(NORMALIZED.name), partition)
+            return int(client.committed([place], 10.0)[0].offset)
+        finally:
+            client.close()
+
+
+@pytest.fixture
+def bench(settings: Settings) -> Iterator[Bench]:
+    """Topics, and a registry with a pump model."""
+    settings = settings.model_copy(update={"kafka_partitions": 2})
+    create_topics(admin(settings), settings)
+    store = ObjectStore(settings)
+    publisher = Publisher(settings, "/millrace/test")
+    for event in declare(SPEC, AT):
+        publisher.send(event)
+    servables = Servables()
+    loader = Loader(settings, replica_name(settings), store, Networks(), servables)
+    loader.step()
+    observer = Observer(settings, [PREDICTIONS, DEAD_LETTERS])
+    yield Bench(settings, loader, servables, observer)
+    observer.close()
+
+
+def packed(offset: int, partition: int = 0, **changes: object) -> bytes:
+    """A window of a source record, on the wire; some fields changed."""
+    window = stamped_window(pump_window(3 * offset), offset)
+    return msgspec.msgpack.encode(
+        msgspec.structs.replace(window, source=source_of(offset, partition), **changes)
+    )
+
+
+def test_bad_records_are_dead_letters_and_stop_nothing(bench: Bench) -> None:
+    """Wrong lengths, impossible times, unknown models and plain rubbish; neighbours are read."""
+    bad = {
+        1: (b"rubbish", "undecodable"),
+        3: (packed(3, values=b"\0" * 71), "wrong_shape"),
+        5: (packed(5, present=b"\1"), "wrong_shape"),
+        7: (packed(7, end_ms=1 << 60), "wrong_time"),
+        9: (packed(9, 1), "wrong_source"),
+    }
+    bench.send([bad[i][0] if i in bad else packed(i) for i in range(12)])
+    replica = bench.replica()
+    replica.until(bench.observer, 12 - len(bad))
+    bench.observer.until(lambda: bench.observer.count(DEAD_LETTERS) == len(bad), 30, "letters")
+    replica.consumer.close()
+    assert bench.predicted() == Counter((0, i) for i in range(12) if i not in bad)
+    reasons = Counter(
+        header(list(m.headers() or []), REASON) for m in bench.observer.records(DEAD_LETTERS)
+    )
+    assert reasons == Counter(reason for _, reason in bad.values())
+    for message in bench.observer.records(DEAD_LETTERS):
+        headers = list(message.headers() or [])
+        assert all(header(headers, name) for name in (TOPIC, PARTITION, OFFSET))
+    assert bench.committed() == 12
+
+
+def test_a_stamp_that_the_registry_does_not_know_is_a_dead_letter(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window is put aside, not met again and again by a process that dies of it."""
+    monkeypatch.setattr("inference.consumer.LOAD_SECONDS", 0.0)
+    bench.send([packed(0, model="nobody"), packed(1, version=77), packed(2)])
+    replica = bench.replica()
+    replica.until(bench.observer, 1)
+    bench.observer.until(lambda: bench.observer.count(DEAD_LETTERS) == 2, 30, "letters")
+    replica.consumer.close()
+    assert bench.predicted() == Counter([(0, 2)])
+    said = [header(list(m.headers() or []), REASON) for m in bench.observer.records(DEAD_LETTERS)]
+    assert said == ["unknown_version"] * 2
+
+
+class LosesTheAnswer(TransactionalWriter):
+    """Commits, and does not learn of it: the answer is lost on its way."""
+
+    def write(
+        self, records: Iterable[Record], offsets: list[TopicPartition], reader: Consumer
+    ) -> None:
+        """Write, and be unsure."""
+        super().write(records, offsets, reader)
+        raise Unsure("the answer is lost")
+
+
+class Aborts(TransactionalWriter):
+    """Writes, and takes it back."""
+
+    def write(
+        self, records: Iterable[Record], offsets: list[TopicPartition], reader: Consumer
+    ) -> None:
+        """Write and abort."""
+        self._producer.begin_transaction()
+        self._produce(records)
+        self._producer.send_offsets_to_transaction(offsets, reader.consumer_group_metadata(), 10)
+        self._producer.abort_transaction(10)
+        raise Undone("aborted")
+
+
+@pytest.mark.parametrize("kind", [LosesTheAnswer, Aborts])
+def test_a_micro_batch_that_fails_has_one_effect(
+    bench: Bench, kind: type[TransactionalWriter]
+) -> None:
+    """Aborted, or committed without our knowledge: each window is predicted once."""
+    replica = bench.replica()
+    bench.send([packed(i) for i in range(20)])
+    replica.until(bench.observer, 20)
+    replica.consumer._writer.__class__ = kind
+    bench.send([packed(i) for i in range(20, 40)])
+    for _ in range(8):
+        replica.consumer.run_once()
+    replica.consumer._writer.__class__ = TransactionalWriter
+    bench.send([packed(i) for i in range(40, 50)])
+    replica.until(bench.observer, 50)
+    replica.consumer.close()
+    assert bench.predicted() == Counter((0, i) for i in range(50))
+    assert bench.committed() == 50
+
+
+def test_a_transaction_that_the_broker_has_ended_is_done_again(bench: Bench) -> None:
+    """Refused like a stranger, but nobody has its place in the group: it begins again itself."""
+    replica = bench.replica()
+    bench.send([packed(i) for i in range(10)])
+    replica.until(bench.observer, 10)
+    # What a broker does to a transaction that has run out of time: a new epoch of the producer.
+    transactional_producer(bench.settings, f"millrace.{replica_name(bench.settings)}")
+    bench.send([packed(i) for i in range(10, 30)])
+    replica.until(bench.observer, 30)
+    replica.consumer.close()
+    assert bench.predicted() == Counter((0, i) for i in range(30))
+
+
+def test_a_replica_that_was_replaced_ends(bench: Bench) -> None:
+    """Of two processes with one name the later one works, and nothing is answered twice."""
+    old = bench.replica()
+    bench.send([packed(i) for i in range(10)])
+    old.until(bench.observer, 10)
+    new = bench.replica()
+    bench.send([packed(i) for i in range(10, 20)])
+    new.until(bench.observer, 20)
+    bench.send([packed(i) for i in range(20, 30)])
+    with pytest.raises((ServerError, KafkaException)):
+        old.until(bench.observer, 30)
+    new.until(bench.observer, 30)
+    new.consumer.close()
+    assert bench.predicted() == Counter((0, i) for i in range(30))
+
+
+def test_what_comes_twice_is_answered_once(bench: Bench) -> None:
+    """Repeated by the stream processor within a life of the replica, and over two."""
+    bench.send([packed(i) for i in (0, 1, 2, 1, 2, 3)])
+    first = bench.replica()
+    first.until(bench.observer, 4)
+    first.consumer.close()
+    bench.send([packed(i) for i in (2, 3, 4)])
+    second = bench.replica()
+    second.until(bench.observer, 5)
+    second.consumer.close()
+    assert bench.predicted() == Counter((0, i) for i in range(5))
+    assert msgspec.msgpack.decode(packed(1), type=NormalizedWindow).source.offset == 1

@@ -1,0 +1,117 @@
+"""Records become windows, dead letters, or nothing where they come twice."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
+from contracts.headers import header
+from contracts.invalid_record import InvalidRecord
+from contracts.normalized_window import NormalizedWindow
+from contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS
+from inference.reading import Arrived, read, unanswered
+from tests.builders import START_MS, pump_window, source_of, stamped_window
+
+
+class Fetched:
+    """A message as the Kafka client hands it over."""
+
+    def __init__(self, value: bytes | None) -> None:
+        """Hold a value."""
+        self._value = value
+
+    def value(self) -> bytes | None:
+        """The record's value."""
+        return self._value
+
+    def key(self) -> bytes:
+        """The record's key."""
+        return b"pump-1"
+
+    def timestamp(self) -> tuple[int, int]:
+        """Kind and milliseconds of the record's timestamp."""
+        return 1, START_MS
+
+
+def arrived(value: bytes | None, offset: int, partition: int = 0) -> Arrived:
+    """A record that has come."""
+    message: Any = Fetched(value)
+    return Arrived(partition, offset, message)
+
+
+def window(source_offset: int, partition: int = 0) -> NormalizedWindow:
+    """A window of a source record."""
+    return msgspec.structs.replace(
+        stamped_window(pump_window(), source_offset), source=source_of(source_offset, partition)
+    )
+
+
+def packed(source_offset: int, partition: int = 0) -> bytes:
+    """The same, on the wire."""
+    return msgspec.msgpack.encode(window(source_offset, partition))
+
+
+def test_windows_come_in_their_order() -> None:
+    """Good records are windows, and tell how far each partition is answered and read."""
+    records = [arrived(packed(3), 10), arrived(packed(1, 1), 7, 1), arrived(packed(4), 11)]
+    reading = read(records, {0: 2})
+    assert [(w.source.partition, w.source.offset) for w in reading.windows] == [
+        (0, 3),
+        (1, 1),
+        (0, 4),
+    ]
+    assert reading.answered == {0: 4, 1: 1}
+    assert reading.next_offsets == {0: 12, 1: 8}
+    assert not reading.refused
+
+
+def test_a_window_is_answered_once() -> None:
+    """What was answered before, or stands twice in a batch, is passed over."""
+    records = [arrived(packed(o), i) for i, o in enumerate([4, 5, 6, 6, 5, 7])]
+    reading = read(records, {0: 4})
+    assert [w.source.offset for w in reading.windows] == [5, 6, 7]
+    assert reading.repeated == 3
+    assert reading.next_offsets == {0: 6}
+
+
+def test_reading_changes_nothing_that_it_was_given() -> None:
+    """An aborted batch leaves what has been answered as it was."""
+    answered = {0: 4}
+    read([arrived(packed(5), 0)], answered)
+    assert answered == {0: 4}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (None, "undecodable"),
+        (b"", "undecodable"),
+        (b"{}", "undecodable"),
+        (b"\xc1", "undecodable"),
+        (packed(1)[:-3], "undecodable"),
+        (msgspec.msgpack.encode({"asset": 1}), "undecodable"),
+        (b"\x81\xa5asset\xa2\xff\xfe", "undecodable"),
+        (packed(1, 3), "wrong_source"),
+        (packed(-5), "wrong_source"),
+    ],
+)
+def test_what_is_no_window_is_a_dead_letter(value: bytes | None, reason: str) -> None:
+    """Bad records are put aside as they came; their neighbours are read."""
+    reading = read([arrived(packed(1), 5), arrived(value, 6), arrived(packed(2), 7)], {})
+    assert [w.source.offset for w in reading.windows] == [1, 2]
+    assert reading.next_offsets == {0: 8}
+    ((topic, key, kept, headers, partition),) = reading.refused
+    assert (topic, key, kept, partition) == (DEAD_LETTERS.name, b"pump-1", value or b"", 0)
+    said = [header(headers, name) for name in (REASON, TOPIC, PARTITION, OFFSET)]
+    assert said == [reason, NORMALIZED.name, "0", "6"]
+
+
+def test_a_window_without_an_answer_is_a_dead_letter_of_its_source() -> None:
+    """It names the edge's record, so that it can be found and sent again."""
+    problem = InvalidRecord("forecast_not_finite", "no number")
+    topic, key, value, headers, partition = unanswered(window(9, 2), problem)
+    assert (topic, key, partition) == (DEAD_LETTERS.name, b"pump-1", 2)
+    assert msgspec.msgpack.decode(value, type=NormalizedWindow) == window(9, 2)
+    said = [header(headers, name) for name in (REASON, TOPIC, PARTITION, OFFSET)]
+    assert said == ["forecast_not_finite", SENSOR_WINDOWS.name, "2", "9"]

@@ -1,0 +1,50 @@
+"""What every client is told, and librdkafka accepts."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError
+
+from infra.kafka import RECONNECT_MS, _Outage, client_config, raise_error, reader
+from infra.settings import Settings
+
+NOWHERE = Settings.read(kafka_bootstrap_servers="127.0.0.1:1")
+
+
+def test_a_client_comes_back_soon_and_to_the_brokers_that_it_knew() -> None:
+    """Else a producer that was in a transaction never sends again after a broker's restart."""
+    config = client_config(NOWHERE)
+    assert config["metadata.recovery.strategy"] == "none"
+    assert config["reconnect.backoff.max.ms"] == RECONNECT_MS
+    reader(NOWHERE).close()
+
+
+def test_an_outage_is_told_once_in_a_while(capfd: pytest.CaptureFixture[str]) -> None:
+    """Each kind of trouble has its own line, and none of them a hundred."""
+    outage = _Outage()
+    for _ in range(5):
+        outage.tell(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+    outage.tell(KafkaError(KafkaError._AUTHENTICATION, "wrong password"))
+    said = "".join(capfd.readouterr())
+    assert said.count("brokers are down") == 1
+    assert said.count("wrong password") == 1
+
+
+class Failed:
+    """A message that is an error."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+
+    def error(self) -> KafkaError:
+        """The error."""
+        return KafkaError(self._code)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [KafkaError._ALL_BROKERS_DOWN, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError._TIMED_OUT],
+)
+def test_what_passes_is_waited_out(code: int) -> None:
+    """A consumer goes on by itself while a broker is away or starts."""
+    raise_error(Failed(code))  # type: ignore[arg-type]  # a message, as far as it is asked

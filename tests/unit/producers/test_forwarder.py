@@ -1,0 +1,270 @@
+"""A forwarder spools first, produces in order, waits or counts without room, forgets nothing."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from confluent_kafka import KafkaError, Producer
+
+from contracts.errors import ServerError
+from contracts.window import MSGPACK, SensorWindow, decode_window
+from producers import forwarder as module
+from producers.backlog import MEMORY_RECORDS
+from producers.forwarder import Forwarder
+from producers.in_flight import REPEATS
+from producers.spool import Spool
+
+
+class FakeProducer:
+    """A broker behind a small queue: it may be away, and may refuse."""
+
+    def __init__(self, room: int = 10_000, clock: "Clock | None" = None) -> None:
+        self.arrived: list[SimpleNamespace] = []
+        self._clock = clock
+        self.away = False
+        self.at_once: int | None = None
+        self.refuses: KafkaError | None = None
+        self._queue: list[tuple[SimpleNamespace, Callable[[KafkaError | None, None], None]]] = []
+        self._room = room
+
+    def produce(self, topic: str, value: bytes, key: bytes | None, **more: Any) -> None:
+        """Queue a record, as librdkafka does."""
+        if len(self._queue) >= self._room:
+            raise BufferError("Local: Queue full")
+        report = more.pop("on_delivery")
+        self._queue.append((SimpleNamespace(topic=topic, value=value, key=key, **more), report))
+
+    def poll(self, seconds: float = 0) -> int:
+        """Deliver and report everything, if the broker is there; else time passes."""
+        if self._clock is not None:
+            self._clock.now += seconds
+        count = 0 if self.away else self.at_once
+        queue, self._queue = self._queue[:count], self._queue[len(self._queue[:count]) :]
+        for record, report in queue:
+            if self.refuses is None:
+                self.arrived.append(record)
+            report(self.refuses, None)
+        return len(queue)
+
+    def purge(self) -> None:
+        """Forget what is queued."""
+        self._queue.clear()
+
+    @property
+    def starts(self) -> list[int]:
+        """Starts of the windows that arrived."""
+        return [decode_window(record.value, MSGPACK).start_ms for record in self.arrived]
+
+
+class Clock:
+    """A monotonic clock that moves when it is told to, and a little when it is read."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        """The time."""
+        self.now += 1e-6
+        return self.now
+
+    def time_ns(self) -> int:
+        """The wall clock."""
+        return int(self.now * 1e9)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The forwarder's clock."""
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    """A spool on a real disk."""
+    with Spool(tmp_path / "spool") as made:
+        yield made
+
+
+def window(start_ms: int, asset: str = "pump-1", samples: int = 4) -> SensorWindow:
+    """A window."""
+    return SensorWindow(asset, ("flow",), start_ms, 60.0, np.ones((samples, 1), np.float32))
+
+
+def forwarder(spool: Spool, fake: FakeProducer, **more: Any) -> Forwarder:
+    """A forwarder over the fake."""
+    return Forwarder(spool, cast(Producer, fake), "t.sensor.windows", **more)
+
+
+def test_everything_arrives_in_order_with_the_time_of_its_spooling(
+    spool: Spool, clock: Clock
+) -> None:
+    """A record is on disk first; its timestamp is when it was handed over, not when sent."""
+    fake = FakeProducer()
+    own = forwarder(spool, fake)
+    for start in range(1_200):
+        assert own.send(window(start))
+    assert spool.last >= 1_000
+    clock.now += 100
+    own.flush()
+    assert fake.starts == list(range(1_200))
+    assert {record.timestamp // 1_000 for record in fake.arrived} == {1_000}
+    assert (own.waiting, own.left, own.finished) == (0, 0, True)
+    assert own.counts().spooled == 1_200
+
+
+def test_an_outage_is_spooled_and_made_up_for(spool: Spool, clock: Clock) -> None:
+    """While nothing is confirmed, windows go to disk; afterwards all of them go out, in order."""
+    fake, told = FakeProducer(), list[str]()
+    own = forwarder(spool, fake, tell=told.append)
+    fake.away = True
+    for start in range(6_000):
+        own.send(window(start, f"pump-{start % 3}"))
+        if start % 100 == 99:
+            clock.now += 0.5
+            own.poll(0)
+    assert own.waiting == 6_000
+    assert own.note == "broker away, 6,000 windows spooled"
+    assert fake.arrived == []
+    assert len(own._backlog._memory) < 3_000
+    fake.away = False
+    own.flush()
+    assert sorted(fake.starts) == list(range(6_000))
+    for asset in (b"pump-0", b"pump-1", b"pump-2"):
+        starts = [s for s, r in zip(fake.starts, fake.arrived, strict=True) if r.key == asset]
+        assert starts == sorted(starts)
+    assert [line.split(";")[0] for line in told] == [
+        "the broker is away",
+        "the broker is back after 30 s",
+    ]
+
+
+def test_a_slow_broker_holds_a_recording_back(spool: Spool, clock: Clock) -> None:
+    """While the broker is there, the source goes at its pace instead of filling the disk."""
+    fake = FakeProducer(clock=clock)
+    fake.at_once = 50
+    own = forwarder(spool, fake)
+    most = 0
+    for start in range(9_000):
+        assert own.send(window(start))
+        most = max(most, own.waiting)
+    assert MEMORY_RECORDS <= most < MEMORY_RECORDS + 1_000
+    fake.at_once = None
+    own.flush()
+    assert fake.starts == list(range(9_000))
+
+
+def test_no_more_is_under_way_than_downstream_remembers(spool: Spool, clock: Clock) -> None:
+    """Of an asset, what a crash would repeat is bounded, however much waits."""
+    fake = FakeProducer()
+    fake.away = True
+    own = forwarder(spool, fake)
+    for start in range(1_000):
+        own.send(window(start))
+    own.poll(0)
+    assert len(fake._queue) == REPEATS
+
+
+def test_a_killed_run_is_continued_first(spool: Spool, tmp_path: Path, clock: Clock) -> None:
+    """What an earlier run left goes out before the new run's windows; nothing is left out."""
+    away = FakeProducer()
+    away.away = True
+    first = forwarder(spool, away, positions=True)
+    for start in range(700):
+        first.send(window(start))
+    clock.now += 1
+    first.poll(0)
+    spool.close()  # as a kill does: what is in memory is gone
+    with Spool(tmp_path / "spool") as again:
+        fake = FakeProducer()
+        second = forwarder(again, fake)
+        assert second.found == 700
+        second.send(window(700))
+        second.flush()
+        assert fake.starts == list(range(701))
+        assert second.left == 0
+
+
+def test_a_recording_waits_for_room(tmp_path: Path, clock: Clock) -> None:
+    """With a full spool and no broker, the source is held until a signal ends the run."""
+    fake, told = FakeProducer(clock=clock), list[str]()
+    fake.away = True
+    with Spool(tmp_path, 1 << 20) as spool:
+        own = forwarder(spool, fake, tell=told.append, stopping=lambda: clock.now > 1_100)
+        sent = 0
+        while own.send(window(sent)):
+            sent += 1
+            if sent % 50 == 0:
+                clock.now += 0.5
+                own.poll(0)
+        own.flush()
+        assert not own.finished
+        assert own.handed == spool.waiting == own.left < sent
+        assert own.not_recorded == 0
+    (full,) = [line for line in told if "limit" in line]
+    assert full.endswith("(--spool-limit); the source waits until there is room")
+
+
+def test_what_a_live_source_has_no_room_for_is_counted(tmp_path: Path, clock: Clock) -> None:
+    """A live source is never held; its windows without room are counted, and it is said twice."""
+    fake, told = FakeProducer(), list[str]()
+    fake.away = True
+    with Spool(tmp_path, 1 << 20) as spool:
+        own = forwarder(spool, fake, tell=told.append, live=True)
+        taken = 0
+        for start in range(8_000):
+            taken += own.send(window(start))
+            if start % 50 == 49:
+                clock.now += 0.5
+                own.poll(0)
+        assert own.not_recorded == 8_000 - taken > 1_000
+        fake.away = False
+        own.flush()
+        assert own.waiting == 0
+        assert len(fake.starts) == taken
+        assert fake.starts == sorted(fake.starts)
+    assert sum("what is measured is not recorded" in line for line in told) == 1
+    assert any(f"{own.not_recorded:,} windows were not recorded" in line for line in told)
+
+
+def test_a_refused_window_ends_the_run_and_stays(spool: Spool, clock: Clock) -> None:
+    """A record that the broker refuses is an error that says where it waits."""
+    fake = FakeProducer()
+    fake.refuses = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+    own = forwarder(spool, fake)
+    own.send(window(0))
+    with pytest.raises(ServerError, match=r"1 windows could not be delivered to t\.sensor.*1 wait"):
+        own.flush()
+    own.close()
+    assert spool.waiting == 1
+
+
+def test_nothing_is_produced_before_the_broker_is_ready(spool: Spool, clock: Clock) -> None:
+    """A live edge that starts in an outage spools until the broker and its topic are there."""
+    fake, told = FakeProducer(), list[str]()
+    ready = [False, False, True]
+    own = forwarder(spool, fake, live=True, connect=partial(ready.pop, 0), tell=told.append)
+    for start in range(50):
+        own.send(window(start))
+        clock.now += 0.1
+        own.poll(0)
+        assert bool(fake.arrived) <= (not ready)
+    own.flush()
+    assert fake.starts == list(range(50))
+
+
+def test_a_silent_but_idle_broker_is_not_away(spool: Spool, clock: Clock) -> None:
+    """With nothing under way, silence means nothing."""
+    fake, told = FakeProducer(), list[str]()
+    own = forwarder(spool, fake, tell=told.append)
+    for start in range(5):
+        own.send(window(start))
+        own.poll(0)
+        clock.now += 60
+        own.poll(0)
+    assert (told, own.note, len(fake.starts)) == ([], "", 5)
