@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -18,6 +18,9 @@ import numpy.typing as npt
 from contracts.errors import DataError
 
 Float32 = npt.NDArray[np.float32]
+
+#: Values that are scaled at a time: as many float64 as a processor core has near at hand.
+_BLOCK: Final = 1 << 15
 
 
 class Normaliser(msgspec.Struct, frozen=True):
@@ -65,9 +68,18 @@ class Normaliser(msgspec.Struct, frozen=True):
         Returns:
             float32 of the same shape; absent sensors are 0.
         """
-        scaled = (values.astype(np.float64) - self.mean) / self.scale
-        masked: Float32 = np.where(present[..., None, :], scaled, 0.0).astype(np.float32)
-        return masked
+        rows = values.reshape(-1, len(self.mean))
+        scaled_rows = np.empty(rows.shape, np.float32)
+        step = max(1, _BLOCK // len(self.mean))
+        for start in range(0, len(rows), step):
+            scaled = rows[start : start + step].astype(np.float64)
+            scaled -= self.mean
+            scaled /= self.scale
+            scaled_rows[start : start + step] = scaled
+        made: Float32 = scaled_rows.reshape(values.shape)
+        if not present.all():
+            made[np.broadcast_to(~present[..., None, :], made.shape)] = 0.0
+        return made
 
     def restore(self, values: npt.NDArray[np.floating[Any]], columns: tuple[int, ...]) -> Float32:
         """Take normalised values of some sensors back to physical units.

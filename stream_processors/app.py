@@ -25,6 +25,7 @@ from infra.faust_kafka import faust_credentials
 from infra.model_feed import ModelFeed
 from infra.settings import Settings
 from infra.stalls import Place
+from infra.standstill import StandstillGuard
 from infra.telemetry import Health
 from infra.topic_admin import ANY_TIME_AHEAD_MS
 from infra.watchdog import Watchdog
@@ -44,13 +45,18 @@ CHECKPOINT_SECONDS: Final = 0.5
 #: How often partitions without traffic are looked at for due fences, seconds.
 IDLE_SECONDS: Final = 0.1
 #: Records in a batch, at most.
-BATCH_RECORDS: Final = 2000
+BATCH_RECORDS: Final = 4000
 #: Bytes of a partition in one fetch: some batches, so that fetching is ahead of the work.
 FETCH_BYTES: Final = 4 << 20
+#: Turns of the event loop between two batches: what fetches the next ones takes about so many.
+FETCH_TURNS: Final = 5
 #: Batches that wait in memory, at most, per topic.
 WAITING_BATCHES: Final = 8
 #: How long the group waits for a process that is silent, seconds.
 SESSION_SECONDS: Final = 15.0
+#: After a standstill of so long the process may not write any more: the group has given its
+#: partitions to others, or is about to.
+FROZEN_SECONDS: Final = 0.6 * SESSION_SECONDS
 #: Longest time without progress of a healthy process (table recovery included), seconds.
 STALL_SECONDS: Final = 120.0
 EXIT_BROKEN: Final = 70
@@ -119,6 +125,7 @@ class _Wiring:
         self._unacknowledged: list[Any] = []
         self._places: frozenset[Place] | None = None
         self._watchdog = Watchdog(settings, GROUP, owned=self._worked_on)
+        self._guard = StandstillGuard(FROZEN_SECONDS)
         self._beat = time.monotonic()
         health.waiting_for |= {"registry", "partitions"}
         health.alive = self._problem
@@ -135,6 +142,7 @@ class _Wiring:
 
     async def _agent(self, stream: Any) -> None:
         """Work off batches; acknowledge none here."""
+        self._guard.start()
         try:
             processor = await self._start()
         except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
@@ -142,6 +150,7 @@ class _Wiring:
         async for event in stream.noack().events():
             records: Sequence[Record] = event.value
             tp = event.message.tp
+            self._guard.check()
             try:
                 if tp.topic == self._settings.named(SENSOR_WINDOWS.name):
                     await processor.windows(tp.partition, records)
@@ -150,7 +159,8 @@ class _Wiring:
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a batch failed")
             self._unacknowledged.append(event)
-            await asyncio.sleep(0)  # let what fetches the next batches have its turn
+            for _ in range(FETCH_TURNS):
+                await asyncio.sleep(0)
 
     async def _checkpoints(self) -> None:
         """Confirm memory, then acknowledge the batches that it includes.
@@ -199,6 +209,7 @@ class _Wiring:
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         self._watchdog.stop()
+        self._guard.stop()
         if self._outputs is not None:
             await self._outputs.close()
 
@@ -223,7 +234,7 @@ class _Wiring:
         settings = self._settings
         feed = ModelFeed(settings)
         feed.catch_up()
-        self._outputs = outputs = await Outputs.connect(settings)
+        self._outputs = outputs = await Outputs.connect(settings, self._guard.check)
         detectors = DETECTORS.get(settings.watch)
         self._processor = Processor(
             feed,

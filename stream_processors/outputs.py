@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -58,8 +59,17 @@ class Outputs:
     who asks for its confirmation.
     """
 
-    def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
-        """Take a producer that is connected; `connect` makes one."""
+    def __init__(
+        self, settings: Settings, producer: AIOKafkaProducer, check: Callable[[], None]
+    ) -> None:
+        """Take a producer that is connected; `connect` makes one.
+
+        Args:
+            settings: Namespace.
+            producer: Writes.
+            check: Called before anything leaves; ends the process if it may not write any more.
+        """
+        self._check = check
         self._settings = settings
         self._producer = producer
         self._names: dict[str, str] = {}
@@ -69,8 +79,12 @@ class Outputs:
         self._failure: BaseException | None = None
 
     @classmethod
-    async def connect(cls, settings: Settings) -> Outputs:
+    async def connect(cls, settings: Settings, check: Callable[[], None]) -> Outputs:
         """Connect.
+
+        Args:
+            settings: Where Kafka is.
+            check: Called before anything leaves; ends the process if it may not write any more.
 
         Raises:
             ServerError: No broker answers.
@@ -88,7 +102,7 @@ class Outputs:
         except KafkaError as error:
             await producer.stop()
             raise ServerError(f"Kafka does not answer: {error}") from error
-        return cls(settings, producer)
+        return cls(settings, producer, check)
 
     def write(
         self,
@@ -124,8 +138,9 @@ class Outputs:
         for place, queue in self._waiting.items():
             if queue and place not in self._senders:
                 self._senders[place] = asyncio.create_task(self._drain(place, queue))
-        for queue in self._waiting.values():
-            if len(queue) > MOST_WAITING:
+        crowded = [queue for queue in self._waiting.values() if len(queue) > MOST_WAITING]
+        for queue in crowded:
+            while len(queue) > MOST_WAITING:
                 await asyncio.wait([queue[0].confirmed])
 
     def written(self) -> Written:
@@ -170,6 +185,7 @@ class Outputs:
         topic, partition = place
         while queue:
             batch = queue.popleft()
+            self._check()
             try:
                 sent = await self._producer.send_batch(batch.builder, topic, partition=partition)
             except KafkaError as error:

@@ -49,7 +49,7 @@ class ProducerInMemory:
 def outputs(producer: ProducerInMemory) -> Outputs:
     """Outputs over a producer in memory."""
     made: Any = producer
-    return Outputs(Settings.read(namespace="t"), made)
+    return Outputs(Settings.read(namespace="t"), made, lambda: None)
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
@@ -188,9 +188,32 @@ def test_very_much_that_waits_holds_the_writer_up() -> None:
         held = asyncio.ensure_future(out.send())
         await settle()
         assert not held.done()
+        out.write(OUTCOMES, b"k", b"another place, meanwhile", [])
         producer.taking.set()
         await settle()
         producer.confirm()
         await held
+
+    run(story())
+
+
+def test_who_may_not_write_any_more_writes_nothing() -> None:
+    """The check comes before anything leaves, and what it raises stops it."""
+
+    class GoneError(Exception):
+        """In place of the end of the process."""
+
+    def gone() -> None:
+        raise GoneError
+
+    async def story() -> None:
+        producer: Any = ProducerInMemory()
+        out = Outputs(Settings.read(namespace="t"), producer, gone)
+        out.write(NORMALIZED, b"k", b"x", [])
+        await out.send()
+        sender = next(iter(out._senders.values()))
+        with pytest.raises(GoneError):
+            await sender
+        assert producer.sent == []
 
     run(story())
