@@ -61,8 +61,11 @@ def read_address(home: Home) -> Address | None:
         return None
 
 
-def settings_of_running_system() -> Settings:
+def settings_of_running_system(*, must_answer: bool = True) -> Settings:
     """Settings by which a command reaches the running system.
+
+    Args:
+        must_answer: Whether the broker has to answer now.
 
     Raises:
         ServerError: Nothing runs, or the broker does not answer.
@@ -75,18 +78,22 @@ def settings_of_running_system() -> Settings:
         if address is None:
             raise ServerError(f"no system is running here (there is no {home.address}); {_HINT}")
         settings = Settings.read(**_from_address(address))
-    _knock(settings)
+    if must_answer:
+        _knock(settings)
     return settings
 
 
-def enter_running_system() -> None:
+def enter_running_system(*, must_answer: bool = True) -> None:
     """Put the running system's settings into this process's environment.
+
+    Args:
+        must_answer: Whether the broker has to answer now.
 
     Raises:
         ServerError: Nothing runs, or the broker does not answer.
         SettingsError: A setting in the environment is not usable.
     """
-    settings = settings_of_running_system()
+    settings = settings_of_running_system(must_answer=must_answer)
     os.environ |= {
         "MILLRACE_NAMESPACE": settings.namespace,
         "MILLRACE_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,

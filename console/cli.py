@@ -133,7 +133,8 @@ def edge(context: typer.Context) -> None:
     if context.args and not {"-h", "--help"} & set(context.args):
         from console.address import enter_running_system
 
-        enter_running_system()
+        # A live source measures on, and keeps its windows until the broker is there.
+        enter_running_system(must_answer=context.args[0] != "host")
     edge_app(args=context.args, prog_name="millrace edge")
 
 
