@@ -3,6 +3,7 @@
 ```
 consumer      a micro-batch: read, predict, write and commit together
 membership    a place in the consumer group: what is fetched, and gone back to
+outputs       how far partitions have been answered, as the predictions tell
 reading       records become windows, or dead letters, or nothing where they come twice
 batches       which windows run together, on what size
 answers       a record for each window, in its place, as it comes

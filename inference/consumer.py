@@ -18,23 +18,20 @@ from typing import Final
 
 import structlog
 
-from contracts.errors import ServerError
-from contracts.headers import SOURCE_OFFSET
 from contracts.invalid_record import InvalidRecord
 from contracts.normaliser import Normaliser
 from contracts.normalized_window import NormalizedWindow
-from contracts.topics import PREDICTIONS
 from inference.answers import Answers
 from inference.batches import Stamp, by_stamp
 from inference.loader import Loader
 from inference.membership import Membership
 from inference.metrics import BATCH, FALLBACKS, REPEATED
+from inference.outputs import answered_through
 from inference.patience import Patience
 from inference.reading import Arrived, read
 from inference.servables import Servable, Servables
 from inference.transactions import TransactionalWriter, Undone, Unsure
 from infra.fault_points import reached
-from infra.kafka import last_source_offsets
 from infra.settings import Settings
 from infra.stalls import Place
 
@@ -73,10 +70,12 @@ class InferenceConsumer:
         Raises:
             Stopped: The process was told to stop while the broker was away.
             KafkaException: Another process has this replica's name, or broken machinery.
-            ServerError: The same.
+            ServerError: Not even persistence is loaded.
         """
         self._patience.beat()
         arrived = self._membership.fetch()
+        # As soon as there are partitions, lest their first window wait for it.
+        self._learn()
         if arrived:
             self._answer(arrived)
 
@@ -96,7 +95,6 @@ class InferenceConsumer:
 
     def _answer(self, arrived: list[Arrived]) -> None:
         """Predict a micro-batch and commit it; or nothing of it is done, and it comes again."""
-        self._learn()
         reading = read(arrived, self._answered)
         answers = self._ask(reading.windows)
         reached("inference.before-output")
@@ -148,21 +146,15 @@ class InferenceConsumer:
         return instead
 
     def _learn(self) -> None:
-        """Learn from the predictions themselves how far each partition has been answered.
-
-        Records of a partition arrive after the group's offsets have been settled, so that
-        whatever its last owner has committed is there to be read.
-        """
+        """Learn from the predictions themselves how far each new partition has been answered."""
         unknown = sorted(self._membership.owned - self._learned)
         if not unknown:
             return
-
-        def last_answers() -> dict[int, int]:
-            # Looking for them takes its time where no broker answers; asking for one does not.
-            self._membership.ask_broker()
-            return last_source_offsets(self._settings, PREDICTIONS, unknown, SOURCE_OFFSET)
-
-        found = self._patience.until_done(last_answers, "the predictions that are there")
+        # Whatever the last owner has committed, or had begun to, is settled then.
+        self._membership.committed(unknown)
+        found = self._patience.until_done(
+            lambda: answered_through(self._settings, unknown), "the predictions that are there"
+        )
         self._forget(unknown)
         self._answered.update(found)
         self._learned.update(unknown)
@@ -175,16 +167,13 @@ class InferenceConsumer:
             self._answered.pop(partition, None)
 
     def _recover(self, why: Unsure) -> None:
-        """Begin again with another producer, unless another process has taken this name.
+        """Begin again with another producer; the output tells what the last one has committed.
 
-        A broker that was away ends our transaction in its own way, and refuses the producer
-        then as if it were somebody else's. The group tells whether there is somebody else.
-
-        Raises:
-            ServerError: There is: this process has been replaced.
+        Why it failed does not matter. A broker that was away ends our transaction in its own
+        way, and refuses the producer then as if it were somebody else's. If there is somebody
+        else, the group has taken our place from us: it refuses our offsets, so that nothing
+        of ours can be committed, and tells the next `fetch`.
         """
         _log.warning("micro-batch in doubt", why=str(why))
-        if self._membership.replaced():
-            raise ServerError(f"another process has taken the name {self._name}") from why
         self._writer.renew()
         self._learned.clear()

@@ -19,7 +19,7 @@ from contracts.topics import NORMALIZED
 from inference.patience import Patience
 from inference.reading import Arrived
 from inference.transactions import STEP_SECONDS
-from infra.kafka import admin, consumer
+from infra.kafka import consumer
 from infra.settings import Settings
 from infra.stalls import Place
 
@@ -31,6 +31,9 @@ MOST_WINDOWS: Final = 4096
 AGE_SECONDS: Final = 0.025
 #: How long the group waits for a replica that is silent, milliseconds.
 SESSION_TIMEOUT_MS: Final = 15_000
+#: How often a replica asks the group what is new (a change of owners, another process that has
+#: taken its name), milliseconds.
+HEARTBEAT_MS: Final = 1_000
 #: How long it waits for one that is alive but asks for nothing more, milliseconds.
 POLL_INTERVAL_MS: Final = 60_000
 #: Windows that may wait in the client, for each partition, kB. What is taken from there at
@@ -77,8 +80,6 @@ class Membership:
             patience: Waits for the broker.
             forget: Told of partitions that are another replica's from now on.
         """
-        self._settings = settings
-        self._name = name
         self._patience = patience
         self._forget = forget
         self._topic = settings.named(NORMALIZED.name)
@@ -92,6 +93,7 @@ class Membership:
                 "client.id": name,
                 "group.instance.id": name,
                 "session.timeout.ms": SESSION_TIMEOUT_MS,
+                "heartbeat.interval.ms": HEARTBEAT_MS,
                 "max.poll.interval.ms": POLL_INTERVAL_MS,
                 "queued.max.messages.kbytes": QUEUED_KB,
                 "fetch.queue.backoff.ms": QUEUE_BACKOFF_MS,
@@ -128,38 +130,34 @@ class Membership:
         """Name the places from which to read on, for a transaction."""
         return [TopicPartition(self._topic, p, offset) for p, offset in following.items()]
 
-    def rewind(self, partitions: Iterable[int]) -> None:
-        """Go back to where the group has committed, and read from there again."""
+    def committed(self, partitions: Iterable[int]) -> list[TopicPartition]:
+        """Ask where the group has committed; waits for transactions that are not over yet.
+
+        Raises:
+            Stopped: The process was told to stop meanwhile.
+            KafkaException: The group may not be asked.
+        """
         wanted = [TopicPartition(self._topic, partition) for partition in partitions]
 
-        def committed() -> list[TopicPartition]:
+        def ask() -> list[TopicPartition]:
             places = self.client.committed(wanted, STEP_SECONDS)
             for place in places:
                 if place.error is not None:
                     raise KafkaException(place.error)
             return places
 
-        places = self._patience.until_done(committed, "the committed offsets")
+        return self._patience.until_done(ask, "the committed offsets")
+
+    def rewind(self, partitions: Iterable[int]) -> None:
+        """Go back to where the group has committed, and read from there again."""
         try:
-            for place in places:
+            for place in self.committed(partitions):
                 offset = place.offset if place.offset >= 0 else OFFSET_BEGINNING
                 self.client.seek(TopicPartition(self._topic, place.partition, offset))
         except KafkaException as error:  # no longer ours, or not yet being fetched
             _log.warning("joins the group anew", why=str(error))
             self.client.unsubscribe()
             self._join()
-
-    def ask_broker(self) -> None:
-        """Ask for the topic.
-
-        Raises:
-            KafkaException: No broker answers within seconds.
-        """
-        self.client.list_topics(self._topic, timeout=STEP_SECONDS)
-
-    def replaced(self) -> bool:
-        """Ask the group whether another process has taken this replica's name."""
-        return self._patience.until_done(self._taken, "the group")
 
     def places(self) -> set[Place] | None:
         """Tell, from any thread, which partitions are worked on; see `infra.watchdog`.
@@ -174,16 +172,6 @@ class Membership:
     def close(self) -> None:
         """Leave the group."""
         self.client.close()
-
-    def _taken(self) -> bool:
-        group = self._settings.named(GROUP)
-        client = admin(self._settings)
-        asked: Any = client.describe_consumer_groups([group], request_timeout=STEP_SECONDS)
-        mine = self.client.memberid()
-        return any(
-            member.group_instance_id == self._name and member.member_id != mine
-            for member in asked[group].result().members
-        )
 
     def _join(self) -> None:
         self.client.subscribe(

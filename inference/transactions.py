@@ -17,6 +17,7 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from contracts.topics import PREDICTIONS
 from inference.metrics import ABORTED, COMMIT
 from inference.patience import Patience
 from inference.records import Record
@@ -109,9 +110,14 @@ class TransactionalWriter:
                 "retry.backoff.ms": TRANSACTION_RETRY_MS,
             },
         )
-        self._patience.until_done(
-            lambda: made.init_transactions(STEP_SECONDS), "the transaction coordinator"
-        )
+
+        def begin() -> None:
+            # The client looks for the coordinator when it is asked to begin, and if it is not
+            # connected yet, not again before half a second has passed.
+            made.list_topics(self._settings.named(PREDICTIONS.name), timeout=STEP_SECONDS)
+            made.init_transactions(STEP_SECONDS)
+
+        self._patience.until_done(begin, "the transaction coordinator")
         return made
 
     def _produce(self, records: Iterable[Record]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 
 from contracts.errors import ServerError
 from contracts.topics import TOPICS, Topic
@@ -19,6 +19,8 @@ from infra.settings import Settings
 ANY_TIME_AHEAD_MS: Final = (1 << 63) - 1
 #: How long to leave a broker alone between two questions, seconds.
 _BACK_OFF_SECONDS: Final = 0.05
+#: Refusals of a topic that pass by themselves.
+_PASSING: Final = frozenset({KafkaError.INVALID_REPLICATION_FACTOR})
 
 
 def topic_config(topic: Topic) -> dict[str, str]:
@@ -41,7 +43,7 @@ def create_topics(
 
     Raises:
         ServerError: A topic could not be created, gets no leader, or has other partitions
-            than the rest.
+            than the rest; or nobody answers.
     """
     wanted = [
         NewTopic(
@@ -52,25 +54,61 @@ def create_topics(
         )
         for topic in topics
     ]
-    created = []
-    for name, future in client.create_topics(wanted, operation_timeout=ANSWER_SECONDS).items():
-        try:
-            future.result(timeout=2 * ANSWER_SECONDS)
-        except KafkaException as error:
-            if error_of(error).code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise ServerError(f"topic {name}: {error}") from error
-        else:
-            created.append(name)
+    created = _create(client, wanted)
     _await_leaders(client, [topic.topic for topic in wanted])
     _check_partitions(client, settings, topics)
     return created
+
+
+def _create(client: AdminClient, wanted: Sequence[NewTopic]) -> list[str]:
+    """Ask for topics; again, while no broker is there that could take them.
+
+    A controller that has just started answers before it trusts any broker ("all brokers are
+    currently fenced"), and a cluster's brokers come one after the other: both are told as too
+    few brokers for the replication, which passes.
+    """
+    patience = time.monotonic() + ANSWER_SECONDS
+    created = []
+    waiting = {topic.topic: topic for topic in wanted}
+    while waiting:
+        answers = client.create_topics(
+            list(waiting.values()),
+            operation_timeout=ANSWER_SECONDS,
+            request_timeout=2 * ANSWER_SECONDS,
+        )
+        for name, answer in answers.items():
+            try:
+                # The client's own limit comes first; this one is for a client that hangs.
+                answer.result(timeout=3 * ANSWER_SECONDS)
+            except TimeoutError as error:
+                raise ServerError(f"topic {name}: Kafka does not answer") from error
+            except KafkaException as error:
+                code = error_of(error).code()
+                if code in _PASSING and time.monotonic() < patience:
+                    continue
+                if code != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise ServerError(f"topic {name}: {error}") from error
+            else:
+                created.append(name)
+            del waiting[name]
+        if waiting:
+            time.sleep(_BACK_OFF_SECONDS)
+    return created
+
+
+def _topics(client: AdminClient) -> dict[str, TopicMetadata]:
+    """Ask what topics there are."""
+    try:
+        return client.list_topics(timeout=ANSWER_SECONDS).topics
+    except KafkaException as error:
+        raise ServerError(f"Kafka does not say what topics there are: {error}") from error
 
 
 def _await_leaders(client: AdminClient, names: Sequence[str]) -> None:
     """Wait until clients can use the topics: brokers answer before all of them know."""
     patience = time.monotonic() + ANSWER_SECONDS
     while True:
-        known = client.list_topics(timeout=ANSWER_SECONDS).topics
+        known = _topics(client)
         waiting = [
             name
             for name in names
@@ -87,7 +125,7 @@ def _await_leaders(client: AdminClient, names: Sequence[str]) -> None:
 
 def _check_partitions(client: AdminClient, settings: Settings, topics: Sequence[Topic]) -> None:
     """Order per asset holds only if all topics keyed by asset have the same partitions."""
-    metadata = client.list_topics(timeout=ANSWER_SECONDS).topics
+    metadata = _topics(client)
     counts = {
         name: len(metadata[name].partitions)
         for topic in topics

@@ -71,8 +71,10 @@ def main() -> int:
     if arguments.json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
-        good = sum(result.good for result in results)
-        sys.stdout.write(f"{good} of {len(results)} as they should; {output}\n")
+        skipped = sum(result.verdict == "skipped" for result in results)
+        good = sum(result.good for result in results) - skipped
+        left = f", {skipped} skipped" if skipped else ""
+        sys.stdout.write(f"{good} of {len(results)} as they should{left}; {output}\n")
     return 0 if all(result.good for result in results) else 1
 
 

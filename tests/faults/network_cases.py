@@ -50,7 +50,6 @@ def a_minute_without_a_broker(plant: Plant) -> None:
     edge = replaying_edge(plant)
     _outage(plant, 60.0)
     until_sent(plant, edge)
-    plant.expect(len(edge.lives) == 1, f"the edge has died: {edge.log()[-200:]}")
 
 
 @case("outage/broker-hangs", own_servers=True, recovers_within=RECOVERY_SECONDS)

@@ -1,16 +1,29 @@
-"""Samples what the consumer groups have committed: it may only go forward."""
+"""Samples what the consumer groups have committed: it may only go forward.
+
+It asks with consumers that never subscribe, and so are no members: librdkafka ends the whole
+process when the broker dies under an administrative question about a group.
+"""
 
 from __future__ import annotations
 
 import threading
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from infra.kafka import admin
+from contracts.topics import NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, Topic
+from infra.kafka import consumer
 from infra.settings import Settings
 
-GROUPS: Final = ("millrace.stream-processor", "millrace.inference", "millrace.archiver")
+#: Groups, and what each of them reads.
+GROUPS: Final[Mapping[str, Sequence[Topic]]] = {
+    "millrace.stream-processor": (SENSOR_WINDOWS, PREDICTIONS),
+    "millrace.inference": (NORMALIZED,),
+    "millrace.archiver": (SENSOR_WINDOWS, PREDICTIONS),
+}
+#: What is committed, even while a transaction is open that will commit more; and silence.
+_CLIENT: Final = {"isolation.level": "read_uncommitted", "log_level": 0}
 _EVERY_SECONDS: Final = 0.25
 _ANSWER_SECONDS: Final = 5.0
 
@@ -30,7 +43,7 @@ class OffsetSampler:
     def __init__(self, settings: Settings) -> None:
         """Start."""
         self._settings = settings
-        self._client = admin(settings.model_copy())
+        self._clients = {group: consumer(settings, group, _CLIENT) for group in GROUPS}
         self._samples: list[Committed] = []
         self._latest: dict[tuple[str, str, int], int] = {}
         self._stop = threading.Event()
@@ -49,26 +62,30 @@ class OffsetSampler:
         """Stop."""
         self._stop.set()
         self._thread.join()
+        for client in self._clients.values():
+            client.close()
 
     def _sample(self) -> None:
         while not self._stop.wait(_EVERY_SECONDS):
-            for group in GROUPS:
-                self._ask(group)
+            for group, client in self._clients.items():
+                self._ask(group, client)
 
-    def _ask(self, group: str) -> None:
-        named = self._settings.named(group)
-        prefix = self._settings.named("")
+    def _ask(self, group: str, client: Consumer) -> None:
+        names = {self._settings.named(topic.name): topic.name for topic in GROUPS[group]}
+        places = [
+            TopicPartition(name, partition)
+            for name in names
+            for partition in range(self._settings.kafka_partitions)
+        ]
         try:
-            future: Any = self._client.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(named)], request_timeout=_ANSWER_SECONDS
-            )[named]
-            found = future.result(timeout=2 * _ANSWER_SECONDS)
-        except (KafkaException, TimeoutError):
-            return  # no such group yet, or no broker now: the next sample will tell
-        for place in found.topic_partitions:
+            client.poll(0)  # lets it drop what it wants to tell about connections
+            found = client.committed(places, _ANSWER_SECONDS)
+        except KafkaException:
+            return  # no broker now: the next sample will tell
+        for place in found:
             if place.error is not None or place.offset < 0:
                 continue
-            key = group, place.topic.removeprefix(prefix), place.partition
+            key = group, names[place.topic], place.partition
             if self._latest.get(key) != place.offset:
                 self._latest[key] = place.offset
                 self._samples.append(Committed(*key, place.offset))

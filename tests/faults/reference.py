@@ -10,6 +10,7 @@ anew whenever there are new ones, and otherwise goes on from where it was.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -33,8 +34,10 @@ from tests.faults.state import differences, digests
 
 _FENCES: Final = (MODEL_EVENTS, SERVING_LEDGER)
 _RECORDS: Final = (SENSOR_WINDOWS, PREDICTIONS)
-#: How long the reference may take to come to the same memory, seconds.
+#: How long the reference's memory may stand still before it counts as what it comes to, and how
+#: long that may take in all, seconds.
 AGREE_SECONDS: Final = 30.0
+_PATIENCE: Final = 180.0
 
 
 class Reference:
@@ -83,22 +86,24 @@ class Reference:
         if observer is None or program is None:
             raise ServerError("the reference run did not start")
         found: list[str] = []
+        grown = observer.count(CHANGELOG)
+        since = time.monotonic()
 
-        def agree() -> bool:
+        def settled() -> bool:
+            nonlocal grown, since
+            if observer.count(CHANGELOG) > grown:
+                grown, since = observer.count(CHANGELOG), time.monotonic()
             found[:] = differences(
                 digests(self._disturbed.records(CHANGELOG)), digests(observer.records(CHANGELOG))
             )
-            return not found
+            return not found or time.monotonic() - since > AGREE_SECONDS
 
-        try:
-            wait_until(
-                agree,
-                "the state of an undisturbed run",
-                seconds=AGREE_SECONDS,
-                meanwhile=program.check,
-            )
-        except ServerError:
-            program.check()
+        wait_until(
+            settled,
+            "the state of an undisturbed run",
+            seconds=_PATIENCE,
+            meanwhile=program.check,
+        )
         return found
 
     def keep_up(self) -> None:

@@ -10,7 +10,7 @@ import msgspec
 
 from console.report import Machine
 
-Verdict = Literal["passed", "failed", "error", "caught"]
+Verdict = Literal["passed", "failed", "error", "caught", "skipped"]
 
 
 class CaseResult(msgspec.Struct, frozen=True):
@@ -32,8 +32,9 @@ class CaseResult(msgspec.Struct, frozen=True):
         seconds: How long the case took, its verdict included.
         verdict: ``passed``; ``failed``: the oracle or the case found something wrong;
             ``error``: the case could not be played to its end; ``caught``: a deliberately
-            broken build that the oracle found out, as it should.
-        detail: What was wrong, in words.
+            broken build that the oracle found out, as it should; ``skipped``: this machine
+            cannot play it.
+        detail: What was wrong, or why it was not played, in words.
     """
 
     name: str
@@ -52,8 +53,8 @@ class CaseResult(msgspec.Struct, frozen=True):
 
     @property
     def good(self) -> bool:
-        """Whether the case ended as it should."""
-        return self.verdict in {"passed", "caught"}
+        """Whether the case ended as it should, as far as it could be played."""
+        return self.verdict in {"passed", "caught", "skipped"}
 
 
 class FaultReport(msgspec.Struct, frozen=True):

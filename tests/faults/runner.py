@@ -28,6 +28,7 @@ from tests.faults.oracle import Violations, judge
 from tests.faults.plant import Plant
 from tests.faults.report import CaseResult, Verdict
 from tests.faults.servers import Servers
+from tests.faults.small_disk import NoNamespacesError
 from tests.faults.source import SPEC
 
 #: What a case may end in, beside a verdict; anything else is a mistake in the harness.
@@ -84,6 +85,8 @@ class Runner:
                 own.start()
             plant = self._plant(case, seed, own)
             result = self._play(case, plant, seed, began)
+        except NoNamespacesError as error:
+            result = _result(case, seed, Violations(), began, "skipped", f"{error}")
         except _TROUBLE as error:
             (self.folder / "errors.log").open("a").write(
                 f"{case.name} seed {seed}\n{traceback.format_exc()}\n"

@@ -64,7 +64,7 @@ class SmallDisk:
         """
         why = missing_namespaces()
         if why is not None:
-            raise NoNamespacesError(f"skipped: no user namespaces here ({why})")
+            raise NoNamespacesError(f"no user namespaces here ({why})")
         self._holder = subprocess.Popen(
             [*_NAMESPACES, "sh", "-ec", _HOLD, "sh", str(self.folder), str(self._size)],
             cwd=PROJECT,

@@ -15,7 +15,6 @@ pytestmark = pytest.mark.timeout(300)
 SELECTION = (
     "kill@stream-processor.between-output-and-state",
     "kill@inference.before-commit",
-    "input/twice",
 )
 
 
