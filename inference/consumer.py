@@ -171,8 +171,8 @@ class InferenceConsumer:
 
         Why it failed does not matter. A broker that was away ends our transaction in its own
         way, and refuses the producer then as if it were somebody else's. If there is somebody
-        else, the group has taken our place from us: it refuses our offsets, so that nothing
-        of ours can be committed, and tells the next `fetch`.
+        else, the group refuses our offsets, so that nothing of ours can be committed, and
+        tells the next `fetch` (`Membership`).
         """
         _log.warning("micro-batch in doubt", why=str(why))
         self._writer.renew()

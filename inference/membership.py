@@ -19,7 +19,7 @@ from contracts.topics import NORMALIZED
 from inference.patience import Patience
 from inference.reading import Arrived
 from inference.transactions import STEP_SECONDS
-from infra.kafka import consumer
+from infra.kafka import consumer, error_of
 from infra.settings import Settings
 from infra.stalls import Place
 
@@ -44,14 +44,16 @@ QUEUED_KB: Final = 16_384
 QUEUE_BACKOFF_MS: Final = 10
 #: How long an idle consumer waits before it looks around, seconds.
 IDLE_SECONDS: Final = 0.25
-#: The group has given this replica's name to another process, or it may not read at all.
-_FATAL: Final = frozenset(
-    {
-        KafkaError.FENCED_INSTANCE_ID,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError._FATAL,  # noqa: SLF001  (librdkafka's own codes begin so)
-    }
+#: A replica that loses its place in the group a second time within so long has lost it to
+#: another process, and not to itself (`Membership._take_back`), seconds.
+AGAIN_SECONDS: Final = 30.0
+#: This replica may not read at all.
+_FORBIDDEN: Final = frozenset(
+    {KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED}
+)
+#: The group has given the place of this replica to somebody else.
+_FENCED: Final = frozenset(
+    {KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL}  # noqa: SLF001  (the client's own code)
 )
 
 
@@ -59,7 +61,8 @@ class Membership:
     """Reads the partitions that the group gives to this replica; owned by one thread.
 
     Attributes:
-        client: The Kafka client; its offsets go into transactions.
+        client: The Kafka client; its offsets go into transactions. Another object whenever
+            the replica takes its place again.
         owned: Partitions that are this replica's. Another object whenever they change.
         joined: Whether the group has ever given it any, be it none.
     """
@@ -80,25 +83,16 @@ class Membership:
             patience: Waits for the broker.
             forget: Told of partitions that are another replica's from now on.
         """
+        self._settings = settings
+        self._name = name
         self._patience = patience
         self._forget = forget
         self._topic = settings.named(NORMALIZED.name)
         self._closed_at = 0.0
+        self._lost_at = -AGAIN_SECONDS
         self.owned: frozenset[int] = frozenset()
         self.joined = False
-        self.client: Consumer = consumer(
-            settings,
-            GROUP,
-            {
-                "client.id": name,
-                "group.instance.id": name,
-                "session.timeout.ms": SESSION_TIMEOUT_MS,
-                "heartbeat.interval.ms": HEARTBEAT_MS,
-                "max.poll.interval.ms": POLL_INTERVAL_MS,
-                "queued.max.messages.kbytes": QUEUED_KB,
-                "fetch.queue.backoff.ms": QUEUE_BACKOFF_MS,
-            },
-        )
+        self.client = self._connected()
         self._join()
 
     def fetch(self) -> list[Arrived]:
@@ -107,6 +101,7 @@ class Membership:
         Raises:
             KafkaException: Another process has this replica's name, or it may not read.
         """
+        client = self.client
         first = self.client.poll(IDLE_SECONDS)
         if first is None:
             return []
@@ -117,7 +112,9 @@ class Membership:
         for message in messages:
             error = message.error()
             if error is not None:
-                _check(error)
+                self._hear(error)
+                if self.client is not client:
+                    return []
                 continue
             partition: Any = message.partition()
             offset: Any = message.offset()
@@ -155,9 +152,7 @@ class Membership:
                 offset = place.offset if place.offset >= 0 else OFFSET_BEGINNING
                 self.client.seek(TopicPartition(self._topic, place.partition, offset))
         except KafkaException as error:  # no longer ours, or not yet being fetched
-            _log.warning("joins the group anew", why=str(error))
-            self.client.unsubscribe()
-            self._join()
+            self._join_anew(error)
 
     def places(self) -> set[Place] | None:
         """Tell, from any thread, which partitions are worked on; see `infra.watchdog`.
@@ -172,6 +167,68 @@ class Membership:
     def close(self) -> None:
         """Leave the group."""
         self.client.close()
+
+    def _connected(self) -> Consumer:
+        return consumer(
+            self._settings,
+            GROUP,
+            {
+                "client.id": self._name,
+                "group.instance.id": self._name,
+                "session.timeout.ms": SESSION_TIMEOUT_MS,
+                "heartbeat.interval.ms": HEARTBEAT_MS,
+                "max.poll.interval.ms": POLL_INTERVAL_MS,
+                "queued.max.messages.kbytes": QUEUED_KB,
+                "fetch.queue.backoff.ms": QUEUE_BACKOFF_MS,
+            },
+        )
+
+    def _hear(self, error: KafkaError) -> None:
+        """Let the client wait out what passes.
+
+        Raises:
+            KafkaException: It does not pass.
+        """
+        if _is_fenced(error):
+            self._take_back(error)
+        elif error.code() in _FORBIDDEN:
+            raise KafkaException(error)
+        else:
+            _log.warning("the broker says", what=error.str())
+
+    def _take_back(self, error: KafkaError) -> None:
+        """Take the place in the group again, with another client.
+
+        A replica can lose its place to itself: after an outage its client joins anew, the
+        broker makes it another member, and an earlier question of the same client is refused
+        as another process's. Of two processes with one name, each takes the place back once,
+        and the first to lose it a second time ends; meanwhile the group refuses the offsets,
+        and with them the predictions, of the one that has not got it.
+
+        Raises:
+            KafkaException: Another process has taken this replica's name.
+        """
+        now = time.monotonic()
+        if now - self._lost_at < AGAIN_SECONDS:
+            _log.error("another process has taken this name", name=self._name)
+            raise KafkaException(error)
+        self._lost_at = now
+        _log.warning("takes its place in the group again", why=error.str())
+        self.client.close()
+        self._forget(self.owned)
+        self.owned = frozenset()
+        self.client = self._connected()
+        self._join()
+
+    def _join_anew(self, why: KafkaException) -> None:
+        _log.warning("joins the group anew", why=str(why))
+        try:
+            self.client.unsubscribe()
+            self._join()
+        except KafkaException as error:
+            if not _is_fenced(error_of(error)):
+                raise
+            self._take_back(error_of(error))
 
     def _join(self) -> None:
         self.client.subscribe(
@@ -192,12 +249,5 @@ class Membership:
         self._forget(partitions)
 
 
-def _check(error: KafkaError) -> None:
-    """Let the client wait out what passes.
-
-    Raises:
-        KafkaException: It does not pass.
-    """
-    if error.fatal() or error.code() in _FATAL:
-        raise KafkaException(error)
-    _log.warning("the broker says", what=error.str())
+def _is_fenced(error: KafkaError) -> bool:
+    return error.fatal() or error.code() in _FENCED

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import logging
 import shutil
 import signal
 import sys
@@ -17,6 +18,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import msgspec
+import structlog
 
 from console.demo_report import this_machine
 from infra.settings import Settings
@@ -44,6 +46,8 @@ def main() -> int:
         sys.stdout.write("".join(f"{name}\n" for name in (c.name for c in found)))
         return 0 if found else 2
     signal.signal(signal.SIGTERM, _interrupt)
+    # The harness's own clients would tell of each outage, between the lines or within the JSON.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     folder = Settings.read().home.absolute() / "faults"
     work = folder / "work"
     folder.mkdir(parents=True, exist_ok=True)

@@ -88,14 +88,17 @@ def record(folder: Path, seed: int) -> list[SensorWindow]:
     ]
 
 
+def owed_for(window: SensorWindow) -> Input:
+    """What the oracle must find for a window of an edge, wherever that sends it."""
+    headers = window_headers(window, MSGPACK, "", 0)
+    return Input(window, "", window.asset.encode(), encode_window(window), headers, 0)
+
+
 def replaying_edge(plant: Plant, fault: str = "") -> Program:
     """Start an edge that replays a recording; the oracle must find all of its windows."""
     name = f"edge-{len(plant.inputs)}"
     folder = plant.folder / name
-    for window in record(folder, len(plant.inputs)):
-        headers = window_headers(window, MSGPACK, "", 0)
-        key = window.asset.encode()
-        plant.inputs.append(Input(window, "", key, encode_window(window), headers, 0))
+    plant.inputs += [owed_for(window) for window in record(folder, len(plant.inputs))]
     return plant.start(
         name,
         module="producers",

@@ -12,8 +12,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+from confluent_kafka import KafkaException
 
 from console.waiting import wait_until
 from contracts.errors import ServerError
@@ -68,6 +71,7 @@ class Reference:
         self._program: Program | None = None
         self._observer: Observer | None = None
         self._renewal: threading.Thread | None = None
+        self._renewed = False
 
     def differences(self) -> list[str]:
         """Bring it to where the disturbed run is, and compare.
@@ -79,7 +83,7 @@ class Reference:
             ServerError: The reference itself cannot be run.
         """
         self._join()
-        if self._program is None or self._behind():
+        if not self._renewed or self._behind():
             self._renew()
         self._copy(_RECORDS)
         observer, program = self._observer, self._program
@@ -110,18 +114,25 @@ class Reference:
         """If there are new fences, take them, on a thread of its own: it takes seconds."""
         if self._renewal is not None and self._renewal.is_alive():
             return
-        if self._program is None or self._behind():
-            self._renewal = threading.Thread(target=self._renew, name="reference", daemon=True)
+        if not self._renewed or self._behind():
+            self._renewal = threading.Thread(target=self._try, name="reference", daemon=True)
             self._renewal.start()
+
+    def _try(self) -> None:
+        """Renew; if a fault comes in between, the broker's end say, somebody does it later."""
+        with suppress(ServerError, KafkaException):
+            self._renew()
 
     def _renew(self) -> None:
         """Start the reference anew, so that it learns the fences before it gets the windows."""
+        self._renewed = False
         self._prepare()
         if self._program is None:
             self._program = self._make(self._settings, self._folder)
         self._program.stop()
         self._copy(_FENCES)
         self._program.start()
+        self._renewed = True
 
     def close(self) -> None:
         """End it."""

@@ -1,6 +1,7 @@
 """The inference consumer on a real broker: bad records, aborted and doubtful commits, fencing."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,8 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
-from contracts.errors import ServerError
 from contracts.events import EventReader
-from contracts.headers import header
+from contracts.headers import SOURCE_OFFSET, header
 from contracts.normalized_window import NormalizedWindow
 from contracts.prediction import Prediction
 from contracts.registry import declare
@@ -21,6 +21,7 @@ from inference.consumer import InferenceConsumer, replica_name
 from inference.loader import Loader
 from inference.membership import GROUP
 from inference.network import Networks
+from inference.outputs import FIRST_RECORDS, answered_through
 from inference.patience import Patience
 from inference.records import Record
 from inference.servables import Servables
@@ -218,19 +219,45 @@ def test_a_transaction_that_the_broker_has_ended_is_done_again(bench: Bench) -> 
     assert bench.predicted() == Counter((0, i) for i in range(30))
 
 
-def test_a_replica_that_was_replaced_ends(bench: Bench) -> None:
-    """Of two processes with one name the later one works, and nothing is answered twice."""
+def test_of_two_processes_with_one_name_one_ends(bench: Bench) -> None:
+    """Each takes the place back once; nothing is answered twice or forgotten meanwhile."""
     old = bench.replica()
     bench.send([packed(i) for i in range(10)])
     old.until(bench.observer, 10)
     new = bench.replica()
-    bench.send([packed(i) for i in range(10, 20)])
-    new.until(bench.observer, 20)
-    bench.send([packed(i) for i in range(20, 30)])
-    with pytest.raises((ServerError, KafkaException)):
-        old.until(bench.observer, 30)
-    new.until(bench.observer, 30)
-    new.consumer.close()
+    alive = [old, new]
+    for i in range(ROUNDS):
+        bench.send([packed(10 + i)])
+        for replica in list(alive):
+            try:
+                replica.consumer.run_once()
+            except KafkaException:
+                alive.remove(replica)
+        if len(alive) == 1:
+            break
+    (left,) = alive
+    left.until(bench.observer, 11 + i)
+    left.consumer.close()
+    assert bench.predicted() == Counter((0, j) for j in range(11 + i))
+
+
+def test_a_replica_that_lost_its_place_to_itself_goes_on(bench: Bench) -> None:
+    """The broker has made it another member, and refuses the one that it takes itself to be."""
+    replica = bench.replica()
+    bench.send([packed(i) for i in range(10)])
+    replica.until(bench.observer, 10)
+    usurper = replica.consumer._membership._connected()
+    usurper.subscribe([bench.settings.named(NORMALIZED.name)])
+    for _ in range(ROUNDS):
+        usurper.poll(0.05)
+        if usurper.assignment():
+            break
+    usurper.close()  # stays in the group, as a member with a name of its own does
+    lost = replica.consumer._membership.client
+    bench.send([packed(i) for i in range(10, 30)])
+    replica.until(bench.observer, 30)
+    assert replica.consumer._membership.client is not lost
+    replica.consumer.close()
     assert bench.predicted() == Counter((0, i) for i in range(30))
 
 
@@ -246,3 +273,46 @@ def test_what_comes_twice_is_answered_once(bench: Bench) -> None:
     second.consumer.close()
     assert bench.predicted() == Counter((0, i) for i in range(5))
     assert msgspec.msgpack.decode(packed(1), type=NormalizedWindow).source.offset == 1
+
+
+def test_partitions_are_known_before_their_first_window(bench: Bench) -> None:
+    """A replica that starts learns what has been answered without waiting for a window."""
+    first = bench.replica()
+    bench.send([packed(i) for i in range(10)])
+    first.until(bench.observer, 10)
+    first.consumer.close()
+    second = bench.replica()
+    for _ in range(ROUNDS):
+        if second.consumer._learned == {0, 1}:
+            break
+        second.consumer.run_once()
+    answered = dict(second.consumer._answered)
+    second.consumer.close()
+    assert answered == {0: 9}
+
+
+def test_what_has_been_answered_is_found_at_once_in_all_partitions(bench: Bench) -> None:
+    """Behind marks of transactions and aborted predictions, too; without a wait for each."""
+    settings = bench.settings
+    writer = transactional_producer(settings, "somebody")
+    topic = settings.named(PREDICTIONS.name)
+
+    def write(offset: int, partition: int, *, commit: bool = True) -> None:
+        writer.begin_transaction()
+        headers: list[tuple[str, str | bytes]] = [(SOURCE_OFFSET, str(offset))]
+        writer.produce(topic, b"", b"pump-1", partition, headers=headers)
+        writer.flush()
+        if commit:
+            writer.commit_transaction(10)
+        else:
+            writer.abort_transaction(10)
+
+    assert answered_through(settings, [0, 1]) == {}
+    write(7, 0)
+    for _ in range(FIRST_RECORDS):  # an aborted record and a mark each
+        write(8, 0, commit=False)
+    write(5, 1)
+    write(6, 1)
+    began = time.monotonic()
+    assert answered_through(settings, [0, 1]) == {0: 7, 1: 6}
+    assert time.monotonic() - began < 2.0
