@@ -30,7 +30,7 @@ bench: setup ## Speed and memory against peers and limits, about half an hour: [
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 faults: setup ## Every fault, and what is left of the guarantees after it: [ARGS="--case 'kill@*'"]
-	@$(BIN)/python -m tests.faults $(ARGS)
+	@$(BIN)/python -m tests.faults --seeds 50 $(ARGS)
 
 lock: setup ## Renew requirements.lock from pyproject.toml (needs the network)
 	@$(BIN)/uv pip compile pyproject.toml --extra all --extra dev --universal \
