@@ -83,11 +83,7 @@ def update(
         the last bit.
     """
     laid = lay(values, times)
-    found = update_laid(states, laid, settings)
-    return sorted(
-        ((int(laid.rows[place]), lane, alarm) for place, lane, alarm in found),
-        key=lambda one: one[:2],
-    )
+    return laid.by_round(update_laid(states, laid, settings))
 
 
 def update_laid(

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.page_hinkley import LIMIT
+from drift.page_hinkley import LIMIT, Alarm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -46,6 +46,11 @@ class Laid:
     rows: Ints
     start: Ints
     count: Ints
+
+    def by_round(self, found: list[tuple[int, int, Alarm]]) -> list[tuple[int, int, Alarm]]:
+        """Name alarms by their round instead of their place, in order of round and lane."""
+        rounds = [(int(self.rows[place]), lane, alarm) for place, lane, alarm in found]
+        return sorted(rounds, key=lambda one: one[:2])
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,11 +66,7 @@ def update(
         calls, alarms and states are the same to the last bit.
     """
     laid = lay(values, times)
-    found = update_laid(states, laid, settings)
-    return sorted(
-        ((int(laid.rows[place]), lane, alarm) for place, lane, alarm in found),
-        key=lambda one: one[:2],
-    )
+    return laid.by_round(update_laid(states, laid, settings))
 
 
 def update_laid(

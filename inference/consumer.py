@@ -21,17 +21,18 @@ import structlog
 from contracts.invalid_record import InvalidRecord
 from contracts.normaliser import Normaliser
 from contracts.normalized_window import NormalizedWindow
+from contracts.topics import PREDICTIONS
 from inference.answers import Answers
 from inference.batches import Stamp, by_stamp
 from inference.loader import Loader
 from inference.membership import Membership
 from inference.metrics import BATCH, FALLBACKS, REPEATED
-from inference.outputs import answered_through
 from inference.patience import Patience
 from inference.reading import Arrived, read
 from inference.servables import Servable, Servables
 from inference.transactions import TransactionalWriter, Undone, Unsure
 from infra.fault_points import reached
+from infra.output_ends import last_source_offsets
 from infra.settings import Settings
 from infra.stalls import Place
 
@@ -153,7 +154,8 @@ class InferenceConsumer:
         # Whatever the last owner has committed, or had begun to, is settled then.
         self._membership.committed(unknown)
         found = self._patience.until_done(
-            lambda: answered_through(self._settings, unknown), "the predictions that are there"
+            lambda: last_source_offsets(self._settings, PREDICTIONS, unknown),
+            "the predictions that are there",
         )
         self._forget(unknown)
         self._answered.update(found)

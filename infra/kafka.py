@@ -272,38 +272,6 @@ def read_all(
         client.close()
 
 
-def last_source_offsets(
-    settings: Settings, topic: Topic, partitions: list[int], header_name: str
-) -> dict[int, int]:
-    """Find how far each partition's source has been worked off, from the output itself.
-
-    The writer puts its source offset into a header of each record and writes them in
-    order, so the last committed record tells. This is what makes a repeated batch have no
-    second effect: the output is its own memory.
-
-    Returns:
-        Source offset by partition; partitions without such a record are left out.
-    """
-    name = settings.named(topic.name)
-    client = reader(settings, {"fetch.wait.max.ms": SCAN_WAIT_MS})
-    found: dict[int, int] = {}
-    try:
-        for partition in partitions:
-            low, high = watermarks(client, TopicPartition(name, partition))
-            step = 64
-            while high > low and partition not in found:
-                start = max(low, high - step)
-                offsets = _scan(client, name, partition, start, high, header_name)
-                if offsets:
-                    found[partition] = max(offsets)
-                if start == low:
-                    break
-                step *= 8
-    finally:
-        client.close()
-    return found
-
-
 def source_offsets_since(
     settings: Settings, topic: Topic, partition: int, header_name: str, first: int
 ) -> set[int]:

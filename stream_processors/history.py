@@ -16,7 +16,8 @@ from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.mended import Mended
 from contracts.topics import DEAD_LETTERS, MENDED, SERVING_LEDGER, Topic
-from infra.kafka import last_source_offsets, read_all, source_offsets_since
+from infra.kafka import read_all, source_offsets_since
+from infra.output_ends import last_source_offsets
 from infra.settings import Settings
 
 
@@ -53,7 +54,7 @@ class KafkaHistory:
 
     def written_through(self, topic: Topic, partition: int) -> int | None:
         """Read the output from its end."""
-        found = last_source_offsets(self._settings, topic, [partition], SOURCE_OFFSET)
+        found = last_source_offsets(self._settings, topic, [partition])
         return found.get(partition)
 
     def refused_since(self, partition: int, first: int) -> set[int]:

@@ -8,7 +8,7 @@ authority: a window that is taken again after a crash gets the stamp that it had
 The rules that hold over crashes:
 
 - a fence begins after the last window that already left with an older stamp, which the
-  output topic itself tells (`infra.kafka.last_source_offsets`);
+  output topic itself tells (`infra.output_ends`);
 - a fence that is in the ledger is not written again, and an older epoch never returns.
 """
 

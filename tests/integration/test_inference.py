@@ -21,13 +21,13 @@ from inference.consumer import InferenceConsumer, replica_name
 from inference.loader import Loader
 from inference.membership import GROUP
 from inference.network import Networks
-from inference.outputs import FIRST_RECORDS, answered_through
 from inference.patience import Patience
 from inference.records import Record
 from inference.servables import Servables
 from inference.transactions import TransactionalWriter, Undone, Unsure
 from infra.kafka import admin, producer, reader, transactional_producer
 from infra.object_store import ObjectStore
+from infra.output_ends import FIRST_RECORDS, last_source_offsets
 from infra.publisher import Publisher
 from infra.settings import Settings
 from infra.topic_admin import create_topics
@@ -307,12 +307,12 @@ def test_what_has_been_answered_is_found_at_once_in_all_partitions(bench: Bench)
         else:
             writer.abort_transaction(10)
 
-    assert answered_through(settings, [0, 1]) == {}
+    assert last_source_offsets(settings, PREDICTIONS, [0, 1]) == {}
     write(7, 0)
     for _ in range(FIRST_RECORDS):  # an aborted record and a mark each
         write(8, 0, commit=False)
     write(5, 1)
     write(6, 1)
     began = time.monotonic()
-    assert answered_through(settings, [0, 1]) == {0: 7, 1: 6}
+    assert last_source_offsets(settings, PREDICTIONS, [0, 1]) == {0: 7, 1: 6}
     assert time.monotonic() - began < 2.0

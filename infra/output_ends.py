@@ -1,8 +1,9 @@
-"""What has been answered, as the predictions themselves tell.
+"""How far sources have been worked off, as the outputs themselves tell.
 
-Predictions of a partition are written in the order of their sources, each with its source
-offset in a header: the last committed one tells how far a partition has been answered. The
-ends of all partitions are read at once, since a replica answers nothing before it knows.
+A writer puts its source offset into a header of each record, and writes a partition in the
+order of its sources: the last committed record tells how far it has come. So a repeated
+batch has no second effect: the output is its own memory. The ends of all partitions are
+read at once, since nobody goes on before they are known.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from confluent_kafka import Consumer, TopicPartition
 
 from contracts.errors import ServerError
 from contracts.headers import SOURCE_OFFSET, header
-from contracts.topics import PREDICTIONS
+from contracts.topics import Topic
 from infra.kafka import raise_error, reader, watermarks
 from infra.settings import Settings
 
 #: Records that are read from a partition's end at first, and how many times more each time
-#: that none of them is a prediction but all are marks of transactions, or aborted.
+#: that none of them has a source offset but all are marks of transactions, or aborted.
 FIRST_RECORDS: Final = 64
 MORE: Final = 8
 #: How long the broker keeps a question open that it has no records for, milliseconds. With the
@@ -35,29 +36,32 @@ _AT_ONCE: Final = 500
 Span = tuple[int, int]
 
 
-def answered_through(settings: Settings, partitions: Iterable[int]) -> dict[int, int]:
-    """Find how far partitions have been answered.
+def last_source_offsets(
+    settings: Settings, topic: Topic, partitions: Iterable[int]
+) -> dict[int, int]:
+    """Find how far an output's partitions have come.
 
     Args:
         settings: Where Kafka is.
-        partitions: Partitions of `predictions`. Nobody may be writing to them.
+        topic: The output.
+        partitions: Its partitions. Nobody may be writing to them.
 
     Returns:
-        The last source offset by partition; those without any prediction are left out.
+        The last source offset by partition; those without any are left out.
 
     Raises:
         ServerError: The broker does not answer.
         KafkaException: It refuses.
     """
-    topic = settings.named(PREDICTIONS.name)
+    name = settings.named(topic.name)
     client = reader(settings, {"fetch.wait.max.ms": OPEN_MS})
     try:
-        unread = {p: watermarks(client, TopicPartition(topic, p)) for p in partitions}
+        unread = {p: watermarks(client, TopicPartition(name, p)) for p in partitions}
         found: dict[int, int] = {}
         records = FIRST_RECORDS
         while unread := {p: (low, high) for p, (low, high) in unread.items() if low < high}:
             tails = {p: (max(low, high - records), high) for p, (low, high) in unread.items()}
-            found |= _last(client, topic, tails)
+            found |= _last(client, name, tails)
             unread = {p: (unread[p][0], tails[p][0]) for p in unread if p not in found}
             records *= MORE
         return found
