@@ -40,6 +40,7 @@ MOST_DETAIL: Final = 1000
 #: Headers that say why and whence, and are no part of the original record.
 _OURS: Final = frozenset({REASON, DETAIL, TOPIC, PARTITION, OFFSET, TIMESTAMP, SOURCE_OFFSET})
 _ORIGIN: Final = frozenset({ORIGIN_TOPIC, ORIGIN_PARTITION, ORIGIN_OFFSET})
+_SHORTEST_ORIGIN: Final = min(map(len, _ORIGIN))
 
 
 class Origin(NamedTuple):
@@ -105,8 +106,8 @@ def headers_again(headers: Iterable[tuple[str, bytes]], origin: Origin) -> RawHe
 
 def is_sent_again(headers: Iterable[tuple[str, bytes]]) -> bool:
     """Whether a record says that it was sent before."""
-    for name, _ in headers:  # noqa: SIM110  (asked of every record: 0.25 us, and `any` 0.6)
-        if name in _ORIGIN:
+    for name, _ in headers:  # noqa: SIM110  (asked of every record, and `any` takes twice as long)
+        if len(name) >= _SHORTEST_ORIGIN and name in _ORIGIN:
             return True
     return False
 

@@ -51,9 +51,9 @@ class EventHeaders:
         place = next(i for i, (name, _) in enumerate(shared) if name == "ce_id")
         self._before, self._after = shared[:place], shared[place + 1 :]
 
-    def __call__(self, event_id: str) -> RawHeaders:
-        """Headers of one event."""
-        return [*self._before, ("ce_id", event_id.encode()), *self._after]
+    def __call__(self, event_id: str, *more: tuple[str, bytes]) -> RawHeaders:
+        """Headers of one event, and more of its own."""
+        return [*self._before, ("ce_id", event_id.encode()), *self._after, *more]
 
 
 def header(headers: RawHeaders | None, name: str) -> str | None:

@@ -219,23 +219,24 @@ def read_window(data: bytes, content_type: str) -> tuple[WindowBody, Layout]:
             body = _unpack(data)
         elif content_type == JSON:
             plain = _parse(data)
-            _know_version(plain.v)
+            if plain.v != VERSION:  # before its rows are looked at
+                raise _unknown(plain.v)
             body = _body_of(plain)
         else:
             raise InvalidRecord(
                 "wrong_content_type",
                 f"content-type is {content_type!r}; send {MSGPACK} or {JSON}",
             )
-        _know_version(body.v)
+        if body.v != VERSION:
+            raise _unknown(body.v)
         layout = _layout(bytes(body.sensors), body.period_seconds, len(body.values))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRecord("undecodable", f"not a window in {content_type}: {error}") from error
     return body, layout
 
 
-def _know_version(version: int) -> None:
-    if version != VERSION:
-        raise InvalidRecord("unknown_schema_version", f"window schema {version}, not {VERSION}")
+def _unknown(version: int) -> InvalidRecord:
+    return InvalidRecord("unknown_schema_version", f"window schema {version}, not {VERSION}")
 
 
 @lru_cache(maxsize=1024)

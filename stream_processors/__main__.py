@@ -21,7 +21,7 @@ from stream_processors.app import build_app
 
 #: Objects made before the garbage collector looks at the young ones. A batch makes thousands
 #: that are freed without it; by default it would look at all of memory several times a batch.
-YOUNG_OBJECTS: Final = 200_000
+YOUNG_OBJECTS: Final = 1_000_000
 
 
 def main() -> int:

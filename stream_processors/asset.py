@@ -61,23 +61,23 @@ class Asset:
         self.monitor = AssetMonitor()
         self._recent_starts = array("q")
 
-    def is_repeated(self, start_ms: int) -> bool:
-        """Whether a window with this start was seen lately."""
-        starts = self._recent_starts
-        if not starts or start_ms > starts[-1]:
-            return False
-        place = bisect.bisect_left(starts, start_ms)
-        return starts[place] == start_ms
+    def remember(self, start_ms: int) -> bool:
+        """Remember a window's start.
 
-    def remember(self, start_ms: int) -> None:
-        """Remember a window's start."""
+        Returns:
+            Whether it is new: no window with this start was seen lately.
+        """
         starts = self._recent_starts
         if not starts or start_ms > starts[-1]:
             starts.append(start_ms)
         else:
-            bisect.insort(starts, start_ms)
+            place = bisect.bisect_left(starts, start_ms)
+            if starts[place] == start_ms:
+                return False
+            starts.insert(place, start_ms)
         if len(starts) > RECENT_STARTS:
             del starts[0]
+        return True
 
     def snapshot(self) -> bytes:
         """Encode the memory."""

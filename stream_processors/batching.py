@@ -17,10 +17,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import aiokafka
 import faust
+from aiokafka.consumer import fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import TransportT
@@ -28,15 +29,27 @@ from faust.types.tuples import ConsumerMessage
 
 
 class Record(Protocol):
-    """A record as aiokafka delivers it."""
+    """A record of a batch, as aiokafka's parser makes it."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    @property
+    def offset(self) -> int:
+        """Its offset."""
+
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds UTC."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Its value."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Its headers, in their order; a value may be null on the wire."""
 
 
 #: Longest wait of a fetch for data. A partition whose records were still unread when a fetch
@@ -57,11 +70,26 @@ FULL_SECONDS: Final = 0.005
 RECOVERY_POLL_SECONDS: Final = 0.05
 
 
+class _ParsedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
+    """Hands out records as they were parsed.
+
+    aiokafka makes another object of each, with the topic, the partition and three sizes in it, and
+    asks for each by a call of its own: a quarter of what reading a record costs.
+    """
+
+    def __iter__(self) -> Any:
+        return self._records_iterator
+
+    def _consumer_record(self, tp: Any, record: Any) -> Any:  # noqa: ARG002  (aiokafka's)
+        return record
+
+
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     """Reads committed records only (predictions are written in transactions), and promptly."""
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         made = super()._create_worker_consumer(transport)
+        fetcher.PartitionRecords = _ParsedRecords  # there is no setting for it
         made._isolation_level = "read_committed"
         made._fetch_max_wait_ms = FETCH_WAIT_MS
         return made
@@ -139,16 +167,22 @@ class BatchConsumer(driver.Consumer):
         return bool(self.flow_active) and self.app.consumer_generation_id == generation
 
     def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
-        last = batch[-1]
+        """One message for records of a partition, at the place of the last one."""
+        return self._message(tp, batch[-1], None, batch)
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        return self._message(tp, record, record.key, record.value)
+
+    def _message(self, tp: TP, at: Any, key: bytes | None, value: Any) -> ConsumerMessage:
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
-            offset=last.offset,
-            timestamp=last.timestamp / 1000.0,
-            timestamp_type=last.timestamp_type,
+            offset=at.offset,
+            timestamp=at.timestamp / 1000.0,
+            timestamp_type=at.timestamp_type,
             headers=[],
-            key=None,
-            value=cast(Any, batch),
+            key=key,
+            value=value,
             checksum=None,
             serialized_key_size=0,
             serialized_value_size=0,

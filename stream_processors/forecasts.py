@@ -33,14 +33,11 @@ from operator import attrgetter
 from typing import Final
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from contracts.ids import digest_of
-from contracts.model_spec import ModelSpec
 from contracts.prediction import Prediction
 from stream_processors.answers import Answer, Joined
-from stream_processors.join_task import MOST_VALUES, READING_BYTES, WITNESSES, JoinTask, join_task
+from stream_processors.join_task import MOST_VALUES, READING_BYTES, WITNESSES, JoinTask
 from stream_processors.readings import Block, Readings, slot
 
 #: Predictions that wait for their windows, per asset; later ones are passed over. Their
@@ -64,7 +61,7 @@ class OpenForecast(msgspec.Struct, array_like=True, gc=False):
         passed: Windows since that lay so far beyond it that its truth will not come.
         behind: Windows since that lay so far before it that its clock, not theirs, is wrong.
         closed: Whether it is known that there will be no truth.
-        truth: The truth, once it is complete; as in `Joined`.
+        truth: The truth, once it is complete; as in `Joined`, when `Truths` are made.
         answer: The prediction, once it is there; None if it is closed.
     """
 
@@ -83,6 +80,34 @@ class OpenForecast(msgspec.Struct, array_like=True, gc=False):
     def is_decided(self) -> bool:
         """Whether the windows have said all about it."""
         return self.closed or self.truth is not None
+
+
+class Truths:
+    """Truths that are complete, made together."""
+
+    def __init__(self, task: JoinTask) -> None:
+        """Start with none.
+
+        Args:
+            task: The task, the same one for all books that they are made for.
+        """
+        self.task = task
+        self._forecasts: list[OpenForecast] = []
+        self._readings: list[bytes] = []
+
+    def add(self, forecast: OpenForecast, readings: bytes) -> None:
+        """Take the readings of a forecast's horizon."""
+        forecast.truth = readings  # decided from now on
+        self._forecasts.append(forecast)
+        self._readings.append(readings)
+
+    def make(self) -> None:
+        """Turn the readings into truths."""
+        if self._forecasts:
+            made = self.task.truths(b"".join(self._readings))
+            for forecast, truth in zip(self._forecasts, made, strict=True):
+                forecast.truth = truth
+        self._forecasts, self._readings = [], []
 
 
 class ForecastBook(msgspec.Struct, array_like=True, gc=False):
@@ -106,38 +131,38 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
 
     def add_window(
         self,
-        values: npt.NDArray[np.float32],
+        rows: bytes,
         start_ms: int,
         end_ms: int,
         segment: str,
         offset: int,
-        spec: ModelSpec,
+        truths: Truths,
     ) -> None:
         """Take a window's readings and open its forecast.
 
         Args:
-            values: float32 of shape (samples, sensors), physical units, NaN where missing.
-                Nothing of it is kept.
+            rows: Its target readings, as `JoinTask.rows` makes them.
             start_ms: Event time of the first sample.
             end_ms: Event time one period after the last.
             segment: The window's segment.
             offset: Its source offset, larger than any before.
-            spec: The model's task, always the same one.
+            truths: Takes the truths that are complete now. They are to be made before
+                anything else is asked of the book than to add windows.
         """
-        task = join_task(spec)
+        task = truths.task
         if len(segment) > LONGEST_NAME:
             segment = digest_of(segment)
         readings = self.readings.get(segment)
         anchor = start_ms if readings is None else readings.anchor
-        start = slot(start_ms - anchor, spec.period_seconds)
-        first = start + len(values)
+        start = slot(start_ms - anchor, task.period_ms)
+        first = start + len(rows) // task.row_bytes
         if readings is None:
             readings = self.readings[segment] = Readings(anchor, first)
         elif first < readings.needed:
             readings.needed = first
-        block = readings.add(start, values, task)
+        block = readings.add(start, rows, task.row_bytes)
         self.open.append(OpenForecast(offset, start_ms, end_ms, segment, first))
-        needed = self._decide(block, segment, task)
+        needed = self._decide(block, segment, truths)
         excess = len(self.open) - task.most_open
         if excess > 0:
             needed = self._give_up(excess)
@@ -203,17 +228,18 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
             if forecast.offset == offset and not forecast.closed:
                 forecast.answer = answer
 
-    def _decide(self, block: Block | None, segment: str, task: JoinTask) -> dict[str, int]:
+    def _decide(self, block: Block | None, segment: str, truths: Truths) -> dict[str, int]:
         """Settle which open forecasts have their truth, or never will.
 
         Args:
             block: The readings that have grown.
             segment: Their segment.
-            task: The task.
+            truths: Takes the truths.
 
         Returns:
             First slot that is still needed, by segment.
         """
+        task = truths.task
         rows, low, high = b"", 0, -1
         if block is not None:
             rows, low = block.rows, block.first
@@ -226,7 +252,7 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
             begins_ms = forecast.begins_ms
             if low <= forecast.first <= high and forecast.segment == segment:
                 begin = (forecast.first - low) * task.row_bytes
-                forecast.truth = task.truth(rows[begin : begin + task.truth_bytes])
+                truths.add(forecast, rows[begin : begin + task.horizon_bytes])
                 forecast.segment = ""
             elif begins_ms < too_early or begins_ms > too_late:
                 forecast.passed += begins_ms < too_early

@@ -5,7 +5,6 @@ It is worked out once per task; what is done for every window only looks it up.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Final
 
@@ -14,6 +13,7 @@ import numpy.typing as npt
 
 from contracts.missing import ABSENT_ABOVE
 from contracts.model_spec import ModelSpec
+from stream_processors.rows import rows_of
 
 #: Wait for late readings, in window lengths beyond the forecast's end.
 LATENESS: Final = 3
@@ -36,7 +36,8 @@ class JoinTask:
     Attributes:
         horizon: Samples ahead that are forecast.
         row_bytes: Bytes of the target readings of a moment.
-        truth_bytes: Bytes of those of a horizon.
+        horizon_bytes: Bytes of those of a horizon.
+        period_ms: Event time between two samples.
         patience_ms: Event time that a forecast waits for its truth, from its first sample.
         most_open: Open forecasts that there may be. Those that can still wait for their
             truth are never too many.
@@ -52,14 +53,15 @@ class JoinTask:
         "_taken",
         "columns",
         "horizon",
+        "horizon_bytes",
         "length_ms",
         "most_bytes",
         "most_open",
         "patience_ms",
+        "period_ms",
         "row_bytes",
         "sensor_set",
         "targets",
-        "truth_bytes",
     )
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -72,48 +74,57 @@ class JoinTask:
         self.horizon = spec.horizon
         self.length_ms = round(spec.horizon * spec.period_seconds * 1000)
         self.row_bytes = READING_BYTES * len(columns)
-        self.truth_bytes = spec.horizon * self.row_bytes
+        self.horizon_bytes = spec.horizon * self.row_bytes
         patience = LATENESS * spec.window + spec.horizon
-        self.patience_ms = patience * spec.period_seconds * 1000
+        self.period_ms = spec.period_seconds * 1000
+        self.patience_ms = patience * self.period_ms
         waiting = patience // spec.stride + WITNESSES + 1
         self.most_open = max(waiting, min(MOST_OPEN, MOST_VALUES // (spec.steps * len(columns))))
         reach = (patience + WITNESSES * spec.window) * self.row_bytes
         self.most_bytes = max(reach, MOST_VALUES * READING_BYTES)
 
-    def rows(self, values: npt.NDArray[np.float32]) -> bytes:
-        """Target readings of samples, float32 of shape (samples, sensors), as a block's rows."""
-        if self._taken is not None:
-            values = values.take(self._taken, axis=1)
-        return values.tobytes()
+    def rows(self, values: npt.NDArray[np.float32]) -> list[bytes]:
+        """Target readings of windows.
 
-    def truth(self, rows: bytes) -> bytes:
-        """Make the truth of a horizon's readings, as in `Joined`.
+        Args:
+            values: float32 of shape (n, samples, sensors), physical units, NaN where missing.
+
+        Returns:
+            Of each window, float32 of shape (samples, targets).
+        """
+        if self._taken is not None:
+            values = values.take(self._taken, axis=2)
+        return rows_of(values)
+
+    def truths(self, rows: bytes) -> list[bytes]:
+        """Make the truths of horizons' readings, as in `Joined`.
 
         A target that misses more of the horizon than a window may has no truth (NaN).
+
+        Args:
+            rows: float32 of shape (n, horizon, targets), NaN where missing.
         """
-        samples = np.frombuffer(rows, "<f4").reshape(self.horizon, len(self.columns))
+        samples = np.frombuffer(rows, "<f4").reshape(-1, self.horizon, len(self.columns))
+        missing = np.isnan(samples)
+        whole = not missing.any()
         if not self._is_mean:
-            missing = np.isnan(samples)
-            if not missing.any():
-                return rows
+            if whole:
+                return rows_of(samples)
             absent = self._lost(missing) / self.horizon > ABSENT_ABOVE
-            return np.where(absent, np.float32(np.nan), samples).tobytes()
+            return rows_of(np.where(absent[:, None, :], np.float32(np.nan), samples))
         wide = samples.astype(np.float64)
-        sums: _Float64 = np.add.reduce(wide, 0)
-        if not math.isnan(sum(sums.tolist())):
-            sums /= self.horizon
-            return sums.tobytes()
-        missing = np.isnan(wide)
+        if whole:
+            return rows_of(np.add.reduce(wide, 1) / self.horizon)
         np.copyto(wide, 0.0, where=missing)
         lost = self._lost(missing)
-        means: _Float64 = np.add.reduce(wide, 0) / np.maximum(self.horizon - lost, 1)
+        means: _Float64 = np.add.reduce(wide, 1) / np.maximum(self.horizon - lost, 1)
         means[lost / self.horizon > ABSENT_ABOVE] = np.nan
-        return means.tobytes()
+        return rows_of(means)
 
     @staticmethod
     def _lost(missing: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-        """Samples that each target misses."""
-        lost: npt.NDArray[np.intp] = np.add.reduce(missing, 0, np.intp)
+        """Samples that each target misses: of shape (n, targets) from (n, horizon, targets)."""
+        lost: npt.NDArray[np.intp] = np.add.reduce(missing, 1, np.intp)
         return lost
 
 

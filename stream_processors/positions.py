@@ -42,9 +42,13 @@ class Position:
         self._refused: set[int] | None = None
         self._retries: Retries | None = None
 
+    def written_through(self, topic: Topic) -> int:
+        """Last source offset that an output had when the partition was taken over; -1 if none."""
+        return self._written.get(topic.name, -1)
+
     def is_written(self, topic: Topic, offset: int) -> bool:
         """Whether an output has what was made of a record."""
-        return offset <= self._written.get(topic.name, -1)
+        return offset <= self.written_through(topic)
 
     async def refused_before(self, records: Sequence[Record]) -> set[int]:
         """Rows that an earlier life refused, which is final: their letters may be answered."""
@@ -68,7 +72,7 @@ class Position:
             return NOTHING
         if self._retries is None:
             self._retries = Retries(await asyncio.to_thread(self._history.mended, self._partition))
-        return resolve(records, rows, invalid, self._retries)
+        return resolve(self._partition, records, rows, invalid, self._retries)
 
 
 class Positions:

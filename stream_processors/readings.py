@@ -8,10 +8,6 @@ counts, and a late window fills the gaps between blocks.
 from __future__ import annotations
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
-
-from stream_processors.join_task import JoinTask
 
 
 class Block(msgspec.Struct, array_like=True, gc=False):
@@ -40,31 +36,31 @@ class Readings(msgspec.Struct, array_like=True, gc=False):
     needed: int
     blocks: list[Block] = []
 
-    def add(self, start: int, values: npt.NDArray[np.float32], task: JoinTask) -> Block | None:
+    def add(self, start: int, rows: bytes, width: int) -> Block | None:
         """Take those of a window's readings that are needed and not known yet.
 
         Args:
             start: Slot of the window's first sample.
-            values: The window, float32 of shape (samples, sensors).
-            task: The task.
+            rows: Target readings of the window's samples, as in `Block`.
+            width: Bytes of a row.
 
         Returns:
             The block that holds the window's needed readings; None if it has none.
         """
-        end = start + len(values)
+        end = start + len(rows) // width
         first = max(start, self.needed)
         if first >= end:
             return None
         if not self.blocks:
-            self.blocks.append(Block(first, task.rows(values[first - start :])))
+            self.blocks.append(Block(first, rows[(first - start) * width :]))
             return self.blocks[0]
         last = self.blocks[-1]
-        known = last.first + len(last.rows) // task.row_bytes
+        known = last.first + len(last.rows) // width
         if last.first <= first <= known:
             if known < end:
-                last.rows += task.rows(values[known - start :])
+                last.rows += rows[(known - start) * width :]
             return last
-        return self._merge(first, task.rows(values[first - start :]), task.row_bytes)
+        return self._merge(first, rows[(first - start) * width :], width)
 
     def _merge(self, first: int, rows: bytes, width: int) -> Block:
         """Fill gaps with rows of so many bytes; where something is known it stays."""
@@ -100,10 +96,10 @@ class Readings(msgspec.Struct, array_like=True, gc=False):
         self.blocks = kept
 
 
-def slot(elapsed_ms: int, period_seconds: float) -> int:
+def slot(elapsed_ms: int, period_ms: float) -> int:
     """Elapsed event time in sampling periods, rounded: so readings of two windows meet.
 
-    >>> [slot(ms, 1 / 60) for ms in (0, 17, 33, 50)]
+    >>> [slot(ms, 1000 / 60) for ms in (0, 17, 33, 50)]
     [0, 1, 2, 3]
     """
-    return round(elapsed_ms / (period_seconds * 1000))
+    return round(elapsed_ms / period_ms)

@@ -39,10 +39,6 @@ class Placed(Protocol):
     """What is looked at of a record."""
 
     @property
-    def partition(self) -> int:
-        """Its partition."""
-
-    @property
     def offset(self) -> int:
         """Its offset."""
 
@@ -121,12 +117,17 @@ def sent_again(records: Sequence[Placed]) -> list[int]:
 
 
 def resolve(
-    records: Sequence[Placed], rows: Iterable[int], invalid: Iterable[int], retries: Retries
+    partition: int,
+    records: Sequence[Placed],
+    rows: Iterable[int],
+    invalid: Iterable[int],
+    retries: Retries,
 ) -> Resolution:
     """Decide which records that were sent before are taken, in their order.
 
     Args:
-        records: A batch of one partition of `sensor.windows`.
+        partition: A partition of `sensor.windows`.
+        records: A batch of it.
         rows: Those of `sent_again`, ascending.
         invalid: Rows that are no windows, whatever their origin: they take nothing.
         retries: Memory of the partition; knows those that are taken afterwards.
@@ -138,9 +139,7 @@ def resolve(
     for row in rows:
         record = records[row]
         try:
-            origin = origin_of(
-                record.headers, SENSOR_WINDOWS.name, record.partition, record.offset
-            ).offset
+            origin = origin_of(record.headers, SENSOR_WINDOWS.name, partition, record.offset).offset
             taker = retries.taker(origin)
             if taker is None:
                 if row not in bad:
@@ -153,6 +152,6 @@ def resolve(
     return Resolution(passed, taken, refused)
 
 
-def note_of(record: Placed, origin: int, at: Moment) -> Mended:
-    """The note that a record was taken for a first origin."""
-    return Mended(record.partition, origin, record.offset, at)
+def note_of(partition: int, record: Placed, origin: int, at: Moment) -> Mended:
+    """The note that a record of a partition was taken for a first origin."""
+    return Mended(partition, origin, record.offset, at)

@@ -12,6 +12,7 @@ from contracts.ids import window_id
 from contracts.ledger import LedgerEntry
 from contracts.normalized_window import NormalizedWindow
 from contracts.source import Source
+from stream_processors.rows import rows_of
 from stream_processors.validation import Block
 
 
@@ -34,29 +35,29 @@ def stamped(
         chosen = [places[index] for index in indices]
         normaliser = block.model.versions[version].registered.normaliser
         normalised = normaliser.apply(block.filled[chosen], block.present[chosen])
-        data = normalised.astype("<f4", copy=False).tobytes()
-        size = len(data) // len(chosen)
-        for place, index in enumerate(indices):
-            readings[index] = data[place * size : (place + 1) * size]
-    shown = block.present.tobytes()
-    sensors = block.present.shape[1]
-    spec = block.model.spec
+        rows = rows_of(normalised.astype("<f4", copy=False))
+        for index, row in zip(indices, rows, strict=True):
+            readings[index] = row
+    shown = rows_of(block.present)
+    name = block.model.spec.name
+    sensor_set, duration_ms = block.layout.sensor_set, block.layout.duration_ms
     made = []
     for place, fence, source, values in zip(places, fences, sources, readings, strict=True):
-        body, layout = block.bodies[place], block.layouts[place]
+        body = block.bodies[place]
+        asset, start_ms = body.asset, body.start_ms
         made.append(
-            NormalizedWindow(
-                window_id=window_id(body.asset, layout.sensor_set, body.start_ms),
-                asset=body.asset,
-                model=spec.name,
-                version=fence.version,
-                epoch=fence.epoch,
-                source=source,
-                start_ms=body.start_ms,
-                end_ms=body.start_ms + layout.duration_ms,
-                values=values,
-                present=shown[place * sensors : (place + 1) * sensors],
-                segment=body.segment,
+            NormalizedWindow(  # by position: this is done for every window
+                window_id(asset, sensor_set, start_ms),
+                asset,
+                name,
+                fence.version,
+                fence.epoch,
+                source,
+                start_ms,
+                start_ms + duration_ms,
+                values,
+                shown[place],
+                body.segment,
             )
         )
     return made

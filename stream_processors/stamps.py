@@ -15,7 +15,7 @@ The rules that hold over crashes:
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from contracts.ledger import LedgerEntry
@@ -50,6 +50,19 @@ class Stamps:
         if not fences:
             raise LookupError(f"model {model} has no fence in partition {partition}")
         return fences[0]
+
+    def of(self, model: str, partition: int, offsets: Sequence[int]) -> list[LedgerEntry]:
+        """Find the stamps of windows of one partition, in their order; see `at`.
+
+        Args:
+            model: The model.
+            partition: The partition.
+            offsets: Offsets of the windows, ascending; at least one.
+        """
+        first, last = self.at(model, partition, offsets[0]), self.at(model, partition, offsets[-1])
+        if first is last:
+            return [first] * len(offsets)
+        return [self.at(model, partition, offset) for offset in offsets]
 
     def due(
         self, models: Iterable[Model], partition: int, first_offset: int, at: datetime

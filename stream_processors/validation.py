@@ -54,7 +54,7 @@ class Block:
         model: The model.
         rows: Place of each in its batch, ascending.
         bodies: Each as it came.
-        layouts: Layout of each; they are one sensor set.
+        layout: Layout of all of them.
         values: float32 of shape (n, window, sensors), physical units, as they came.
         filled: The same, gaps closed; absent sensors 0.
         present: Which sensors are present, bool of shape (n, sensors).
@@ -63,7 +63,7 @@ class Block:
     model: Model
     rows: list[int]
     bodies: list[WindowBody]
-    layouts: list[Layout]
+    layout: Layout
     values: npt.NDArray[np.float32]
     filled: npt.NDArray[np.float32]
     present: npt.NDArray[np.bool_]
@@ -93,9 +93,9 @@ class _Pile:
     """A model's windows, before their readings are looked at."""
 
     model: Model
+    layout: Layout
     rows: list[int] = field(default_factory=list)
     bodies: list[WindowBody] = field(default_factory=list)
-    layouts: list[Layout] = field(default_factory=list)
 
 
 def judge(records: Sequence[Readable], registry: Registry, now_ms: int) -> Judgement:
@@ -108,23 +108,23 @@ def judge(records: Sequence[Readable], registry: Registry, now_ms: int) -> Judge
     """
     refused: dict[int, InvalidRecord] = {}
     piles: dict[str, _Pile] = {}
+    latest_ms = now_ms + LATEST_AHEAD_MS
     for row, record in enumerate(records):
         try:
-            body, layout = _form(record, now_ms)
+            body, layout = _form(record, latest_ms)
             pile = piles.get(layout.sensor_set)
             if pile is None:
-                pile = piles[layout.sensor_set] = _Pile(_model_for(layout, registry))
+                pile = piles[layout.sensor_set] = _Pile(_model_for(layout, registry), layout)
         except InvalidRecord as problem:
             refused[row] = problem
             continue
         pile.rows.append(row)
         pile.bodies.append(body)
-        pile.layouts.append(layout)
     blocks = [_readings(pile, refused) for pile in piles.values()]
     return Judgement([block for block in blocks if block.rows], refused)
 
 
-def _form(record: Readable, now_ms: int) -> tuple[WindowBody, Layout]:
+def _form(record: Readable, latest_ms: int) -> tuple[WindowBody, Layout]:
     """Judge all but the readings.
 
     Raises:
@@ -149,7 +149,7 @@ def _form(record: Readable, now_ms: int) -> tuple[WindowBody, Layout]:
         raise InvalidRecord(
             "bad_period", f"period_seconds is {body.period_seconds}; it must be positive"
         )
-    if not EARLIEST_MS <= body.start_ms <= now_ms + LATEST_AHEAD_MS:
+    if not EARLIEST_MS <= body.start_ms <= latest_ms:
         raise InvalidRecord(
             "implausible_time",
             f"start_ms {body.start_ms} is before 2000 or more than a day ahead; set the"
@@ -193,9 +193,9 @@ def _readings(pile: _Pile, refused: dict[int, InvalidRecord]) -> Block:
     spec = pile.model.spec
     joined = b"".join([body.values for body in pile.bodies])
     values = np.frombuffer(joined, dtype="<f4").reshape(-1, spec.window, len(spec.sensors))
-    if np.abs(values).max(initial=0.0) <= LARGEST:  # which no NaN is
+    if values.min() >= -LARGEST and values.max() <= LARGEST:  # which no NaN is
         present = np.ones((len(values), len(spec.sensors)), np.bool_)
-        return Block(pile.model, pile.rows, pile.bodies, pile.layouts, values, values, present)
+        return Block(pile.model, pile.rows, pile.bodies, pile.layout, values, values, present)
     filled, present = fill_missing(values)
     good = []
     for place, row in enumerate(pile.rows):
@@ -208,7 +208,7 @@ def _readings(pile: _Pile, refused: dict[int, InvalidRecord]) -> Block:
         pile.model,
         [pile.rows[place] for place in good],
         [pile.bodies[place] for place in good],
-        [pile.layouts[place] for place in good],
+        pile.layout,
         values[good],
         filled[good],
         present[good],

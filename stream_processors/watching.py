@@ -26,6 +26,8 @@ from contracts.topics import DRIFT_ALERTS, OUTCOMES, Topic
 from drift.monitor import Finding, watch_inputs
 from stream_processors.alerts import alert_of
 from stream_processors.asset import Asset
+from stream_processors.forecasts import Truths
+from stream_processors.join_task import join_task
 from stream_processors.metrics import OUTCOMES_JOINED
 from stream_processors.outcomes import outcome_of
 from stream_processors.outputs import Outputs
@@ -71,25 +73,33 @@ class Watch:
             windows: Each of those as it was stamped.
         """
         found = self._test_inputs(block, places, assets, windows)
-        spec = block.model.spec
-        for index, (place, asset, window) in enumerate(zip(places, assets, windows, strict=True)):
+        for index in sorted(found):
+            window = windows[index]
             self._alert(
-                found.get(index, ()),
+                found[index],
                 window.asset,
                 window.model,
                 window.version,
                 window.source,
                 window.end_ms,
             )
+        task = join_task(block.model.spec)
+        truths = Truths(task)
+        names: dict[str, Asset] = {}
+        rows = task.rows(block.values[places])
+        for asset, window, readings in zip(assets, windows, rows, strict=True):
             asset.forecasts.add_window(
-                block.values[place],
+                readings,
                 window.start_ms,
                 window.end_ms,
                 window.segment,
                 window.source.offset,
-                spec,
+                truths,
             )
-            self._join(asset, window.asset, window.model)
+            names[window.asset] = asset
+        truths.make()
+        for name, asset in names.items():
+            self._join(asset, name, block.model.spec.name)
 
     def prediction(self, asset: Asset, prediction: Prediction) -> None:
         """Take a prediction of an asset's window."""

@@ -23,7 +23,7 @@ from contracts.topics import (
     Topic,
 )
 from infra.model_feed import ModelFeed
-from stream_processors.outputs import Outputs, Written
+from stream_processors.outputs import Content, Outputs, Written
 from stream_processors.processor import Processor
 from stream_processors.snapshots import Snapshots
 from stream_processors.watching import DETECTORS, Watch
@@ -155,6 +155,11 @@ class OutputsInMemory(Outputs):
             self._broker.changelog[key] = value
         else:
             self._broker.written.append(Output(name, key, value, headers, partition))
+
+    def write_all(self, topic: Topic | str, records: Sequence[Content], partition: int) -> None:
+        """Write them, one after the other."""
+        for key, value, headers in records:
+            self.write(topic, key, value, headers, partition)
 
     async def send(self) -> None:
         """Nothing waits."""

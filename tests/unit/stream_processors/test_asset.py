@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from stream_processors.asset import RECENT_STARTS, Asset
 from tests.builders import START_MS, prediction_of, pump_spec, pump_window
+from tests.unit.stream_processors.test_forecasts import add_window
 
 
 def test_a_snapshot_is_the_whole_memory() -> None:
@@ -14,9 +15,7 @@ def test_a_snapshot_is_the_whole_memory() -> None:
     for offset in range(4):
         window = pump_window(3 * offset, segment="run-1")
         asset.remember(window.start_ms)
-        asset.forecasts.add_window(
-            window.values, window.start_ms, window.end_ms, window.segment, offset, pump_spec()
-        )
+        add_window(asset.forecasts, window, offset, pump_spec())
         asset.monitor.reference(1)
         asset.monitor.inputs(("flow", "pressure"), [0.1 * offset, None], window.end_ms)
         asset.monitor.outcome(2, 1, 0.2, -0.1, window.end_ms)
@@ -26,8 +25,8 @@ def test_a_snapshot_is_the_whole_memory() -> None:
     assert (restored.windows_through, restored.predictions_through) == (7, 5)
     assert restored.forecasts == asset.forecasts
     assert restored.monitor.state() == asset.monitor.state()
-    assert restored.is_repeated(START_MS)
     assert restored.snapshot() == asset.snapshot()
+    assert not restored.remember(START_MS)
 
 
 @given(st.lists(st.integers(0, 400), max_size=400))
@@ -36,9 +35,8 @@ def test_latest_starts_are_recognised(starts: list[int]) -> None:
     asset = Asset()
     remembered: set[int] = set()
     for start in starts:
-        assert asset.is_repeated(start) == (start in remembered)
+        assert asset.remember(start) == (start not in remembered)
         if start not in remembered:
-            asset.remember(start)
             remembered = set(sorted({*remembered, start})[-RECENT_STARTS:])
 
 
@@ -47,5 +45,5 @@ def test_starts_are_bounded() -> None:
     asset = Asset()
     for start in range(3 * RECENT_STARTS):
         asset.remember(start)
-    assert not asset.is_repeated(2 * RECENT_STARTS - 1)
-    assert asset.is_repeated(2 * RECENT_STARTS)
+    assert not asset.remember(2 * RECENT_STARTS)
+    assert asset.remember(2 * RECENT_STARTS - 1)

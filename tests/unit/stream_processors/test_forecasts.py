@@ -17,8 +17,8 @@ from contracts.model_spec import ModelSpec
 from contracts.prediction import Prediction
 from contracts.window import SensorWindow
 from stream_processors.answers import Joined
-from stream_processors.forecasts import LONGEST_NAME, MOST_EARLY, ForecastBook
-from stream_processors.join_task import LATENESS, MOST_OPEN, MOST_VALUES, WITNESSES
+from stream_processors.forecasts import LONGEST_NAME, MOST_EARLY, ForecastBook, Truths
+from stream_processors.join_task import LATENESS, MOST_OPEN, MOST_VALUES, WITNESSES, join_task
 from tests.builders import START_MS, prediction_of, pump_spec, pump_window, reading
 
 SPEC = pump_spec()
@@ -45,6 +45,14 @@ def kept_bytes(book: ForecastBook) -> int:
     return sum(len(block.rows) for kept in book.readings.values() for block in kept.blocks)
 
 
+def add_window(book: ForecastBook, window: SensorWindow, offset: int, spec: ModelSpec) -> None:
+    """Take a window, a block of its own."""
+    truths = Truths(join_task(spec))
+    (rows,) = truths.task.rows(window.values[None])
+    book.add_window(rows, window.start_ms, window.end_ms, window.segment, offset, truths)
+    truths.make()
+
+
 class Join:
     """A book as the processor uses it: windows by offset, and what has been resolved."""
 
@@ -57,9 +65,7 @@ class Join:
     def window(self, window: SensorWindow, offset: int) -> None:
         """Take a window."""
         self.windows_through = offset
-        self.book.add_window(
-            window.values, window.start_ms, window.end_ms, window.segment, offset, self.spec
-        )
+        add_window(self.book, window, offset, self.spec)
         self._take()
 
     def prediction(self, prediction: Prediction) -> None:

@@ -16,6 +16,7 @@ from stream_processors.answers import Answer, Joined
 from stream_processors.forecasts import ForecastBook
 from stream_processors.outcomes import outcome_of
 from tests.builders import AT, UNITS, prediction_of, pump_spec, pump_window
+from tests.unit.stream_processors.test_forecasts import add_window
 
 SPEC = pump_spec(horizon=2)
 #: Of the pump's targets, flow and temperature.
@@ -125,7 +126,7 @@ def test_a_mean_is_told_as_exactly_as_it_was_made() -> None:
     book = ForecastBook()
     for offset in (0, 1):
         window = pump_window(3 * offset, spec=spec, values=values)
-        book.add_window(window.values, window.start_ms, window.end_ms, "", offset, spec)
+        add_window(book, window, offset, spec)
     book.add_prediction(prediction_of(pump_window(0, spec=spec), 0, spec=spec), 1)
     (both,) = book.take_resolved()
     outcome = outcome_of(both, "pump-1", UNITS, spec, AT)

@@ -26,10 +26,6 @@ class ProducerInMemory:
         self.taking.set()
         self.refusing = False
 
-    def create_batch(self) -> BatchBuilder:
-        """Begin a batch."""
-        return BatchBuilder(SMALL, 0)
-
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> Any:
         """Take a batch; the future tells of its confirmation."""
         await self.taking.wait()
@@ -49,7 +45,7 @@ class ProducerInMemory:
 def outputs(producer: ProducerInMemory) -> Outputs:
     """Outputs over a producer in memory."""
     made: Any = producer
-    return Outputs(Settings.read(namespace="t"), made, lambda: None)
+    return Outputs(Settings.read(namespace="t"), made, lambda: None, SMALL)
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:

@@ -23,7 +23,6 @@ class Sent:
 
     offset: int
     headers: RawHeaders = field(default_factory=list)
-    partition: int = 0
 
 
 def again(offset: int, origin: int) -> Sent:
@@ -46,7 +45,7 @@ def test_of_two_in_a_batch_the_first_is_taken() -> None:
     """The other has no effect, and is no dead letter either."""
     retries = Retries()
     records = [again(10, 3), Sent(11), again(12, 3), again(13, 4)]
-    found = resolve(records, sent_again(records), (), retries)
+    found = resolve(0, records, sent_again(records), (), retries)
     assert found.taken == {0: 3, 3: 4}
     assert found.passed == {2}
     assert found.refused == {}
@@ -56,14 +55,14 @@ def test_of_two_in_a_batch_the_first_is_taken() -> None:
 def test_one_that_is_refused_takes_nothing() -> None:
     """The next one, which may have been mended better, is taken."""
     records = [again(10, 3), again(11, 3)]
-    found = resolve(records, [0, 1], {0}, Retries())
+    found = resolve(0, records, [0, 1], {0}, Retries())
     assert found.taken == {1: 3}
     assert found.passed == set()
 
 
 def test_a_refused_one_is_no_letter_once_its_origin_was_mended() -> None:
     """Nothing is left to mend."""
-    found = resolve([again(11, 3)], [0], {0}, noted((3, 10)))
+    found = resolve(0, [again(11, 3)], [0], {0}, noted((3, 10)))
     assert found.passed == {0}
     assert found.refused == {}
 
@@ -71,14 +70,14 @@ def test_a_refused_one_is_no_letter_once_its_origin_was_mended() -> None:
 def test_a_batch_that_comes_again_takes_the_same_one() -> None:
     """After a crash, the record of the note goes its way, and is not noted twice."""
     records = [again(10, 3), again(12, 3)]
-    found = resolve(records, [0, 1], (), noted((3, 10)))
+    found = resolve(0, records, [0, 1], (), noted((3, 10)))
     assert found.passed == {1}
     assert found.taken == {}
 
 
 def test_an_origin_that_cannot_be_checked_is_a_dead_letter() -> None:
     """It has no other effect."""
-    found = resolve([again(10, 10), again(11, 40)], [0, 1], (), Retries())
+    found = resolve(0, [again(10, 10), again(11, 40)], [0, 1], (), Retries())
     assert {row: problem.reason for row, problem in found.refused.items()} == {
         0: "bad_origin",
         1: "bad_origin",
@@ -90,7 +89,7 @@ def test_what_cannot_be_remembered_is_refused() -> None:
     """At the bound nothing is forgotten: a known origin stays known, a new one is refused."""
     retries = Retries([Mended(0, 1, 10, AT), Mended(0, 2, 11, AT)], most=2)
     records = [again(12, 3), again(13, 1)]
-    found = resolve(records, [0, 1], (), retries)
+    found = resolve(0, records, [0, 1], (), retries)
     assert found.refused[0].reason == "too_many_retries"
     assert found.passed == {1}
     assert len(retries) == 2
@@ -105,7 +104,7 @@ def test_of_two_notes_the_first_counts() -> None:
 
 def test_a_note_names_both_records() -> None:
     """It is keyed by the first origin."""
-    note = note_of(again(10, 3), 3, AT)
+    note = note_of(0, again(10, 3), 3, AT)
     assert note == Mended(0, 3, 10, AT)
     assert note.key == "0/3"
 
@@ -130,8 +129,8 @@ def test_one_of_each_origin_is_taken_however_it_is_cut_and_repeated(
         for place in range(0, min(end, len(records)), size):
             batch = records[place : place + size]
             invalid = {row for row in range(len(batch)) if not sent[place + row][1]}
-            found = resolve(batch, sent_again(batch), invalid, retries)
-            written += [note_of(batch[row], origin, AT) for row, origin in found.taken.items()]
+            found = resolve(0, batch, sent_again(batch), invalid, retries)
+            written += [note_of(0, batch[row], origin, AT) for row, origin in found.taken.items()]
             for row in set(range(len(batch))) - found.passed - invalid:
                 effects.setdefault(sent[place + row][0], set()).add(batch[row].offset)
         notes += written if is_kept else []

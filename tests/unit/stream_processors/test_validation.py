@@ -59,7 +59,7 @@ def validate(
         assert judgement.blocks == []
         raise judgement.refused[0]
     (block,) = judgement.blocks
-    (body,), (layout,) = block.bodies, block.layouts
+    (body,), layout = block.bodies, block.layout
     return Accepted(
         body.asset,
         window_id(body.asset, layout.sensor_set, body.start_ms),

@@ -1,0 +1,19 @@
+r"""Blocks of numbers, taken apart.
+
+>>> rows_of(np.array([[1, 2], [3, 4]], np.uint8))
+[b'\x01\x02', b'\x03\x04']
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def rows_of(block: npt.NDArray[Any]) -> list[bytes]:
+    """Bytes of each row of a block, an array of shape (n, ...) with at least one row."""
+    data = np.ascontiguousarray(block).tobytes()
+    size = len(data) // len(block)
+    return [data[start : start + size] for start in range(0, len(data), size)]
