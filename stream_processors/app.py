@@ -42,6 +42,10 @@ _log = structlog.get_logger(__name__)
 GROUP: Final = "millrace.stream-processor"
 #: How often memory is confirmed and batches are acknowledged: what a crash repeats, seconds.
 CHECKPOINT_SECONDS: Final = 0.5
+#: While memory is large (inference is far behind, say), checkpoints are rarer: so many times
+#: what encoding it takes, up to so many seconds.
+MEMORY_PAUSE: Final = 15
+LONGEST_PAUSE: Final = 2.0
 #: How often partitions without traffic are looked at for due fences, seconds.
 IDLE_SECONDS: Final = 0.1
 #: Records in a batch, at most.
@@ -167,13 +171,15 @@ class _Wiring:
 
         It goes on while the app is stopping, which waits for these acknowledgements.
         """
+        pause = CHECKPOINT_SECONDS
         while True:
-            await asyncio.sleep(CHECKPOINT_SECONDS)
+            await asyncio.sleep(pause)
             if self._processor is None or not self._unacknowledged:
                 continue
             included, self._unacknowledged = self._unacknowledged, []
             try:
-                await self._processor.checkpoint(self._write_memory)
+                busy = await self._processor.checkpoint(self._write_memory)
+                pause = min(max(CHECKPOINT_SECONDS, MEMORY_PAUSE * busy), LONGEST_PAUSE)
                 fault_points.reached("stream-processor.between-state-and-acknowledgement")
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a checkpoint failed")

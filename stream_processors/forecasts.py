@@ -77,9 +77,23 @@ class OpenForecast(msgspec.Struct, array_like=True, gc=False):
     answer: Answer | None = None
 
     @property
-    def is_decided(self) -> bool:
-        """Whether the windows have said all about it."""
-        return self.closed or self.truth is not None
+    def is_open(self) -> bool:
+        """Whether the windows have not said all about it yet."""
+        return self.truth is None and not self.closed
+
+    def settle(self, truth: bytes) -> None:
+        """Take the truth."""
+        self.truth = truth
+        self.segment = ""
+
+    def witness(self, *, late: bool) -> None:
+        """Take note of a window far beyond it or, if not ``late``, far before it."""
+        self.passed += late
+        self.behind += not late
+        if WITNESSES in (self.passed, self.behind):
+            self.closed = True
+            self.answer = None
+            self.segment = ""
 
 
 class Truths:
@@ -97,7 +111,7 @@ class Truths:
 
     def add(self, forecast: OpenForecast, readings: bytes) -> None:
         """Take the readings of a forecast's horizon."""
-        forecast.truth = readings  # decided from now on
+        forecast.settle(readings)  # decided from now on
         self._forecasts.append(forecast)
         self._readings.append(readings)
 
@@ -246,34 +260,30 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
             high = low + len(rows) // task.row_bytes - task.horizon
         here = self.open[-1].begins_ms
         too_early, too_late = here - task.patience_ms, here + task.patience_ms
+        needed: dict[str, int] = {}
         for forecast in self.open[self.decided :]:
-            if forecast.closed or forecast.truth is not None:
-                continue
-            begins_ms = forecast.begins_ms
-            if low <= forecast.first <= high and forecast.segment == segment:
-                begin = (forecast.first - low) * task.row_bytes
-                truths.add(forecast, rows[begin : begin + task.horizon_bytes])
-                forecast.segment = ""
-            elif begins_ms < too_early or begins_ms > too_late:
-                forecast.passed += begins_ms < too_early
-                forecast.behind += begins_ms > too_late
-                if WITNESSES in (forecast.passed, forecast.behind):
-                    forecast.closed = True
-                    forecast.answer = None
-                    forecast.segment = ""
-        return self._needed()
+            if forecast.is_open:
+                begins_ms, first = forecast.begins_ms, forecast.first
+                if low <= first <= high and forecast.segment == segment:
+                    begin = (first - low) * task.row_bytes
+                    truths.add(forecast, rows[begin : begin + task.horizon_bytes])
+                elif begins_ms < too_early or begins_ms > too_late:
+                    forecast.witness(late=begins_ms < too_early)
+                if forecast.is_open:
+                    _need(needed, forecast)
+                    continue
+            if not needed:
+                self.decided += 1
+        return needed
 
     def _needed(self) -> dict[str, int]:
         """Pass over the decided forecasts; first slot that the rest need, by segment."""
-        while self.decided < len(self.open) and self.open[self.decided].is_decided:
-            self.decided += 1
         needed: dict[str, int] = {}
         for forecast in self.open[self.decided :]:
-            if forecast.closed or forecast.truth is not None:
-                continue
-            first = needed.get(forecast.segment)
-            if first is None or forecast.first < first:
-                needed[forecast.segment] = forecast.first
+            if forecast.is_open:
+                _need(needed, forecast)
+            elif not needed:
+                self.decided += 1
         return needed
 
     def _give_up(self, count: int) -> dict[str, int]:
@@ -284,7 +294,7 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
 
     def _forget(self, needed: dict[str, int], row_bytes: int) -> None:
         """Drop readings that no open forecast can need."""
-        if needed.keys() != self.readings.keys():
+        if len(needed) != len(self.readings):
             for segment in self.readings.keys() - needed.keys():
                 del self.readings[segment]
         for segment, first in needed.items():
@@ -295,3 +305,10 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
     def _kept_bytes(self) -> int:
         """Bytes of readings."""
         return sum(len(b.rows) for readings in self.readings.values() for b in readings.blocks)
+
+
+def _need(needed: dict[str, int], forecast: OpenForecast) -> None:
+    """Note the first slot that a forecast needs, by segment."""
+    first = needed.get(forecast.segment)
+    if first is None or forecast.first < first:
+        needed[forecast.segment] = forecast.first

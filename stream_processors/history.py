@@ -11,13 +11,12 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from contracts.events import EventReader
-from contracts.headers import SOURCE_OFFSET
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.mended import Mended
 from contracts.topics import DEAD_LETTERS, MENDED, SERVING_LEDGER, Topic
-from infra.kafka import read_all, source_offsets_since
-from infra.output_ends import last_source_offsets
+from infra.kafka import read_all
+from infra.output_ends import last_source_offsets, source_offsets_since
 from infra.settings import Settings
 
 
@@ -59,7 +58,7 @@ class KafkaHistory:
 
     def refused_since(self, partition: int, first: int) -> set[int]:
         """Read the dead letters from their end."""
-        return source_offsets_since(self._settings, DEAD_LETTERS, partition, SOURCE_OFFSET, first)
+        return source_offsets_since(self._settings, DEAD_LETTERS, partition, first)
 
     def mended(self, partition: int) -> list[Mended]:
         """Read the notes from their beginning."""

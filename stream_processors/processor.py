@@ -148,7 +148,7 @@ class Processor:
             for partition in sorted(self._owned | self._positions.known):
                 await self._fence(partition, await self._positions.of(partition))
 
-    async def checkpoint(self, changelog: Changelog) -> None:
+    async def checkpoint(self, changelog: Changelog) -> float:
         """Confirm all outputs, and then the memory that includes them.
 
         The memory is that of one moment between two batches, and waits for the outputs of that
@@ -156,14 +156,22 @@ class Processor:
 
         Args:
             changelog: Writes memory through the same outputs.
+
+        Returns:
+            Seconds for which batches had to wait while memory was encoded.
         """
         async with self._turn:
+            began = time.monotonic()
             taken = self._snapshots.take()
             written = self._outputs.written()
+            busy = time.monotonic() - began
         await self._outputs.confirmed(written)
         fault_points.reached("stream-processor.between-output-and-state")
+        began = time.monotonic()
         self._snapshots.write(taken, changelog)
+        busy += time.monotonic() - began
         await self._outputs.confirmed()
+        return busy
 
     def release(self) -> None:
         """Set no fences for now: partitions are being handed over."""

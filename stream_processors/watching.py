@@ -86,7 +86,7 @@ class Watch:
         task = join_task(block.model.spec)
         truths = Truths(task)
         names: dict[str, Asset] = {}
-        rows = task.rows(block.values[places])
+        rows = task.rows(_of(block.values, places))
         for asset, window, readings in zip(assets, windows, rows, strict=True):
             asset.forecasts.add_window(
                 readings,
@@ -122,7 +122,7 @@ class Watch:
         if not tested:
             return {}
         chosen = [places[index] for index in tested]
-        means = block.filled[chosen].mean(axis=1, dtype=np.float64)
+        means = _of(block.filled, chosen).mean(axis=1, dtype=np.float64)
         _to_units(means, [references[index] for index in tested], block.model)
         means[~block.present[chosen]] = np.nan
         monitors = {id(assets[index]): assets[index].monitor for index in tested}
@@ -175,6 +175,11 @@ class Watch:
 
     def _publish(self, topic: Topic, key: str, event: JsonEvent, partition: int) -> None:
         self._outputs.write(topic, key, encode(event), headers_of(event, ORIGIN, now()), partition)
+
+
+def _of(rows: npt.NDArray[np.float32], places: Sequence[int]) -> npt.NDArray[np.float32]:
+    """Some rows, in ascending order; without a copy where that is all of them."""
+    return rows if len(places) == len(rows) else rows[places]
 
 
 def _to_units(means: npt.NDArray[np.float64], versions: Sequence[int], model: Model) -> None:
