@@ -1,9 +1,10 @@
 """A reader of predictions in a process of its own: ``python -m benchmarks.arrivals FILE``.
 
 It reads `predictions` and nothing else, with ``read_committed`` as any user would, and keeps
-six numbers for each: so little that it does not slow down what it watches. When it is told to
-end (SIGTERM) it writes them to FILE, a NumPy array of float64 of shape (predictions, 6) with
-the columns of `COLUMNS`. All moments are milliseconds since the epoch, of this machine.
+six numbers for each: so little that it does not slow down what it watches. When it is asked
+(SIGUSR1), and when it is told to end (SIGTERM), it writes them to FILE, a NumPy array of float64
+of shape (predictions, 6) with the columns of `COLUMNS`. All moments are milliseconds since the
+epoch, of this machine.
 """
 
 from __future__ import annotations
@@ -46,15 +47,21 @@ class _Prediction(msgspec.Struct):
 
 def main() -> int:
     """Read until told to end."""
-    stop = threading.Event()
+    stop, asked = threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGUSR1, lambda *_: asked.set())
+    target = Path(sys.argv[1])
     settings = Settings.read()
     name = settings.named(PREDICTIONS.name)
     client = reader(settings, {"fetch.wait.max.ms": 50})
     client.assign([TopicPartition(name, p, 0) for p in partitions_of(client, name)])
     decode = msgspec.json.Decoder(_Prediction).decode
     rows: list[tuple[float, ...]] = []
+    kept: list[Arrivals] = []
     while not stop.is_set():
+        if asked.is_set():
+            asked.clear()
+            _save(target, kept, rows)
         messages = client.consume(_MOST, _WAIT_SECONDS)
         arrived = time.time() * 1000
         for message in messages:
@@ -74,8 +81,18 @@ def main() -> int:
                     )
                 )
     client.close()
-    np.save(Path(sys.argv[1]), np.array(rows, dtype=np.float64).reshape(-1, len(COLUMNS)))
+    _save(target, kept, rows)
     return 0
+
+
+def _save(target: Path, kept: list[Arrivals], rows: list[tuple[float, ...]]) -> None:
+    """Move rows to what is kept, and write all of it; the file is whole whenever it is there."""
+    kept.append(np.array(rows, dtype=np.float64).reshape(-1, len(COLUMNS)))
+    rows.clear()
+    draft = target.with_suffix(".draft")
+    with draft.open("wb") as file:
+        np.save(file, np.concatenate(kept))
+    draft.replace(target)
 
 
 def column(arrivals: Arrivals, name: str) -> Arrivals:

@@ -1,13 +1,17 @@
 """Edge to prediction: how long a window takes at several rates, and which rate is sustained.
 
 One system, one edge, one rate after the other. A rate is sustained if the windows of its last
-quarter wait no longer than those of its second one did: the lag does not grow.
+quarter wait no longer than those of its second one did: the lag does not grow. The first rate
+that is not is the last one.
 """
 
 from __future__ import annotations
 
+import itertools
+import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -22,6 +26,7 @@ from benchmarks.service import Cost, Service
 from benchmarks.stages import Normalised, normalised_at, percentile_cells, stage_rows
 from benchmarks.steady_edge import Sent, Step
 from benchmarks.turns import Tell
+from console.waiting import wait_until
 from contracts.errors import ServerError
 from contracts.topics import NORMALIZED, SENSOR_WINDOWS
 
@@ -49,7 +54,10 @@ EARLY: Final = (0.25, 0.5)
 LATE: Final = 0.75
 #: Share of a step's windows that must have been predicted.
 ARRIVED: Final = 0.999
+#: How long after a step it is looked at: its last windows have been predicted by then.
+JUDGED_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.25
+_WRITE_SECONDS: Final = 20.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class _Measured:
     """What was seen from outside.
 
     Attributes:
-        sent: Steps that the edge finished.
+        sent: Steps, up to the first that was not sustained.
         costs: Costs of the processes at the beginning, and at the end of each step.
         arrivals: All predictions.
         normalised: When each stamped window was written.
@@ -94,23 +102,40 @@ def _measure(plant: Plant, steps: list[Step], tell: Tell) -> _Measured:
         began = time.monotonic()
         there = written(plant.settings, SENSOR_WINDOWS.name)
         stamped = written(plant.settings, NORMALIZED.name)
+        judged = 0
         while not edge.ended():
             observer.check()
             plant.system.supervisor.check()
             tell((time.monotonic() - began) / whole)
-            if len(costs) <= len(sent_of(edge)):
+            sent = sent_of(edge)
+            if len(costs) <= len(sent):
                 costs.append((time.monotonic(), plant.costs() | _cost(edge, observer)))
-            rate = steps[min(len(sent_of(edge)), len(steps) - 1)].rate
+            rate = steps[min(len(sent), len(steps) - 1)].rate
             if there() - stamped() > BACKLOG_SECONDS * rate + rate:
                 edge.terminate()
                 break
+            if len(sent) > judged and time.monotonic() > costs[-1][0] + JUDGED_SECONDS:
+                if not sustained(sent[judged], _arrivals_so_far(observer, target)):
+                    edge.terminate()
+                    break
+                judged += 1
             time.sleep(_LOOK_SECONDS)
         _drain(plant)
         observer.terminate()
         sent = sent_of(edge)
     if not target.exists():
         raise ServerError(f"the reader of predictions left nothing; its log: {observer.log}")
-    return _Measured(sent, costs, np.load(target), normalised_at(plant.settings))
+    arrivals = np.load(target)
+    return _Measured(ramp(sent, arrivals), costs, arrivals, normalised_at(plant.settings))
+
+
+def _arrivals_so_far(observer: Service, target: Path) -> Arrivals:
+    """Ask for the predictions that the reader has had by now."""
+    target.unlink(missing_ok=True)
+    observer.process.send_signal(signal.SIGUSR1)
+    wait_until(target.exists, "the reader's file", seconds=_WRITE_SECONDS, meanwhile=observer.check)
+    found: Arrivals = np.load(target)
+    return found
 
 
 def _cost(*services: Service) -> dict[str, Cost]:
@@ -143,8 +168,16 @@ def _of(step: Sent, arrivals: Arrivals) -> Arrivals:
     return arrivals[(sent >= step.began_ms + settle) & (sent <= step.ended_ms)]
 
 
+def ramp(sent: list[Sent], arrivals: Arrivals) -> list[Sent]:
+    """Leave out what came after the first step that was not sustained."""
+    kept = list(itertools.takewhile(lambda step: sustained(step, arrivals), sent))
+    return sent[: len(kept) + 1]
+
+
 def sustained(step: Sent, arrivals: Arrivals) -> bool:
     """Whether a step's windows were all predicted, and the last of them as soon as others."""
+    if not step.whole:
+        return False
     sent = column(arrivals, "sent")
     mine = arrivals[(sent >= step.began_ms) & (sent <= step.ended_ms)]
     length = step.ended_ms - step.began_ms

@@ -152,7 +152,7 @@ def _ours(plan: Plan, settings: Settings, windows: int, seconds: float, tell: Te
 def _batches(settings: Settings) -> tuple[list[int], list[float]]:
     """Read off the predictions themselves how large batches were, and how far apart.
 
-    All predictions of a batch state the same moment.
+    All predictions of a run of the network state the same moment; a transaction has several runs.
     """
     decode = msgspec.json.Decoder(Prediction).decode
     counts: dict[float, int] = {}

@@ -2,6 +2,8 @@
 
 After the warm-up a process should hold what it needs. The growth is that of the median over
 the last minute against the first minute after the warm-up, so that a single peak does not count.
+What still fills up to its bound grows less in the second half; what leaks does not. All samples
+are kept beside the logs, in `SAMPLES`.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ import itertools
 import time
 from typing import Final
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.namespaces import remove_topics
 from benchmarks.plan import Plan
@@ -26,7 +30,9 @@ WARM_UP_SECONDS: Final = 120.0
 #: Over so long a median is taken.
 PART_SECONDS: Final = 60.0
 QUICK: Final = (15.0, 5.0, 3.0)
+SAMPLES: Final = "memory.json"
 
+Floats = npt.NDArray[np.float64]
 Samples = list[tuple[float, dict[str, Cost]]]
 
 
@@ -38,6 +44,7 @@ def memory(plan: Plan) -> list[Table]:
         tell = plan.bar.begin(f"{seconds:.0f} s at {RATE:g} windows/s")
         samples = _sample(plant, seconds, tell)
         settings = plant.settings
+        (plant.folder / SAMPLES).write_bytes(msgspec.json.encode(samples))
     remove_topics(settings)
     names = sorted({name for _, costs in samples for name in costs})
     return [
@@ -45,8 +52,9 @@ def memory(plan: Plan) -> list[Table]:
             f"Memory of each process over {seconds:.0f} s at {RATE:g} windows/s, MiB",
             [_row(name, samples, warm_up, part) for name in names],
             f"Resident set; growth from the first {part:.0f} s after a warm-up of"
-            f" {warm_up:.0f} s to the last {part:.0f} s. PSS: proportional set at the end, in which"
-            " pages that processes share count in part.",
+            f" {warm_up:.0f} s to the last {part:.0f} s, and from the middle of that time. PSS:"
+            " proportional set at the end, in which pages that processes share count in part. The"
+            " broker's Java takes new pages until its heap is as large as it may get.",
         )
     ]
 
@@ -68,21 +76,28 @@ def _row(name: str, samples: Samples, warm_up: float, part: float) -> Row:
     times = np.array([t for t, costs in samples if name in costs])
     sizes = np.array([costs[name].rss_mib for _, costs in samples if name in costs])
     last = [costs[name] for _, costs in samples if name in costs][-1]
-    first = sizes[(times >= warm_up) & (times < warm_up + part)]
-    end = sizes[times >= times[-1] - part]
-    early = float(np.median(first)) if len(first) else float("nan")
-    late = float(np.median(end))
+    end = float(times[-1])
+    early = _median(times, sizes, warm_up, part)
+    middle = _median(times, sizes, (warm_up + end - part) / 2, part)
+    late = _median(times, sizes, end - part, part)
     return {
         "process": name,
         "RSS after warm-up": early,
         "RSS at the end": late,
         "growth %": (late / early - 1) * 100,
+        "growth in the second half %": (late / middle - 1) * 100,
         "highest RSS": float(sizes.max()),
         "PSS at the end": last.pss_mib,
         "cores": _cores(name, samples),
         # A process that has had less processor time than before is another one.
         "restarts": sum(used < 0 for _, used in _used(name, samples)),
     }
+
+
+def _median(times: Floats, sizes: Floats, begin: float, seconds: float) -> float:
+    """Median size over some time; NaN if the process was not seen then."""
+    seen = sizes[(times >= begin) & (times <= begin + seconds)]
+    return float(np.median(seen)) if len(seen) else float("nan")
 
 
 def _used(name: str, samples: Samples) -> list[tuple[float, float]]:

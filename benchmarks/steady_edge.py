@@ -3,11 +3,12 @@
 PLAN is a JSON file: a list of ``{"rate": windows/s, "seconds": s}``. The windows are those of
 the simulated fleet's quiet days, in one stretch of event time over all rates, so that an edge
 that is started anew for each rate does not send the past again. For each rate one line of JSON
-on standard output says when it began and ended and what was sent.
+on standard output says when it began and ended and what was sent; an edge that is told to end
+says so of the rate that it was at, if it has sent anything, and of no later one.
 
-They go through a spool on disk, as those
-of every edge. Windows that are due are sent every `TICK_SECONDS`; one that is late is sent at
-once, and none is left out, so the mean rate holds as long as the machine lets it.
+They go through a spool on disk, as those of every edge. Windows that are due are sent every
+`TICK_SECONDS`; one that is late is sent at once, and none is left out, so the mean rate holds
+as long as the machine lets it.
 """
 
 from __future__ import annotations
@@ -53,12 +54,14 @@ class Sent(msgspec.Struct, frozen=True):
         windows: How many were sent.
         began_ms: When, milliseconds since the epoch.
         ended_ms: When it was over.
+        whole: Whether it was sent to its end.
     """
 
     rate: float
     windows: int
     began_ms: float
     ended_ms: float
+    whole: bool = True
 
 
 def main() -> int:
@@ -86,8 +89,9 @@ def _send(steps: list[Step], outbox: Outbox, stopping: Callable[[], bool]) -> No
                 outbox.send(next(windows))
             sent = due
             outbox.poll(TICK_SECONDS)
-        line = Sent(step.rate, sent, began * 1000, time.time() * 1000)
-        print(msgspec.json.encode(line).decode(), flush=True)
+        if sent:
+            line = Sent(step.rate, sent, began * 1000, time.time() * 1000, sent >= wanted)
+            print(msgspec.json.encode(line).decode(), flush=True)
 
 
 def _tell(what: str) -> None:

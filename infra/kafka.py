@@ -23,7 +23,6 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from contracts.errors import ServerError
-from contracts.headers import header
 from contracts.topics import MAX_RECORD_BYTES, Topic
 from infra.settings import Settings
 
@@ -41,19 +40,17 @@ TRANSACTION_RETRY_MS: Final = 5
 #: default lets it grow to 10 s and half as much again, which is most of what may pass between
 #: a broker's return and work being done again.
 RECONNECT_MS: Final = 1_000
-#: An end of a log is read at once. By default each partition waits for the fetch of the one before
-#: it, half a second: measured, three seconds for four partitions.
-SCAN_WAIT_MS: Final = 10
 #: How often trouble of the same kind is told.
 _TELL_SECONDS: Final = 30.0
 #: Refusals of a partition that has no leader yet, and how long to leave it alone, seconds.
 _PASSING: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 _BACK_OFF_SECONDS: Final = 0.05
-#: What a consumer hears while a broker is away or has just come back; it goes on by itself.
+#: What a client hears while a broker is away or has just come back; it goes on by itself.
 _WAITED_OUT: Final = frozenset(
     {
         *_PASSING,
         KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._PARTIAL,
         KafkaError._TRANSPORT,
         KafkaError._RESOLVE,
         KafkaError._TIMED_OUT,
@@ -232,11 +229,14 @@ def raise_error(message: Message) -> None:
         KafkaException: The error cannot be waited out by the client.
     """
     error = message.error()
-    if error is None or error.code() == KafkaError._PARTITION_EOF or error.retriable():
-        return
-    if not error.fatal() and error.code() in _WAITED_OUT:
+    if error is None or error.code() == KafkaError._PARTITION_EOF or passes(error):
         return
     raise KafkaException(error)
+
+
+def passes(error: KafkaError) -> bool:
+    """Whether trouble is one of a broker that is away, or just back, and goes by itself."""
+    return error.retriable() or (not error.fatal() and error.code() in _WAITED_OUT)
 
 
 def read_all(
@@ -270,42 +270,3 @@ def read_all(
                     del ends[position.partition]
     finally:
         client.close()
-
-
-def source_offsets_since(
-    settings: Settings, topic: Topic, partition: int, header_name: str, first: int
-) -> set[int]:
-    """Find which records of a partition's source have an output, from one offset on.
-
-    Returns:
-        Their source offsets, ``first`` or larger.
-    """
-    client = reader(settings, {"fetch.wait.max.ms": SCAN_WAIT_MS})
-    name = settings.named(topic.name)
-    try:
-        low, high = watermarks(client, TopicPartition(name, partition))
-        step, start = 64, high
-        offsets: list[int] = []
-        while start > low and not (offsets and offsets[0] < first):
-            start = max(low, high - step)
-            offsets = _scan(client, name, partition, start, high, header_name)
-            step *= 8
-        return {offset for offset in offsets if offset >= first}
-    finally:
-        client.close()
-
-
-def _scan(
-    client: Consumer, topic: str, partition: int, start: int, end: int, header_name: str
-) -> list[int]:
-    """Read [start, end) of a partition for its source offsets, in their order."""
-    place = TopicPartition(topic, partition, start)
-    client.assign([place])
-    found: list[int] = []
-    while client.position([place])[0].offset < end:
-        for message in client.consume(500, timeout=0.02):
-            raise_error(message)
-            offset = header(message.headers(), header_name)
-            if offset is not None and offset.isdecimal():
-                found.append(int(offset))
-    return found

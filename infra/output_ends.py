@@ -9,7 +9,7 @@ read at once, since nobody goes on before they are known.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
@@ -53,27 +53,73 @@ def last_source_offsets(
         ServerError: The broker does not answer.
         KafkaException: It refuses.
     """
+    found: dict[int, int] = {}
+    for partition, offsets in _backwards(settings, topic, partitions, lambda _: True):
+        found.setdefault(partition, max(offsets))
+    return found
+
+
+def source_offsets_since(settings: Settings, topic: Topic, partition: int, first: int) -> set[int]:
+    """Find which records of a partition's source have an output, from one offset on.
+
+    Args:
+        settings: Where Kafka is.
+        topic: The output.
+        partition: Its partition. Nobody may be writing to it.
+        first: The offset.
+
+    Returns:
+        Their source offsets, ``first`` or larger.
+
+    Raises:
+        ServerError: The broker does not answer.
+        KafkaException: It refuses.
+    """
+    parts = _backwards(settings, topic, [partition], lambda offsets: offsets[0] < first)
+    return {offset for _, offsets in parts for offset in offsets if offset >= first}
+
+
+def _backwards(
+    settings: Settings,
+    topic: Topic,
+    partitions: Iterable[int],
+    enough: Callable[[Sequence[int]], bool],
+) -> Iterator[tuple[int, list[int]]]:
+    """Read partitions from their ends, more at a time, each until it is enough.
+
+    Args:
+        settings: Where Kafka is.
+        topic: The output.
+        partitions: Its partitions.
+        enough: Whether a partition need not be read on before a part with these offsets.
+
+    Yields:
+        A partition and the source offsets of a part of it, in their order; at least one.
+    """
     name = settings.named(topic.name)
     client = reader(settings, {"fetch.wait.max.ms": OPEN_MS})
     try:
         unread = {p: watermarks(client, TopicPartition(name, p)) for p in partitions}
-        found: dict[int, int] = {}
         records = FIRST_RECORDS
         while unread := {p: (low, high) for p, (low, high) in unread.items() if low < high}:
             tails = {p: (max(low, high - records), high) for p, (low, high) in unread.items()}
-            found |= _last(client, name, tails)
-            unread = {p: (unread[p][0], tails[p][0]) for p in unread if p not in found}
+            found = _offsets(client, name, tails)
+            yield from found.items()
+            unread = {
+                p: (low, tails[p][0])
+                for p, (low, _) in unread.items()
+                if p not in found or not enough(found[p])
+            }
             records *= MORE
-        return found
     finally:
         client.close()
 
 
-def _last(client: Consumer, topic: str, spans: Mapping[int, Span]) -> dict[int, int]:
-    """Read [first, end) of each partition for its largest source offset."""
+def _offsets(client: Consumer, topic: str, spans: Mapping[int, Span]) -> dict[int, list[int]]:
+    """Read [first, end) of each partition for its source offsets, in their order."""
     places = [TopicPartition(topic, p, first) for p, (first, _) in spans.items()]
     client.assign(places)
-    found: dict[int, int] = {}
+    found: dict[int, list[int]] = {}
     reached = {p: first for p, (first, _) in spans.items()}
     heard = time.monotonic()
     while any(reached[p] < end for p, (_, end) in spans.items()):
@@ -82,7 +128,7 @@ def _last(client: Consumer, topic: str, spans: Mapping[int, Span]) -> dict[int, 
             offset = header(message.headers(), SOURCE_OFFSET)
             partition = message.partition()
             if partition is not None and offset is not None and offset.isdecimal():
-                found[partition] = max(found.get(partition, -1), int(offset))
+                found.setdefault(partition, []).append(int(offset))
         before = dict(reached)
         for place in client.position(places):
             reached[place.partition] = max(reached[place.partition], place.offset)

@@ -13,17 +13,17 @@ A busy process does not look like a stopped one: the thread wakes in between.
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import Final
 
+from infra.guard_thread import GuardThread
 from infra.watchdog import end_process
 
 _EVERY_SECONDS: Final = 0.25
 
 
-class StandstillGuard:
+class StandstillGuard(GuardThread):
     """Knows when this process ran last."""
 
     def __init__(
@@ -40,33 +40,25 @@ class StandstillGuard:
             end: Ends the process.
             clock: Goes on while the process stands still.
         """
+        super().__init__("standstill", _EVERY_SECONDS)
         self._limit = limit_seconds
         self._end = end
         self._clock = clock
         self._ran = clock()
-        self._stop = threading.Event()
 
     def start(self) -> None:
         """Begin; from the main thread, which hears of signals."""
         self._ran = self._clock()
         signal.signal(signal.SIGCONT, lambda *_: self.check())
-        threading.Thread(target=self._run, name="standstill", daemon=True).start()
-
-    def stop(self) -> None:
-        """Guard no more."""
-        self._stop.set()
+        super().start()
 
     def check(self) -> None:
         """End the process if it stood still for too long."""
         still = self._clock() - self._ran
-        if still > self._limit and not self._stop.is_set():
+        if still > self._limit and not self.stopped:
             self._end(f"it stood still for {still:.0f} s: others do its work by now")
 
     def turn(self) -> None:
         """Check, and note that the process runs."""
         self.check()
         self._ran = self._clock()
-
-    def _run(self) -> None:
-        while not self._stop.wait(_EVERY_SECONDS):
-            self.turn()

@@ -36,6 +36,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from infra.guard_thread import GuardThread
 from infra.kafka import consumer, reader
 from infra.settings import Settings
 from infra.stalls import Limits, Memory, Observation, Place, Stall, judge
@@ -71,7 +72,7 @@ def end_process(why: str) -> NoReturn:
     os._exit(EXIT_STALLED)
 
 
-class Watchdog:
+class Watchdog(GuardThread):
     """Sees lag without commits."""
 
     def __init__(
@@ -96,29 +97,19 @@ class Watchdog:
             every_seconds: How often to look.
             end: What to do with a process that is stuck.
         """
+        super().__init__("watchdog", every_seconds)
         self._offsets = _GroupOffsets(settings, group)
         self._owned = owned
         self._limits = Limits(stall_seconds, start_seconds, 2 * every_seconds)
-        self._every = every_seconds
         self._end = end
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._memory = Memory()
 
-    def start(self) -> None:
-        """Begin to watch."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Watch no more: the process is ending, and may take its time."""
-        self._stop.set()
-
-    def _run(self) -> None:
-        memory = Memory()
-        while not self._stop.wait(self._every):
-            memory, stall = judge(memory, time.monotonic(), self._look(), self._limits)
-            if stall is not None and self._is_real(stall) and not self._stop.is_set():
-                self._end(str(stall))
-                return
+    def turn(self) -> None:
+        """Look at the group, and judge."""
+        self._memory, stall = judge(self._memory, time.monotonic(), self._look(), self._limits)
+        if stall is not None and self._is_real(stall) and not self.stopped:
+            self.stop()
+            self._end(str(stall))
 
     def _look(self) -> Observation:
         before = self._owned()
@@ -192,7 +183,7 @@ class _GroupOffsets:
         return False
 
 
-class BeatWatchdog:
+class BeatWatchdog(GuardThread):
     """Ends a process whose main loop has stopped turning.
 
     It counts its own looks at the beat, not the clock, so that time in which the whole
@@ -215,27 +206,18 @@ class BeatWatchdog:
             every_seconds: How often to look.
             end: What to do with a process that is stuck.
         """
+        super().__init__("watchdog", every_seconds)
         self._beat = beat
         self._stall = stall_seconds
-        self._every = every_seconds
         self._end = end
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+        self._last = beat()
+        self._silent = 0.0
 
-    def start(self) -> None:
-        """Begin to watch."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Watch no more."""
-        self._stop.set()
-
-    def _run(self) -> None:
-        last, silent = self._beat(), 0.0
-        while not self._stop.wait(self._every):
-            beat = self._beat()
-            silent = silent + self._every if beat == last else 0.0
-            last = beat
-            if silent >= self._stall:
-                self._end(f"no progress for {silent:.0f} s")
-                return
+    def turn(self) -> None:
+        """Look at the beat."""
+        beat = self._beat()
+        self._silent = self._silent + self._every if beat == self._last else 0.0
+        self._last = beat
+        if self._silent >= self._stall:
+            self.stop()
+            self._end(f"no progress for {self._silent:.0f} s")

@@ -96,7 +96,8 @@ class ReleaseController:
         while not self._stop.is_set():
             waiting = awaiting(feed.registry)
             live = replicas() if waiting else frozenset()
-            for event in decide(feed.registry, live, now()):
+            due = [] if live is None else decide(feed.registry, live, now())
+            for event in due:
                 if event.id not in said:
                     publisher.send(event)
                     said.add(event.id)

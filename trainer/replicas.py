@@ -6,32 +6,49 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from contracts.errors import ServerError
-from infra.kafka import ANSWER_SECONDS, admin
+from contracts.groups import INFERENCE
+from infra.kafka import admin, error_of, passes
 from infra.settings import Settings
 
-INFERENCE_GROUP: Final = "millrace.inference"
+#: How long the brokers may take to answer, seconds.
+_ANSWER_SECONDS: Final = 5.0
 
 
 class LiveReplicas:
-    """Asks the group coordinator; owned by one thread."""
+    """Asks the brokers; owned by one thread."""
 
     def __init__(self, settings: Settings) -> None:
         """Prepare a client."""
         self._client: AdminClient = admin(settings)
-        self._group = settings.named(INFERENCE_GROUP)
+        self._group = settings.named(INFERENCE)
 
-    def __call__(self) -> frozenset[str]:
-        """Name the live replicas, by their clients' ids; none if there is no such group.
+    def __call__(self) -> frozenset[str] | None:
+        """Name the live replicas, by their clients' ids.
+
+        Returns:
+            None of them if there is no such group. No set at all if nobody can tell now: a
+            broker is away, or not yet back.
 
         Raises:
-            ServerError: The broker does not answer.
+            ServerError: Kafka refuses to tell.
         """
-        future: Any = self._client.describe_consumer_groups(
-            [self._group], request_timeout=ANSWER_SECONDS
-        )[self._group]
+        self._client.poll(0)  # lets it drop what it wants to tell about connections
         try:
-            described = future.result(timeout=ANSWER_SECONDS)
-        except (KafkaException, TimeoutError) as error:
-            why = str(error) or f"no answer within {ANSWER_SECONDS:.0f} s"
-            raise ServerError(f"Kafka cannot describe group {self._group}: {why}") from error
-        return frozenset(member.client_id for member in described.members)
+            return self._members()
+        except KafkaException as failure:
+            error = error_of(failure)
+            if passes(error):
+                return None
+            raise ServerError(
+                f"Kafka cannot describe group {self._group}: {error.str()}"
+            ) from failure
+
+    def _members(self) -> frozenset[str]:
+        # The client calls this way outdated. But its newer question, which goes through the
+        # group's coordinator, aborts the whole process if the broker dies under it (librdkafka
+        # 2.16, its issue 4605).
+        groups: Any = self._client.list_groups(self._group, timeout=_ANSWER_SECONDS)
+        for group in groups:
+            if group.error is not None:
+                raise KafkaException(group.error)
+        return frozenset(member.client_id for group in groups for member in group.members)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -16,19 +16,18 @@ import numpy as np
 import pytest
 from confluent_kafka import Message
 
-from contracts.errors import ServerError
+from console.waiting import wait_until
 from contracts.headers import header
 from contracts.topics import SENSOR_WINDOWS
 from contracts.window import SensorWindow, decode_window
-from infra.embedded.instance import choose_port
-from infra.embedded.kafka import Kafka
 from infra.kafka import admin, read_all
 from infra.settings import Settings
 from infra.topic_admin import create_topics
 from producers.in_flight import REPEATS
 from producers.source import open_recording
 from producers.windows import windows
-from tests.places import PROJECT, jar_folder
+from tests.integration.own_broker import Broker
+from tests.places import PROJECT
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -44,54 +43,6 @@ task = {kind = "forecast", window = 8, horizon = 2, stride = 2}
 ASSETS = 8
 SAMPLES = 400
 PATIENCE = 60.0
-
-
-class Broker:
-    """A broker of our own, to be killed and started again on its data and its port."""
-
-    def __init__(self, home: Path) -> None:
-        self._home = home
-        self._kafka = Kafka(home)
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = choose_port()
-
-    def start(self) -> None:
-        """Start it, and wait until it answers."""
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "infra.embedded", "kafka"),
-                *("--home", str(self._home)),
-                *("--cache", str(jar_folder())),
-                *("--port", str(self.port)),
-            ],
-            cwd=PROJECT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        wait_for(self._answers)
-
-    def kill(self) -> None:
-        """Kill it as it stands."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def _answers(self) -> bool:
-        try:
-            self._kafka.check(self.port, 5.0)
-        except ServerError:
-            return False
-        return True
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    patience = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < patience
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -229,12 +180,18 @@ def test_an_outage_under_a_running_edge(
 ) -> None:
     """The broker is killed and comes back: every window arrives once, in order, in its time."""
     with Edge(here, tmp_path / "edge", "replay", str(dataset), "--rate", "150") as edge:
-        wait_for(lambda: sum(map(len, arrived(here).values())) > 150)
+        wait_until(
+            lambda: sum(map(len, arrived(here).values())) > 150, "first windows", seconds=PATIENCE
+        )
         broker.kill()
         try:
-            wait_for(lambda: "the broker is away; windows are spooled" in edge.said)
+            wait_until(
+                lambda: "the broker is away; windows are spooled" in edge.said,
+                "the edge to say so",
+                seconds=PATIENCE,
+            )
             size = spooled_bytes(here)
-            wait_for(lambda: spooled_bytes(here) > size + 200_000)
+            wait_until(lambda: spooled_bytes(here) > size + 200_000, "a backlog", seconds=PATIENCE)
             assert edge.process.poll() is None
         finally:
             broker.start()
@@ -284,10 +241,14 @@ def test_stopped_in_an_outage_and_flushed_later(
     """SIGTERM ends it in time, the rest waits; `flush` sends that, and a new run the others."""
     arguments = ("replay", str(dataset), "--rate", "150")
     with Edge(here, tmp_path / "first", *arguments) as edge:
-        wait_for(lambda: sum(map(len, arrived(here).values())) > 50)
+        wait_until(
+            lambda: sum(map(len, arrived(here).values())) > 50, "first windows", seconds=PATIENCE
+        )
         broker.kill()
         try:
-            wait_for(lambda: "the broker is away" in edge.said)
+            wait_until(
+                lambda: "the broker is away" in edge.said, "the edge to say so", seconds=PATIENCE
+            )
             began = time.monotonic()
             edge.process.send_signal(signal.SIGTERM)
             assert edge.end() == 128 + signal.SIGTERM
@@ -330,14 +291,20 @@ def test_a_live_source_starts_without_a_broker(
     try:
         live = ("host", "--asset", "me", "--period", "0.05", "--spool", str(tmp_path / "s"))
         with Edge(here, tmp_path / "host", *live) as edge:
-            wait_for(lambda: "the broker is away" in edge.said)
+            wait_until(
+                lambda: "the broker is away" in edge.said, "the edge to say so", seconds=PATIENCE
+            )
             with Edge(here, tmp_path / "other", *live) as other:
                 assert other.end() == 1
             assert "another edge uses the spool" in other.said
             size = spooled(tmp_path / "s")
-            wait_for(lambda: spooled(tmp_path / "s") > size + 40_000)
+            wait_until(
+                lambda: spooled(tmp_path / "s") > size + 40_000, "a backlog", seconds=PATIENCE
+            )
             broker.start()
-            wait_for(lambda: len(arrived(here)["me"]) > 10)
+            wait_until(
+                lambda: len(arrived(here)["me"]) > 10, "the backlog to arrive", seconds=PATIENCE
+            )
             edge.process.send_signal(signal.SIGINT)
             assert edge.end() == 128 + signal.SIGINT, edge.said
     finally:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +18,10 @@ import numpy.typing as npt
 import pytest
 from confluent_kafka import Producer
 
+from console.waiting import wait_until
 from contracts.errors import DataError
 from contracts.events import EventReader, encode, event_time, headers_of
+from contracts.groups import INFERENCE
 from contracts.headers import RawHeaders, cloud_event
 from contracts.ids import derived_id
 from contracts.model_event import Activated, Approved, ModelEvent, Ready, Registered, Rejected
@@ -177,12 +178,15 @@ def world(settings: Settings) -> World:
 
 def until(found: Callable[[], T | None], what: str, seconds: float = 90.0) -> T:
     """Wait until something is there."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    things: list[T] = []
+
+    def there() -> bool:
         if (thing := found()) is not None:
-            return thing
-        time.sleep(0.1)
-    raise AssertionError(f"{what}: not within {seconds} s")
+            things.append(thing)
+        return bool(things)
+
+    wait_until(there, what, seconds=seconds)
+    return things[0]
 
 
 def finished(world: World, name: str) -> Callable[[], TrainingRun | None]:
@@ -376,7 +380,7 @@ def test_a_run_that_cannot_be_made_leaves_its_reason_and_stops_nothing(world: Wo
 
 def test_an_approved_version_is_activated_once_the_live_replica_is_ready(world: World) -> None:
     """The release controller takes live replicas from the consumer group, and is quick."""
-    replica = consumer(world.settings, "millrace.inference", {"client.id": "inference-0"})
+    replica = consumer(world.settings, INFERENCE, {"client.id": "inference-0"})
     replica.subscribe([world.settings.named(SENSOR_WINDOWS.name)])
 
     def assigned() -> bool | None:

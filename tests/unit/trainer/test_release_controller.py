@@ -1,23 +1,15 @@
 """What happens when the release thread breaks."""
 
 import threading
-from concurrent.futures import Future
-from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import GroupMetadata
 
 from contracts.errors import ServerError
 from infra.settings import Settings
 from trainer import release_controller, replicas
 from trainer.release_controller import ReleaseController
-
-
-class Silent:
-    """A coordinator that never answers."""
-
-    def describe_consumer_groups(self, groups: list[str], **_: Any) -> dict[str, Future[Any]]:
-        """Promise an answer."""
-        return {group: Future() for group in groups}
 
 
 def test_whatever_breaks_the_thread_is_kept_and_stops_the_process(
@@ -38,11 +30,27 @@ def test_whatever_breaks_the_thread_is_kept_and_stops_the_process(
     assert "nobody foresaw this" in (release.problem() or "")
 
 
-def test_a_silent_coordinator_is_a_server_that_does_not_answer(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The wait ends with the error that the rest of the trainer knows."""
-    monkeypatch.setattr(replicas, "admin", lambda _: Silent())
-    monkeypatch.setattr(replicas, "ANSWER_SECONDS", 0.01)
-    with pytest.raises(ServerError, match="no answer within"):
+def test_a_silent_broker_tells_nothing_about_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is not the same as no replicas: nothing is decided on it."""
+    monkeypatch.setattr(replicas, "_ANSWER_SECONDS", 0.05)
+    nobody = Settings(kafka_bootstrap_servers="127.0.0.1:1")
+    assert replicas.LiveReplicas(nobody)() is None
+
+
+class Refusing:
+    """A Kafka that does not let us see groups."""
+
+    def poll(self, _: float) -> int:
+        """Have nothing to tell."""
+        return 0
+
+    def list_groups(self, *_: object, **__: object) -> list[GroupMetadata]:
+        """Refuse."""
+        raise KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
+
+
+def test_a_refusal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not pass: the trainer ends with it, and a person reads why."""
+    monkeypatch.setattr(replicas, "admin", lambda _: Refusing())
+    with pytest.raises(ServerError, match="cannot describe group"):
         replicas.LiveReplicas(Settings())()
