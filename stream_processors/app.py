@@ -14,7 +14,7 @@ import asyncio
 import os
 import time
 from collections.abc import Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import faust
 import structlog
@@ -29,7 +29,7 @@ from infra.standstill import StandstillGuard
 from infra.telemetry import Health
 from infra.topic_admin import ANY_TIME_AHEAD_MS
 from infra.watchdog import Watchdog
-from stream_processors.batching import BatchApp, Record
+from stream_processors.batching import BatchApp, BatchConsumer, Record
 from stream_processors.history import KafkaHistory
 from stream_processors.outputs import Outputs
 from stream_processors.processor import Processor
@@ -52,8 +52,6 @@ IDLE_SECONDS: Final = 0.1
 BATCH_RECORDS: Final = 4000
 #: Bytes of a partition in one fetch: some batches, so that fetching is ahead of the work.
 FETCH_BYTES: Final = 4 << 20
-#: Turns of the event loop between two batches: what fetches the next ones takes about so many.
-FETCH_TURNS: Final = 5
 #: Batches that wait in memory, at most, per topic.
 WAITING_BATCHES: Final = 8
 #: How long the group waits for a process that is silent, seconds.
@@ -163,8 +161,7 @@ class _Wiring:
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a batch failed")
             self._unacknowledged.append(event)
-            for _ in range(FETCH_TURNS):
-                await asyncio.sleep(0)
+            await cast(BatchConsumer, self._app.consumer).hand_on()
 
     async def _checkpoints(self) -> None:
         """Confirm memory, then acknowledge the batches that it includes.

@@ -64,8 +64,13 @@ UNREAD_SECONDS: Final = 0.01
 GATHER_SECONDS: Final = 0.01
 #: Records of a poll that are not little: more wait, so there is nothing to gather.
 MANY_RECORDS: Final = 500
-#: How long the fetcher waits for a stream that has its buffer full; Faust fixes 1 s.
+#: How long the fetcher waits while a stream has its buffer full, for that one if it is the only
+#: one, else for records of the others; Faust fixes 1 s for both.
 FULL_SECONDS: Final = 0.005
+#: Turns of the event loop that the fetcher is given between two batches: so many until what has
+#: come is noticed, and no more than so many until the next is asked for.
+LEAST_TURNS: Final = 3
+MOST_TURNS: Final = 50
 #: How long a fetch waits for data of the changelogs while tables are recovered, seconds.
 RECOVERY_POLL_SECONDS: Final = 0.05
 
@@ -104,6 +109,19 @@ class BatchConsumer(driver.Consumer):
     """Delivers a poll's records of a partition as one message."""
 
     _next_poll = 0.0
+    _hands_on = False
+
+    async def hand_on(self) -> None:
+        """Give the fetcher the turns that it needs to ask for more, before a long piece of work.
+
+        Between two requests it needs some turns of the event loop to hand on what has come; how
+        many depends on Faust. The next records are fetched and parsed, on the consumer's thread,
+        during the work then, not after it.
+        """
+        for turn in range(MOST_TURNS):
+            await asyncio.sleep(0)
+            if turn >= LEAST_TURNS and not self._hands_on:
+                return
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -123,7 +141,12 @@ class BatchConsumer(driver.Consumer):
             if not active_partitions:  # aiokafka would take an empty set for all of them
                 await asyncio.sleep(timeout)
                 return {}
-        await asyncio.sleep(max(0.0, self._next_poll - time.monotonic()))
+        if self._buffered_partitions:
+            # The others may have nothing, and who is left out here can be asked for again soon.
+            timeout = min(timeout, FULL_SECONDS)
+        left = self._next_poll - time.monotonic()
+        if left > 0:
+            await asyncio.sleep(left)
         fetched: Mapping[TP, list[Any]] = await super()._getmany(active_partitions, timeout)
         if sum(map(len, fetched.values())) < MANY_RECORDS:
             self._next_poll = time.monotonic() + GATHER_SECONDS
@@ -131,10 +154,14 @@ class BatchConsumer(driver.Consumer):
 
     async def _wait_next_records(self, timeout: float) -> Any:
         """Wait for records; while every stream's buffer is full there are none, for a moment."""
-        if self.flow_active and not self._get_active_partitions():
-            await asyncio.sleep(FULL_SECONDS)
-            return {}, set()
-        return await super()._wait_next_records(timeout)
+        self._hands_on = False
+        try:
+            if self.flow_active and not self._get_active_partitions():
+                await asyncio.sleep(FULL_SECONDS)
+                return {}, set()
+            return await super()._wait_next_records(timeout)
+        finally:
+            self._hands_on = True
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Fetch what is there, one message per partition.
