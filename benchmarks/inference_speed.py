@@ -26,6 +26,7 @@ from benchmarks.service import Service, millrace, python_module
 from benchmarks.stream_run import run_contender, run_stream_processor
 from benchmarks.turns import Tell, in_turns
 from benchmarks.windows import Load, declare, fill
+from contracts.groups import INFERENCE
 from contracts.ids import digest_of
 from contracts.prediction import Prediction
 from contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
@@ -34,8 +35,6 @@ from infra.kafka import read_all
 from infra.settings import Settings
 
 PARTITIONS: Final = 4
-#: Consumer group of our inference; importing it from there would load TensorFlow.
-GROUP: Final = "millrace.inference"
 WINDOWS: Final = 100_000
 QUICK_WINDOWS: Final = 10_000
 #: Repeats with the usual windows, and with long ones.
@@ -127,7 +126,7 @@ def _rows(found: dict[str, list[_Speed]]) -> list[Row]:
 
 def _ours(plan: Plan, settings: Settings, windows: int, seconds: float, tell: Tell) -> _Speed:
     kept = (SENSOR_WINDOWS.name, NORMALIZED.name, MODEL_EVENTS.name)
-    renew(settings, GROUP, PREDICTIONS.name, kept)
+    renew(settings, INFERENCE, PREDICTIONS.name, kept)
     logs = plan.servers.folder / "log"
     profile = None if plan.profile is None else plan.profile / "inference.profile"
 

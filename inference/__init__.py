@@ -9,6 +9,7 @@ batches       which windows run together, on what size
 answers       a record for each window, in its place, as it comes
 predictions   what a version says: columns of numbers in physical units
 records       the same as JSON with its provenance, a batch at a time
+flights       a micro-batch is written while the next is fetched and forecast
 transactions  committed, undone, or unsure
 patience      what passes is waited out
 servables     versions that can predict, by model and number

@@ -12,9 +12,9 @@ from typing import Final
 import structlog
 
 from contracts.errors import MillraceError, ServerError
+from contracts.groups import INFERENCE
 from inference.consumer import InferenceConsumer, replica_name
 from inference.loader import Loader
-from inference.membership import GROUP
 from inference.network import Networks
 from inference.patience import Patience, Stopped
 from inference.servables import Servables
@@ -32,6 +32,9 @@ EXIT_BROKEN = 70
 ASK_SECONDS: Final = 3.0
 #: How long a thread may keep the interpreter to itself, seconds.
 SWITCH_SECONDS: Final = 0.0005
+#: New objects after which the collector looks for cycles. A micro-batch has tens of thousands of
+#: them and no cycle: by default (700) looking takes a tenth of the time.
+GARBAGE: Final = 200_000
 #: How long the loader may take to notice that it is to stop, seconds.
 JOIN_SECONDS: Final = 3.0
 
@@ -82,9 +85,10 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
     # What TensorFlow has built never goes away: the collector need not look through it again.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(GARBAGE)
     # A network that has run wants the interpreter back soon: the default makes it wait 5 ms.
     sys.setswitchinterval(SWITCH_SECONDS)
-    watchdog = Watchdog(settings, GROUP, owned=consumer.places)
+    watchdog = Watchdog(settings, INFERENCE, owned=consumer.places)
     watchdog.start()
     try:
         while not stop.is_set():

@@ -95,13 +95,22 @@ class Answers:
         said = run.said.result()
         at = now()
         made = prediction_records(run.servable, run.windows, said, at)
-        for place, record in zip(run.places, made, strict=True):
-            self._records[place] = record
+        first, last = run.places[0], run.places[-1]
+        if last - first < len(made):  # as a rule: nobody else's windows lie between
+            self._records[first : last + 1] = made
+        else:
+            for place, record in zip(run.places, made, strict=True):
+                self._records[place] = record
         for index in np.flatnonzero(~said.finite).tolist():
             why = f"version {run.servable.version} made no finite forecast of it"
             self.refuse(run.places[index], InvalidRecord("forecast_not_finite", why))
+        if max(len(record[2]) for record in made) > MOST_BYTES:
+            self._refuse_large(run, made)
+        self._latencies.append((run.servable, latencies_ms(run.windows, at)[said.finite]))
+
+    def _refuse_large(self, run: _Run, made: Sequence[Record]) -> None:
+        """Refuse what no topic takes."""
         for place, (_, _, value, _, _) in zip(run.places, made, strict=True):
             if len(value) > MOST_BYTES:
                 why = f"{len(value)} bytes of JSON; forecast fewer steps or sensors"
                 self.refuse(place, InvalidRecord("forecast_too_large", why))
-        self._latencies.append((run.servable, latencies_ms(run.windows, at)[said.finite]))

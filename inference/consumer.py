@@ -6,17 +6,18 @@ crash after it leaves all.
 
 A micro-batch closes at `MOST_WINDOWS`, or when `AGE_SECONDS` have passed since the last one
 was closed, whichever is first: a window that comes alone is predicted at once, and under load
-batches grow, so that transactions do not take the broker's time from everybody else.
+batches grow, so that transactions do not take the broker's time from everybody else. While one
+is written and committed, the next is fetched and forecast (`Flights`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 import structlog
+from confluent_kafka import Message
 
 from contracts.invalid_record import InvalidRecord
 from contracts.normaliser import Normaliser
@@ -24,14 +25,14 @@ from contracts.normalized_window import NormalizedWindow
 from contracts.topics import PREDICTIONS
 from inference.answers import Answers
 from inference.batches import Stamp, by_stamp
+from inference.flights import Batch, Flights
 from inference.loader import Loader
 from inference.membership import Membership
-from inference.metrics import BATCH, FALLBACKS, REPEATED
+from inference.metrics import FALLBACKS
 from inference.patience import Patience
-from inference.reading import Arrived, read
+from inference.reading import read
 from inference.servables import Servable, Servables
-from inference.transactions import TransactionalWriter, Undone, Unsure
-from infra.fault_points import reached
+from inference.transactions import TransactionalWriter, Unsure
 from infra.output_ends import last_source_offsets
 from infra.settings import Settings
 from infra.stalls import Place
@@ -39,6 +40,8 @@ from infra.stalls import Place
 _log = structlog.get_logger(__name__)
 #: How long a micro-batch waits for a version that is not loaded yet, seconds.
 LOAD_SECONDS: Final = 20.0
+#: How long a micro-batch may take to come to its end when the process is told to, seconds.
+CLOSE_SECONDS: Final = 5.0
 
 
 def replica_name(settings: Settings) -> str:
@@ -63,10 +66,13 @@ class InferenceConsumer:
         self._learned: set[int] = set()
         self._answered: dict[int, int] = {}
         self._writer = TransactionalWriter(settings, f"millrace.{self._name}", patience)
-        self._membership = Membership(settings, self._name, patience, self._forget)
+        self._flights = Flights(self._writer)
+        self._membership = Membership(settings, self._name, patience, self._leave)
 
     def run_once(self) -> None:
-        """Work off what is there, or wait for it for a moment.
+        """Take what is there, or wait for it for a moment, and begin to work it off.
+
+        What is fetched is launched (`Flights`) and may still be under way when this returns.
 
         Raises:
             Stopped: The process was told to stop while the broker was away.
@@ -75,6 +81,8 @@ class InferenceConsumer:
         """
         self._patience.beat()
         arrived = self._membership.fetch()
+        if self._flights.over and not self._landed(arrived):
+            return
         # As soon as there are partitions, lest their first window wait for it.
         self._learn()
         if arrived:
@@ -90,33 +98,45 @@ class InferenceConsumer:
         return self._membership.places()
 
     def close(self) -> None:
-        """Leave the group."""
+        """Let what is under way end, and leave the group."""
+        self._flights.close(CLOSE_SECONDS)
         self._network.shutdown(cancel_futures=True)
         self._membership.close()
 
-    def _answer(self, arrived: list[Arrived]) -> None:
-        """Predict a micro-batch and commit it; or nothing of it is done, and it comes again."""
+    def _answer(self, arrived: list[Message]) -> None:
+        """Have a micro-batch forecast, and launch it as soon as the last one is committed."""
         reading = read(arrived, self._answered)
         answers = self._ask(reading.windows)
-        reached("inference.before-output")
-        try:
-            self._writer.write(
-                chain(answers.records(), reading.refused),
-                self._membership.offsets(reading.next_offsets),
-                self._membership.client,
-            )
-        except Undone:
-            self._membership.rewind(reading.next_offsets)
+        if not self._landed(arrived):
             return
-        except Unsure as why:
-            self._recover(why)
-            self._membership.rewind(reading.next_offsets)
-            return
-        reached("inference.after-commit")
+        # Nothing has been asked of the group since these were fetched: all are this replica's.
         self._answered = reading.answered
-        answers.count()
-        REPEATED.inc(reading.repeated)
-        BATCH.observe(len(arrived))
+        self._flights.launch(
+            Batch(
+                reading,
+                answers,
+                self._membership.offsets(reading.next_offsets),
+                self._membership.client.consumer_group_metadata(),
+                len(arrived),
+            )
+        )
+
+    def _landed(self, arrived: list[Message]) -> bool:
+        """Make sure that all that was launched is committed; go back if it is not.
+
+        Returns:
+            False if what has arrived since must be dropped: it is read again, too.
+        """
+        failed = self._flights.land()
+        if failed is None:
+            return True
+        since: set[Any] = {message.partition() for message in arrived}
+        partitions = failed.partitions | since
+        self._forget(partitions)
+        if isinstance(failed.why, Unsure):
+            self._recover(failed.why)
+        self._membership.rewind(partitions & self._membership.owned)
+        return False
 
     def _ask(self, windows: list[NormalizedWindow]) -> Answers:
         """Have windows run on the versions that they are stamped with."""
@@ -162,8 +182,13 @@ class InferenceConsumer:
         self._learned.update(unknown)
         _log.info("partitions taken", answered=found, partitions=unknown)
 
+    def _leave(self, partitions: Iterable[int]) -> None:
+        """Partitions are another replica's once this returns: what is under way is over then."""
+        self._flights.wait()
+        self._forget(partitions)
+
     def _forget(self, partitions: Iterable[int]) -> None:
-        """Partitions are another replica's from now on, or in doubt."""
+        """How far partitions have been answered is not known any more."""
         for partition in partitions:
             self._learned.discard(partition)
             self._answered.pop(partition, None)

@@ -8,8 +8,10 @@ with an alert; the trainer's release controller asks for the last good version a
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 from uuid import uuid4
@@ -43,8 +45,28 @@ _ORIGIN: Final = "/millrace/inference"
 KEPT_EPOCHS: Final = 3
 #: How long the loader waits for registry events before it looks for wanted versions, seconds.
 POLL_SECONDS: Final = 0.1
+#: How long the object store may be away before no micro-batch waits for it any more, seconds.
+AWAY_SECONDS: Final = 3.0
+#: How often a version that cannot be fetched is asked for, and how often that is told, seconds.
+RETRY_SECONDS: Final = 0.5
+TELL_SECONDS: Final = 60.0
 #: How long a micro-batch waits for the version that is to stand in for another, seconds.
 FALLBACK_SECONDS: Final = 5.0
+
+
+@dataclass
+class _Outage:
+    """How long a version has not been had from the object store.
+
+    Attributes:
+        began: When it was asked for first.
+        again: When to ask next.
+        tell: When to tell next.
+    """
+
+    began: float
+    again: float = 0.0
+    tell: float = 0.0
 
 
 class Loader:
@@ -66,6 +88,7 @@ class Loader:
         self._servables = servables
         self._publisher = Publisher(settings, _ORIGIN)
         self._alerted: set[tuple[str, int]] = set()
+        self._outages: dict[tuple[str, int], _Outage] = {}
         self._outbox: deque[JsonEvent] = deque()
         self._feed = self._opened()
 
@@ -104,6 +127,9 @@ class Loader:
             known = registry.models.get(model)
             if known is None or version not in known.versions:
                 continue
+            outage = self._outages.get((model, version))
+            if outage is not None and time.monotonic() < outage.again:
+                continue
             if not self._servables.knows(model, version):
                 self._load(known.versions[version])
         self._servables.keep_only(_kept(registry))
@@ -139,18 +165,19 @@ class Loader:
     def _load(self, version: Version) -> None:
         registered = version.registered
         name, number = registered.model, version.number
+        began = time.monotonic()
         try:
             servable = self._servable(version)
         except ServerError as error:
-            _log.warning("cannot fetch a version yet", model=name, version=number, why=str(error))
-            self._alert(name, number, f"not now: {error}")
-            return  # the store may come back: the next step tries again
+            self._wait_for_store(name, number, str(error), began)
+            return  # the store may come back: a later step tries again
         except MillraceError as error:
             LOADS.labels("refused").inc()
             _log.error("version refused", model=name, version=number, why=str(error))
             self._say_unloadable(name, number, str(error))
             self._servables.refuse(name, number, str(error))
             return
+        self._outages.pop((name, number), None)
         self._servables.put(servable)
         LOADS.labels("ready").inc()
         _log.info("version ready", model=name, version=number)
@@ -163,6 +190,18 @@ class Loader:
                 replica=self._replica,
             )
         )
+
+    def _wait_for_store(self, model: str, version: int, why: str, began: float) -> None:
+        """Leave a version for later; the last good one stands in for it if that takes long."""
+        now_s = time.monotonic()
+        outage = self._outages.setdefault((model, version), _Outage(began))
+        outage.again = now_s + RETRY_SECONDS
+        if now_s >= outage.tell:
+            outage.tell = now_s + TELL_SECONDS
+            _log.warning("cannot fetch a version yet", model=model, version=version, why=why)
+        self._alert(model, version, f"not now: {why}")
+        if now_s - outage.began >= AWAY_SECONDS:
+            self._servables.postpone(model, version)
 
     def _servable(self, version: Version) -> Servable:
         """Fetch, verify and warm a version.

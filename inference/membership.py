@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from confluent_kafka import (
@@ -12,19 +12,19 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
+    Message,
     TopicPartition,
 )
 
+from contracts.groups import INFERENCE
 from contracts.topics import NORMALIZED
 from inference.patience import Patience
-from inference.reading import Arrived
 from inference.transactions import STEP_SECONDS
 from infra.kafka import consumer, error_of
 from infra.settings import Settings
 from infra.stalls import Place
 
 _log = structlog.get_logger(__name__)
-GROUP: Final = "millrace.inference"
 #: Windows in a micro-batch, at most: enough that a transaction costs little beside them.
 MOST_WINDOWS: Final = 4096
 #: Least time between the closing of two micro-batches that are not full, seconds.
@@ -72,7 +72,7 @@ class Membership:
         settings: Settings,
         name: str,
         patience: Patience,
-        forget: Callable[[Iterable[int]], None],
+        leave: Callable[[Iterable[int]], None],
     ) -> None:
         """Ask for a place in the group.
 
@@ -81,12 +81,12 @@ class Membership:
             name: The replica's name. Killed and started again, it takes its own place in the
                 group at once; under a new name it would wait until the group has missed it.
             patience: Waits for the broker.
-            forget: Told of partitions that are another replica's from now on.
+            leave: Told of partitions that are another replica's once it returns.
         """
         self._settings = settings
         self._name = name
         self._patience = patience
-        self._forget = forget
+        self._leave = leave
         self._topic = settings.named(NORMALIZED.name)
         self._closed_at = 0.0
         self._lost_at = -AGAIN_SECONDS
@@ -95,7 +95,7 @@ class Membership:
         self.client = self._connected()
         self._join()
 
-    def fetch(self) -> list[Arrived]:
+    def fetch(self) -> list[Message]:
         """Wait for a micro-batch, for a moment.
 
         Raises:
@@ -108,20 +108,13 @@ class Membership:
         age = max(0.0, self._closed_at + AGE_SECONDS - time.monotonic())
         messages = [first, *self.client.consume(MOST_WINDOWS - 1, timeout=age)]
         self._closed_at = time.monotonic()
-        arrived = []
-        for message in messages:
-            error = message.error()
+        # Trouble is told beside records; a rebalance may have come while they were fetched.
+        for error in [message.error() for message in messages]:
             if error is not None:
                 self._hear(error)
                 if self.client is not client:
                     return []
-                continue
-            partition: Any = message.partition()
-            offset: Any = message.offset()
-            # A rebalance may have come while messages were fetched.
-            if partition in self.owned:
-                arrived.append(Arrived(partition, offset, message))
-        return arrived
+        return [m for m in messages if m.partition() in self.owned and m.error() is None]
 
     def offsets(self, following: dict[int, int]) -> list[TopicPartition]:
         """Name the places from which to read on, for a transaction."""
@@ -171,7 +164,7 @@ class Membership:
     def _connected(self) -> Consumer:
         return consumer(
             self._settings,
-            GROUP,
+            INFERENCE,
             {
                 "client.id": self._name,
                 "group.instance.id": self._name,
@@ -215,7 +208,7 @@ class Membership:
         self._lost_at = now
         _log.warning("takes its place in the group again", why=error.str())
         self.client.close()
-        self._forget(self.owned)
+        self._leave(self.owned)
         self.owned = frozenset()
         self.client = self._connected()
         self._join()
@@ -243,10 +236,10 @@ class Membership:
         self.owned |= {place.partition for place in places}
 
     def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
-        """Nothing is in flight between micro-batches; only forget."""
+        """Others take over where the group has committed: `leave` waits for what is written."""
         partitions = {place.partition for place in places}
         self.owned -= partitions
-        self._forget(partitions)
+        self._leave(partitions)
 
 
 def _is_fenced(error: KafkaError) -> bool:

@@ -58,11 +58,7 @@ def passes(error: KafkaError) -> bool:
 
 
 class Patience:
-    """Waits for one thread, and shows others that it is alive.
-
-    Attributes:
-        waiting: Whether something is being waited for, for longer than one attempt.
-    """
+    """Waits for the threads that work on a micro-batch, and shows others that they are alive."""
 
     def __init__(self, stop: threading.Event, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with a pulse.
@@ -74,11 +70,17 @@ class Patience:
         self._stop = stop
         self._clock = clock
         self._pulse = clock()
-        self.waiting = False
+        #: Threads that wait for something, for longer than one attempt.
+        self._waiting: set[int] = set()
 
     def beat(self) -> None:
-        """Show that the thread goes on."""
+        """Show that the calling thread goes on."""
         self._pulse = self._clock()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is being waited for, for longer than one attempt."""
+        return bool(self._waiting)
 
     @property
     def silent(self) -> bool:
@@ -96,6 +98,7 @@ class Patience:
             Stopped: The process was told to stop; whether it has worked is unknown.
             KafkaException: It failed, and will always fail.
         """
+        thread = threading.get_ident()
         while True:
             self.beat()
             try:
@@ -104,16 +107,16 @@ class Patience:
                 why = str(error)
             except KafkaException as error:
                 if not passes(error_of(error)):
-                    self.waiting = False
+                    self._waiting.discard(thread)
                     raise
                 why = str(error)
             else:
-                if self.waiting:
-                    self.waiting = False
+                if thread in self._waiting:
+                    self._waiting.discard(thread)
                     _log.info("goes on", what=what)
                 return done
-            if not self.waiting:
-                self.waiting = True
+            if thread not in self._waiting:
+                self._waiting.add(thread)
                 _log.warning("waiting", what=what, why=why)
             if self._stop.wait(PAUSE_SECONDS):
                 raise Stopped(what)

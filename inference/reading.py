@@ -8,7 +8,7 @@ so the last committed one tells what has been answered.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from confluent_kafka import Message
@@ -21,18 +21,6 @@ from inference.records import Record
 
 _unpack = msgspec.msgpack.Decoder(NormalizedWindow).decode
 _pack = msgspec.msgpack.Encoder().encode
-
-
-class Arrived(NamedTuple):
-    """A record as it came.
-
-    Attributes:
-        offset: Its offset in `sensor.windows.normalized`.
-    """
-
-    partition: int
-    offset: int
-    message: Message
 
 
 class Reading(NamedTuple):
@@ -53,7 +41,7 @@ class Reading(NamedTuple):
     next_offsets: dict[int, int]
 
 
-def read(arrived: Iterable[Arrived], answered: Mapping[int, int]) -> Reading:
+def read(arrived: Iterable[Message], answered: Mapping[int, int]) -> Reading:
     """Decode records.
 
     Args:
@@ -65,7 +53,9 @@ def read(arrived: Iterable[Arrived], answered: Mapping[int, int]) -> Reading:
     seen = dict(answered)
     after: dict[int, int] = {}
     repeated = 0
-    for partition, offset, message in arrived:
+    for message in arrived:
+        partition: Any = message.partition()
+        offset: Any = message.offset()
         after[partition] = offset + 1
         value = message.value()
         try:

@@ -107,7 +107,7 @@ class Servables:
         with self._changed:
             if key not in self._ready:
                 self._wanted.add(key)
-                if self._wait(key, 0.0 if key in self._late else timeout):
+                if self._wait(key, timeout):
                     self._wanted.discard(key)
                 else:
                     self._late.add(key)
@@ -118,7 +118,7 @@ class Servables:
         end = time.monotonic() + timeout
         while key not in self._ready and key not in self._unloadable:
             left = end - time.monotonic()
-            if left <= 0:
+            if left <= 0 or key in self._late:
                 return False
             if self._stop.is_set():
                 raise Stopped("a version to be loaded")
@@ -138,6 +138,12 @@ class Servables:
         """Say that a version cannot be loaded."""
         with self._changed:
             self._unloadable[(model, version)] = why
+            self._changed.notify_all()
+
+    def postpone(self, model: str, version: int) -> None:
+        """Say that a version cannot be loaded now, but may be later: nobody waits for it."""
+        with self._changed:
+            self._late.add((model, version))
             self._changed.notify_all()
 
     def keep_only(self, keys: set[tuple[str, int]]) -> None:

@@ -5,33 +5,46 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+import structlog
+from confluent_kafka import KafkaException, Message, TopicPartition
 
 from contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
 from contracts.events import EventReader
+from contracts.groups import INFERENCE
 from contracts.headers import SOURCE_OFFSET, header
+from contracts.model_event import Artefact
 from contracts.normalized_window import NormalizedWindow
 from contracts.prediction import Prediction
 from contracts.registry import declare
 from contracts.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS
-from inference.consumer import InferenceConsumer, replica_name
-from inference.loader import Loader
-from inference.membership import GROUP
+from inference.consumer import LOAD_SECONDS, InferenceConsumer, replica_name
+from inference.loader import AWAY_SECONDS, Loader
 from inference.network import Networks
 from inference.patience import Patience
+from inference.reading import Reading, read
 from inference.records import Record
 from inference.servables import Servables
 from inference.transactions import TransactionalWriter, Undone, Unsure
+from infra.embedded.instance import choose_port
 from infra.kafka import admin, producer, reader, transactional_producer
 from infra.object_store import ObjectStore
 from infra.output_ends import FIRST_RECORDS, last_source_offsets
 from infra.publisher import Publisher
 from infra.settings import Settings
 from infra.topic_admin import create_topics
-from tests.builders import AT, pump_spec, pump_window, source_of, stamped_window
+from tests.builders import (
+    AT,
+    approved,
+    pump_spec,
+    pump_window,
+    registered,
+    source_of,
+    stamped_window,
+)
 from tests.integration.observing import Observer
 
 SPEC = pump_spec()
@@ -68,10 +81,11 @@ class Bench:
     servables: Servables
     observer: Observer
 
-    def replica(self) -> Replica:
-        """Start a consumer; all of them have the same name."""
+    def replica(self, name: str = "0") -> Replica:
+        """Start a consumer; all of them have the same name, if they are not given another."""
         stop = threading.Event()
-        made = InferenceConsumer(self.settings, self.servables, self.loader, Patience(stop))
+        settings = self.settings.model_copy(update={"replica": name})
+        made = InferenceConsumer(settings, self.servables, self.loader, Patience(stop))
         return Replica(made, stop)
 
     def send(self, values: Sequence[bytes], partition: int = 0) -> None:
@@ -88,7 +102,7 @@ class Bench:
 
     def committed(self, partition: int = 0) -> int:
         """The group's next offset."""
-        client = reader(self.settings, {"group.id": self.settings.named(GROUP)})
+        client = reader(self.settings, {"group.id": self.settings.named(INFERENCE)})
         try:
             place = TopicPartition(self.settings.named(NORMALIZED.name), partition)
             return int(client.committed([place], 10.0)[0].offset)
@@ -164,24 +178,20 @@ def test_a_stamp_that_the_registry_does_not_know_is_a_dead_letter(
 class LosesTheAnswer(TransactionalWriter):
     """Commits, and does not learn of it: the answer is lost on its way."""
 
-    def write(
-        self, records: Iterable[Record], offsets: list[TopicPartition], reader: Consumer
-    ) -> None:
+    def write(self, records: Iterable[Record], offsets: list[TopicPartition], group: Any) -> None:
         """Write, and be unsure."""
-        super().write(records, offsets, reader)
+        super().write(records, offsets, group)
         raise Unsure("the answer is lost")
 
 
 class Aborts(TransactionalWriter):
     """Writes, and takes it back."""
 
-    def write(
-        self, records: Iterable[Record], offsets: list[TopicPartition], reader: Consumer
-    ) -> None:
+    def write(self, records: Iterable[Record], offsets: list[TopicPartition], group: Any) -> None:
         """Write and abort."""
         self._producer.begin_transaction()
         self._produce(records)
-        self._producer.send_offsets_to_transaction(offsets, reader.consumer_group_metadata(), 10)
+        self._producer.send_offsets_to_transaction(offsets, group, 10)
         self._producer.abort_transaction(10)
         raise Undone("aborted")
 
@@ -204,6 +214,109 @@ def test_a_micro_batch_that_fails_has_one_effect(
     replica.consumer.close()
     assert bench.predicted() == Counter((0, i) for i in range(50))
     assert bench.committed() == 50
+
+
+@pytest.mark.parametrize("kind", [LosesTheAnswer, Aborts])
+def test_what_was_forecast_behind_a_micro_batch_that_fails_is_done_again(
+    bench: Bench, kind: type[TransactionalWriter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dropped with it, and read again behind it: nothing is lost, nothing comes twice."""
+    replica = bench.replica()
+    bench.send([packed(i) for i in range(10)])
+    replica.until(bench.observer, 10)
+    reads: list[int] = []
+    behind = threading.Event()
+
+    def read_on(arrived: list[Message], answered: dict[int, int]) -> Reading:
+        made = read(arrived, answered)
+        reads.append(len(arrived))
+        if len(reads) > 1:
+            behind.set()
+        return made
+
+    class Waits(kind):  # type: ignore[misc, valid-type]  # (a class of the parameter)
+        """Fails when the next micro-batch has been read."""
+
+        def write(
+            self, records: Iterable[Record], offsets: list[TopicPartition], group: Any
+        ) -> None:
+            """Wait, and fail."""
+            assert behind.wait(60)
+            super().write(records, offsets, group)
+
+    monkeypatch.setattr("inference.consumer.read", read_on)
+    replica.consumer._writer.__class__ = Waits
+    for first, last in ((10, 30), (30, 45)):
+        bench.send([packed(i) for i in range(first, last)])
+        begun = len(reads)
+        for _ in range(ROUNDS):
+            replica.consumer.run_once()
+            if len(reads) > begun:
+                break
+    assert reads == [20, 15]
+    replica.consumer._writer.__class__ = TransactionalWriter
+    replica.until(bench.observer, 45)
+    replica.consumer.close()
+    assert sum(reads) > 45 - 10  # the second was read again
+    assert bench.predicted() == Counter((0, i) for i in range(45))
+    assert bench.committed() == 45
+
+
+def test_a_partition_is_handed_over_when_its_last_micro_batch_is_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second replica joins while the first one writes: each window is predicted once."""
+    first = bench.replica()
+    for partition in (0, 1):
+        bench.send([packed(i, partition) for i in range(5)], partition)
+    first.until(bench.observer, 10)
+    leaving = threading.Event()
+    writing = threading.Event()
+    leave = first.consumer._leave
+
+    def let_go(partitions: Iterable[int]) -> None:
+        leaving.set()
+        leave(partitions)
+        assert first.consumer._flights.over
+
+    class Waits(TransactionalWriter):
+        """Writes when a partition is asked back."""
+
+        def write(
+            self, records: Iterable[Record], offsets: list[TopicPartition], group: Any
+        ) -> None:
+            """Wait, and write."""
+            writing.set()
+            assert leaving.wait(60)
+            super().write(records, offsets, group)
+
+    monkeypatch.setattr(first.consumer._membership, "_leave", let_go)
+    first.consumer._writer.__class__ = Waits
+    bench.send([packed(i) for i in range(5, 10)])  # one micro-batch, so nothing waits behind it
+    for _ in range(ROUNDS):
+        first.consumer.run_once()
+        if writing.is_set():
+            break
+    second = bench.replica("second")
+    for _ in range(ROUNDS):
+        first.consumer.run_once()
+        second.consumer.run_once()
+        if leaving.is_set() and first.consumer._learned and second.consumer._learned:
+            break
+    bench.send([packed(i) for i in range(10, 15)])
+    bench.send([packed(i, 1) for i in range(5, 15)], 1)
+    for _ in range(ROUNDS):
+        first.consumer.run_once()
+        second.consumer.run_once()
+        looks = iter((False, True))
+        bench.observer.until(lambda: next(looks), 10.0, "a look")  # noqa: B023  (called at once)
+        if bench.observer.count(PREDICTIONS) >= 30:
+            break
+    owned = [set(replica.consumer._membership.owned) for replica in (first, second)]
+    second.consumer.close()
+    first.consumer.close()
+    assert sorted(map(len, owned)) == [1, 1]
+    assert bench.predicted() == Counter((p, i) for p in (0, 1) for i in range(15))
 
 
 def test_a_transaction_that_the_broker_has_ended_is_done_again(bench: Bench) -> None:
@@ -316,3 +429,32 @@ def test_what_has_been_answered_is_found_at_once_in_all_partitions(bench: Bench)
     began = time.monotonic()
     assert last_source_offsets(settings, PREDICTIONS, [0, 1]) == {0: 7, 1: 6}
     assert time.monotonic() - began < 2.0
+
+
+def test_an_object_store_that_refuses_is_not_waited_for_long(bench: Bench) -> None:
+    """The last good version answers in the stead of one that cannot be fetched; told once."""
+    settings = bench.settings.model_copy(
+        update={"s3_endpoint": f"http://127.0.0.1:{choose_port()}"}
+    )
+    publisher = Publisher(settings, "/millrace/test")
+    artefact = Artefact(prefix="models/pump/1", digest="0" * 64)
+    for event in (registered(1, artefact=artefact), approved(1)):
+        publisher.send(event)
+    stop = threading.Event()
+    servables = Servables(stop)
+    loader = Loader(settings, "inference-0", ObjectStore(settings), Networks(), servables)
+    with structlog.testing.capture_logs() as said:
+        thread = threading.Thread(target=loader.run, args=(stop,))
+        thread.start()
+        began = time.monotonic()
+        try:
+            assert servables.find("pump", 1, LOAD_SECONDS) is None
+            took = time.monotonic() - began
+            instead = loader.fallback("pump", 1)
+        finally:
+            stop.set()
+            thread.join(30)
+    assert AWAY_SECONDS < took < LOAD_SECONDS / 2
+    assert instead is not None
+    assert instead[0].version == 0
+    assert [one["event"] for one in said].count("cannot fetch a version yet") == 1

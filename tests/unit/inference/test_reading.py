@@ -1,25 +1,35 @@
 """Records become windows, dead letters, or nothing where they come twice."""
 
-from typing import Any
+from typing import cast
 
 import msgspec
 import pytest
+from confluent_kafka import Message
 
 from contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
 from contracts.headers import header
 from contracts.invalid_record import InvalidRecord
 from contracts.normalized_window import NormalizedWindow
 from contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS
-from inference.reading import Arrived, read, unanswered
+from inference.reading import read, unanswered
 from tests.builders import START_MS, pump_window, source_of, stamped_window
 
 
 class Fetched:
     """A message as the Kafka client hands it over."""
 
-    def __init__(self, value: bytes | None) -> None:
-        """Hold a value."""
+    def __init__(self, value: bytes | None, offset: int, partition: int) -> None:
+        """Hold a value from a place."""
         self._value = value
+        self._place = partition, offset
+
+    def partition(self) -> int:
+        """Where it comes from."""
+        return self._place[0]
+
+    def offset(self) -> int:
+        """Its place there."""
+        return self._place[1]
 
     def value(self) -> bytes | None:
         """The record's value."""
@@ -34,10 +44,9 @@ class Fetched:
         return 1, START_MS
 
 
-def arrived(value: bytes | None, offset: int, partition: int = 0) -> Arrived:
+def arrived(value: bytes | None, offset: int, partition: int = 0) -> Message:
     """A record that has come."""
-    message: Any = Fetched(value)
-    return Arrived(partition, offset, message)
+    return cast(Message, Fetched(value, offset, partition))
 
 
 def window(source_offset: int, partition: int = 0) -> NormalizedWindow:

@@ -67,6 +67,16 @@ def test_find_does_not_wait_for_ever_nor_twice() -> None:
     assert servables.find("pump", 1, 0.0) is not None
 
 
+def test_find_ends_when_a_version_is_put_off() -> None:
+    """None says that it cannot be loaded now; it is still wanted, and found once it is there."""
+    servables = Servables()
+    assert while_waiting(servables, lambda: servables.postpone("pump", 1)) is None
+    assert servables.wanted() == {("pump", 1)}
+    assert not servables.knows("pump", 1)
+    servables.put(version(1))
+    assert servables.find("pump", 1, 0.0) is not None
+
+
 def test_a_refused_version_may_come_back() -> None:
     """Putting a version in its place takes the refusal back."""
     servables = Servables()

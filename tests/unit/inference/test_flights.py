@@ -1,0 +1,147 @@
+"""One micro-batch is under way at a time, and what went wrong with it is known before the next."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from contracts.topics import DEAD_LETTERS, PREDICTIONS
+from inference.answers import Answers
+from inference.flights import Batch, Flights
+from inference.reading import Reading
+from inference.records import Record
+from inference.servables import Persistence, Servable
+from inference.transactions import TransactionalWriter, Undone, Unsure
+from infra.fault_points import InjectedError, arm
+from tests.builders import UNITS, pump_spec, pump_window, stamped_window
+
+LONG = 30.0
+REFUSED: Record = (DEAD_LETTERS.name, b"pump-1", b"rubbish", [], 0)
+
+
+class Broker:
+    """Takes micro-batches when it is allowed to, or fails as it is told."""
+
+    def __init__(self) -> None:
+        """Allow everything."""
+        self.written: list[list[Record]] = []
+        self.places: list[list[TopicPartition]] = []
+        self.allowed = threading.Event()
+        self.allowed.set()
+        self.failures: list[Exception] = []
+
+    def write(self, records: Iterable[Record], offsets: list[TopicPartition], group: Any) -> None:
+        """Take a micro-batch; see `TransactionalWriter.write`."""
+        assert group == "the group"
+        taken = list(records)
+        assert self.allowed.wait(LONG)
+        if self.failures:
+            raise self.failures.pop(0)
+        self.written.append(taken)
+        self.places.append(offsets)
+
+
+@pytest.fixture
+def broker() -> Broker:
+    """Where micro-batches go."""
+    return Broker()
+
+
+@pytest.fixture
+def flights(broker: Broker) -> Iterator[Flights]:
+    """Nothing is under way yet."""
+    made = Flights(cast(TransactionalWriter, broker))
+    yield made
+    broker.allowed.set()
+    made.close(LONG)
+
+
+@pytest.fixture
+def batch() -> Iterator[Callable[[], Batch]]:
+    """Makes a micro-batch of a window and of a record that is none, of partitions 0 and 2."""
+    spec = pump_spec()
+    servable = Servable(spec, 1, UNITS, "digest", Persistence(spec))
+    with ThreadPoolExecutor(1) as network:
+
+        def make() -> Batch:
+            windows = [stamped_window(pump_window(), 0, version=1, units=UNITS)]
+            answers = Answers(windows, network)
+            answers.ask(servable, None, [0])
+            reading = Reading(windows, [REFUSED], {0: 0}, 0, {0: 1, 2: 8})
+            return Batch(reading, answers, [TopicPartition("topic", 0, 1)], "the group", 2)
+
+        yield make
+
+
+def test_a_micro_batch_is_written_whole(
+    flights: Flights, broker: Broker, batch: Callable[[], Batch]
+) -> None:
+    """Predictions first, then the dead letters, and the offsets of all of them."""
+    assert flights.land() is None
+    flights.launch(batch())
+    assert flights.land() is None
+    ((first, last),) = broker.written
+    assert first[0] == PREDICTIONS.name
+    assert last == REFUSED
+    assert [(place.partition, place.offset) for place in broker.places[0]] == [(0, 1)]
+
+
+def test_the_caller_goes_on_meanwhile(
+    flights: Flights, broker: Broker, batch: Callable[[], Batch]
+) -> None:
+    """Launching does not wait for the broker; landing does; a second one has to be landed for."""
+    broker.allowed.clear()
+    flights.launch(batch())
+    with pytest.raises(RuntimeError):
+        flights.launch(batch())
+    broker.allowed.set()
+    flights.wait()
+    assert flights.over
+    assert flights.land() is None
+    flights.launch(batch())
+    assert flights.land() is None
+    assert len(broker.written) == 2
+
+
+@pytest.mark.parametrize("why", [Undone("aborted"), Unsure("fenced")])
+def test_a_failure_names_the_partitions_to_go_back_to(
+    flights: Flights, broker: Broker, batch: Callable[[], Batch], why: Undone | Unsure
+) -> None:
+    """All that were read, answered or not; the next micro-batch is a new attempt."""
+    broker.failures = [why]
+    flights.launch(batch())
+    failed = flights.land()
+    assert failed is not None
+    assert failed.partitions == {0, 2}
+    assert failed.why is why
+    assert flights.land() is None
+
+
+def test_broken_machinery_is_told_where_it_is_landed(
+    flights: Flights, broker: Broker, batch: Callable[[], Batch]
+) -> None:
+    """It does not die unseen on the thread that it happens on."""
+    broker.failures = [KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))]
+    flights.launch(batch())
+    with pytest.raises(KafkaException):
+        flights.land()
+
+
+def test_a_fault_that_was_asked_for_comes_before_the_output(
+    flights: Flights, broker: Broker, batch: Callable[[], Batch], tmp_path: Path
+) -> None:
+    """The thread that writes reaches the fault points, and its caller hears of them."""
+    arm("inference.before-output@2=raise", tmp_path)
+    try:
+        flights.launch(batch())
+        assert flights.land() is None
+        flights.launch(batch())
+        with pytest.raises(InjectedError):
+            flights.land()
+    finally:
+        arm("", tmp_path)
+    assert len(broker.written) == 1
