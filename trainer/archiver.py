@@ -50,6 +50,8 @@ _POLL_SECONDS: Final = 0.1
 _STALL_SECONDS: Final = 60.0
 #: How often the committed offsets are brought into step with the store.
 _COMMIT_SECONDS: Final = 5.0
+#: How long leaving the group may take at the end.
+_LEAVE_SECONDS: Final = 3.0
 _log = structlog.get_logger(__name__)
 _records = Counter("millrace_archiver_records_total", "Records archived", ["topic"])
 _objects = Counter("millrace_archiver_objects_total", "Objects written", ["topic"])
@@ -155,7 +157,11 @@ class Archiver:
         for place, buffer in self._buffers.items():
             if buffer.records:
                 self._write(place, buffer)
-        self._client.close()
+        # With a broker that is away librdkafka waits for what it has not committed; nobody else
+        # does, since the store decides where we stand.
+        leaving = threading.Thread(target=self._client.close, name="leaving", daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_SECONDS)
         self._runs.close()
 
     def _keep(self, message: Message, now: float) -> None:

@@ -28,7 +28,6 @@ from contracts.errors import ServerError
 from . import instance, java
 
 DEFAULT_PORT = 9092
-_CONTROLLER_PORT = 9093
 _HEAP_MIB = 384
 _FORMAT_HEAP_MIB = 128
 _FORMAT_TIMEOUT_S = 60
@@ -187,7 +186,9 @@ class Kafka:
 
     def _configure(self, data: Path, port: int, name: str = "server.properties") -> Path:
         address = instance.LOOPBACK
-        controller = instance.choose_port(_CONTROLLER_PORT)
+        # Any, since only the broker itself asks there: servers that start at the same moment
+        # would all find the same preferred port free, and all but one would end.
+        controller = instance.choose_port()
         settings: dict[str, str | int] = {
             "process.roles": "broker,controller",
             "node.id": 1,

@@ -1,31 +1,35 @@
-"""The fault harness: ``python -m tests.faults [--case NAME...] [--seeds N] [--json] [--list]``.
+"""The fault harness: ``python -m tests.faults [--case NAME...] [--seeds N] [--jobs N] [--json]``.
 
 Real processes, a real broker and a real object store; faults at named points and at seeded
-random moments; an oracle that reads only topics and the source. One line for each case;
-everything in ``var/faults/report.json``. Ends with status 1 if a case did not end as it should.
+random moments; an oracle that reads only topics and the source. Cases are played in lanes side
+by side. One line for each case as it ends; everything in ``var/faults/report.json``. Ends with
+status 1 if a case did not end as it should.
 """
 
 from __future__ import annotations
 
 import argparse
 import fcntl
-import logging
 import shutil
 import signal
 import sys
 import time
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Final
 
 import msgspec
-import structlog
 
 from console.demo_report import this_machine
 from infra.settings import Settings
 from tests.faults.cases import Case
 from tests.faults.catalogue import all_cases
-from tests.faults.report import CaseResult, FaultReport, line_of
-from tests.faults.runner import Runner
+from tests.faults.lane import Order
+from tests.faults.lanes import Lanes
+from tests.faults.report import CaseResult, FaultReport, line_of, summary
+
+#: Status of a run that was broken off by a signal, as shells have it for an interrupt.
+_BROKEN_OFF: Final = 130
 
 
 def main() -> int:
@@ -36,6 +40,7 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the cases at random moments")
     parser.add_argument("--first-seed", type=int, default=1, help="the first of the seeds")
+    parser.add_argument("--jobs", type=int, default=3, help="lanes that play cases side by side")
     parser.add_argument("--broken", action="store_true", help="only deliberately broken builds")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--list", action="store_true", help="list the cases and do nothing")
@@ -45,9 +50,8 @@ def main() -> int:
     if arguments.list or not found:
         sys.stdout.write("".join(f"{name}\n" for name in (c.name for c in found)))
         return 0 if found else 2
-    signal.signal(signal.SIGTERM, _interrupt)
-    # The harness's own clients would tell of each outage, between the lines or within the JSON.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     folder = Settings.read().home.absolute() / "faults"
     work = folder / "work"
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,23 +66,26 @@ def main() -> int:
     began = time.monotonic()
     results: list[CaseResult] = []
     output = arguments.output or folder / "report.json"
+    orders = plan(found, arguments.first_seed, arguments.seeds)
     try:
-        with Runner(work) as runner:
-            for case, seed in plan(found, arguments.first_seed, arguments.seeds):
-                results.append(runner.run(case, seed))
+        with Lanes(work, arguments.jobs) as lanes:
+            for result in lanes.play(orders):
+                results.append(result)
                 if not arguments.json:
-                    sys.stdout.write(line_of(results[-1]) + "\n")
+                    sys.stdout.write(line_of(result) + "\n")
                     sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stderr.write(f"broken off; {len(orders) - len(results)} cases were not played\n")
     finally:
+        results.sort(key=lambda result: orders.index(Order(result.name, result.seed)))
         report = FaultReport(this_machine(), round(time.monotonic() - began, 1), results)
         report.write(output)
     if arguments.json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
-        skipped = sum(result.verdict == "skipped" for result in results)
-        good = sum(result.good for result in results) - skipped
-        left = f", {skipped} skipped" if skipped else ""
-        sys.stdout.write(f"{good} of {len(results)} as they should{left}; {output}\n")
+        sys.stdout.write(f"{summary(report)}; {output}\n")
+    if len(results) < len(orders):
+        return _BROKEN_OFF
     return 0 if all(result.good for result in results) else 1
 
 
@@ -88,11 +95,11 @@ def chosen(names: list[str], *, broken: bool) -> list[Case]:
     return [case for case in cases if not names or any(fnmatch(case.name, name) for name in names)]
 
 
-def plan(cases: list[Case], first: int, seeds: int) -> list[tuple[Case, int]]:
-    """Say which case runs with which seed, in order."""
+def plan(cases: list[Case], first: int, seeds: int) -> list[Order]:
+    """Say which case runs with which seed, in order: what lasts long begins first."""
     return [
-        (case, seed)
-        for case in cases
+        Order(case.name, seed)
+        for case in sorted(cases, key=lambda case: not case.long)
         for seed in range(first, first + (seeds if case.seeds else 1))
     ]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Final
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 
 #: How long the broken stream processor keeps its memory to itself, seconds.
 LATE_SECONDS: Final = 4.0
@@ -24,11 +24,14 @@ def acknowledge_before_state() -> str:
     snapshots: Any = import_module("stream_processors.snapshots").Snapshots
     write: Callable[..., None] = snapshots.write
     written = [time.monotonic()]
+    waiting: list[Any] = []
 
-    def late(self: Any, changelog: Any) -> None:
+    def late(self: Any, taken: list[Any], changelog: Any) -> None:
+        waiting.extend(taken)
         if time.monotonic() - written[0] > LATE_SECONDS:
             written[0] = time.monotonic()
-            write(self, changelog)
+            write(self, waiting, changelog)
+            waiting.clear()
 
     snapshots.write = late
     return "stream_processors"
@@ -51,14 +54,15 @@ class Careless(Producer):
 def commit_outside() -> str:
     """Inference commits its offsets by themselves, before the transaction."""
     vars(import_module("infra.kafka"))["Producer"] = Careless
-    writer: Any = import_module("inference.transactions").TransactionalWriter
-    write: Callable[..., None] = writer.write
+    membership: Any = import_module("inference.membership").Membership
+    offsets: Callable[..., list[TopicPartition]] = membership.offsets
 
-    def careless(self: Any, records: Any, offsets: list[TopicPartition], reader: Consumer) -> None:
-        reader.commit(offsets=offsets, asynchronous=False)
-        write(self, records, offsets, reader)
+    def careless(self: Any, following: dict[int, int]) -> list[TopicPartition]:
+        places = offsets(self, following)
+        self.client.commit(offsets=places, asynchronous=False)
+        return places
 
-    writer.write = careless
+    membership.offsets = careless
     return "inference"
 
 

@@ -41,6 +41,8 @@ class Case:
         serving: Whether the stream processor, inference and two versions are up when it
             begins; without, it starts what it needs.
         seeds: Whether ``--seeds`` repeats it.
+        long: Whether it lasts minutes, most of them spent waiting: such a case is begun first,
+            so that a lane plays it while others play the rest.
         compares_state: Whether the state must equal an undisturbed run's.
         recovers_within: Longest recovery that passes, seconds.
         allowed_refusals: Reasons for which a good window may be a dead letter.
@@ -54,6 +56,7 @@ class Case:
     own_plant: bool = False
     serving: bool = True
     seeds: bool = False
+    long: bool = False
     compares_state: bool = True
     recovers_within: float = 60.0
     allowed_refusals: frozenset[str] = frozenset()
@@ -75,6 +78,7 @@ def case(
     own_plant: bool = False,
     serving: bool = True,
     seeds: bool = False,
+    long: bool = False,
     compares_state: bool = True,
     recovers_within: float = 60.0,
     allowed_refusals: frozenset[str] = frozenset(),
@@ -92,6 +96,7 @@ def case(
             own_plant or own_servers or bool(catches),
             serving,
             seeds,
+            long,
             compares_state,
             recovers_within,
             allowed_refusals,

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from console.programs import INFERENCE, MODULES, STREAM_PROCESSOR
+from console.programs import INFERENCE, STREAM_PROCESSOR
 from contracts.events import now
 from contracts.model_event import Activated, ModelEvent, Ready, RolledBack
 from contracts.prediction import Prediction
@@ -72,6 +72,7 @@ class Plant(Processes):
         rng: Seeded; for a case's random moments.
         inputs: Further inputs that the oracle must find, which others than `source` send.
         problems: What a case itself found wrong.
+        archived: Offsets in the archive's objects that were read so far, by object.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class Plant(Processes):
         self.offsets = OffsetSampler(self.settings)
         self.source = Source(self.settings, seed)
         self.inputs: list[Input] = []
+        self.archived: dict[str, list[int]] = {}
         self._publisher = Publisher(self.settings, SOURCE)
         self._reference = Reference(self.settings, self.observer, self._calm_processor, self.folder)
         self.begin(seed)
@@ -193,7 +195,7 @@ class Plant(Processes):
             ),
             f"epoch {epoch} in the ledger of every partition",
         )
-        self._reference.keep_up()
+        self._reference.begin()
 
     def swap(self) -> int:
         """Make a version, and have it serve in every partition.
@@ -293,9 +295,9 @@ class Plant(Processes):
         self.source.copies = 1
 
     def close(self) -> None:
-        """End everything but the servers."""
+        """End everything but the servers, without giving it time: all is judged."""
         for program in self.programs.values():
-            program.stop()
+            program.stop(0.0)
         self._reference.close()
         self.offsets.close()
         self.observer.close()
@@ -303,4 +305,4 @@ class Plant(Processes):
     def _calm_processor(self, settings: Settings, folder: Path) -> Program:
         """A stream processor to which nothing happens."""
         told = {**environment_of(settings), "MILLRACE_REPLICA": "0", "MILLRACE_FAULT": ""}
-        return Program("calm", MODULES[STREAM_PROCESSOR], told, folder / "calm.log")
+        return Program("calm", "tests.faults.calm", told, folder / "calm.log")

@@ -26,6 +26,7 @@ class Processes:
         folder: Logs and marks; outlives the processes.
         programs: What runs, by name.
         faults: Moments of the faults, wall clock in seconds.
+        kept: Names of the programs that go on when a case is over.
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -34,6 +35,7 @@ class Processes:
         self.folder = folder
         self.programs: dict[str, Program] = {}
         self.faults: list[float] = []
+        self.kept = {STREAM_PROCESSOR, INFERENCE}
         self._arms = 0
         self._marks = folder
 
@@ -147,9 +149,9 @@ class Processes:
             program.check()
 
     def tidy(self) -> None:
-        """End what a case has started beside the services that serve, and lift what it armed."""
+        """End what a case has started beside what is kept, and lift what it armed."""
         for name in list(self.programs):
-            if name not in {STREAM_PROCESSOR, INFERENCE}:
+            if name not in self.kept:
                 self.stop(name)
             else:
                 self.programs[name].rearm({"MILLRACE_FAULT": ""})

@@ -25,6 +25,7 @@ from console.health import readiness
 from console.supervisor import last_words
 from console.waiting import wait_until
 from contracts.errors import ServerError
+from tests.faults.leash import leash
 from tests.places import PROJECT
 
 #: A life shorter than this is followed by a pause as long, seconds.
@@ -216,6 +217,7 @@ class Program:
                     stderr=log,
                     start_new_session=True,
                 )
+            leash().tie(process.pid)
             life = Life(process.pid, time.time())
             with self._changed:
                 self._process = process
@@ -224,6 +226,7 @@ class Program:
             status = process.wait()
             life.ended, life.status = time.time(), status
             _end_session(process)
+            leash().untie(process.pid)
             if self._ends and status == 0:
                 self._finished.set()
                 return

@@ -22,7 +22,10 @@ def kill_at_random_times(plant: Plant) -> None:
     rng = plant.rng
     version = plant.make_version()
     plant.await_ready(version)
-    plant.start(ARCHIVER, environment=QUICK).wait_ready()
+    if ARCHIVER not in plant.programs:
+        plant.start(ARCHIVER, environment=QUICK)
+        plant.kept.add(ARCHIVER)  # for the seeds that follow
+    plant[ARCHIVER].wait_ready()
     swap_in = int(rng.integers(_ROUNDS))
     with plant.source.flowing(rate=100):
         edge = replaying_edge(plant)

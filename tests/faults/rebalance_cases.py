@@ -10,27 +10,18 @@ from tests.faults.plant import Plant
 
 #: Time between two changes, seconds.
 EVERY_SECONDS: Final = 5.0
+#: How often somebody joins or leaves.
+_CHANGES: Final = 50
 
 
-@case("rebalance/six", own_plant=True)
-def six_changes(plant: Plant) -> None:
-    """Six times somebody joins or leaves."""
-    storm(plant, 6)
-
-
-@case("rebalance/storm", own_plant=True)
-def fifty_changes(plant: Plant) -> None:
-    """Fifty times somebody joins or leaves."""
-    storm(plant, 50)
-
-
-def storm(plant: Plant, changes: int) -> None:
-    """Let second replicas of both services join and leave in turn, cleanly or killed."""
+@case("rebalance/storm", own_plant=True, long=True)
+def storm(plant: Plant) -> None:
+    """Second replicas of both services join and leave in turn, cleanly or killed."""
     plant.start(STREAM_PROCESSOR, replica="1").stop()
     plant.start(INFERENCE, replica="1").stop()
     second = [plant[f"{STREAM_PROCESSOR}-1"], plant[f"{INFERENCE}-1"]]
     with plant.source.flowing(rate=100):
-        for number in range(changes):
+        for number in range(_CHANGES):
             plant.pass_time(EVERY_SECONDS)
             program = second[number % 2]
             if program.pid is None:

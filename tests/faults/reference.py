@@ -2,9 +2,9 @@
 
 In a namespace of its own a real stream processor, to which nothing happens, gets the same
 records of `sensor.windows` at the same offsets, the same registry and ledger, and the
-predictions that the disturbed run made. The fences come first, for the ledger is the
-authority on stamps and is read when a stream processor starts: so the reference is started
-anew whenever there are new ones, and otherwise goes on from where it was.
+predictions that the disturbed run made. The ledger comes first, for it is the authority on
+stamps, and then the registry, which without it would ask for fences of the reference's own;
+`tests.faults.calm` sees to it that they are heeded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from contracts.topics import (
     SENSOR_WINDOWS,
     SERVING_LEDGER,
     TOPICS,
-    Topic,
 )
 from infra.kafka import admin, producer
 from infra.settings import Settings
@@ -35,8 +34,8 @@ from tests.faults.observer import CHANGELOG, Observer
 from tests.faults.programs import Program
 from tests.faults.state import differences, digests
 
-_FENCES: Final = (MODEL_EVENTS, SERVING_LEDGER)
-_RECORDS: Final = (SENSOR_WINDOWS, PREDICTIONS)
+#: In this order, each confirmed before the next.
+_COPIED: Final = (SERVING_LEDGER, MODEL_EVENTS, SENSOR_WINDOWS, PREDICTIONS)
 #: How long the reference's memory may stand still before it counts as what it comes to, and how
 #: long that may take in all, seconds.
 AGREE_SECONDS: Final = 30.0
@@ -70,8 +69,7 @@ class Reference:
         self._copied: dict[str, int] = {}
         self._program: Program | None = None
         self._observer: Observer | None = None
-        self._renewal: threading.Thread | None = None
-        self._renewed = False
+        self._start_up: threading.Thread | None = None
 
     def differences(self) -> list[str]:
         """Bring it to where the disturbed run is, and compare.
@@ -83,9 +81,9 @@ class Reference:
             ServerError: The reference itself cannot be run.
         """
         self._join()
-        if not self._renewed or self._behind():
-            self._renew()
-        self._copy(_RECORDS)
+        if self._program is None:
+            self._start()
+        self._copy()
         observer, program = self._observer, self._program
         if observer is None or program is None:
             raise ServerError("the reference run did not start")
@@ -110,56 +108,41 @@ class Reference:
         )
         return found
 
-    def keep_up(self) -> None:
-        """If there are new fences, take them, on a thread of its own: it takes seconds."""
-        if self._renewal is not None and self._renewal.is_alive():
-            return
-        if not self._renewed or self._behind():
-            self._renewal = threading.Thread(target=self._try, name="reference", daemon=True)
-            self._renewal.start()
+    def begin(self) -> None:
+        """Start it, if that was not done, on a thread of its own: it takes seconds."""
+        if self._start_up is None:
+            self._start_up = threading.Thread(target=self._try, name="reference", daemon=True)
+            self._start_up.start()
 
     def _try(self) -> None:
-        """Renew; if a fault comes in between, the broker's end say, somebody does it later."""
+        """Start; if a fault comes in between, the broker's end say, somebody does it later."""
         with suppress(ServerError, KafkaException):
-            self._renew()
+            self._start()
 
-    def _renew(self) -> None:
-        """Start the reference anew, so that it learns the fences before it gets the windows."""
-        self._renewed = False
-        self._prepare()
-        if self._program is None:
-            self._program = self._make(self._settings, self._folder)
-        self._program.stop()
-        self._copy(_FENCES)
-        self._program.start()
-        self._renewed = True
+    def _start(self) -> None:
+        if self._observer is None:
+            create_topics(admin(self._settings), self._settings, [*TOPICS, CHANGELOG])
+            self._client = producer(self._settings)
+            self._observer = Observer(self._settings, [CHANGELOG])
+        program = self._make(self._settings, self._folder)
+        program.start()
+        self._program = program
 
     def close(self) -> None:
         """End it."""
         self._join()
         if self._program is not None:
-            self._program.stop()
+            self._program.stop(0.0)
         if self._observer is not None:
             self._observer.close()
 
-    def _prepare(self) -> None:
-        if self._observer is not None:
-            return
-        create_topics(admin(self._settings), self._settings, [*TOPICS, CHANGELOG])
-        self._client = producer(self._settings)
-        self._observer = Observer(self._settings, [CHANGELOG])
-
-    def _behind(self) -> bool:
-        """Whether there are fences that it has not been told."""
-        return self._disturbed.count(SERVING_LEDGER) > self._copied.get(SERVING_LEDGER.name, 0)
-
     def _join(self) -> None:
-        if self._renewal is not None:
-            self._renewal.join()
+        if self._start_up is not None:
+            self._start_up.join()
 
-    def _copy(self, topics: tuple[Topic, ...]) -> None:
-        """Write what is new in some topics, record by record, at the same offsets."""
-        for topic in topics:
+    def _copy(self) -> None:
+        """Write what is new, record by record, at the same offsets."""
+        for topic in _COPIED:
             done = self._copied.get(topic.name, 0)
             records = self._disturbed.records(topic)
             for record in records[done:]:
@@ -178,5 +161,5 @@ class Reference:
                         self._client.poll(0.1)
                 self._client.poll(0)
             self._copied[topic.name] = len(records)
-        if self._client.flush(30.0):
-            raise ServerError("the reference run could not be fed")
+            if self._client.flush(30.0):
+                raise ServerError("the reference run could not be fed")

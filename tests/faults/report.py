@@ -70,6 +70,29 @@ class FaultReport(msgspec.Struct, frozen=True):
         path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
 
 
+def summary(report: FaultReport) -> str:
+    """What a run comes to, in a line.
+
+    >>> result = CaseResult("kill@x", 1, 0, 0, 0, 0, 0, 0, True, 1.26, 9.0, "passed")
+    >>> failed = msgspec.structs.replace(result, verdict="failed", recovery_seconds=None)
+    >>> summary(FaultReport(None, 75.0, [result, failed]))
+    '1 of 2 cases as they should; longest recovery 1.3 s (kill@x seed 1); 1 min 15 s in all'
+    """
+    cases = report.cases
+    skipped = sum(case.verdict == "skipped" for case in cases)
+    good = sum(case.good for case in cases) - skipped
+    parts = [f"{good} of {len(cases)} cases as they should"]
+    if skipped:
+        parts.append(f"{skipped} skipped")
+    recovered = [(c.recovery_seconds, c) for c in cases if c.recovery_seconds is not None]
+    if recovered:
+        longest, case = max(recovered, key=lambda pair: pair[0])
+        parts.append(f"longest recovery {longest:.1f} s ({case.name} seed {case.seed})")
+    minutes, seconds = divmod(round(report.seconds), 60)
+    parts.append(f"{minutes} min {seconds} s in all")
+    return "; ".join(parts)
+
+
 def line_of(result: CaseResult) -> str:
     """One line for people.
 

@@ -2,8 +2,9 @@
 
 One pair of servers serves the run. A case that leaves no scars goes on with the running
 system of the case before (most of a case's time would otherwise be the start of its
-processes); whenever a case does not pass, the next one gets a fresh system. The oracle always
-looks at everything since the system began, so a late effect of an earlier fault is found, too.
+processes); whenever a case does not pass, or the system has seen enough, the next one gets a
+fresh system. The oracle always looks at everything since the system began, so a late effect of
+an earlier fault is found, too.
 """
 
 from __future__ import annotations
@@ -41,6 +42,10 @@ _TROUBLE: Final = (
     LookupError,
     ValueError,
 )
+
+#: Records after which a running system is followed by a fresh one: all of them are judged anew
+#: after each case.
+_MOST_RECORDS: Final = 15_000
 
 
 class Runner:
@@ -98,7 +103,8 @@ class Runner:
             if own is not None:
                 gc.collect()
                 own.stop()
-        if not result.good or (self._standing is plant and not case.serving):
+        full = self._standing is not None and len(self._standing.source.sent) > _MOST_RECORDS
+        if not result.good or full:
             self._discard()
         return result
 
@@ -158,7 +164,7 @@ class Runner:
 
     def _shared(self) -> embedded.Endpoints:
         if self._endpoints is None:
-            self._servers = Servers(self.folder / "servers")
+            self._servers = self._servers or Servers(self.folder / "servers")
             self._servers.start()
             self._endpoints = self._servers.endpoints
         return self._endpoints

@@ -9,8 +9,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from infra import embedded
 from infra.embedded.instance import State
 from infra.embedded.lifecycle import make
 from infra.embedded.process import ASK_TIMEOUT_S, state_path
+from tests.faults.leash import leash
 from tests.places import PROJECT, jar_folder
 
 KAFKA: Final = "kafka"
@@ -67,30 +67,40 @@ class Servers:
         Raises:
             ServerError: They do not answer in time.
         """
-        for name in names or (KAFKA, S3):
-            if self.pid(name) is not None:
-                continue
-            self.home.mkdir(parents=True, exist_ok=True)
-            with (self.home / f"{name}.log").open("ab") as log:
-                self._processes[name] = subprocess.Popen(
-                    [
-                        *(sys.executable, "-m", "infra.embedded", name),
-                        *("--home", str(self.home), "--cache", str(jar_folder())),
-                        *("--port", "0"),  # any; on later starts the one that it had
-                    ],
-                    cwd=PROJECT,
-                    env=None if environment is None else {**environment},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+        wanted = names or (KAFKA, S3)
+
+        def answer() -> bool:
+            for name in wanted:
+                if self.pid(name) is None:  # it may also have found its port taken
+                    self._spawn(name, environment)
+            return all(self._answers(name) for name in wanted)
+
+        for name in wanted:
+            if self.pid(name) is None:
+                self._spawn(name, environment)
         if wait:
-            wait_until(
-                lambda: all(self._answers(name) for name in names or (KAFKA, S3)),
-                f"the servers of {self.home}",
-                seconds=_START_SECONDS,
+            wait_until(answer, f"the servers of {self.home}", seconds=_START_SECONDS)
+
+    def _spawn(self, name: str, environment: Mapping[str, str] | None) -> None:
+        self.home.mkdir(parents=True, exist_ok=True)
+        with (self.home / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "infra.embedded", name),
+                    *("--home", str(self.home), "--cache", str(jar_folder())),
+                    *("--port", "0"),  # any; on later starts the one that it had
+                ],
+                cwd=PROJECT,
+                env=None if environment is None else {**environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
+        if name in self._processes:
+            leash().untie(self._processes[name].pid)
+        leash().tie(process.pid)
+        self._processes[name] = process
 
     def _answers(self, name: str) -> bool:
         server = make(name, self.home)
@@ -109,26 +119,12 @@ class Servers:
         process.send_signal(number)
         if number not in {signal.SIGSTOP, signal.SIGCONT}:
             process.wait(_STOP_SECONDS)
+            leash().untie(process.pid)
 
     def stop(self) -> None:
-        """End both."""
+        """End both, without giving them time: nobody reads what they hold any more."""
         for process in self._processes.values():
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
+            process.kill()
         for process in self._processes.values():
-            try:
-                process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-@contextmanager
-def running_servers(home: Path) -> Iterator[Servers]:
-    """Run both while the block does."""
-    servers = Servers(home)
-    try:
-        servers.start()
-        yield servers
-    finally:
-        servers.stop()
+            process.wait()
+            leash().untie(process.pid)

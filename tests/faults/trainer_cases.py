@@ -96,14 +96,16 @@ def check_archive(plant: Plant) -> None:
 
 
 def archived(plant: Plant, topic: str) -> Counter[tuple[int, int]]:
-    """Count the archive's records by partition and offset."""
+    """Count the archive's records by partition and offset; an object never changes."""
     catalogue = Catalogue(plant.store)
-    return Counter(
-        (partition, record.offset)
-        for partition in range(plant.settings.kafka_partitions)
-        for item in catalogue.refresh(topic, partition)
-        for record in decode_records(plant.store.get(item.key), item.key)
-    )
+    found: Counter[tuple[int, int]] = Counter()
+    for partition in range(plant.settings.kafka_partitions):
+        for item in catalogue.refresh(topic, partition):
+            if item.key not in plant.archived:
+                records = decode_records(plant.store.get(item.key), item.key)
+                plant.archived[item.key] = [record.offset for record in records]
+            found.update((partition, offset) for offset in plant.archived[item.key])
+    return found
 
 
 def _kill_trainer(point: str) -> None:
