@@ -24,6 +24,7 @@ from benchmarks.release import publish_network
 from benchmarks.result import Row, Table, ratio, spread
 from benchmarks.service import Service, millrace, python_module
 from benchmarks.stream_run import run_contender, run_stream_processor
+from benchmarks.transport_loop import MOST
 from benchmarks.turns import Tell, in_turns
 from benchmarks.windows import Load, declare, fill
 from contracts.groups import INFERENCE
@@ -47,6 +48,7 @@ LOADS: Final = (Load(assets=100), Load(assets=100, samples=96))
 
 BARE: Final = "bare model, full batches (the limit)"
 KERAS: Final = "bare model, Keras's predict on all of them"
+TRANSPORT: Final = "transport alone (the other limit)"
 OURS: Final = "Millrace"
 EAGER: Final = "micro-batches, eager"
 ONE: Final = "one predict per record"
@@ -88,6 +90,7 @@ def _table(plan: Plan, load: Load, repeats: int) -> Table:
     contenders: dict[str, Callable[[Tell], _Speed]] = {
         BARE: lambda _: _bare(plan, settings, load, "bare", seconds / 2),
         KERAS: lambda _: _bare(plan, settings, load, "keras", seconds / 2),
+        TRANSPORT: lambda tell: _loop(plan, settings, load, ("transport", windows, seconds), tell),
         OURS: lambda tell: _ours(plan, settings, windows, seconds, tell),
         EAGER: lambda tell: _loop(plan, settings, load, ("eager", windows, seconds), tell),
         ONE: lambda tell: _loop(plan, settings, load, ("one", windows, seconds), tell),
@@ -113,6 +116,7 @@ def _rows(found: dict[str, list[_Speed]]) -> list[Row]:
                 "contender": name,
                 "windows/s": rates[name],
                 "of the limit": ratio(rates[name], rates[BARE]),
+                "of the transport": ratio(rates[name], rates[TRANSPORT]),
                 "of Keras's predict": ratio(rates[name], rates[KERAS]),
                 "times one predict": ratio(rates[name], rates[ONE]),
                 "windows a batch": spread([run.batch for run in runs]).median,
@@ -170,10 +174,11 @@ def _loop(
     output = f"predictions.{group}"
     create_output(settings, output)
     path, target = _task(plan, settings, Task(load.spec, group, output, ""), mode)
+    module, arguments = "benchmarks.keras_loop", [mode, str(path)]
+    if mode == "transport":
+        module, arguments = "benchmarks.transport_loop", [str(path)]
     run = run_contender(
-        lambda: [
-            python_module("benchmarks.keras_loop", [mode, str(path)], settings, plan.servers.folder)
-        ],
+        lambda: [python_module(module, arguments, settings, plan.servers.folder)],
         settings,
         output,
         windows,
@@ -183,9 +188,8 @@ def _loop(
         finish=lambda services: services[0].terminate(),
     )
     remove_topic(settings, output)
-    return _Speed(
-        run.rate, 1.0 if mode == "one" else BATCH, json.loads(target.read_text()), run.cores
-    )
+    size = {"one": 1.0, "transport": MOST}.get(mode, BATCH)
+    return _Speed(run.rate, size, json.loads(target.read_text()), run.cores)
 
 
 def _bare(plan: Plan, settings: Settings, load: Load, mode: str, duration: float) -> _Speed:

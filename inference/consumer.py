@@ -107,6 +107,7 @@ class InferenceConsumer:
         """Have a micro-batch forecast, and launch it as soon as the last one is committed."""
         reading = read(arrived, self._answered)
         answers = self._ask(reading.windows)
+        records = [*answers.records(), *reading.refused]
         if not self._landed(arrived):
             return
         # Nothing has been asked of the group since these were fetched: all are this replica's.
@@ -115,6 +116,7 @@ class InferenceConsumer:
             Batch(
                 reading,
                 answers,
+                records,
                 self._membership.offsets(reading.next_offsets),
                 self._membership.client.consumer_group_metadata(),
                 len(arrived),

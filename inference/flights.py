@@ -1,9 +1,9 @@
 """A micro-batch on its way to the broker, while the next one is fetched and forecast.
 
 ```
-main thread      fetch 2, read 2 ──► wait for the end of 1 ──► launch 2, fetch 3, ...
-network thread   forecast 2, run by run
-writer thread    write down, produce and commit 1 ──► the same with 2
+main thread      fetch 2, read 2, write down 2 ──► wait for the end of 1 ──► launch 2, fetch 3, ...
+network thread           forecast 2, run by run
+writer thread    produce and commit 1 ──────────────────────────────────► the same with 2
 ```
 
 Never more than one is under way: the next is launched once it is known that the last one has
@@ -13,8 +13,8 @@ has been fetched meanwhile is dropped, and read again from where the group has c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from itertools import chain
 from typing import Any, NamedTuple
 
 from confluent_kafka import TopicPartition
@@ -22,6 +22,7 @@ from confluent_kafka import TopicPartition
 from inference.answers import Answers
 from inference.metrics import BATCH, REPEATED
 from inference.reading import Reading
+from inference.records import Record
 from inference.transactions import TransactionalWriter, Undone, Unsure
 from infra.fault_points import reached
 
@@ -31,7 +32,8 @@ class Batch(NamedTuple):
 
     Attributes:
         reading: What was read.
-        answers: What is said about it, as it comes.
+        answers: What was said about it.
+        records: Predictions and dead letters, in order.
         offsets: The next offset of each of its partitions.
         group: The replica's place in the group while these partitions were its own; what
             somebody else has taken over meanwhile, the broker does not commit.
@@ -40,6 +42,7 @@ class Batch(NamedTuple):
 
     reading: Reading
     answers: Answers
+    records: Sequence[Record]
     offsets: list[TopicPartition]
     group: Any
     size: int
@@ -118,8 +121,7 @@ class Flights:
     def _write(self, batch: Batch) -> None:
         """Write a micro-batch, on the other thread."""
         reached("inference.before-output")
-        records = chain(batch.answers.records(), batch.reading.refused)
-        self._writer.write(records, batch.offsets, batch.group)
+        self._writer.write(batch.records, batch.offsets, batch.group)
         reached("inference.after-commit")
         batch.answers.count()
         REPEATED.inc(batch.reading.repeated)

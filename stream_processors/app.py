@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn, cast
@@ -59,6 +60,8 @@ SESSION_SECONDS: Final = 15.0
 #: After a standstill of so long the process may not write any more: the group has given its
 #: partitions to others, or is about to.
 FROZEN_SECONDS: Final = 0.6 * SESSION_SECONDS
+#: How long the end may take, once the process is told to end, seconds.
+END_SECONDS: Final = 6.0
 #: Longest time without progress of a healthy process (table recovery included), seconds.
 STALL_SECONDS: Final = 120.0
 EXIT_BROKEN: Final = 70
@@ -137,6 +140,7 @@ class _Wiring:
         app.agent(topic, concurrency=1, name="windows")(self._agent)
         app.task(self._checkpoints)
         app.task(self._idle_fences)
+        app.task(self._end_in_time)
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_partitions_assigned.connect(self._on_assigned)
         app.on_before_shutdown.connect(self._on_shutdown)
@@ -196,6 +200,12 @@ class _Wiring:
             self._beat = time.monotonic()
             if self._owned:
                 self._health.waiting_for.discard("partitions")
+
+    async def _end_in_time(self) -> None:
+        """Acknowledge no more if the end takes too long: Kafka is away, and confirms nothing."""
+        await self._app.wait_for_stopped()
+        await asyncio.sleep(END_SECONDS)
+        self._give_up("batches could not be acknowledged before its end")
 
     def _recovered(self) -> bool:
         """Whether the memory of all assets has been read back."""
@@ -261,5 +271,5 @@ class _Wiring:
 
         Faust would acknowledge a batch whose agent raised, so raising is no way out.
         """
-        _log.exception("stream processor ends", what=what)
+        _log.error("stream processor ends", what=what, exc_info=sys.exception() is not None)
         os._exit(EXIT_BROKEN)

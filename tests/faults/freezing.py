@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 #: Modules of inference that reach points.
-_REACHING: Final = ("inference.consumer", "inference.transactions")
+_REACHING: Final = ("inference.flights", "inference.transactions")
 _log = structlog.get_logger(__name__)
 
 
@@ -33,7 +33,10 @@ def main() -> int:
             _log.warning("thawed", point=here)
 
     for name in _REACHING:
-        vars(import_module(name))["reached"] = reached
+        names = vars(import_module(name))
+        if "reached" not in names:
+            raise LookupError(f"{name} reaches no point; name the modules that do")
+        names["reached"] = reached
     main_of_inference = import_module("inference.__main__").main
     status: int = main_of_inference()
     return status

@@ -72,7 +72,8 @@ def batch() -> Iterator[Callable[[], Batch]]:
             answers = Answers(windows, network)
             answers.ask(servable, None, [0])
             reading = Reading(windows, [REFUSED], {0: 0}, 0, {0: 1, 2: 8})
-            return Batch(reading, answers, [TopicPartition("topic", 0, 1)], "the group", 2)
+            records = [*answers.records(), REFUSED]
+            return Batch(reading, answers, records, [TopicPartition("topic", 0, 1)], "the group", 2)
 
         yield make
 

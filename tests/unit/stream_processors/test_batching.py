@@ -2,12 +2,22 @@
 
 import asyncio
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.structs import TopicPartition
 from faust.types import TP
 from mode import Service
 
-from stream_processors.batching import MANY_RECORDS, BatchApp, BatchConsumer
+from stream_processors.batching import (
+    FULL_SECONDS,
+    MANY_RECORDS,
+    BatchApp,
+    BatchConsumer,
+    _ParsedRecords,
+)
 
 WINDOWS = TP("sensor.windows", 0)
 PREDICTIONS = TP("predictions", 1)
@@ -34,11 +44,13 @@ class ThreadInMemory(Service):
     """The thread that fetches, which notes what it is asked for."""
 
     asked: list[set[TP]]
+    patience: list[float]
     found: dict[TP, list[Any]]
 
-    async def getmany(self, partitions: set[TP], _: float) -> dict[TP, list[Any]]:
+    async def getmany(self, partitions: set[TP], timeout: float) -> dict[TP, list[Any]]:
         """Fetch what is given."""
         self.asked.append(partitions)
+        self.patience.append(timeout)
         return self.found
 
 
@@ -50,7 +62,7 @@ class PollsInMemory(BatchConsumer):
     def _new_consumer_thread(self) -> Any:
         """No thread, and so no connection."""
         thread = ThreadInMemory(beacon=self.beacon)
-        thread.asked, thread.found = [], {}
+        thread.asked, thread.patience, thread.found = [], [], {}
         return thread
 
     async def _wait_next_records(self, _: float) -> tuple[Any, Any]:
@@ -200,6 +212,72 @@ def test_full_streams_are_looked_at_again_at_once() -> None:
         assert thread.asked == []
 
     asyncio.run(run())
+
+
+def test_one_full_stream_does_not_hold_up_the_others() -> None:
+    """What a poll may ask for changes when it drains, so the poll does not wait for long."""
+
+    async def run() -> None:
+        reader = consumer()
+        thread: Any = reader._thread
+        await reader._getmany({WINDOWS}, 1.0)
+        reader._buffered_partitions.add(PREDICTIONS)
+        await reader._getmany({WINDOWS}, 1.0)
+        assert thread.patience == [1.0, FULL_SECONDS]
+
+    asyncio.run(run())
+
+
+def test_the_fetcher_has_asked_for_more_before_a_batch_is_worked_off() -> None:
+    """However many turns it needs to hand on what has come."""
+
+    async def run() -> None:
+        reader = consumer()
+        thread: Any = reader._thread
+        asked = asyncio.Event()
+
+        async def slow(partitions: set[TP], _: float) -> dict[TP, list[Any]]:
+            thread.asked.append(partitions)
+            if len(thread.asked) > 1:
+                asked.set()
+                await asyncio.Event().wait()
+            return {}
+
+        thread.getmany = slow
+        reader._get_active_partitions = lambda: {WINDOWS}  # type: ignore[method-assign]
+
+        async def fetch() -> None:
+            while True:
+                await BatchConsumer._wait_next_records(reader, 1.0)
+                for _ in range(20):
+                    await asyncio.sleep(0)
+
+        reader._next_poll = 0.0
+        fetcher = asyncio.create_task(fetch())
+        await asyncio.sleep(0)  # the first poll has begun
+        reader._next_poll = 0.0
+        await reader.hand_on()
+        assert asked.is_set()
+        fetcher.cancel()
+
+    asyncio.run(run())
+
+
+def test_records_stay_as_they_were_parsed() -> None:
+    """None becomes another object, and a poll that ends within a batch goes on where it was."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 16)
+    for offset in range(5):
+        builder.append(offset, 1000 + offset, b"pump-1", b"x", [("ce_id", b"w"), ("none", None)])
+    parsed = _ParsedRecords(
+        TopicPartition("t", 0), MemoryRecords(bytes(builder.build())), [], 1, None, None, True, 0
+    )
+    first = [record.offset for record in islice(parsed, 2)]
+    rest = list(parsed)
+    assert first == [1, 2]
+    assert [record.offset for record in rest] == [3, 4]
+    assert type(rest[0]).__name__ == "DefaultRecord"
+    assert rest[0].headers == [("ce_id", b"w"), ("none", None)]
+    assert parsed.next_fetch_offset == 5
 
 
 def test_polls_that_find_little_are_spaced() -> None:
