@@ -48,7 +48,7 @@ LOADS: Final = (Load(assets=100), Load(assets=100, samples=96))
 
 BARE: Final = "bare model, full batches (the limit)"
 KERAS: Final = "bare model, Keras's predict on all of them"
-TRANSPORT: Final = "transport alone (the other limit)"
+TRANSPORT: Final = "transport alone, one transaction after the other"
 OURS: Final = "Millrace"
 EAGER: Final = "micro-batches, eager"
 ONE: Final = "one predict per record"

@@ -1,4 +1,4 @@
-"""Inference without the inference, the other limit: ``python -m benchmarks.transport_loop TASK``.
+"""Inference without the inference: ``python -m benchmarks.transport_loop TASK``.
 
 As many records are consumed, and as many of a prediction's size and headers produced, in
 transactions with the offsets, as our inference does; but nothing is decoded, forecast or
