@@ -19,6 +19,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -28,6 +29,7 @@ from contracts.errors import ServerError
 from . import instance, java
 
 DEFAULT_PORT = 9092
+_CONTROLLER_PORTS = range(20_000, 30_000)
 _HEAP_MIB = 384
 _FORMAT_HEAP_MIB = 128
 _FORMAT_TIMEOUT_S = 60
@@ -65,6 +67,16 @@ class Behind(NamedTuple):
 
     port: int
     proxy: int
+
+
+def _controller_port(folder: Path) -> int:
+    """Preferred port of a broker's own controller.
+
+    The same at each start of a folder, since the metadata log remembers it: on another one the
+    broker may not find its data's leader. Another one for each folder, since brokers that start
+    at the same moment would all find the same one free, and all but one would end.
+    """
+    return _CONTROLLER_PORTS[crc32(str(folder).encode()) % len(_CONTROLLER_PORTS)]
 
 
 class Kafka:
@@ -186,9 +198,7 @@ class Kafka:
 
     def _configure(self, data: Path, port: int, name: str = "server.properties") -> Path:
         address = instance.LOOPBACK
-        # Any, since only the broker itself asks there: servers that start at the same moment
-        # would all find the same preferred port free, and all but one would end.
-        controller = instance.choose_port()
+        controller = instance.choose_port(_controller_port(self.folder))
         settings: dict[str, str | int] = {
             "process.roles": "broker,controller",
             "node.id": 1,
