@@ -88,6 +88,9 @@ class Watch:
         names: dict[str, Asset] = {}
         rows = task.rows(_of(block.values, places))
         for asset, window, readings in zip(assets, windows, rows, strict=True):
+            if len(asset.forecasts.open) >= task.most_open:  # what is settled must not be dropped
+                truths.make()
+                self._join(asset, window.asset, block.model.spec.name)
             asset.forecasts.add_window(
                 readings,
                 window.start_ms,
