@@ -32,6 +32,7 @@ from benchmarks.keras_loop_task import BATCH, Task
 from benchmarks.network import network
 from contracts.normalized_window import NormalizedWindow
 from contracts.topics import NORMALIZED
+from inference.network import use_one_thread
 from infra.kafka import consumer, producer
 from infra.settings import Settings
 
@@ -47,8 +48,7 @@ def main() -> int:
     """Run until told to end; the bare model for a fixed time."""
     mode = sys.argv[1]
     task = msgspec.json.decode(Path(sys.argv[2]).read_bytes(), type=Task)
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    use_one_thread()
     model = network(task.spec)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -26,11 +26,12 @@ from contracts.headers import SOURCE_OFFSET, EventHeaders
 from contracts.model_spec import ModelSpec
 from contracts.topics import NORMALIZED
 from contracts.window import JSON
+from inference.membership import MOST_WINDOWS
 from infra.kafka import ANSWER_SECONDS, TRANSACTION_RETRY_MS, consumer, producer
 from infra.settings import Settings
 
 #: Records in a transaction, at most; as our inference has them.
-MOST: Final = 4096
+MOST: Final = MOST_WINDOWS
 #: Longest wait for a batch to be full, seconds.
 _AGE_SECONDS: Final = 0.025
 #: Bytes of a prediction beside its numbers, about.

@@ -6,18 +6,21 @@ crash after it leaves all.
 
 A micro-batch closes at `MOST_WINDOWS`, or when `AGE_SECONDS` have passed since the last one
 was closed, whichever is first: a window that comes alone is predicted at once, and under load
-batches grow, so that transactions do not take the broker's time from everybody else. While one
-is written and committed, the next is fetched and forecast (`Flights`).
+batches grow, so that transactions do not take the broker's time from everybody else.
+
+While one is written and committed, the next is forecast (`Flights`). Where one is full, more
+windows wait: then the one after it is fetched, and asked of the network, before the answers to
+it are written down, so that the network always has something to do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
-from confluent_kafka import Message
+from confluent_kafka import Message, TopicPartition
 
 from contracts.invalid_record import InvalidRecord
 from contracts.normaliser import Normaliser
@@ -27,10 +30,10 @@ from inference.answers import Answers
 from inference.batches import Stamp, by_stamp
 from inference.flights import Batch, Flights
 from inference.loader import Loader
-from inference.membership import Membership
+from inference.membership import MOST_WINDOWS, Membership
 from inference.metrics import FALLBACKS
 from inference.patience import Patience
-from inference.reading import read
+from inference.reading import Reading, read
 from inference.servables import Servable, Servables
 from inference.transactions import TransactionalWriter, Unsure
 from infra.output_ends import last_source_offsets
@@ -49,6 +52,26 @@ def replica_name(settings: Settings) -> str:
     return f"inference-{settings.replica}"
 
 
+class _Asked(NamedTuple):
+    """A micro-batch whose windows are being forecast; nothing of it is written down yet.
+
+    Attributes:
+        reading: What was read.
+        answers: What is being said about it.
+        offsets: The next offset of each of its partitions.
+        group: The replica's place in the group when it was fetched.
+        size: Records.
+        tenure: Which of the replica's tenures it was fetched in.
+    """
+
+    reading: Reading
+    answers: Answers
+    offsets: list[TopicPartition]
+    group: Any
+    size: int
+    tenure: int
+
+
 class InferenceConsumer:
     """Turns stamped windows into predictions until it is told to stop."""
 
@@ -65,6 +88,11 @@ class InferenceConsumer:
         #: Partitions whose `_answered` has been learned from the output.
         self._learned: set[int] = set()
         self._answered: dict[int, int] = {}
+        #: A full micro-batch whose answers wait until the next one has been asked.
+        self._ahead: _Asked | None = None
+        #: Another number whenever partitions have left: what was fetched before is not ours to
+        #: answer any more, or will be fetched again.
+        self._tenure = 0
         self._writer = TransactionalWriter(settings, f"millrace.{self._name}", patience)
         self._flights = Flights(self._writer)
         self._membership = Membership(settings, self._name, patience, self._leave)
@@ -80,13 +108,22 @@ class InferenceConsumer:
             ServerError: Not even persistence is loaded.
         """
         self._patience.beat()
-        arrived = self._membership.fetch()
-        if self._flights.over and not self._landed(arrived):
+        ahead = self._ahead
+        arrived = self._membership.fetch(idle=ahead is None)
+        behind = {message.partition() for message in arrived}
+        if self._flights.over and not self._landed(behind):
+            return
+        if ahead is not None and ahead.tenure != self._tenure:
+            self._go_back(behind)
             return
         # As soon as there are partitions, lest their first window wait for it.
         self._learn()
-        if arrived:
-            self._answer(arrived)
+        asked = self._ask(arrived) if arrived else None
+        if ahead is not None and not self._launch(ahead, behind):
+            return
+        self._ahead = asked if asked is not None and asked.size == MOST_WINDOWS else None
+        if asked is not None and self._ahead is None:
+            self._launch(asked, behind)
 
     @property
     def joined(self) -> bool:
@@ -103,44 +140,67 @@ class InferenceConsumer:
         self._network.shutdown(cancel_futures=True)
         self._membership.close()
 
-    def _answer(self, arrived: list[Message]) -> None:
-        """Have a micro-batch forecast, and launch it as soon as the last one is committed."""
-        reading = read(arrived, self._answered)
-        answers = self._ask(reading.windows)
-        records = [*answers.records(), *reading.refused]
-        if not self._landed(arrived):
-            return
-        # Nothing has been asked of the group since these were fetched: all are this replica's.
-        self._answered = reading.answered
-        self._flights.launch(
-            Batch(
-                reading,
-                answers,
-                records,
-                self._membership.offsets(reading.next_offsets),
-                self._membership.client.consumer_group_metadata(),
-                len(arrived),
-            )
+    def _ask(self, arrived: list[Message]) -> _Asked:
+        """Read a micro-batch, and have the network begin with it."""
+        ahead = {} if self._ahead is None else self._ahead.reading.answered
+        reading = read(arrived, self._answered | ahead)
+        return _Asked(
+            reading,
+            self._answers(reading.windows),
+            self._membership.offsets(reading.next_offsets),
+            self._membership.client.consumer_group_metadata(),
+            len(arrived),
+            self._tenure,
         )
 
-    def _landed(self, arrived: list[Message]) -> bool:
-        """Make sure that all that was launched is committed; go back if it is not.
+    def _launch(self, asked: _Asked, behind: set[Any]) -> bool:
+        """Write a micro-batch down, and launch it as soon as the last one is committed.
+
+        Args:
+            asked: The micro-batch.
+            behind: Partitions of what has been fetched since.
 
         Returns:
-            False if what has arrived since must be dropped: it is read again, too.
+            False if it had to be dropped, and what is behind it too; they are read again.
+        """
+        reading, answers, offsets, group, size, _ = asked
+        records = [*answers.records(), *reading.refused]
+        if not self._landed(behind | reading.next_offsets.keys()):
+            return False
+        self._answered.update(reading.answered)
+        self._flights.launch(Batch(reading, answers, records, offsets, group, size))
+        return True
+
+    def _landed(self, behind: set[Any]) -> bool:
+        """Make sure that all that was launched is committed; go back if it is not.
+
+        Args:
+            behind: Partitions of what has been fetched since, beside what is `_ahead`.
+
+        Returns:
+            False if what has been fetched since must be dropped: it is read again, too.
         """
         failed = self._flights.land()
         if failed is None:
             return True
-        since: set[Any] = {message.partition() for message in arrived}
-        partitions = failed.partitions | since
-        self._forget(partitions)
+        self._forget(failed.partitions)
         if isinstance(failed.why, Unsure):
             self._recover(failed.why)
-        self._membership.rewind(partitions & self._membership.owned)
+        self._go_back(behind | failed.partitions)
         return False
 
-    def _ask(self, windows: list[NormalizedWindow]) -> Answers:
+    def _go_back(self, partitions: set[Any]) -> None:
+        """Drop what is not launched yet, and read it again.
+
+        Args:
+            partitions: Partitions of what has been fetched, beside what is `_ahead`.
+        """
+        if self._ahead is not None:
+            partitions = partitions | self._ahead.reading.next_offsets.keys()
+            self._ahead = None
+        self._membership.rewind(partitions & self._membership.owned)
+
+    def _answers(self, windows: list[NormalizedWindow]) -> Answers:
         """Have windows run on the versions that they are stamped with."""
         answers = Answers(windows, self._network)
         for stamp, places in by_stamp(windows).items():
@@ -187,6 +247,7 @@ class InferenceConsumer:
     def _leave(self, partitions: Iterable[int]) -> None:
         """Partitions are another replica's once this returns: what is under way is over then."""
         self._flights.wait()
+        self._tenure += 1
         self._forget(partitions)
 
     def _forget(self, partitions: Iterable[int]) -> None:

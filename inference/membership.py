@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import structlog
@@ -26,7 +26,7 @@ from infra.stalls import Place
 
 _log = structlog.get_logger(__name__)
 #: Windows in a micro-batch, at most: enough that a transaction costs little beside them.
-MOST_WINDOWS: Final = 4096
+MOST_WINDOWS: Final = 2048
 #: Least time between the closing of two micro-batches that are not full, seconds.
 AGE_SECONDS: Final = 0.025
 #: How long the group waits for a replica that is silent, milliseconds.
@@ -95,14 +95,17 @@ class Membership:
         self.client = self._connected()
         self._join()
 
-    def fetch(self) -> list[Message]:
-        """Wait for a micro-batch, for a moment.
+    def fetch(self, *, idle: bool = True) -> list[Message]:
+        """Take a micro-batch.
+
+        Args:
+            idle: Whether there is nothing else to do, so that it may be waited for, for a moment.
 
         Raises:
             KafkaException: Another process has this replica's name, or it may not read.
         """
         client = self.client
-        first = self.client.poll(IDLE_SECONDS)
+        first = self.client.poll(IDLE_SECONDS if idle else 0)
         if first is None:
             return []
         age = max(0.0, self._closed_at + AGE_SECONDS - time.monotonic())
@@ -138,8 +141,10 @@ class Membership:
 
         return self._patience.until_done(ask, "the committed offsets")
 
-    def rewind(self, partitions: Iterable[int]) -> None:
+    def rewind(self, partitions: Collection[int]) -> None:
         """Go back to where the group has committed, and read from there again."""
+        if not partitions:
+            return
         try:
             for place in self.committed(partitions):
                 offset = place.offset if place.offset >= 0 else OFFSET_BEGINNING

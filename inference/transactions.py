@@ -1,11 +1,15 @@
-"""Records and offsets go in; the broker has all of them, or none, when the call returns.
+"""Records and offsets go in; the broker has all of them, or none, once they are committed.
 
 ```
-write ──► committed        all of it is there, for good
-      ├─► Undone           nothing of it is there, nor ever will be: read again, do again
-      └─► Unsure           this producer is finished; a new one has to be made (`renew`), and
-                           then the output itself tells which of the two it was
+produce, commit ──► (returns)   all of it is there, for good
+                ├─► Undone      nothing of it is there, nor ever will be: read again, do again
+                └─► Unsure      this producer is finished; a new one has to be made (`renew`), and
+                                then the output itself tells which of the two it was
 ```
+
+Handing records over is work for the interpreter, and gives way to other threads with each
+record; committing is only waiting. So the two are calls of their own: the first belongs on the
+thread that has made the records, the second beside it (`inference.flights`).
 """
 
 from __future__ import annotations
@@ -55,7 +59,7 @@ class Unsure(Exception):  # noqa: N818  (an outcome)
 
 
 class TransactionalWriter:
-    """Writes micro-batches; used by one thread at a time."""
+    """Writes micro-batches, one after the other; used by one thread at a time."""
 
     def __init__(self, settings: Settings, transactional_id: str, patience: Patience) -> None:
         """Connect, fencing an earlier life under the same id; waits for the broker."""
@@ -65,11 +69,25 @@ class TransactionalWriter:
         self._topics: dict[str, str] = {}
         self._producer = self._connect()
 
-    def write(self, records: Iterable[Record], offsets: list[TopicPartition], group: Any) -> None:
-        """Write records, and the offsets of what they answer, in one transaction.
+    def produce(self, records: Iterable[Record]) -> None:
+        """Begin a transaction, and hand records to the client, which sends them meanwhile.
 
         Args:
-            records: What to write, in order; taken as they come.
+            records: What to write, in order.
+
+        Raises:
+            Undone, Unsure, Stopped, KafkaException: See `commit`.
+        """
+        try:
+            self._producer.begin_transaction()
+            self._hand_over(records)
+        except KafkaException as error:
+            self._abort(error)
+
+    def commit(self, offsets: list[TopicPartition], group: Any) -> None:
+        """Commit what was produced together with the offsets of what it answers.
+
+        Args:
             offsets: The next offset of each partition that was read.
             group: The reader's place in the group, as its client describes it; if it has
                 lost that meanwhile, the broker refuses the offsets.
@@ -83,9 +101,6 @@ class TransactionalWriter:
         """
         begun = time.monotonic()
         try:
-            self._producer.begin_transaction()
-            self._produce(records)
-            reached("inference.between-output-and-offsets")
             self._patience.until_done(
                 lambda: self._producer.send_offsets_to_transaction(offsets, group, STEP_SECONDS),
                 "offsets to go into the transaction",
@@ -124,8 +139,7 @@ class TransactionalWriter:
         self._patience.until_done(begin, "the transaction coordinator")
         return made
 
-    def _produce(self, records: Iterable[Record]) -> None:
-        """Hand records to the client, which sends them meanwhile."""
+    def _hand_over(self, records: Iterable[Record]) -> None:
         produce: Any = self._producer.produce
         named = self._topics
         for topic, key, value, headers, partition in records:
@@ -143,7 +157,7 @@ class TransactionalWriter:
         """Abort, whatever went wrong.
 
         Raises:
-            Undone, Unsure, Stopped, KafkaException: See `write`.
+            Undone, Unsure, Stopped, KafkaException: See `commit`.
         """
         error = error_of(cause)
         if error.code() in _FORBIDDEN:

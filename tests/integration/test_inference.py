@@ -26,7 +26,6 @@ from inference.loader import AWAY_SECONDS, Loader
 from inference.network import Networks
 from inference.patience import Patience
 from inference.reading import Reading, read
-from inference.records import Record
 from inference.servables import Servables
 from inference.transactions import TransactionalWriter, Undone, Unsure
 from infra.embedded.instance import choose_port
@@ -178,29 +177,94 @@ def test_a_stamp_that_the_registry_does_not_know_is_a_dead_letter(
 class LosesTheAnswer(TransactionalWriter):
     """Commits, and does not learn of it: the answer is lost on its way."""
 
-    def write(self, records: Iterable[Record], offsets: list[TopicPartition], group: Any) -> None:
-        """Write, and be unsure."""
-        super().write(records, offsets, group)
+    def commit(self, offsets: list[TopicPartition], group: Any) -> None:
+        """Commit, and be unsure."""
+        super().commit(offsets, group)
         raise Unsure("the answer is lost")
 
 
 class Aborts(TransactionalWriter):
     """Writes, and takes it back."""
 
-    def write(self, records: Iterable[Record], offsets: list[TopicPartition], group: Any) -> None:
-        """Write and abort."""
-        self._producer.begin_transaction()
-        self._produce(records)
+    def commit(self, offsets: list[TopicPartition], group: Any) -> None:
+        """Abort."""
         self._producer.send_offsets_to_transaction(offsets, group, 10)
         self._producer.abort_transaction(10)
         raise Undone("aborted")
 
 
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a few windows fill a micro-batch, so that the next one is asked ahead of its answers."""
+    for module in ("membership", "consumer"):
+        monkeypatch.setattr(f"inference.{module}.MOST_WINDOWS", 4)
+
+
+def launches(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Notes of each micro-batch that is launched whether another one was asked before it."""
+    noted: list[bool] = []
+    consumer = replica.consumer
+    launch = consumer._launch
+
+    def note(asked: Any, behind: set[Any]) -> bool:
+        noted.append(asked is consumer._ahead)
+        return launch(asked, behind)
+
+    monkeypatch.setattr(consumer, "_launch", note)
+    return noted
+
+
+def test_a_backlog_is_answered_in_full_micro_batches(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is asked before the one in front of it is written down; order and counts hold."""
+    small_batches(monkeypatch)
+    for partition in (0, 1):
+        bench.send([packed(i, partition) for i in range(30)], partition)
+    replica = bench.replica()
+    ahead = launches(replica, monkeypatch)
+    replica.until(bench.observer, 60)
+    replica.consumer.close()
+    assert any(ahead)
+    assert bench.predicted() == Counter((p, i) for p in (0, 1) for i in range(30))
+    for partition in (0, 1):
+        made = bench.observer.events(PREDICTIONS, read_prediction)
+        offsets = [p.source.offset for p in made if p.source.partition == partition]
+        assert offsets == sorted(offsets)
+        assert bench.committed(partition) == 30
+
+
+def test_what_was_asked_before_partitions_left_is_dropped(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A micro-batch that waits for its turn is not launched under a new owner; it comes again."""
+    small_batches(monkeypatch)
+    replica = bench.replica()
+    bench.send([packed(0)])
+    replica.until(bench.observer, 1)
+    bench.send([packed(i) for i in range(1, 30)])
+    for _ in range(ROUNDS):
+        replica.consumer.run_once()
+        if replica.consumer._ahead is not None:
+            break
+    waiting = replica.consumer._ahead
+    assert waiting is not None
+    replica.consumer._leave(set(waiting.reading.next_offsets))
+    replica.consumer.run_once()
+    assert replica.consumer._ahead is None
+    replica.until(bench.observer, 30)
+    replica.consumer.close()
+    assert bench.predicted() == Counter((0, i) for i in range(30))
+    assert bench.committed() == 30
+
+
 @pytest.mark.parametrize("kind", [LosesTheAnswer, Aborts])
+@pytest.mark.parametrize("small", [False, True])
 def test_a_micro_batch_that_fails_has_one_effect(
-    bench: Bench, kind: type[TransactionalWriter]
+    bench: Bench, kind: type[TransactionalWriter], monkeypatch: pytest.MonkeyPatch, *, small: bool
 ) -> None:
     """Aborted, or committed without our knowledge: each window is predicted once."""
+    if small:
+        small_batches(monkeypatch)
     replica = bench.replica()
     bench.send([packed(i) for i in range(20)])
     replica.until(bench.observer, 20)
@@ -237,12 +301,10 @@ def test_what_was_forecast_behind_a_micro_batch_that_fails_is_done_again(
     class Waits(kind):  # type: ignore[misc, valid-type]  # (a class of the parameter)
         """Fails when the next micro-batch has been read."""
 
-        def write(
-            self, records: Iterable[Record], offsets: list[TopicPartition], group: Any
-        ) -> None:
+        def commit(self, offsets: list[TopicPartition], group: Any) -> None:
             """Wait, and fail."""
             assert behind.wait(60)
-            super().write(records, offsets, group)
+            super().commit(offsets, group)
 
     monkeypatch.setattr("inference.consumer.read", read_on)
     replica.consumer._writer.__class__ = Waits
@@ -280,15 +342,13 @@ def test_a_partition_is_handed_over_when_its_last_micro_batch_is_over(
         assert first.consumer._flights.over
 
     class Waits(TransactionalWriter):
-        """Writes when a partition is asked back."""
+        """Commits when a partition is asked back."""
 
-        def write(
-            self, records: Iterable[Record], offsets: list[TopicPartition], group: Any
-        ) -> None:
-            """Wait, and write."""
+        def commit(self, offsets: list[TopicPartition], group: Any) -> None:
+            """Wait, and commit."""
             writing.set()
             assert leaving.wait(60)
-            super().write(records, offsets, group)
+            super().commit(offsets, group)
 
     monkeypatch.setattr(first.consumer._membership, "_leave", let_go)
     first.consumer._writer.__class__ = Waits

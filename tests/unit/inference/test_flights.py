@@ -32,16 +32,23 @@ class Broker:
         self.places: list[list[TopicPartition]] = []
         self.allowed = threading.Event()
         self.allowed.set()
+        self.produced: list[Record] = []
+        self.refusals: list[Exception] = []
         self.failures: list[Exception] = []
 
-    def write(self, records: Iterable[Record], offsets: list[TopicPartition], group: Any) -> None:
-        """Take a micro-batch; see `TransactionalWriter.write`."""
+    def produce(self, records: Iterable[Record]) -> None:
+        """Take a micro-batch; see `TransactionalWriter.produce`."""
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.produced = list(records)
+
+    def commit(self, offsets: list[TopicPartition], group: Any) -> None:
+        """Commit it; see `TransactionalWriter.commit`."""
         assert group == "the group"
-        taken = list(records)
         assert self.allowed.wait(LONG)
         if self.failures:
             raise self.failures.pop(0)
-        self.written.append(taken)
+        self.written.append(self.produced)
         self.places.append(offsets)
 
 
@@ -109,6 +116,23 @@ def test_the_caller_goes_on_meanwhile(
 
 
 @pytest.mark.parametrize("why", [Undone("aborted"), Unsure("fenced")])
+def test_what_cannot_be_produced_is_a_failure_like_any_other(
+    flights: Flights, broker: Broker, batch: Callable[[], Batch], why: Undone | Unsure
+) -> None:
+    """It is heard where it is landed, and nothing of it is committed."""
+    broker.refusals = [why]
+    flights.launch(batch())
+    assert flights.over
+    failed = flights.land()
+    assert failed is not None
+    assert failed.partitions == {0, 2}
+    assert failed.why is why
+    assert broker.written == []
+    flights.launch(batch())
+    assert flights.land() is None
+
+
+@pytest.mark.parametrize("why", [Undone("aborted"), Unsure("fenced")])
 def test_a_failure_names_the_partitions_to_go_back_to(
     flights: Flights, broker: Broker, batch: Callable[[], Batch], why: Undone | Unsure
 ) -> None:
@@ -135,14 +159,13 @@ def test_broken_machinery_is_told_where_it_is_landed(
 def test_a_fault_that_was_asked_for_comes_before_the_output(
     flights: Flights, broker: Broker, batch: Callable[[], Batch], tmp_path: Path
 ) -> None:
-    """The thread that writes reaches the fault points, and its caller hears of them."""
+    """Whoever launches hears of it."""
     arm("inference.before-output@2=raise", tmp_path)
     try:
         flights.launch(batch())
         assert flights.land() is None
-        flights.launch(batch())
         with pytest.raises(InjectedError):
-            flights.land()
+            flights.launch(batch())
     finally:
         arm("", tmp_path)
     assert len(broker.written) == 1
