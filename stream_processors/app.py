@@ -4,8 +4,9 @@
                     ├─► agent ─► Processor ─► outputs confirmed ─► (checkpoint) ─► acknowledged
     predictions ────┘
 
-One agent reads both topics, so that an asset's memory has one owner. Batches are
-acknowledged together, after a checkpoint has confirmed the memory that includes them.
+One agent reads both topics, so that an asset's memory has one owner. A prediction that is
+ahead of its window waits for it (`held`). Batches are acknowledged together, after a
+checkpoint has confirmed the memory that includes them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any, Final, NoReturn, cast
 
 import faust
@@ -30,7 +30,8 @@ from infra.standstill import StandstillGuard
 from infra.telemetry import Health
 from infra.topic_admin import ANY_TIME_AHEAD_MS
 from infra.watchdog import Watchdog
-from stream_processors.batching import BatchApp, BatchConsumer, Record
+from stream_processors.batching import BatchApp, BatchConsumer
+from stream_processors.held import Held
 from stream_processors.history import KafkaHistory
 from stream_processors.outputs import Outputs
 from stream_processors.processor import Processor
@@ -126,6 +127,7 @@ class _Wiring:
         self._table = table
         self._outputs: Outputs | None = None
         self._processor: Processor | None = None
+        self._held: Held | None = None
         self._owned: set[int] = set()
         self._unacknowledged: list[Any] = []
         self._places: frozenset[Place] | None = None
@@ -150,22 +152,26 @@ class _Wiring:
         """Work off batches; acknowledge none here."""
         self._guard.start()
         try:
-            processor = await self._start()
+            processor, held = await self._start()
         except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
             self._give_up("it could not start")
         async for event in stream.noack().events():
-            records: Sequence[Record] = event.value
             tp = event.message.tp
             self._guard.check()
             try:
                 if tp.topic == self._settings.named(SENSOR_WINDOWS.name):
-                    await processor.windows(tp.partition, records)
+                    await processor.windows(tp.partition, event.value)
+                    self._worked_off(event)
+                    await held.drain(tp.partition)
                 else:
-                    await processor.predictions(tp.partition, records)
+                    await held.add(event)
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a batch failed")
-            self._unacknowledged.append(event)
             await cast(BatchConsumer, self._app.consumer).hand_on()
+
+    def _worked_off(self, event: Any) -> None:
+        """Have a batch acknowledged after the next checkpoint."""
+        self._unacknowledged.append(event)
 
     async def _checkpoints(self) -> None:
         """Confirm memory, then acknowledge the batches that it includes.
@@ -188,15 +194,17 @@ class _Wiring:
                 event.ack()
 
     async def _idle_fences(self) -> None:
-        """Fence partitions without traffic; this also shows that no batch is stuck."""
+        """Fence partitions without traffic, hand on what is held; shows that no batch is stuck."""
         while not self._app.should_stop:
             await asyncio.sleep(IDLE_SECONDS)
             if self._processor is None or not self._recovered():
                 continue
             try:
                 await self._processor.fence_idle_partitions()
+                if self._held is not None:
+                    await self._held.drain()
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
-                self._give_up("a fence could not be set")
+                self._give_up("an idle partition could not be looked after")
             self._beat = time.monotonic()
             if self._owned:
                 self._health.waiting_for.discard("partitions")
@@ -230,6 +238,8 @@ class _Wiring:
         """Set no fence in a partition that may have another owner now."""
         if self._processor is not None:
             self._processor.release()
+        if self._held is not None:
+            self._held.drop()
 
     async def _on_assigned(self, *arguments: Any, **_: Any) -> None:
         _app, assigned = arguments
@@ -242,8 +252,10 @@ class _Wiring:
         self._owned = {tp.partition for tp in assigned if tp.topic == windows}
         if self._processor is not None:
             self._processor.own(self._owned)
+        if self._held is not None:
+            self._held.drop()
 
-    async def _start(self) -> Processor:
+    async def _start(self) -> tuple[Processor, Held]:
         settings = self._settings
         feed = ModelFeed(settings)
         feed.catch_up()
@@ -257,8 +269,15 @@ class _Wiring:
             None if detectors is None else Watch(feed.registry, outputs, detectors),
         )
         self._processor.own(self._owned)
+        self._held = Held(
+            self._processor.predictions,
+            cast(BatchConsumer, self._app.consumer),
+            settings.named(SENSOR_WINDOWS.name),
+            self._worked_off,
+            time.time,
+        )
         self._health.waiting_for.discard("registry")
-        return self._processor
+        return self._processor, self._held
 
     def _write_memory(self, key: bytes, memory: bytes, partition: int) -> None:
         """Write to the table's changelog: as Faust does, but confirmed with the rest."""

@@ -7,9 +7,14 @@ control, tables) stays Faust's.
 
 The unit of acknowledgement is then the batch. A batch message carries the offset of its
 *last* record, so acknowledging it commits all of it. That is right because a batch is
-worked off before the next one of its partition (one agent, ``concurrency=1``),
-so acknowledgements of a partition come in order and there is never a gap to wait for:
-`_new_offset` and `_add_gap` say so.
+worked off before the next one of its partition (one agent, ``concurrency=1``; later ones
+queue behind one that was set aside), so acknowledgements of a partition come in order and
+there is never a gap to wait for: `_new_offset` and `_add_gap` say so.
+
+Two things that Faust cannot do are here for batches that wait (`held`). `set_aside` lets a
+rebalance go on without a message. `hold_back` stops the fetching of a partition; Faust's
+`pause_partitions` loses the records that are on their way, and is undone when a stream's
+buffer drains.
 """
 
 from __future__ import annotations
@@ -19,13 +24,15 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-import aiokafka
 import faust
-from aiokafka.consumer import fetcher
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import TransportT
-from faust.types.tuples import ConsumerMessage
+from faust.types.tuples import ConsumerMessage, Message
+from mode.utils.futures import notify
+
+from stream_processors.fetching import FetchThread
+from stream_processors.readable import Readable
 
 
 class Record(Protocol):
@@ -52,13 +59,6 @@ class Record(Protocol):
         """Its headers, in their order; a value may be null on the wire."""
 
 
-#: Longest wait of a fetch for data. A partition whose records were still unread when a fetch
-#: was sent is not in it, and has to wait for its end; Faust fixes 1.5 s.
-FETCH_WAIT_MS: Final = 50
-#: How long a fetch waits for unread records of other partitions to be taken. Those of a
-#: table's changelog never are, after recovery, so each checkpoint costs this; aiokafka's
-#: default is 0.1.
-UNREAD_SECONDS: Final = 0.01
 #: Least time between two polls that find little, seconds. A batch has a cost of its own, and so
 #: have the requests to the broker: at a low rate, what comes within this time is one batch.
 GATHER_SECONDS: Final = 0.01
@@ -75,41 +75,53 @@ MOST_TURNS: Final = 50
 RECOVERY_POLL_SECONDS: Final = 0.05
 
 
-class _ParsedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
-    """Hands out records as they were parsed.
-
-    aiokafka makes another object of each, with the topic, the partition and three sizes in it, and
-    asks for each by a call of its own: a quarter of what reading a record costs.
-    """
-
-    def __iter__(self) -> Any:
-        return self._records_iterator
-
-    def _consumer_record(self, tp: Any, record: Any) -> Any:  # noqa: ARG002  (aiokafka's)
-        return record
-
-
-class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Reads committed records only (predictions are written in transactions), and promptly."""
-
-    def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
-        made = super()._create_worker_consumer(transport)
-        fetcher.PartitionRecords = _ParsedRecords  # there is no setting for it
-        made._isolation_level = "read_committed"
-        made._fetch_max_wait_ms = FETCH_WAIT_MS
-        return made
-
-    async def on_start(self) -> None:
-        """Start, and let no partition's unread records hold up the others for long."""
-        await super().on_start()
-        self._ensure_consumer()._fetcher._prefetch_backoff = UNREAD_SECONDS
-
-
 class BatchConsumer(driver.Consumer):
     """Delivers a poll's records of a partition as one message."""
 
+    _thread: FetchThread
     _next_poll = 0.0
     _hands_on = False
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._held_back: set[TP] = set()
+        self._readable = Readable()
+
+    def set_aside(self, message: Message) -> None:
+        """Let no rebalance or end wait for a message that is not being worked on.
+
+        It may be acknowledged later all the same, and its offset is not committed before:
+        later batches of its partition are not acknowledged before it.
+        """
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+
+    def take_up(self, message: Message) -> None:
+        """Wait again for a message that was set aside: it is being worked on."""
+        self._unacked_messages.add(message)
+
+    def hold_back(self, tp: TP) -> None:
+        """Fetch no more of a partition; what is on its way comes still."""
+        self._held_back.add(tp)
+
+    def let_go(self, tp: TP) -> None:
+        """Fetch a partition again that was held back."""
+        self._held_back.discard(tp)
+
+    def readable(self, tp: TP, since: float) -> range:
+        """Offsets of a partition that are or were read since it was taken over.
+
+        Args:
+            tp: The partition.
+            since: When the record came that the end is to count against, seconds since 1970.
+        """
+        _, end, told = self._thread.place_of(tp)
+        return self._readable.offsets(tp, end=end, told=told, since=since)
+
+    async def perform_seek(self) -> None:
+        """Seek to what is committed; where reading begins is learned anew."""
+        await super().perform_seek()
+        self._readable.forget()
 
     async def hand_on(self) -> None:
         """Give the fetcher the turns that it needs to ask for more, before a long piece of work.
@@ -124,7 +136,7 @@ class BatchConsumer(driver.Consumer):
                 return
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return FetchThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _getmany(
         self, active_partitions: set[TP] | None, timeout: float
@@ -134,20 +146,29 @@ class BatchConsumer(driver.Consumer):
         Faust lets streams go on, seeks, and then empties their queues: what was fetched in
         between would be lost, since nobody would ask for it again.
         """
-        if self.app.rebalancing and active_partitions is not None:
-            changelogs = self.app.tables.changelog_topics
-            active_partitions = {tp for tp in active_partitions if tp.topic in changelogs}
-            timeout = min(timeout, RECOVERY_POLL_SECONDS)
+        if self._buffered_partitions or self._held_back:
+            # The others may have nothing, and who is left out here can be asked for again soon.
+            timeout = min(timeout, FULL_SECONDS)
+        if active_partitions is not None:
+            active_partitions = active_partitions - self._held_back
+            if self.app.rebalancing:
+                changelogs = self.app.tables.changelog_topics
+                active_partitions = {tp for tp in active_partitions if tp.topic in changelogs}
+                timeout = min(timeout, RECOVERY_POLL_SECONDS)
             if not active_partitions:  # aiokafka would take an empty set for all of them
                 await asyncio.sleep(timeout)
                 return {}
-        if self._buffered_partitions:
-            # The others may have nothing, and who is left out here can be asked for again soon.
-            timeout = min(timeout, FULL_SECONDS)
         left = self._next_poll - time.monotonic()
         if left > 0:
             await asyncio.sleep(left)
+        generation = self.app.consumer_generation_id
+        if not self.app.rebalancing:
+            for tp in active_partitions or ():
+                self._readable.before_poll(tp, self._thread.place_of(tp)[0])
         fetched: Mapping[TP, list[Any]] = await super()._getmany(active_partitions, timeout)
+        if self._is_current(generation):
+            for tp, records in fetched.items():
+                self._readable.fetched(tp, records[0].offset)
         if sum(map(len, fetched.values())) < MANY_RECORDS:
             self._next_poll = time.monotonic() + GATHER_SECONDS
         return fetched
@@ -219,7 +240,11 @@ class BatchConsumer(driver.Consumer):
         )
 
     def _new_offset(self, tp: TP) -> int | None:
-        """Commit up to the last batch that was acknowledged; see the module's text."""
+        """Commit up to the last batch that was acknowledged; see the module's text.
+
+        Batches of a partition are acknowledged in their order, those that were set aside
+        included: nothing before the last one is still to be worked off.
+        """
         acked = self._acked[tp]
         if not acked:
             return None

@@ -40,7 +40,8 @@ from stream_processors.answers import Answer, Joined
 from stream_processors.join_task import MOST_VALUES, READING_BYTES, WITNESSES, JoinTask
 from stream_processors.readings import Block, Readings, slot
 
-#: Predictions that wait for their windows, per asset; later ones are passed over. Their
+#: Predictions whose windows have not come, per asset; later ones are passed over. The last
+#: resort: where windows are still read, predictions wait before they come here (`held`). Their
 #: values are `MOST_VALUES` at most.
 MOST_EARLY: Final = 1024
 #: Segments with longer names go by their digest.
@@ -129,8 +130,8 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
 
     Attributes:
         open: Open forecasts, in the order of their windows.
-        early: Predictions whose windows have not been taken again yet, after a restart,
-            by offset.
+        early: Predictions whose windows have not come, and were not to be read when they
+            came, by offset.
         readings: Readings by segment: of those that have an undecided forecast.
         decided: Number of forecasts at the head of ``open`` that are decided.
         answered_through: Source offset of the latest prediction. Predictions of an asset

@@ -24,7 +24,9 @@ class Position:
     """How far a partition has come.
 
     Attributes:
-        next: Offset of the next record.
+        next: Offset of the next record, as the outputs tell: what comes again is before it.
+        taken: Offset after the last record that was worked off since the partition was taken
+            over, again or not; 0 if none was.
     """
 
     def __init__(self, partition: int, history: History, written: dict[str, int]) -> None:
@@ -36,6 +38,7 @@ class Position:
             written: By topic, the last source offset that is in the output already.
         """
         self.next = max([-1, *written.values()]) + 1
+        self.taken = 0
         self._partition = partition
         self._history = history
         self._written = written

@@ -13,7 +13,8 @@ What a crash repeats, and why it has no second effect:
   sent it again;
 - of records that were *sent again*, the notes in `dead.letters.mended` tell which one of a
   first origin was taken (`retries`);
-- *memory* of an asset says which offsets it includes, and passes over them;
+- *memory* of an asset says which offsets it includes, and passes over them; and it takes a
+  prediction after its window, as it did before the crash (`held`);
 - *outcomes and alerts* may be written again, with the same ids.
 """
 
@@ -45,6 +46,7 @@ from infra import fault_points
 from infra.model_feed import ModelFeed
 from stream_processors.asset import Asset
 from stream_processors.batching import Record
+from stream_processors.held import is_ahead
 from stream_processors.history import History
 from stream_processors.metrics import DEAD, DUPLICATES, FENCES, WINDOWS
 from stream_processors.outputs import Content, Outputs
@@ -131,15 +133,30 @@ class Processor:
             self._outputs.write(
                 MENDED, note.key, encode(note), headers_of(note, ORIGIN, note.at), partition
             )
-        position.next = max(position.next, records[-1].offset + 1)
+        position.taken = records[-1].offset + 1
+        position.next = max(position.next, position.taken)
 
-    async def predictions(self, partition: int, records: Sequence[Record]) -> None:
-        """Work off a batch of `predictions`; on return its outputs are on their way."""
+    async def predictions(self, partition: int, records: Sequence[Record], readable: range) -> int:
+        """Work off `predictions` up to the first whose window is still to come.
+
+        Args:
+            partition: Their partition.
+            records: A batch, or what is left of it.
+            readable: Offsets of the partition's windows that are or were read, see `is_ahead`.
+
+        Returns:
+            How many were worked off; their outputs are on their way.
+        """
         async with self._turn:
             self._feed.poll(0)
+            taken = (await self._positions.of(partition)).taken
+            count = 0
             for record in records:
-                self._prediction(partition, record)
+                if not self._prediction(partition, record, taken, readable):
+                    break
+                count += 1
             await self._outputs.send()
+        return count
 
     async def fence_idle_partitions(self) -> None:
         """Set the fences that are due where no window happens to come."""
@@ -292,16 +309,19 @@ class Processor:
         self._outputs.write(DEAD_LETTERS, record.key, record.value or b"", headers, partition)
         DEAD.labels(problem.reason).inc()
 
-    def _prediction(self, partition: int, record: Record) -> None:
-        """Take one record of `predictions`."""
+    def _prediction(self, partition: int, record: Record, taken: int, readable: range) -> bool:
+        """Take one record of `predictions`, unless it has to wait for its window."""
         try:
             prediction = self._read_prediction(record.value or b"")
         except InvalidRecord as problem:
             _log.warning("prediction passed over", offset=record.offset, why=str(problem))
-            return
+            return True
         asset = self._snapshots.asset(prediction.model, prediction.asset, partition)
         if record.offset <= asset.predictions_through:
-            return
+            return True
+        if is_ahead(prediction.source.offset, asset.windows_through, taken, readable):
+            return False
         asset.predictions_through = record.offset
         if self._watch is not None:
             self._watch.prediction(asset, prediction)
+        return True

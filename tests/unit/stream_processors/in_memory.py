@@ -226,14 +226,20 @@ class Worker:
             Watch(self.feed.registry, self.outputs, DETECTORS["page-hinkley"]),
         )
         self._next = dict(broker.committed)
+        self._readable = range(self._next["windows"], len(broker.windows))
 
     async def take_windows(self, count: int = BATCH) -> bool:
         """Work off a batch of windows; whether there was any."""
         return await self._take("windows", self.broker.windows, count)
 
     async def take_predictions(self, count: int = BATCH) -> bool:
-        """Work off a batch of predictions; whether there was any."""
+        """Work off predictions that need not wait; whether there was any."""
         return await self._take("predictions", self.broker.predictions(), count)
+
+    def early(self) -> list[int]:
+        """Source offsets of predictions that were taken before their windows."""
+        live = self.processor._snapshots._live.values()
+        return [answer.offset for asset in live for answer in asset.forecasts.early]
 
     async def checkpoint(self) -> None:
         """Confirm memory, then acknowledge."""
@@ -255,7 +261,8 @@ class Worker:
             return False
         if name == "windows":
             await self.processor.windows(0, batch)
-        else:
-            await self.processor.predictions(0, batch)
-        self._next[name] += len(batch)
-        return True
+            self._next[name] += len(batch)
+            return True
+        taken = await self.processor.predictions(0, batch, self._readable)
+        self._next[name] += taken
+        return taken > 0

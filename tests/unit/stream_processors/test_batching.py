@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -9,6 +10,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 from faust.types import TP
+from faust.types.tuples import ConsumerMessage
 from mode import Service
 
 from stream_processors.batching import (
@@ -16,8 +18,8 @@ from stream_processors.batching import (
     MANY_RECORDS,
     BatchApp,
     BatchConsumer,
-    _ParsedRecords,
 )
+from stream_processors.fetching import ParsedRecords
 
 WINDOWS = TP("sensor.windows", 0)
 PREDICTIONS = TP("predictions", 1)
@@ -46,6 +48,11 @@ class ThreadInMemory(Service):
     asked: list[set[TP]]
     patience: list[float]
     found: dict[TP, list[Any]]
+    places: dict[TP, tuple[int | None, int | None, float]]
+
+    def place_of(self, tp: TP) -> tuple[int | None, int | None, float]:
+        """What is given."""
+        return self.places.get(tp, (None, None, 0.0))
 
     async def getmany(self, partitions: set[TP], timeout: float) -> dict[TP, list[Any]]:
         """Fetch what is given."""
@@ -62,7 +69,7 @@ class PollsInMemory(BatchConsumer):
     def _new_consumer_thread(self) -> Any:
         """No thread, and so no connection."""
         thread = ThreadInMemory(beacon=self.beacon)
-        thread.asked, thread.patience, thread.found = [], [], {}
+        thread.asked, thread.patience, thread.found, thread.places = [], [], {}, {}
         return thread
 
     async def _wait_next_records(self, _: float) -> tuple[Any, Any]:
@@ -187,6 +194,98 @@ def test_partitions_are_acknowledged_apart() -> None:
     asyncio.run(run())
 
 
+def message(offset: int) -> ConsumerMessage:
+    """A message that nobody has acknowledged."""
+    made = ConsumerMessage(*PREDICTIONS, offset, 0.0, 0, [], None, None, None, 0, 0, PREDICTIONS)
+    made.incref()
+    return made
+
+
+def test_a_message_that_was_set_aside_is_not_waited_for_and_commits_when_acknowledged() -> None:
+    """A rebalance goes on without it; nothing of it is committed before."""
+
+    async def run() -> None:
+        reader = consumer()
+        topics: Any = reader.app.topics
+        topics._acking_topics.add(PREDICTIONS.topic)
+        held = message(3)
+        reader.track_message(held)
+        reader.set_aside(held)
+        async with asyncio.timeout(1):
+            await reader.wait_empty()
+        assert reader._new_offset(PREDICTIONS) is None
+        reader.take_up(held)
+        assert set(reader.unacked) == {held}
+        assert held.ack(reader)
+        assert not reader.unacked
+        assert reader._new_offset(PREDICTIONS) == 4
+
+    asyncio.run(run())
+
+
+def test_a_partition_that_is_held_back_is_not_asked_for() -> None:
+    """Others are, without a long wait: it may be let go meanwhile."""
+
+    async def run() -> None:
+        reader = consumer()
+        thread: Any = reader._thread
+        reader.hold_back(PREDICTIONS)
+        await reader._getmany({WINDOWS, PREDICTIONS}, 1.0)
+        assert await reader._getmany({PREDICTIONS}, 1.0) == {}
+        reader.let_go(PREDICTIONS)
+        await reader._getmany({WINDOWS, PREDICTIONS}, 1.0)
+        assert thread.asked == [{WINDOWS}, {WINDOWS, PREDICTIONS}]
+        assert thread.patience == [FULL_SECONDS, 1.0]
+
+    asyncio.run(run())
+
+
+def test_what_is_on_its_way_when_a_partition_is_held_back_is_delivered() -> None:
+    """The consumer's position is behind it already; Faust's pause would lose it."""
+
+    async def run() -> None:
+        reader = consumer({PREDICTIONS: [Fetched(1)]})
+        reader._wait_next_records = partial(  # type: ignore[method-assign]
+            BatchConsumer._wait_next_records, reader
+        )
+        reader._active_partitions.add(PREDICTIONS)
+        thread: Any = reader._thread
+
+        async def slow(*_: Any, **__: Any) -> dict[TP, list[Any]]:
+            reader.hold_back(PREDICTIONS)
+            return reader.poll
+
+        thread.getmany = slow
+        assert [tp for tp, _ in await deliver(reader)] == [PREDICTIONS]
+
+    asyncio.run(run())
+
+
+def test_what_is_read_begins_where_nothing_was_on_its_way() -> None:
+    """The position of before the first poll that brought something, until the next seek."""
+
+    async def run() -> None:
+        reader = consumer()
+        thread: Any = reader._thread
+        thread.places = {WINDOWS: (5, 9, 100.0)}
+        await reader._getmany({WINDOWS}, 1.0)
+        assert reader.readable(WINDOWS, since=1.0) == range(5, 9)
+        thread.found, thread.places = {WINDOWS: [Fetched(6)]}, {WINDOWS: (7, 9, 100.0)}
+        await reader._getmany({WINDOWS}, 1.0)
+        await reader._getmany({WINDOWS}, 1.0)
+        assert reader.readable(WINDOWS, since=1.0) == range(6, 9)
+        reader.seek_to_committed = nowhere  # type: ignore[method-assign]
+        await reader.perform_seek()
+        assert reader.readable(WINDOWS, since=1.0) == range(9)
+
+    asyncio.run(run())
+
+
+async def nowhere() -> dict[TP, int]:
+    """Seek, in a group that has committed nothing."""
+    return {}
+
+
 def test_gaps_between_batches_are_not_waited_for() -> None:
     """Transaction markers and compacted records leave gaps, which belong to the later batch."""
 
@@ -268,7 +367,7 @@ def test_records_stay_as_they_were_parsed() -> None:
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 16)
     for offset in range(5):
         builder.append(offset, 1000 + offset, b"pump-1", b"x", [("ce_id", b"w"), ("none", None)])
-    parsed = _ParsedRecords(
+    parsed = ParsedRecords(
         TopicPartition("t", 0), MemoryRecords(bytes(builder.build())), [], 1, None, None, True, 0
     )
     first = [record.offset for record in islice(parsed, 2)]

@@ -1,6 +1,7 @@
 """A batch on its way: what is written, in which order, and what a crash repeats."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
 
 import msgspec
@@ -17,7 +18,8 @@ from contracts.outcome import Outcome
 from contracts.registry import declare
 from contracts.topics import DEAD_LETTERS, DRIFT_ALERTS, NORMALIZED, OUTCOMES, SERVING_LEDGER
 from producers.defects import REASONS, make_bad
-from stream_processors.asset import Asset
+from stream_processors.asset import Asset, state_digest
+from stream_processors.forecasts import MOST_EARLY
 from stream_processors.stamps import Stamps
 from tests.builders import (
     AT,
@@ -206,7 +208,9 @@ def test_a_failing_model_raises_an_alert() -> None:
         for offset, window in enumerate(windows):
             last = window.values[-1, [0, 2]] + (0.0 if offset < 50 else 5.0)
             prediction = prediction_of(window, offset, forecast=[[float(x) for x in last]] * 3)
-            await worker.processor.predictions(0, [prediction_record(prediction, offset)])
+            await worker.processor.predictions(
+                0, [prediction_record(prediction, offset)], range(80)
+            )
 
     asyncio.run(run())
     alerts = [msgspec.json.decode(v, type=DriftAlert) for v in broker.values(DRIFT_ALERTS)]
@@ -223,7 +227,7 @@ def test_a_prediction_that_cannot_be_read_is_passed_over() -> None:
     foreign = WindowRecord(b"{", b"pump-1", 0, topic="predictions")
 
     async def run() -> None:
-        await worker.processor.predictions(0, [foreign])
+        await worker.processor.predictions(0, [foreign], range(2))
         await worker.drain()
 
     asyncio.run(run())
@@ -289,6 +293,7 @@ async def disturbed(broker: BrokerInMemory, actions: list[Action]) -> None:
                 worker = Worker(broker)
             case _:
                 worker = Worker(broker)
+        assert worker.early() == []
     await worker.drain()
 
 
@@ -335,6 +340,7 @@ def test_memory_after_a_crash_is_that_of_an_undisturbed_run() -> None:
         "windows",
         "predictions",
         "crash",
+        "predictions",
         "windows",
         "windows",
         ("dies", 3, None),
@@ -344,3 +350,70 @@ def test_memory_after_a_crash_is_that_of_an_undisturbed_run() -> None:
     assert broker.changelog == calm.changelog
     memory = Asset.restore(broker.changelog[b"pump\x1fpump-1\x1f0"])
     assert memory.monitor.state().tests["error"].n == 59
+
+
+# Predictions that come before their windows, after a restart
+
+MANY = 3 * MOST_EARLY - 72
+
+
+def test_predictions_that_all_come_first_leave_the_same_memory_and_outcomes() -> None:
+    """However far they are ahead, each is taken after its window."""
+    records = [window_record(pump_window(3 * p), p) for p in range(MANY)]
+    natural = BrokerInMemory(records, [*DECLARED, *TRAINED])
+    late = BrokerInMemory(records, [*DECLARED, *TRAINED])
+
+    async def run() -> None:
+        worker = Worker(natural)
+        while await worker.take_windows(100):
+            pass
+        predictions = natural.predictions()
+        natural.written.clear()
+        worker = Worker(natural)
+        for start in range(0, MANY, 100):
+            await worker.processor.windows(0, records[start : start + 100])
+            batch = predictions[start : start + 100]
+            assert await worker.processor.predictions(0, batch, range(MANY)) == len(batch)
+        await worker.checkpoint()
+
+        worker = Worker(late)
+        rest = predictions
+        for start in range(0, MANY, 100):
+            taken = await worker.processor.predictions(0, rest, range(MANY))
+            assert taken == min(start, 100)
+            rest = rest[taken:]
+            await worker.processor.windows(0, records[start : start + 100])
+        assert await worker.processor.predictions(0, rest, range(MANY)) == len(rest)
+        await worker.checkpoint()
+
+    asyncio.run(run())
+    memory = b"pump\x1fpump-1\x1f0"
+    assert state_digest(late.changelog[memory]) == state_digest(natural.changelog[memory])
+    assert late.outcome_ids() == natural.outcome_ids()
+    assert len(late.outcome_ids()) == MANY - 1
+
+
+@pytest.mark.parametrize("readable", [range(0), range(5, 9), range(9, sys.maxsize)])
+def test_predictions_whose_windows_will_not_be_read_do_not_wait(readable: range) -> None:
+    """Windows that have expired, or whose memory is lost: the early list is the last resort."""
+    broker = run_through(good(0, 1, 2))
+    worker = Worker(BrokerInMemory([], list(DECLARED)))
+    predictions = broker.predictions()
+    assert asyncio.run(worker.processor.predictions(0, predictions, readable)) == 3
+    assert worker.early() == [0, 1, 2]
+
+
+def test_a_partition_that_is_taken_over_again_is_read_again() -> None:
+    """What was taken before counts no more: memory is as old as its last checkpoint."""
+    broker = BrokerInMemory(good(0, 1, 2), list(DECLARED))
+    worker = Worker(broker)
+
+    async def run() -> None:
+        await worker.take_windows()
+        worker.processor.release()
+        worker.processor.own({0})
+        assert await worker.processor.predictions(0, broker.predictions(), range(3)) == 0
+        await worker.processor.windows(0, broker.windows)
+        assert await worker.processor.predictions(0, broker.predictions(), range(3)) == 3
+
+    asyncio.run(run())

@@ -1,0 +1,66 @@
+"""Which offsets of a partition are still read, or have been, since it was taken over.
+
+Before each poll the consumer tells its positions, after each what came; so where the reading of a
+partition began is known without a race with what is on its way. The end is as old as the last
+answer to a fetch, which is old where unread records wait in memory: nothing is said about what
+came after it, so it counts against a record only if it was told long enough after that record
+had come:
+
+>>> readable = Readable()
+>>> readable.before_poll("windows", 5)
+>>> readable.offsets("windows", end=9, told=100.0, since=98.0)
+range(5, 9)
+>>> 12 in readable.offsets("windows", end=9, told=98.5, since=98.0)
+True
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Hashable
+from typing import Final
+
+#: An end counts if the answer that told it came so much later, seconds: longer than an answer that
+#: was given earlier is on its way.
+LATER_SECONDS: Final = 1.0
+
+
+class Readable:
+    """Where the reading of partitions began."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._positions: dict[Hashable, int] = {}
+        self._first: dict[Hashable, int] = {}
+
+    def before_poll(self, partition: Hashable, position: int | None) -> None:
+        """Learn where a partition will be read, while nothing of it is on its way.
+
+        Args:
+            partition: The partition.
+            position: Offset of its next record; None if it is not known yet.
+        """
+        if position is not None and partition not in self._first:
+            self._positions[partition] = position
+
+    def fetched(self, partition: Hashable, first: int) -> None:
+        """Learn the first offset of what came of a partition."""
+        self._first.setdefault(partition, first)
+
+    def forget(self) -> None:
+        """Forget all: partitions will be read from their committed offsets."""
+        self._positions.clear()
+        self._first.clear()
+
+    def offsets(self, partition: Hashable, *, end: int | None, told: float, since: float) -> range:
+        """Offsets that are or were read; what is not known yet excludes none.
+
+        Args:
+            partition: The partition.
+            end: Its end; None if it is not known.
+            told: When that was told, seconds.
+            since: When the record came against which it is to count, seconds.
+        """
+        begin = self._first.get(partition, self._positions.get(partition, 0))
+        known = end is not None and told >= since + LATER_SECONDS
+        return range(begin, end if known and end is not None else sys.maxsize)
