@@ -225,8 +225,13 @@ class _Wiring:
         return f"no progress for {silent:.0f} s" if silent > STALL_SECONDS else None
 
     def _worked_on(self) -> frozenset[Place] | None:
-        """Partitions whose lag the watchdog looks at; None while that is not known yet."""
-        return self._places if self._processor is not None and self._recovered() else None
+        """Partitions whose lag the watchdog looks at; None while that is not known yet.
+
+        A partition of `predictions` that waits for its windows is no evidence; theirs is.
+        """
+        if self._places is None or self._held is None or not self._recovered():
+            return None
+        return self._places - self._held.places
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         self._watchdog.stop()

@@ -26,6 +26,7 @@ from typing import Any, Final, Protocol
 
 from faust.types import TP
 
+from infra.stalls import Place
 from stream_processors.batching import Record
 
 #: Batches of a partition that are held before no more of it are fetched.
@@ -137,6 +138,11 @@ class Held:
             for tp in list(self._batches):
                 if partition in (None, tp.partition):
                     await self._drain(tp)
+
+    @property
+    def places(self) -> frozenset[Place]:
+        """Partitions that wait for others and not for us; may be asked from any thread."""
+        return frozenset(Place(tp.topic, tp.partition) for tp in tuple(self._batches))
 
     def drop(self) -> None:
         """Forget all that is held: partitions are changing hands."""

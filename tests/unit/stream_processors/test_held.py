@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from infra.stalls import Place
 from stream_processors.batching import Record
 from stream_processors.held import MOST_HELD, Held, is_ahead
 from tests.builders import WindowRecord
@@ -142,6 +143,7 @@ def test_order_holds_and_a_batch_is_done_when_all_of_it_is() -> None:
         story.through = 3
         await story.held.drain(1)
         assert story.done == [other]
+        assert story.held.places == {Place("predictions", 0)}
         await story.held.drain(0)
         assert story.done == [other, first]
         assert story.flow.aside == [second.message]
@@ -150,6 +152,7 @@ def test_order_holds_and_a_batch_is_done_when_all_of_it_is() -> None:
         assert story.done == [other, first, second]
         assert story.worked_off == [(0, 1), (1, 1), (0, 2), (0, 0), (0, 3)]
         assert story.flow.aside == []
+        assert story.held.places == frozenset()
 
     asyncio.run(run())
 
