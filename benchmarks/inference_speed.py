@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from benchmarks.keras_loop_task import BATCH, Task
 from benchmarks.namespaces import create_output, remove_topic, remove_topics, renew
@@ -32,19 +33,19 @@ from contracts.ids import digest_of
 from contracts.prediction import Prediction
 from contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
 from inference.batches import SIZES
+from infra.forecaster import Architecture, architecture_of
 from infra.kafka import read_all
 from infra.settings import Settings
 
 PARTITIONS: Final = 4
 WINDOWS: Final = 100_000
 QUICK_WINDOWS: Final = 10_000
-#: Repeats with the usual windows, and with long ones.
-REPEATS: Final = (3, 1)
 SECONDS: Final = 8.0
 QUICK_SECONDS: Final = 4.0
 #: Writing the stamped windows may take so long.
 STAMP_SECONDS: Final = 120.0
-LOADS: Final = (Load(assets=100), Load(assets=100, samples=96))
+#: Units of the LSTM: the trainer's, and so many that the network is what costs.
+LARGE_UNITS: Final = 128
 
 BARE: Final = "bare model, full batches (the limit)"
 KERAS: Final = "bare model, Keras's predict on all of them"
@@ -71,34 +72,63 @@ class _Speed:
     cores: float | None = None
 
 
+@dataclass(frozen=True)
+class _Case:
+    """Windows and the network that reads them.
+
+    Attributes:
+        load: The windows.
+        units: Units of the network's LSTM; the trainer's if None.
+        repeats: How often each contender runs.
+    """
+
+    load: Load
+    units: int | None = None
+    repeats: int = 1
+
+    @property
+    def network(self) -> Architecture:
+        """The network."""
+        usual = architecture_of(self.load.spec)
+        return usual if self.units is None else replace(usual, units=self.units)
+
+
+CASES: Final = (
+    _Case(Load(assets=100), repeats=3),
+    _Case(Load(assets=100), units=LARGE_UNITS),
+    _Case(Load(assets=100, samples=96)),
+)
+
+
 def inference_speed(plan: Plan) -> list[Table]:
-    """Measure all contenders, for the usual windows and for long ones."""
-    loads = LOADS[:1] if plan.quick else LOADS
-    return [_table(plan, load, repeats) for load, repeats in zip(loads, REPEATS, strict=False)]
+    """Measure all contenders: the usual windows, with a larger network, and long windows."""
+    return [_table(plan, case) for case in (CASES[:1] if plan.quick else CASES)]
 
 
-def _table(plan: Plan, load: Load, repeats: int) -> Table:
+def _table(plan: Plan, case: _Case) -> Table:
+    load, network = case.load, case.network
     windows = QUICK_WINDOWS if plan.quick else WINDOWS
     seconds = QUICK_SECONDS if plan.quick else SECONDS
-    settings = plan.servers.settings(f"inference-{load.samples}", PARTITIONS)
+    settings = plan.servers.settings(f"inference-{load.samples}-{network.units}", PARTITIONS)
     tell = plan.bar.begin(f"{windows:,} stamped windows of {load.samples} samples are written")
-    declare(settings, load, publish_network(settings, load.spec, load.units))
+    declare(settings, load, publish_network(settings, load.spec, load.units, network))
     fill([settings], load, windows)
     run_stream_processor(
         settings, windows, servers=plan.servers, watch="nothing", seconds=STAMP_SECONDS, tell=tell
     )
     contenders: dict[str, Callable[[Tell], _Speed]] = {
-        BARE: lambda _: _bare(plan, settings, load, "bare", seconds / 2),
-        KERAS: lambda _: _bare(plan, settings, load, "keras", seconds / 2),
-        TRANSPORT: lambda tell: _loop(plan, settings, load, ("transport", windows, seconds), tell),
+        BARE: lambda _: _bare(plan, settings, case, "bare", seconds / 2),
+        KERAS: lambda _: _bare(plan, settings, case, "keras", seconds / 2),
+        TRANSPORT: lambda tell: _loop(plan, settings, case, ("transport", windows, seconds), tell),
         OURS: lambda tell: _ours(plan, settings, windows, seconds, tell),
-        EAGER: lambda tell: _loop(plan, settings, load, ("eager", windows, seconds), tell),
-        ONE: lambda tell: _loop(plan, settings, load, ("one", windows, seconds), tell),
+        EAGER: lambda tell: _loop(plan, settings, case, ("eager", windows, seconds), tell),
+        ONE: lambda tell: _loop(plan, settings, case, ("one", windows, seconds), tell),
     }
-    found = in_turns(contenders, plan.times(repeats), plan.bar)
+    found = in_turns(contenders, plan.times(case.repeats), plan.bar)
     remove_topics(settings)
     return Table(
-        f"Predictions per second, windows of {load.samples} x {load.sensors}, one process",
+        f"Predictions per second, windows of {load.samples} x {load.sensors},"
+        f" LSTM of {network.units} units, one process",
         _rows(found),
         "batch ms: from one batch to the next, everything included; cores: processor time of the"
         " process per second.",
@@ -167,13 +197,15 @@ def _batches(settings: Settings) -> tuple[list[int], list[float]]:
 
 
 def _loop(
-    plan: Plan, settings: Settings, load: Load, how: tuple[str, int, float], tell: Tell
+    plan: Plan, settings: Settings, case: _Case, how: tuple[str, int, float], tell: Tell
 ) -> _Speed:
     mode, windows, seconds = how
     group = f"{mode}.{digest_of(mode, str(id(tell)))[:8]}"
     output = f"predictions.{group}"
     create_output(settings, output)
-    path, target = _task(plan, settings, Task(load.spec, group, output, ""), mode)
+    path, target = _task(
+        plan, settings, Task(case.load.spec, case.network, group, output, ""), mode
+    )
     module, arguments = "benchmarks.keras_loop", [mode, str(path)]
     if mode == "transport":
         module, arguments = "benchmarks.transport_loop", [str(path)]
@@ -192,11 +224,11 @@ def _loop(
     return _Speed(run.rate, size, json.loads(target.read_text()), run.cores)
 
 
-def _bare(plan: Plan, settings: Settings, load: Load, mode: str, duration: float) -> _Speed:
+def _bare(plan: Plan, settings: Settings, case: _Case, mode: str, duration: float) -> _Speed:
     """Run the bare model on each of our sizes; the fastest is the limit."""
     best: _Speed | None = None
     for size in sorted(SIZES)[-2:]:
-        task = Task(load.spec, "", "", "", size, duration / 2)
+        task = Task(case.load.spec, case.network, "", "", "", size, duration / 2)
         path, target = _task(plan, settings, task, mode)
         with python_module(
             "benchmarks.keras_loop", [mode, str(path)], settings, plan.servers.folder
@@ -216,5 +248,5 @@ def _task(plan: Plan, settings: Settings, task: Task, mode: str) -> tuple[Path, 
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{settings.namespace}-{mode}.seconds.json"
     path = folder / f"{settings.namespace}-{mode}.json"
-    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(task, seconds=str(target))))
+    path.write_bytes(msgspec.json.encode(replace(task, seconds=str(target))))
     return path, target

@@ -49,7 +49,7 @@ def main() -> int:
     mode = sys.argv[1]
     task = msgspec.json.decode(Path(sys.argv[2]).read_bytes(), type=Task)
     use_one_thread()
-    model = network(task.spec)
+    model = network(task.architecture)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     if mode in {"bare", "keras"}:

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from contracts.model_spec import ModelSpec
+from infra.forecaster import Architecture
 
 #: Windows in a micro-batch.
 BATCH: Final = 128
@@ -16,7 +17,8 @@ class Task(msgspec.Struct, frozen=True):
     """What to do.
 
     Attributes:
-        spec: The task whose network predicts.
+        spec: The task.
+        architecture: The network that predicts.
         group: Consumer group.
         output: Topic that is written, without the namespace.
         seconds: File that the seconds of each batch go to.
@@ -25,6 +27,7 @@ class Task(msgspec.Struct, frozen=True):
     """
 
     spec: ModelSpec
+    architecture: Architecture
     group: str
     output: str
     seconds: str

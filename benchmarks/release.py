@@ -21,7 +21,7 @@ from contracts.model_spec import ModelSpec
 from contracts.normaliser import Normaliser
 from contracts.window import SensorWindow
 from infra.artefact import pack, publish
-from infra.forecaster import architecture_of
+from infra.forecaster import Architecture, architecture_of
 from infra.model_feed import ModelFeed
 from infra.object_store import ObjectStore
 from infra.publisher import Publisher
@@ -31,22 +31,32 @@ _BUILD_SECONDS: Final = 120.0
 _SERVING_SECONDS: Final = 60.0
 
 
-def publish_network(settings: Settings, spec: ModelSpec, units: Normaliser) -> Artefact:
-    """Publish such a network as the artefact of version 1."""
-    architecture: dict[str, Any] = msgspec.to_builtins(architecture_of(spec))
+def publish_network(
+    settings: Settings, spec: ModelSpec, units: Normaliser, network: Architecture | None = None
+) -> Artefact:
+    """Publish such a network as the artefact of version 1.
+
+    Args:
+        settings: Where.
+        spec: The task.
+        units: Its units.
+        network: The network; by default the one that the trainer would build.
+    """
+    network = network or architecture_of(spec)
+    architecture: dict[str, Any] = msgspec.to_builtins(network)
     packed = pack(
         model=spec.name,
         version=1,
         run_id=f"bench-{uuid4().hex[:8]}",
         architecture=architecture,
         normaliser=units,
-        weights=_weights(settings, spec),
+        weights=_weights(settings, network),
         optimizer=None,
     )
     return publish(ObjectStore(settings), packed)
 
 
-def _weights(settings: Settings, spec: ModelSpec) -> dict[str, Any]:
+def _weights(settings: Settings, network: Architecture) -> dict[str, Any]:
     """Have a process draw the weights.
 
     Raises:
@@ -54,8 +64,8 @@ def _weights(settings: Settings, spec: ModelSpec) -> dict[str, Any]:
     """
     folder = settings.home / "network"
     folder.mkdir(parents=True, exist_ok=True)
-    task, target = folder / "spec.json", folder / "weights.safetensors"
-    task.write_bytes(msgspec.json.encode(spec))
+    task, target = folder / "architecture.json", folder / "weights.safetensors"
+    task.write_bytes(msgspec.json.encode(network))
     command = [sys.executable, "-m", "benchmarks.network", str(task), str(target)]
     ran = subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=_BUILD_SECONDS, cwd=CODE
