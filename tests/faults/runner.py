@@ -43,9 +43,9 @@ _TROUBLE: Final = (
     ValueError,
 )
 
-#: Records after which a running system is followed by a fresh one: all of them are judged anew
+#: Windows after which a running system is followed by a fresh one: all of them are judged anew
 #: after each case.
-_MOST_RECORDS: Final = 15_000
+_MOST_RECORDS: Final = 40_000
 
 
 class Runner:

@@ -107,7 +107,7 @@ class Source:
         self._flush()
 
     @contextmanager
-    def flowing(self, rate: float = 200.0) -> Iterator[None]:
+    def flowing(self, rate: float = 100.0) -> Iterator[None]:
         """Send windows at a rate (per second) for as long as the block runs.
 
         Raises:
