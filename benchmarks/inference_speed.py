@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import msgspec
 import numpy as np
@@ -29,7 +30,6 @@ from benchmarks.transport_loop import MOST
 from benchmarks.turns import Tell, in_turns
 from benchmarks.windows import Load, declare, fill
 from contracts.groups import INFERENCE
-from contracts.ids import digest_of
 from contracts.prediction import Prediction
 from contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
 from inference.batches import SIZES
@@ -200,7 +200,7 @@ def _loop(
     plan: Plan, settings: Settings, case: _Case, how: tuple[str, int, float], tell: Tell
 ) -> _Speed:
     mode, windows, seconds = how
-    group = f"{mode}.{digest_of(mode, str(id(tell)))[:8]}"
+    group = f"{mode}.{uuid4().hex[:8]}"
     output = f"predictions.{group}"
     create_output(settings, output)
     path, target = _task(
