@@ -99,8 +99,8 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
                 _tell(health, loader, consumer)
     finally:
         watchdog.stop()
+        stop.set()  # whatever has gone wrong: nobody waits for a broker any more
         consumer.close()
-        stop.set()
         thread.join(JOIN_SECONDS)
     if thread.is_alive():  # in the middle of a network's compilation, which cannot be told
         _log.info("ends while a version is being loaded")

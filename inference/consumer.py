@@ -15,16 +15,15 @@ it are written down, so that the network always has something to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import structlog
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import TopicPartition
 
 from contracts.invalid_record import InvalidRecord
 from contracts.normaliser import Normaliser
-from contracts.normalized_window import NormalizedWindow
 from contracts.topics import PREDICTIONS
 from inference.answers import Answers
 from inference.batches import Stamp, by_stamp
@@ -118,11 +117,18 @@ class InferenceConsumer:
             return
         # As soon as there are partitions, lest their first window wait for it.
         self._learn()
-        asked = self._ask(arrived) if arrived else None
-        if ahead is not None and not self._launch(ahead, behind):
+        before = {} if ahead is None else ahead.reading.answered
+        reading = read(arrived, self._answered | before)
+        stamps = by_stamp(reading.windows)
+        # What is ahead does not wait for the versions that others need.
+        if not self._servables.settled(stamps) and not self._launch_ahead(behind):
             return
-        self._ahead = asked if asked is not None and asked.size == MOST_WINDOWS else None
-        if asked is not None and self._ahead is None:
+        asked = self._ask(reading, stamps, len(arrived)) if arrived else None
+        if not self._launch_ahead(behind):
+            return
+        if asked is not None and asked.size == MOST_WINDOWS:
+            self._ahead = asked
+        elif asked is not None:
             self._launch(asked, behind)
 
     @property
@@ -140,18 +146,26 @@ class InferenceConsumer:
         self._network.shutdown(cancel_futures=True)
         self._membership.close()
 
-    def _ask(self, arrived: list[Message]) -> _Asked:
-        """Read a micro-batch, and have the network begin with it."""
-        ahead = {} if self._ahead is None else self._ahead.reading.answered
-        reading = read(arrived, self._answered | ahead)
-        return _Asked(
-            reading,
-            self._answers(reading.windows),
-            self._membership.offsets(reading.next_offsets),
-            self._membership.client.consumer_group_metadata(),
-            len(arrived),
-            self._tenure,
-        )
+    def _ask(self, reading: Reading, stamps: Mapping[Stamp, Sequence[int]], size: int) -> _Asked:
+        """Have windows run on the versions that they are stamped with."""
+        answers = Answers(reading.windows, self._network)
+        for stamp, places in stamps.items():
+            found = self._servable(stamp)
+            if found is not None:
+                answers.ask(*found, places)
+                continue
+            why = f"model {stamp.model} has no version {stamp.version}"
+            for place in places:
+                answers.refuse(place, InvalidRecord("unknown_version", why))
+        membership = self._membership
+        offsets = membership.offsets(reading.next_offsets)
+        group = membership.client.consumer_group_metadata()
+        return _Asked(reading, answers, offsets, group, size, self._tenure)
+
+    def _launch_ahead(self, behind: set[Any]) -> bool:
+        """Launch what is ahead, if anything is; see `_launch`."""
+        ahead, self._ahead = self._ahead, None
+        return ahead is None or self._launch(ahead, behind)
 
     def _launch(self, asked: _Asked, behind: set[Any]) -> bool:
         """Write a micro-batch down, and launch it as soon as the last one is committed.
@@ -199,19 +213,6 @@ class InferenceConsumer:
             partitions = partitions | self._ahead.reading.next_offsets.keys()
             self._ahead = None
         self._membership.rewind(partitions & self._membership.owned)
-
-    def _answers(self, windows: list[NormalizedWindow]) -> Answers:
-        """Have windows run on the versions that they are stamped with."""
-        answers = Answers(windows, self._network)
-        for stamp, places in by_stamp(windows).items():
-            found = self._servable(stamp)
-            if found is not None:
-                answers.ask(*found, places)
-                continue
-            why = f"model {stamp.model} has no version {stamp.version}"
-            for place in places:
-                answers.refuse(place, InvalidRecord("unknown_version", why))
-        return answers
 
     def _servable(self, stamp: Stamp) -> tuple[Servable, Normaliser | None] | None:
         """Find what runs a stamp, and the windows' units if they are another version's.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from contracts.model_spec import ModelSpec
 from contracts.normaliser import Normaliser
+from inference.batches import Stamp
 from inference.patience import Stopped
 
 #: How often who waits for a version looks whether to stop, seconds.
@@ -124,6 +126,12 @@ class Servables:
                 raise Stopped("a version to be loaded")
             self._changed.wait(min(left, LOOK_SECONDS))
         return True
+
+    def settled(self, stamps: Iterable[Stamp]) -> bool:
+        """Whether `find` would answer for each of some stamps without waiting."""
+        keys = {(stamp.model, stamp.version) for stamp in stamps}
+        with self._changed:
+            return keys <= self._ready.keys() | self._unloadable.keys() | self._late
 
     def put(self, servable: Servable) -> None:
         """Make a version available."""

@@ -216,7 +216,7 @@ class _Wiring:
         self._give_up("batches could not be acknowledged before its end")
 
     def _recovered(self) -> bool:
-        """Whether the memory of all assets has been read back."""
+        """Whether the memory of all assets has been read back once; Faust keeps that for good."""
         tables: Any = self._app.tables  # typed as a port that does not know its recovery
         return bool(tables.recovery.completed.is_set())
 

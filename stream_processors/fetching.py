@@ -57,7 +57,8 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         state = None if assignment is None else assignment.state_value(tp)
         if state is None:
             return None, None, 0.0
-        return state._position, state.highwater, (state.timestamp or 0) / 1000
+        told = (state.timestamp or 0) / 1000  # before the end, after which aiokafka writes it
+        return state._position, state.highwater, told
 
     async def on_start(self) -> None:
         """Start, and let no partition's unread records hold up the others for long."""

@@ -29,8 +29,8 @@ from faust.types import TP
 from infra.stalls import Place
 from stream_processors.batching import Record
 
-#: Batches of a partition that are held before no more of it are fetched.
-MOST_HELD: Final = 8
+#: Records of a partition that are held before no more of it are fetched.
+MOST_HELD: Final = 8_000
 
 #: Works off records of a partition of `predictions` as far as their windows have come; takes the
 #: offsets of `sensor.windows` that are or were read, and returns how many it has worked off.
@@ -129,7 +129,7 @@ class Held:
             batches.append(_Batch(event, event.value, self._clock()))
             if len(batches) == 1:
                 await self._drain(tp)
-            if len(batches) >= MOST_HELD:
+            if sum(len(batch.rest) for batch in batches) >= MOST_HELD:
                 self._flow.hold_back(tp)
 
     async def drain(self, partition: int | None = None) -> None:
@@ -170,3 +170,4 @@ class Held:
             if not batches:
                 self._flow.let_go(tp)
                 del self._batches[tp]
+            await asyncio.sleep(0)  # a checkpoint, or the fetcher, need not wait for all of them

@@ -26,7 +26,7 @@ from inference.loader import AWAY_SECONDS, Loader
 from inference.network import Networks
 from inference.patience import Patience
 from inference.reading import Reading, read
-from inference.servables import Servables
+from inference.servables import Servable, Servables
 from inference.transactions import TransactionalWriter, Undone, Unsure
 from infra.embedded.instance import choose_port
 from infra.kafka import admin, producer, reader, transactional_producer
@@ -200,13 +200,13 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def launches(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Notes of each micro-batch that is launched whether another one was asked before it."""
+    """Notes of each micro-batch that is launched whether it is full: then it waited its turn."""
     noted: list[bool] = []
     consumer = replica.consumer
     launch = consumer._launch
 
     def note(asked: Any, behind: set[Any]) -> bool:
-        noted.append(asked is consumer._ahead)
+        noted.append(asked.size == 4)
         return launch(asked, behind)
 
     monkeypatch.setattr(consumer, "_launch", note)
@@ -231,6 +231,31 @@ def test_a_backlog_is_answered_in_full_micro_batches(
         offsets = [p.source.offset for p in made if p.source.partition == partition]
         assert offsets == sorted(offsets)
         assert bench.committed(partition) == 30
+
+
+def test_what_is_ahead_does_not_wait_for_the_version_of_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full micro-batch is on its way before one waits for a version that is not loaded."""
+    small_batches(monkeypatch)
+    monkeypatch.setattr("inference.consumer.LOAD_SECONDS", 0.0)
+    replica = bench.replica()
+    launched = launches(replica, monkeypatch)
+    waited: list[int] = []
+    find = bench.servables.find
+
+    def note(model: str, version: int, timeout: float) -> Servable | None:
+        if version == 77:
+            assert replica.consumer._ahead is None
+            waited.append(len(launched))
+        return find(model, version, timeout)
+
+    monkeypatch.setattr(bench.servables, "find", note)
+    bench.send([packed(0), packed(1), packed(2), packed(3), packed(4, version=77), packed(5)])
+    replica.until(bench.observer, 5)
+    replica.consumer.close()
+    assert waited == [1]
+    assert bench.predicted() == Counter((0, i) for i in (0, 1, 2, 3, 5))
 
 
 def test_what_was_asked_before_partitions_left_is_dropped(

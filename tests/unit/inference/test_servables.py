@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from inference.batches import Stamp
 from inference.patience import Stopped
 from inference.servables import Persistence, Servable, Servables
 from tests.builders import UNITS, pump_spec
@@ -65,6 +66,19 @@ def test_find_does_not_wait_for_ever_nor_twice() -> None:
     assert servables.wanted() == {("pump", 1)}
     servables.put(Servable(SPEC, 1, UNITS, "digest", Persistence(SPEC)))
     assert servables.find("pump", 1, 0.0) is not None
+
+
+def test_settled_is_what_find_answers_at_once() -> None:
+    """Ready, refused, put off or late; asking changes nothing."""
+    servables = Servables()
+    servables.put(version(1))
+    servables.refuse("pump", 2, "broken")
+    servables.postpone("pump", 3)
+    servables.find("pump", 4, 0.0)
+    assert servables.settled([])
+    assert servables.settled([Stamp("pump", number, 1) for number in (1, 2, 3, 4)])
+    assert not servables.settled([Stamp("pump", 1, 1), Stamp("pump", 5, 1)])
+    assert servables.wanted() == {("pump", 4)}
 
 
 def test_find_ends_when_a_version_is_put_off() -> None:

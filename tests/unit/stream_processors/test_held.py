@@ -162,9 +162,10 @@ def test_a_partition_with_much_held_is_not_fetched_until_it_is_drained() -> None
 
     async def run() -> None:
         story = Story()
-        for offset in range(MOST_HELD):
-            assert story.flow.back == set()
-            await story.held.add(batch(offset))
+        half = MOST_HELD // 2
+        await story.held.add(batch(*range(half)))
+        assert story.flow.back == set()
+        await story.held.add(batch(*range(half, MOST_HELD)))
         assert story.flow.back == {TP("predictions", 0)}
         story.through = MOST_HELD - 1
         await story.held.drain(0)
@@ -172,7 +173,25 @@ def test_a_partition_with_much_held_is_not_fetched_until_it_is_drained() -> None
         story.through = MOST_HELD
         await story.held.drain(0)
         assert story.flow.back == set()
-        assert len(story.done) == MOST_HELD
+        assert len(story.done) == 2
+
+    asyncio.run(run())
+
+
+def test_others_get_a_turn_between_two_batches() -> None:
+    """Much may come free at once: a checkpoint, or the fetcher, does not wait for all of it."""
+
+    async def run() -> None:
+        story = Story()
+        for offset in range(3):
+            await story.held.add(batch(offset))
+        story.through = 3
+        seen: list[int] = []
+        draining = asyncio.create_task(story.held.drain(0))
+        while not draining.done():
+            await asyncio.sleep(0)
+            seen.append(len(story.done))
+        assert {1, 2, 3} <= set(seen)
 
     asyncio.run(run())
 
@@ -182,8 +201,9 @@ def test_a_rebalance_drops_everything() -> None:
 
     async def run() -> None:
         story = Story()
-        for offset in range(MOST_HELD):
-            await story.held.add(batch(offset))
+        for offset in range(2):
+            await story.held.add(batch(*range(offset, offset + MOST_HELD)))
+        assert story.flow.back == {TP("predictions", 0)}
         story.held.drop()
         assert story.flow.back == set()
         story.through = 99
