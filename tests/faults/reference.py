@@ -26,16 +26,17 @@ from contracts.topics import (
     SENSOR_WINDOWS,
     SERVING_LEDGER,
     TOPICS,
+    Topic,
 )
 from infra.kafka import admin, producer
 from infra.settings import Settings
 from infra.topic_admin import create_topics
-from tests.faults.observer import CHANGELOG, Observer
+from tests.faults.observer import CHANGELOG, Observer, Seen
 from tests.faults.programs import Program
 from tests.faults.state import differences, digests
 
-#: In this order, each confirmed before the next.
-_COPIED: Final = (SERVING_LEDGER, MODEL_EVENTS, SENSOR_WINDOWS, PREDICTIONS)
+#: In this order, each confirmed before the next; those that stand together as they came.
+_COPIED: Final = ((SERVING_LEDGER,), (MODEL_EVENTS,), (SENSOR_WINDOWS, PREDICTIONS))
 #: How long the reference's memory may stand still before it counts as what it comes to, and how
 #: long that may take in all, seconds.
 AGREE_SECONDS: Final = 30.0
@@ -142,24 +143,30 @@ class Reference:
 
     def _copy(self) -> None:
         """Write what is new, record by record, at the same offsets."""
-        for topic in _COPIED:
-            done = self._copied.get(topic.name, 0)
-            records = self._disturbed.records(topic)
-            for record in records[done:]:
-                while True:
-                    try:
-                        self._client.produce(
-                            self._settings.named(topic.name),
-                            record.value,
-                            record.key,
-                            partition=record.partition,
-                            timestamp=record.timestamp_ms,
-                            headers=list(record.headers),
-                        )
-                        break
-                    except BufferError:
-                        self._client.poll(0.1)
-                self._client.poll(0)
-            self._copied[topic.name] = len(records)
+        for topics in _COPIED:
+            new: list[tuple[Topic, Seen]] = []
+            for topic in topics:
+                records = self._disturbed.records(topic)
+                new += [(topic, record) for record in records[self._copied.get(topic.name, 0) :]]
+                self._copied[topic.name] = len(records)
+            for topic, record in sorted(new, key=lambda one: one[1].arrived):
+                self._write(topic, record)
             if self._client.flush(30.0):
                 raise ServerError("the reference run could not be fed")
+
+    def _write(self, topic: Topic, record: Seen) -> None:
+        while True:
+            try:
+                self._client.produce(
+                    self._settings.named(topic.name),
+                    record.value,
+                    record.key,
+                    partition=record.partition,
+                    timestamp=record.timestamp_ms,
+                    headers=list(record.headers),
+                )
+            except BufferError:
+                self._client.poll(0.1)
+            else:
+                self._client.poll(0)
+                return
