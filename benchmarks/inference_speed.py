@@ -64,12 +64,14 @@ class _Speed:
         batch: Windows of a batch, median.
         seconds: Of each batch.
         cores: Processor time of the process per second; None where that was not looked at.
+        broker_cores: The same of the broker; None if it is not ours, too.
     """
 
     rate: float
     batch: float
     seconds: list[float]
     cores: float | None = None
+    broker_cores: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _table(plan: Plan, case: _Case) -> Table:
         f" LSTM of {network.units} units, one process",
         _rows(found),
         "batch ms: from one batch to the next, everything included; cores: processor time of the"
-        " process per second.",
+        " process per second, and of the broker beside it.",
     )
 
 
@@ -141,6 +143,7 @@ def _rows(found: dict[str, list[_Speed]]) -> list[Row]:
     for name, runs in found.items():
         seconds = np.concatenate([run.seconds for run in runs]) * 1000
         cores = [run.cores for run in runs if run.cores is not None]
+        broker = [run.broker_cores for run in runs if run.broker_cores is not None]
         rows.append(
             {
                 "contender": name,
@@ -153,6 +156,7 @@ def _rows(found: dict[str, list[_Speed]]) -> list[Row]:
                 "batch p50 ms": float(np.percentile(seconds, 50)) if len(seconds) else None,
                 "batch p99 ms": float(np.percentile(seconds, 99)) if len(seconds) else None,
                 "cores": spread(cores).median if cores else None,
+                "broker cores": spread(broker).median if broker else None,
             }
         )
     return rows
@@ -179,7 +183,7 @@ def _ours(plan: Plan, settings: Settings, windows: int, seconds: float, tell: Te
         finish=finish,
     )
     sizes, between = _batches(settings)
-    return _Speed(run.rate, float(np.median(sizes)), between, run.cores)
+    return _Speed(run.rate, float(np.median(sizes)), between, run.cores, run.broker_cores)
 
 
 def _batches(settings: Settings) -> tuple[list[int], list[float]]:
@@ -221,7 +225,7 @@ def _loop(
     )
     remove_topic(settings, output)
     size = {"one": 1.0, "transport": MOST}.get(mode, BATCH)
-    return _Speed(run.rate, size, json.loads(target.read_text()), run.cores)
+    return _Speed(run.rate, size, json.loads(target.read_text()), run.cores, run.broker_cores)
 
 
 def _bare(plan: Plan, settings: Settings, case: _Case, mode: str, duration: float) -> _Speed:
