@@ -55,15 +55,20 @@ class Network:
             output, _ = model.stateless_call(weights, rest, [values, present], training=False)
             return output
 
-        traced = tf.function(run, autograph=False)
-        compiled = tf.function(run, autograph=False, jit_compile=True)
         learned = [tf.TensorSpec(self._wanted[name], tf.float32) for name in self._order]
-        self._run = {
-            size: (compiled if size >= COMPILED_FROM else traced).get_concrete_function(
+
+        def concrete(size: int | None, *, compiled: bool) -> Any:
+            return tf.function(
+                run, autograph=False, jit_compile=compiled or None
+            ).get_concrete_function(
                 learned,
                 tf.TensorSpec((size, *self._shape), tf.float32),
                 tf.TensorSpec((size, self._shape[1]), tf.float32),
             )
+
+        small = concrete(None, compiled=False)  # one trace serves all: tracing is most of a start
+        self._run = {
+            size: concrete(size, compiled=True) if size >= COMPILED_FROM else small
             for size in SIZES
         }
         # XLA compiles when a function first runs: now, not under the first version's windows.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import os
 import shutil
 import signal
 import sys
@@ -40,7 +41,12 @@ def main() -> int:
     )
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the cases at random moments")
     parser.add_argument("--first-seed", type=int, default=1, help="the first of the seeds")
-    parser.add_argument("--jobs", type=int, default=3, help="lanes that play cases side by side")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="lanes that play cases side by side; by default one for each core",
+    )
     parser.add_argument("--broken", action="store_true", help="only deliberately broken builds")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--list", action="store_true", help="list the cases and do nothing")
