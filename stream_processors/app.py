@@ -61,6 +61,10 @@ SESSION_SECONDS: Final = 15.0
 #: After a standstill of so long the process may not write any more: the group has given its
 #: partitions to others, or is about to.
 FROZEN_SECONDS: Final = 0.6 * SESSION_SECONDS
+#: How old the consumer's picture of the topics may be, milliseconds. A broker that is coming back
+#: may know no topics yet; who joins the group then has no partitions until the next look, which
+#: by default is after five minutes.
+METADATA_MS: Final = 5_000
 #: How long the end may take, once the process is told to end, seconds.
 END_SECONDS: Final = 6.0
 #: Longest time without progress of a healthy process (table recovery included), seconds.
@@ -84,6 +88,7 @@ def build_app(settings: Settings, health: Health) -> faust.App:
         # under a new name it would wait until the group has missed the old one.
         consumer_group_instance_id=f"stream-processor-{settings.replica}",
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=METADATA_MS,
         producer_compression_type="zstd",
         producer_max_request_size=4 << 20,
         stream_buffer_maxsize=WAITING_BATCHES,
