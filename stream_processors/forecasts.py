@@ -205,6 +205,11 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
             known = bool(again) and again[0].offset == answer.offset
             self.early[place : place + known] = [answer]
 
+    @property
+    def begins_settled(self) -> bool:
+        """Whether `take_resolved` would remove anything."""
+        return bool(self.open) and self._is_settled(self.open[0])
+
     def take_resolved(self) -> list[Joined]:
         """Remove the forecasts that are settled, oldest first, up to the first that is not.
 
@@ -214,19 +219,22 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
         resolved = []
         taken = 0
         for forecast in self.open:
+            if not self._is_settled(forecast):
+                break
             truth, answer = forecast.truth, forecast.answer
-            if not forecast.closed:
-                if truth is None:
-                    break
-                if answer is not None:
-                    resolved.append(Joined(forecast.start_ms, forecast.begins_ms, truth, answer))
-                elif forecast.offset > self.answered_through:
-                    break
+            if truth is not None and answer is not None:
+                resolved.append(Joined(forecast.start_ms, forecast.begins_ms, truth, answer))
             taken += 1
         if taken:
             del self.open[:taken]
             self.decided -= taken
         return resolved
+
+    def _is_settled(self, forecast: OpenForecast) -> bool:
+        """Whether there is nothing more to come of a forecast."""
+        if forecast.closed or forecast.truth is None:
+            return forecast.closed
+        return forecast.answer is not None or forecast.offset <= self.answered_through
 
     def forget_clock(self) -> None:
         """Blank what depends on the wall clock, to compare with another run's book."""

@@ -88,10 +88,11 @@ class Watch:
         names: dict[str, Asset] = {}
         rows = task.rows(_of(block.values, places))
         for asset, window, readings in zip(assets, windows, rows, strict=True):
-            if len(asset.forecasts.open) >= task.most_open:  # what is settled must not be dropped
-                truths.make()
+            book = asset.forecasts
+            if len(book.open) >= task.most_open and book.begins_settled:
+                truths.make()  # what is settled must not be dropped
                 self._join(asset, window.asset, block.model.spec.name)
-            asset.forecasts.add_window(
+            book.add_window(
                 readings,
                 window.start_ms,
                 window.end_ms,

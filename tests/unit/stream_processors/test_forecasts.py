@@ -82,10 +82,12 @@ class Join:
         self.book = msgspec.msgpack.decode(snapshot, type=ForecastBook)
 
     def _take(self) -> None:
+        settled, before = self.book.begins_settled, len(self.book.open)
         self.resolved += [
             (joined.answer.offset, rows_of(joined, self.spec))
             for joined in self.book.take_resolved()
         ]
+        assert settled == (len(self.book.open) < before)
 
 
 def test_truth_of_later_windows_settles_a_forecast() -> None:
