@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -75,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             remarks.print(f"no results in {folder}: run `python -m benchmarks`", highlight=False)
         print_markdown(found)
         return 0
+    for number in (signal.SIGTERM, signal.SIGHUP):  # what was started ends with us
+        signal.signal(number, signal.default_int_handler)
     names = list(BENCHMARKS) if ALL in chosen.names else list(dict.fromkeys(chosen.names))
     try:
         results = _run(names, folder, chosen)
