@@ -66,7 +66,7 @@ class Network:
                 tf.TensorSpec((size, self._shape[1]), tf.float32),
             )
 
-        small = concrete(None, compiled=False)  # one trace serves all: tracing is most of a start
+        small = concrete(None, compiled=False)  # one trace serves all of them
         self._run = {
             size: concrete(size, compiled=True) if size >= COMPILED_FROM else small
             for size in SIZES
