@@ -20,6 +20,7 @@ from inference.patience import Patience, Stopped
 from inference.servables import Servables
 from infra.fault_points import arm
 from infra.kafka import admin
+from infra.last_call import LastCall
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
 from infra.settings import Settings
@@ -35,6 +36,9 @@ SWITCH_SECONDS: Final = 0.0005
 #: New objects after which the collector looks for cycles. A micro-batch has tens of thousands of
 #: them and no cycle: by default (700) looking takes a tenth of the time.
 GARBAGE: Final = 200_000
+#: How long the process may take to end when it is told to, seconds. What it leaves open then,
+#: the broker aborts, or its next life.
+END_SECONDS: Final = 7.0
 #: How long the loader may take to notice that it is to stop, seconds.
 JOIN_SECONDS: Final = 3.0
 
@@ -55,6 +59,7 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    LastCall(stop, END_SECONDS)
     try:
         arm(settings.fault, settings.fault_marks)
         _serve(settings, stop)

@@ -64,7 +64,7 @@ def end_process(why: str) -> NoReturn:
     where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "nowhere"
 
     def speak() -> None:
-        _log.critical("watchdog ends the process", why=why, main_thread=where)
+        _log.critical("the process is ended", why=why, main_thread=where)
 
     speaker = threading.Thread(target=speak, name="last-words", daemon=True)
     speaker.start()

@@ -126,6 +126,6 @@ def test_a_process_whose_main_thread_hangs_is_ended(settings: Settings, place: P
     )
     assert done.returncode == EXIT_STALLED, done.stderr
     (line,) = done.stderr.splitlines()
-    assert "watchdog ends the process" in line
+    assert "the process is ended" in line
     assert f"{place} stands at 0 of 1" in line
     assert "<string>" in line
