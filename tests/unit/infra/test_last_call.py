@@ -8,6 +8,7 @@ from infra.last_call import LastCall
 
 
 def test_it_ends_what_was_told_to_end_and_is_still_there() -> None:
+    """Not before it was told to, and not for ever after."""
     stop, ended, said = threading.Event(), threading.Event(), []
 
     def end(why: str) -> None:
