@@ -12,8 +12,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
+from contracts.errors import ServerError
 from contracts.headers import RawHeaders
 from contracts.topics import (
     DEAD_LETTERS,
@@ -70,7 +71,7 @@ class Observer:
 
     def __init__(self, settings: Settings, topics: Sequence[Topic] = FOLLOWED) -> None:
         """Start reading; the topics must be there."""
-        self.problem: str | None = None
+        self._problem: Exception | None = None
         self._seen: dict[str, list[Seen]] = defaultdict(list)
         self._ends: dict[tuple[str, int], int] = {}
         self._names = {settings.named(topic.name): topic.name for topic in topics}
@@ -94,6 +95,15 @@ class Observer:
     def end(self, topic: Topic, partition: int) -> int:
         """The offset after the last record of a partition so far; 0 if it has none."""
         return self._ends.get((topic.name, partition), 0)
+
+    def check(self) -> None:
+        """Make sure that it still sees.
+
+        Raises:
+            ServerError: It does not.
+        """
+        if self._problem is not None:
+            raise ServerError(f"the observer sees nothing any more: {self._problem!r}")
 
     def close(self) -> None:
         """Leave."""
@@ -122,5 +132,5 @@ class Observer:
                             )
                         )
                         self._ends[name, partition] = offset + 1
-        except KafkaException as error:
-            self.problem = str(error)
+        except Exception as error:  # noqa: BLE001  (whatever it is: `check` says it)
+            self._problem = error

@@ -271,6 +271,15 @@ class Plant(Processes):
         """
         return msgspec.json.decode(self.observer.records(PREDICTIONS)[-1].value, type=Prediction)
 
+    def check(self) -> None:
+        """Make sure that every program stays up, and that the witness sees.
+
+        Raises:
+            ServerError: One does not.
+        """
+        super().check()
+        self.observer.check()
+
     # --- verdict -------------------------------------------------------------------------
 
     def evidence(self) -> Evidence:

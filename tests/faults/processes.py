@@ -140,7 +140,7 @@ class Processes:
         self.until(lambda: time.monotonic() >= end, "time to pass", seconds + PATIENCE)
 
     def check(self) -> None:
-        """Make sure that every program stays up and the witness sees.
+        """Make sure that every program stays up.
 
         Raises:
             ServerError: One does not.

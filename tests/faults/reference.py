@@ -92,6 +92,10 @@ class Reference:
         grown = observer.count(CHANGELOG)
         since = time.monotonic()
 
+        def check() -> None:
+            program.check()
+            observer.check()
+
         def settled() -> bool:
             nonlocal grown, since
             if observer.count(CHANGELOG) > grown:
@@ -105,7 +109,7 @@ class Reference:
             settled,
             "the state of an undisturbed run",
             seconds=_PATIENCE,
-            meanwhile=program.check,
+            meanwhile=check,
         )
         return found
 
