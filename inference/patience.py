@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from typing import Final, TypeVar
 
 import structlog
@@ -50,6 +51,10 @@ class Stopped(Exception):  # noqa: N818  (no error: somebody has asked for it)
     """The process was told to stop while it waited."""
 
 
+class TooLong(Exception):  # noqa: N818  (no error yet: the caller knows another way)
+    """It has not worked for as long as it may be tried."""
+
+
 def passes(error: KafkaError) -> bool:
     """Tell whether asking again may bring another answer."""
     if error.fatal() or error.txn_requires_abort():
@@ -87,18 +92,21 @@ class Patience:
         """Whether the last pulse is longer ago than any waiting takes."""
         return self._clock() - self._pulse > PULSE_SECONDS
 
-    def until_done(self, act: Callable[[], T], what: str) -> T:
+    def until_done(self, act: Callable[[], T], what: str, seconds: float = inf) -> T:
         """Try until it works.
 
         Args:
             act: What to do; it must be right to do it again, and must end within seconds.
             what: What it is, in words.
+            seconds: How long to try, at least once.
 
         Raises:
             Stopped: The process was told to stop; whether it has worked is unknown.
+            TooLong: It has not worked; whether it has is unknown.
             KafkaException: It failed, and will always fail.
         """
         thread = threading.get_ident()
+        ends = self._clock() + seconds
         while True:
             self.beat()
             try:
@@ -120,3 +128,6 @@ class Patience:
                 _log.warning("waiting", what=what, why=why)
             if self._stop.wait(PAUSE_SECONDS):
                 raise Stopped(what)
+            if self._clock() >= ends:
+                self._waiting.discard(thread)
+                raise TooLong(f"{what}: {why}")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -23,7 +24,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from contracts.topics import PREDICTIONS
 from inference.metrics import ABORTED, COMMIT
-from inference.patience import Patience
+from inference.patience import Patience, TooLong
 from inference.records import Record
 from infra.fault_points import reached
 from infra.kafka import TRANSACTION_RETRY_MS, TRANSACTION_TIMEOUT_MS, error_of, producer
@@ -33,6 +34,11 @@ _log = structlog.get_logger(__name__)
 
 #: How long the client may ask the broker before we look whether to stop, seconds.
 STEP_SECONDS: Final = 3.0
+#: How long the broker is asked about one step of a transaction, seconds. It has given the whole up
+#: by then; and a client that it has told that there are no brokers would ask for ever.
+PATIENCE_SECONDS: Final = TRANSACTION_TIMEOUT_MS / 1000
+#: How long a producer is given to abort, or to begin, before another one takes its place, seconds.
+ANEW_SECONDS: Final = 5.0
 #: How long records may wait for others to be sent with, milliseconds. A commit sends at once
 #: what still waits, and until then the offsets are on their way. With 0 a micro-batch is many
 #: small requests: measured, about a third more work for the client's thread.
@@ -104,11 +110,16 @@ class TransactionalWriter:
             self._patience.until_done(
                 lambda: self._producer.send_offsets_to_transaction(offsets, group, STEP_SECONDS),
                 "offsets to go into the transaction",
+                PATIENCE_SECONDS,
             )
             reached("inference.before-commit")
             self._patience.until_done(
-                lambda: self._producer.commit_transaction(STEP_SECONDS), "the commit"
+                lambda: self._producer.commit_transaction(STEP_SECONDS),
+                "the commit",
+                PATIENCE_SECONDS,
             )
+        except TooLong as cause:
+            raise Unsure(str(cause)) from cause
         except KafkaException as error:
             self._abort(error)
         COMMIT.observe(time.monotonic() - begun)
@@ -119,7 +130,25 @@ class TransactionalWriter:
         self._producer = self._connect()
 
     def _connect(self) -> Producer:
-        made = producer(
+        def begin(made: Producer) -> None:
+            # The client looks for the coordinator when it is asked to begin, and if it is not
+            # connected yet, not again before half a second has passed.
+            made.list_topics(self._settings.named(PREDICTIONS.name), timeout=STEP_SECONDS)
+            made.init_transactions(STEP_SECONDS)
+
+        while True:
+            made = self._made()
+            try:
+                self._patience.until_done(
+                    partial(begin, made), "the transaction coordinator", ANEW_SECONDS
+                )
+            except TooLong as why:
+                _log.warning("tries with another producer", why=str(why))
+            else:
+                return made
+
+    def _made(self) -> Producer:
+        return producer(
             self._settings,
             {
                 "transactional.id": self._id,
@@ -129,15 +158,6 @@ class TransactionalWriter:
                 "retry.backoff.ms": TRANSACTION_RETRY_MS,
             },
         )
-
-        def begin() -> None:
-            # The client looks for the coordinator when it is asked to begin, and if it is not
-            # connected yet, not again before half a second has passed.
-            made.list_topics(self._settings.named(PREDICTIONS.name), timeout=STEP_SECONDS)
-            made.init_transactions(STEP_SECONDS)
-
-        self._patience.until_done(begin, "the transaction coordinator")
-        return made
 
     def _hand_over(self, records: Iterable[Record]) -> None:
         produce: Any = self._producer.produce
@@ -166,9 +186,11 @@ class TransactionalWriter:
             raise Unsure(str(cause)) from cause
         try:
             self._patience.until_done(
-                lambda: self._producer.abort_transaction(STEP_SECONDS), "the abort"
+                lambda: self._producer.abort_transaction(STEP_SECONDS),
+                "the abort",
+                ANEW_SECONDS,
             )
-        except KafkaException as failure:
+        except (TooLong, KafkaException) as failure:
             raise Unsure(f"{cause}; then {failure}") from cause
         ABORTED.inc()
         _log.warning("micro-batch aborted", why=str(cause))

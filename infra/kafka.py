@@ -91,10 +91,10 @@ def client_config(settings: Settings) -> dict[str, Any]:
         "log_level": 2,
         "error_cb": _outage.tell,
         "reconnect.backoff.max.ms": RECONNECT_MS,
-        # When all brokers are away, librdkafka 2.16 would forget them and begin anew from the
-        # bootstrap servers; a producer that was in a transaction then never sends again, and its
-        # calls never return (seen at each restart of a single broker).
-        "metadata.recovery.strategy": "none",
+        # A broker that stood still is fenced for a moment, and the answer about metadata names
+        # none: a client that does not begin anew from the bootstrap servers then asks nobody any
+        # more, for ever.
+        "metadata.recovery.strategy": "rebootstrap",
     }
     if settings.kafka_security_protocol.startswith("SASL"):
         config["sasl.mechanism"] = settings.kafka_sasl_mechanism
@@ -111,7 +111,15 @@ def client_config(settings: Settings) -> dict[str, Any]:
 
 
 def producer(settings: Settings, more: Mapping[str, Any] | None = None) -> Producer:
-    """Build an idempotent producer."""
+    """Build an idempotent producer.
+
+    One with a `transactional.id` can be left behind by its brokers: when librdkafka 2.16 begins
+    anew from the bootstrap servers within a transaction, it never sends again, and its calls never
+    return (seen at each restart of a single broker). So it does not; but where a broker has
+    answered that there are none, it has nobody to ask any more, its calls time out, and another
+    one has to take its place.
+    """
+    transactional = "transactional.id" in (more or {})
     return Producer(
         {
             **client_config(settings),
@@ -121,6 +129,7 @@ def producer(settings: Settings, more: Mapping[str, Any] | None = None) -> Produ
             "linger.ms": 5,
             "partitioner": "murmur2_random",
             "message.max.bytes": MAX_RECORD_BYTES,
+            **({"metadata.recovery.strategy": "none"} if transactional else {}),
             **(more or {}),
         }
     )

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from contracts.errors import ServerError
-from inference.patience import PULSE_SECONDS, Patience, Stopped, passes
+from inference.patience import PULSE_SECONDS, Patience, Stopped, TooLong, passes
 
 
 class Clock:
@@ -65,6 +65,21 @@ def test_what_passes_is_tried_until_it_works() -> None:
     )
     assert Patience(threading.Event()).until_done(act, "it") == "done"
     assert len(calls) == 5
+
+
+def test_it_is_tried_for_so_long_and_no_longer() -> None:
+    """Who has another way is told, and nobody is waiting any more."""
+    clock = Clock()
+    patience = Patience(threading.Event(), clock)
+
+    def act() -> None:
+        clock.now += 4.0
+        raise ServerError("away")
+
+    with pytest.raises(TooLong, match="it: away"):
+        patience.until_done(act, "it", 10.0)
+    assert clock.now == 12.0
+    assert not patience.waiting
 
 
 @pytest.mark.parametrize(

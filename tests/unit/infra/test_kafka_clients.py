@@ -11,10 +11,10 @@ from infra.settings import Settings
 NOWHERE = Settings.read(kafka_bootstrap_servers="127.0.0.1:1")
 
 
-def test_a_client_comes_back_soon_and_to_the_brokers_that_it_knew() -> None:
-    """Else a producer that was in a transaction never sends again after a broker's restart."""
+def test_a_client_comes_back_soon_and_from_the_bootstrap_servers() -> None:
+    """Else one that is told that there are no brokers has nobody to ask any more."""
     config = client_config(NOWHERE)
-    assert config["metadata.recovery.strategy"] == "none"
+    assert config["metadata.recovery.strategy"] == "rebootstrap"
     assert config["reconnect.backoff.max.ms"] == RECONNECT_MS
     reader(NOWHERE).close()
 
