@@ -92,8 +92,8 @@ class InferenceConsumer:
         #: Another number whenever partitions have left: what was fetched before is not ours to
         #: answer any more, or will be fetched again.
         self._tenure = 0
-        self._writer = TransactionalWriter(settings, f"millrace.{self._name}", patience)
-        self._flights = Flights(self._writer)
+        name = f"millrace.{self._name}"
+        self._flights = Flights(lambda: TransactionalWriter(settings, name, patience))
         self._membership = Membership(settings, self._name, patience, self._leave)
 
     def run_once(self) -> None:
@@ -258,7 +258,7 @@ class InferenceConsumer:
             self._answered.pop(partition, None)
 
     def _recover(self, why: Unsure) -> None:
-        """Begin again with another producer; the output tells what the last one has committed.
+        """Begin again with another writer; the output tells what the last one has committed.
 
         Why it failed does not matter. A broker that was away ends our transaction in its own
         way, and refuses the producer then as if it were somebody else's. If there is somebody
@@ -266,5 +266,5 @@ class InferenceConsumer:
         tells the next `fetch` (`Membership`).
         """
         _log.warning("micro-batch in doubt", why=str(why))
-        self._writer.renew()
+        self._flights.renew()
         self._learned.clear()

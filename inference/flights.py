@@ -13,13 +13,19 @@ has been fetched meanwhile is dropped, and read again from where the group has c
 Only what waits is left to other threads. Each record that is handed to the client, and each
 answer of the network, gives the interpreter away for a moment; with two threads at such work
 each of them waits for the other at every record (measured: twice the time for both).
+
+What does not come to its end in time is left behind, with its thread and its writer: another
+writer with the same transactional id fences it, and then the output tells whether it was
+committed. Offsets that it may send later the group refuses, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, NamedTuple
+from math import inf
+from typing import Any, Final, NamedTuple
 
 from confluent_kafka import TopicPartition
 
@@ -29,6 +35,9 @@ from inference.reading import Reading
 from inference.records import Record
 from inference.transactions import TransactionalWriter, Undone, Unsure
 from infra.fault_points import reached
+
+#: How long a commit may take, seconds. One that is only slow is done again then, to no effect.
+COMMIT_SECONDS: Final = 12.0
 
 
 class Batch(NamedTuple):
@@ -67,25 +76,38 @@ class Failed(NamedTuple):
 class _Flight(NamedTuple):
     batch: Batch
     end: Future[None]
+    #: When it is left behind, seconds of the monotonic clock.
+    until: float
+
+    @property
+    def left(self) -> float:
+        """How long it may still take, seconds."""
+        return max(0.0, self.until - time.monotonic())
 
 
 class Flights:
     """Writes one micro-batch after the other, and commits it on a thread of its own."""
 
-    def __init__(self, writer: TransactionalWriter) -> None:
-        """Start with nothing under way.
+    def __init__(
+        self, connect: Callable[[], TransactionalWriter], seconds: float = COMMIT_SECONDS
+    ) -> None:
+        """Connect; nothing is under way yet.
 
         Args:
-            writer: The other thread's while something is under way.
+            connect: Makes a writer, which fences those before it. It is the other thread's
+                while something is under way.
+            seconds: How long a commit may take.
         """
-        self._writer = writer
+        self._connect = connect
+        self._seconds = seconds
+        self._writer = connect()
         self._thread = ThreadPoolExecutor(1, "writer")
         self._flight: _Flight | None = None
 
     @property
     def over(self) -> bool:
         """Whether a micro-batch has come to its end, whichever, and has not been landed."""
-        return self._flight is not None and self._flight.end.done()
+        return self._flight is not None and (self._flight.end.done() or not self._flight.left)
 
     def launch(self, batch: Batch) -> None:
         """Produce a micro-batch, and begin to commit it; the last one must have been landed.
@@ -101,15 +123,16 @@ class Flights:
         try:
             self._writer.produce(batch.records)
         except (Undone, Unsure) as why:
-            self._flight = _Flight(batch, Future())
-            self._flight.end.set_exception(why)
+            end: Future[None] = Future()
+            end.set_exception(why)
         else:
-            self._flight = _Flight(batch, self._thread.submit(self._commit, batch))
+            end = self._thread.submit(self._commit, self._writer, batch)
+        self._flight = _Flight(batch, end, time.monotonic() + self._seconds)
 
-    def wait(self, seconds: float | None = None) -> None:
-        """Wait until nothing is being written."""
+    def wait(self, seconds: float = inf) -> None:
+        """Wait until nothing is being written, or has been left behind."""
         if self._flight is not None:
-            wait([self._flight.end], seconds)
+            wait([self._flight.end], min(seconds, self._flight.left))
 
     def land(self) -> Failed | None:
         """Wait for the end of what is under way, if anything is, and hear how it went.
@@ -122,23 +145,39 @@ class Flights:
         """
         if self._flight is None:
             return None
-        batch, end = self._flight
+        batch, end, _ = self._flight
+        self.wait()
         self._flight = None
+        partitions = frozenset(batch.reading.next_offsets)
+        if not end.done():
+            self._thread.shutdown(wait=False)
+            self._thread = ThreadPoolExecutor(1, "writer")
+            return Failed(partitions, Unsure(f"no end of its commit in {self._seconds:g} s"))
         try:
             end.result()
         except (Undone, Unsure) as why:
-            return Failed(frozenset(batch.reading.next_offsets), why)
+            return Failed(partitions, why)
         return None
+
+    def renew(self) -> None:
+        """Put another writer in the place of one that has failed; waits for the broker.
+
+        Raises:
+            Stopped, KafkaException: See `TransactionalWriter`.
+        """
+        self._writer.close()
+        self._writer = self._connect()
 
     def close(self, seconds: float) -> None:
         """Let what is under way come to its end, if that does not take too long."""
         self.wait(seconds)
         self._thread.shutdown(wait=False)
 
-    def _commit(self, batch: Batch) -> None:
+    @staticmethod
+    def _commit(writer: TransactionalWriter, batch: Batch) -> None:
         """Commit a micro-batch, on the other thread."""
         reached("inference.between-output-and-offsets")
-        self._writer.commit(batch.offsets, batch.group)
+        writer.commit(batch.offsets, batch.group)
         reached("inference.after-commit")
         batch.answers.count()
         REPEATED.inc(batch.reading.repeated)

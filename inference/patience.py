@@ -75,8 +75,8 @@ class Patience:
         self._stop = stop
         self._clock = clock
         self._pulse = clock()
-        #: Threads that wait for something, for longer than one attempt.
-        self._waiting: set[int] = set()
+        #: Threads that wait for something, for longer than one attempt; when the last one began.
+        self._waiting: dict[int, float] = {}
 
     def beat(self) -> None:
         """Show that the calling thread goes on."""
@@ -84,8 +84,12 @@ class Patience:
 
     @property
     def waiting(self) -> bool:
-        """Whether something is being waited for, for longer than one attempt."""
-        return bool(self._waiting)
+        """Whether something is being waited for, for longer than one attempt.
+
+        An attempt that does not end by itself is no waiting.
+        """
+        oldest = self._clock() - PULSE_SECONDS
+        return any(began > oldest for began in self._waiting.copy().values())
 
     @property
     def silent(self) -> bool:
@@ -107,27 +111,29 @@ class Patience:
         """
         thread = threading.get_ident()
         ends = self._clock() + seconds
-        while True:
-            self.beat()
-            try:
-                done = act()
-            except ServerError as error:
-                why = str(error)
-            except KafkaException as error:
-                if not passes(error_of(error)):
-                    self._waiting.discard(thread)
-                    raise
-                why = str(error)
-            else:
+        try:
+            while True:
+                self.beat()
                 if thread in self._waiting:
-                    self._waiting.discard(thread)
-                    _log.info("goes on", what=what)
-                return done
-            if thread not in self._waiting:
-                self._waiting.add(thread)
-                _log.warning("waiting", what=what, why=why)
-            if self._stop.wait(PAUSE_SECONDS):
-                raise Stopped(what)
-            if self._clock() >= ends:
-                self._waiting.discard(thread)
-                raise TooLong(f"{what}: {why}")
+                    self._waiting[thread] = self._clock()
+                try:
+                    done = act()
+                except ServerError as error:
+                    why = str(error)
+                except KafkaException as error:
+                    if not passes(error_of(error)):
+                        raise
+                    why = str(error)
+                else:
+                    if thread in self._waiting:
+                        _log.info("goes on", what=what)
+                    return done
+                if thread not in self._waiting:
+                    self._waiting[thread] = self._clock()
+                    _log.warning("waiting", what=what, why=why)
+                if self._stop.wait(PAUSE_SECONDS):
+                    raise Stopped(what)
+                if self._clock() >= ends:
+                    raise TooLong(f"{what}: {why}")
+        finally:
+            self._waiting.pop(thread, None)

@@ -3,8 +3,10 @@
 ```
 produce, commit ──► (returns)   all of it is there, for good
                 ├─► Undone      nothing of it is there, nor ever will be: read again, do again
-                └─► Unsure      this producer is finished; a new one has to be made (`renew`), and
-                                then the output itself tells which of the two it was
+                ├─► Unsure      this writer is finished; with another one in its place, the output
+                │               itself tells which of the two it was
+                └─► (never)     librdkafka 2.16 has been told that there are no brokers, and a call
+                                to it does not end whatever its time-out: as if it were unsure
 ```
 
 Handing records over is work for the interpreter, and gives way to other threads with each
@@ -34,9 +36,6 @@ _log = structlog.get_logger(__name__)
 
 #: How long the client may ask the broker before we look whether to stop, seconds.
 STEP_SECONDS: Final = 3.0
-#: How long the broker is asked about one step of a transaction, seconds. It has given the whole up
-#: by then; and a client that it has told that there are no brokers would ask for ever.
-PATIENCE_SECONDS: Final = TRANSACTION_TIMEOUT_MS / 1000
 #: How long a producer is given to abort, or to begin, before another one takes its place, seconds.
 ANEW_SECONDS: Final = 5.0
 #: How long records may wait for others to be sent with, milliseconds. A commit sends at once
@@ -110,24 +109,18 @@ class TransactionalWriter:
             self._patience.until_done(
                 lambda: self._producer.send_offsets_to_transaction(offsets, group, STEP_SECONDS),
                 "offsets to go into the transaction",
-                PATIENCE_SECONDS,
             )
             reached("inference.before-commit")
             self._patience.until_done(
-                lambda: self._producer.commit_transaction(STEP_SECONDS),
-                "the commit",
-                PATIENCE_SECONDS,
+                lambda: self._producer.commit_transaction(STEP_SECONDS), "the commit"
             )
-        except TooLong as cause:
-            raise Unsure(str(cause)) from cause
         except KafkaException as error:
             self._abort(error)
         COMMIT.observe(time.monotonic() - begun)
 
-    def renew(self) -> None:
-        """Put another producer in the place of one that has failed; waits for the broker."""
+    def close(self) -> None:
+        """Send no more: another writer is to take its place."""
         self._producer.purge()
-        self._producer = self._connect()
 
     def _connect(self) -> Producer:
         def begin(made: Producer) -> None:

@@ -293,11 +293,11 @@ def test_a_micro_batch_that_fails_has_one_effect(
     replica = bench.replica()
     bench.send([packed(i) for i in range(20)])
     replica.until(bench.observer, 20)
-    replica.consumer._writer.__class__ = kind
+    replica.consumer._flights._writer.__class__ = kind
     bench.send([packed(i) for i in range(20, 40)])
     for _ in range(8):
         replica.consumer.run_once()
-    replica.consumer._writer.__class__ = TransactionalWriter
+    replica.consumer._flights._writer.__class__ = TransactionalWriter
     bench.send([packed(i) for i in range(40, 50)])
     replica.until(bench.observer, 50)
     replica.consumer.close()
@@ -332,7 +332,7 @@ def test_what_was_forecast_behind_a_micro_batch_that_fails_is_done_again(
             super().commit(offsets, group)
 
     monkeypatch.setattr("inference.consumer.read", read_on)
-    replica.consumer._writer.__class__ = Waits
+    replica.consumer._flights._writer.__class__ = Waits
     for first, last in ((10, 30), (30, 45)):
         bench.send([packed(i) for i in range(first, last)])
         begun = len(reads)
@@ -341,7 +341,7 @@ def test_what_was_forecast_behind_a_micro_batch_that_fails_is_done_again(
             if len(reads) > begun:
                 break
     assert reads == [20, 15]
-    replica.consumer._writer.__class__ = TransactionalWriter
+    replica.consumer._flights._writer.__class__ = TransactionalWriter
     replica.until(bench.observer, 45)
     replica.consumer.close()
     assert sum(reads) > 45 - 10  # the second was read again
@@ -376,7 +376,7 @@ def test_a_partition_is_handed_over_when_its_last_micro_batch_is_over(
             super().commit(offsets, group)
 
     monkeypatch.setattr(first.consumer._membership, "_leave", let_go)
-    first.consumer._writer.__class__ = Waits
+    first.consumer._flights._writer.__class__ = Waits
     bench.send([packed(i) for i in range(5, 10)])  # one micro-batch, so nothing waits behind it
     for _ in range(ROUNDS):
         first.consumer.run_once()

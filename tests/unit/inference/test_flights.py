@@ -51,6 +51,9 @@ class Broker:
         self.written.append(self.produced)
         self.places.append(offsets)
 
+    def close(self) -> None:
+        """Send no more; see `TransactionalWriter.close`."""
+
 
 @pytest.fixture
 def broker() -> Broker:
@@ -61,7 +64,7 @@ def broker() -> Broker:
 @pytest.fixture
 def flights(broker: Broker) -> Iterator[Flights]:
     """Nothing is under way yet."""
-    made = Flights(cast(TransactionalWriter, broker))
+    made = Flights(lambda: cast(TransactionalWriter, broker))
     yield made
     broker.allowed.set()
     made.close(LONG)
@@ -144,6 +147,27 @@ def test_a_failure_names_the_partitions_to_go_back_to(
     assert failed.partitions == {0, 2}
     assert failed.why is why
     assert flights.land() is None
+
+
+def test_a_commit_without_an_end_is_left_behind(broker: Broker, batch: Callable[[], Batch]) -> None:
+    """The client may never return; another writer and another thread take its place."""
+    second = Broker()
+    writers = iter([broker, second])
+    flights = Flights(lambda: cast(TransactionalWriter, next(writers)), seconds=0.05)
+    broker.allowed.clear()
+    flights.launch(batch())
+    flights.wait()
+    assert flights.over
+    failed = flights.land()
+    assert failed is not None
+    assert failed.partitions == {0, 2}
+    assert isinstance(failed.why, Unsure)
+    flights.renew()
+    flights.launch(batch())
+    assert flights.land() is None
+    assert len(second.written) == 1
+    broker.allowed.set()
+    flights.close(LONG)
 
 
 def test_broken_machinery_is_told_where_it_is_landed(
