@@ -3,8 +3,9 @@
 Output topics have ``message.timestamp.type=LogAppendTime``, so the broker itself stamps each
 record with the moment at which it had it. That is the same clock for every contender, costs
 none of them anything, and counts only what was written: a contender that works ahead of its
-writes gains nothing by it. Start-up, connecting and the first group join are not in the
-figure: it covers the time from a first share of the records to the last one.
+writes gains nothing by it. Start-up, connecting and joining the group are not in the figure: it
+covers the time from a first share of the records, and from when all processes had their
+partitions, to the last record.
 """
 
 from __future__ import annotations
@@ -67,13 +68,20 @@ def append_times(settings: Settings, topic: str) -> npt.NDArray[np.float64]:
     return np.sort(np.array(times, dtype=np.float64)) / 1000
 
 
-def throughput(times: npt.NDArray[np.float64], skipped: float = SKIPPED) -> float:
-    """Records per second, from a first share of them to the last one.
+def throughput(
+    times: npt.NDArray[np.float64], skipped: float = SKIPPED, since: float = 0.0
+) -> float:
+    """Records per second, from a first share of them, and from a moment on, to the last one.
 
     >>> round(throughput(np.arange(0.0, 10.0, 0.1)))
     10
+    >>> two_at_last = np.concatenate([np.arange(0.0, 8.0, 0.1), np.arange(8.0, 10.0, 0.05)])
+    >>> round(throughput(two_at_last, since=8.0))
+    20
     """
-    first = int(len(times) * skipped)
+    first = max(int(len(times) * skipped), int(np.searchsorted(times, since)))
+    if first >= len(times):
+        return float("nan")
     seconds = times[-1] - times[first]
     # Records of the same moment as the first counted one were there when the clock started.
     counted = len(times) - int(np.searchsorted(times, times[first], side="right"))
@@ -88,22 +96,24 @@ def await_written(
     run_seconds: float,
     check: Callable[[], None],
     progress: Callable[[float], None] = lambda _: None,
+    begun: Callable[[], bool] = lambda: True,
 ) -> int:
     """Wait until an output has so many records, or the time for it is over.
 
     Args:
         count: From `written`.
         wanted: Records that are to come.
-        start_seconds: Longest wait for the first of them.
-        run_seconds: Longest time from the first on: who is slow is measured on fewer.
+        start_seconds: Longest wait for the first of them, and for the beginning.
+        run_seconds: Longest time from then on: who is slow is measured on fewer.
         check: Called between two looks; raises if the writer has ended.
         progress: Told which share is there.
+        begun: Whether the time is running.
 
     Returns:
         How many there are.
 
     Raises:
-        ServerError: Not one came in time.
+        ServerError: It has not begun in time.
     """
     patience = time.monotonic() + start_seconds
     deadline: float | None = None
@@ -113,11 +123,11 @@ def await_written(
         if there >= wanted:
             return there
         now = time.monotonic()
-        if there and deadline is None:
+        if there and deadline is None and begun():
             deadline = now + run_seconds
         if deadline is not None and now > deadline:
             return there
         if deadline is None and now > patience:
-            raise ServerError(f"nothing was written within {start_seconds:.0f} s")
+            raise ServerError(f"it has not begun within {start_seconds:.0f} s; {there} written")
         check()
         time.sleep(_POLL_SECONDS)

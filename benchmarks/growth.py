@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.append_times import SKIPPED
 from benchmarks.asset_memory import asset_memory
 from benchmarks.namespaces import remove_topics
 from benchmarks.plan import Plan
@@ -35,6 +34,7 @@ PARTITIONS: Final = 4
 #: Windows of the rows over assets, and of all others at most.
 WINDOWS: Final = 200_000
 QUICK_WINDOWS: Final = 10_000
+QUICK_PROCESS_WINDOWS: Final = 150_000
 #: Bytes of readings in the rows over samples and sensors, at most.
 BYTES: Final = 320 << 20
 ASSETS: Final = (10, 1_000, 10_000, 100_000)
@@ -48,8 +48,9 @@ SENSORS: Final = (1, 8, 64)
 PROCESSES: Final = ((1, 1), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4))
 #: So many assets fall on four partitions about evenly.
 SPREAD_ASSETS: Final = 400
-#: Processes join one after the other: the beginning is not measured.
-JOINED: Final = 0.3
+#: Windows of the rows over processes: one after the other joins, and has its partitions taken from
+#: those before it; what they do until then is not measured.
+PROCESS_WINDOWS: Final = 400_000
 #: From this share of a resource on it counts as full.
 FULL: Final = 0.85
 _KIB: Final = 1024.0
@@ -153,9 +154,10 @@ def _windows(plan: Plan, samples: tuple[int, ...], sensors: tuple[int, ...]) -> 
 
 
 def _processes(plan: Plan, pairs: tuple[tuple[int, int], ...]) -> Table:
-    load, count = Load(assets=SPREAD_ASSETS), QUICK_WINDOWS if plan.quick else WINDOWS
+    load = Load(assets=SPREAD_ASSETS)
+    count = QUICK_PROCESS_WINDOWS if plan.quick else PROCESS_WINDOWS
     jobs = {
-        f"{partitions} and {processes}": Job(load, count, SECONDS, processes, partitions, JOINED)
+        f"{partitions} and {processes}": Job(load, count, SECONDS, processes, partitions)
         for partitions, processes in pairs
     }
     runs = _run(plan, jobs, PROCESS_REPEATS)
@@ -218,7 +220,6 @@ class Job:
         seconds: Longest measurement.
         processes: How many share the partitions.
         partitions: Partitions of each topic.
-        skipped: Share of the windows before the measurement begins.
     """
 
     load: Load
@@ -226,7 +227,6 @@ class Job:
     seconds: float = SECONDS
     processes: int = 1
     partitions: int = PARTITIONS
-    skipped: float = SKIPPED
 
     @property
     def namespace(self) -> str:
@@ -264,7 +264,6 @@ def _one(plan: Plan, settings: Settings, job: Job) -> Callable[[Tell], Run]:
             watch=WATCH,
             seconds=QUICK_SECONDS if plan.quick else job.seconds,
             processes=job.processes,
-            skipped=job.skipped,
             tell=tell,
         )
 

@@ -131,17 +131,18 @@ class Service:
             self.check()
         return status == 0
 
+    def ready(self) -> bool:
+        """Whether it says that it does its work; one that says nothing does."""
+        return self.port is None or readiness(self.port).ready
+
     def await_ready(self) -> None:
         """Wait until it says that it does its work.
 
         Raises:
             ServerError: It does not, or has ended.
         """
-        port = self.port
-        if port is None:
-            return
         wait_until(
-            lambda: readiness(port).ready,
+            self.ready,
             f"{self.name} to be ready",
             seconds=_READY_SECONDS,
             meanwhile=self.check,

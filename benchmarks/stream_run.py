@@ -64,7 +64,6 @@ def run_contender(
     *,
     servers: Servers,
     seconds: float,
-    skipped: float = SKIPPED,
     tell: Callable[[float], None] = lambda _: None,
     finish: Callable[[Sequence[Service]], None] = lambda _: None,
     group: str | None = None,
@@ -78,7 +77,6 @@ def run_contender(
         count: Windows in the input.
         servers: The servers.
         seconds: Longest measurement.
-        skipped: Share of the windows before the measurement begins.
         tell: Told which share is done.
         finish: Called before the processes are killed.
         group: Consumer group whose commits must reach the end; None to leave that out.
@@ -88,6 +86,7 @@ def run_contender(
     """
     began: list[tuple[float, list[Cost], Cost | None]] = []
     first_seen: list[float] = []
+    all_there: list[float] = []
     with ExitStack() as stack:
         services = [stack.enter_context(service) for service in start()]
         brokers = [servers.broker] if servers.broker else []
@@ -103,8 +102,10 @@ def run_contender(
             tell(share)
             if share and not first_seen:
                 first_seen.append(time.monotonic())
-            late = bool(first_seen) and time.monotonic() - first_seen[0] > seconds * skipped
-            if not began and (share >= skipped or late):
+            if not all_there and all(service.ready() for service in services):
+                all_there.append(time.time())
+            late = bool(first_seen) and time.monotonic() - first_seen[0] > seconds * SKIPPED
+            if not began and all_there and (share >= SKIPPED or late):
                 began.append(costs())
 
         def check() -> None:
@@ -118,6 +119,7 @@ def run_contender(
             run_seconds=seconds,
             check=check,
             progress=look,
+            begun=lambda: bool(all_there),
         )
         ended = costs()
         late = None
@@ -133,7 +135,7 @@ def run_contender(
         memory = ended[1]
     times = append_times(settings, output)[:count]
     return Run(
-        rate=throughput(times, skipped),
+        rate=throughput(times, SKIPPED, all_there[0] if len(services) > 1 else 0.0),
         records=there,
         complete=there >= count,
         cores=sum(used) / elapsed,
@@ -152,7 +154,6 @@ def run_stream_processor(
     watch: str,
     seconds: float,
     processes: int = 1,
-    skipped: float = SKIPPED,
     tell: Callable[[float], None] = lambda _: None,
     profile: Path | None = None,
 ) -> Run:
@@ -165,7 +166,6 @@ def run_stream_processor(
         watch: Value of ``MILLRACE_WATCH``.
         seconds: Longest measurement.
         processes: How many share the partitions.
-        skipped: As in `run_contender`.
         tell: As in `run_contender`.
         profile: Where cProfile's statistics of the first process go.
     """
@@ -196,7 +196,6 @@ def run_stream_processor(
         count,
         servers=servers,
         seconds=seconds,
-        skipped=skipped,
         tell=tell,
         finish=finish,
         group=GROUP,

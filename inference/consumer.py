@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import structlog
-from confluent_kafka import TopicPartition
 
 from contracts.invalid_record import InvalidRecord
 from contracts.normaliser import Normaliser
@@ -51,26 +50,6 @@ def replica_name(settings: Settings) -> str:
     return f"inference-{settings.replica}"
 
 
-class _Asked(NamedTuple):
-    """A micro-batch whose windows are being forecast; nothing of it is written down yet.
-
-    Attributes:
-        reading: What was read.
-        answers: What is being said about it.
-        offsets: The next offset of each of its partitions.
-        group: The replica's place in the group when it was fetched.
-        size: Records.
-        tenure: Which of the replica's tenures it was fetched in.
-    """
-
-    reading: Reading
-    answers: Answers
-    offsets: list[TopicPartition]
-    group: Any
-    size: int
-    tenure: int
-
-
 class InferenceConsumer:
     """Turns stamped windows into predictions until it is told to stop."""
 
@@ -88,7 +67,7 @@ class InferenceConsumer:
         self._learned: set[int] = set()
         self._answered: dict[int, int] = {}
         #: A full micro-batch whose answers wait until the next one has been asked.
-        self._ahead: _Asked | None = None
+        self._ahead: Batch | None = None
         #: Another number whenever partitions have left: what was fetched before is not ours to
         #: answer any more, or will be fetched again.
         self._tenure = 0
@@ -146,7 +125,7 @@ class InferenceConsumer:
         self._network.shutdown(cancel_futures=True)
         self._membership.close()
 
-    def _ask(self, reading: Reading, stamps: Mapping[Stamp, Sequence[int]], size: int) -> _Asked:
+    def _ask(self, reading: Reading, stamps: Mapping[Stamp, Sequence[int]], size: int) -> Batch:
         """Have windows run on the versions that they are stamped with."""
         answers = Answers(reading.windows, self._network)
         for stamp, places in stamps.items():
@@ -160,14 +139,14 @@ class InferenceConsumer:
         membership = self._membership
         offsets = membership.offsets(reading.next_offsets)
         group = membership.client.consumer_group_metadata()
-        return _Asked(reading, answers, offsets, group, size, self._tenure)
+        return Batch(reading, answers, offsets, group, size, self._tenure)
 
     def _launch_ahead(self, behind: set[Any]) -> bool:
         """Launch what is ahead, if anything is; see `_launch`."""
         ahead, self._ahead = self._ahead, None
         return ahead is None or self._launch(ahead, behind)
 
-    def _launch(self, asked: _Asked, behind: set[Any]) -> bool:
+    def _launch(self, asked: Batch, behind: set[Any]) -> bool:
         """Write a micro-batch down, and launch it as soon as the last one is committed.
 
         Args:
@@ -177,12 +156,11 @@ class InferenceConsumer:
         Returns:
             False if it had to be dropped, and what is behind it too; they are read again.
         """
-        reading, answers, offsets, group, size, _ = asked
-        records = [*answers.records(), *reading.refused]
-        if not self._landed(behind | reading.next_offsets.keys()):
+        records = [*asked.answers.records(), *asked.reading.refused]
+        if not self._landed(behind | asked.reading.next_offsets.keys()):
             return False
-        self._answered.update(reading.answered)
-        self._flights.launch(Batch(reading, answers, records, offsets, group, size))
+        self._answered.update(asked.reading.answered)
+        self._flights.launch(asked, records)
         return True
 
     def _landed(self, behind: set[Any]) -> bool:

@@ -41,24 +41,24 @@ COMMIT_SECONDS: Final = 12.0
 
 
 class Batch(NamedTuple):
-    """A micro-batch that has been read.
+    """A micro-batch that has been read, and is being forecast.
 
     Attributes:
         reading: What was read.
-        answers: What was said about it.
-        records: Predictions and dead letters, in order.
+        answers: What is being said about it.
         offsets: The next offset of each of its partitions.
         group: The replica's place in the group while these partitions were its own; what
             somebody else has taken over meanwhile, the broker does not commit.
         size: Records.
+        tenure: Which of the replica's tenures it was fetched in.
     """
 
     reading: Reading
     answers: Answers
-    records: Sequence[Record]
     offsets: list[TopicPartition]
     group: Any
     size: int
+    tenure: int
 
 
 class Failed(NamedTuple):
@@ -109,10 +109,14 @@ class Flights:
         """Whether a micro-batch has come to its end, whichever, and has not been landed."""
         return self._flight is not None and (self._flight.end.done() or not self._flight.left)
 
-    def launch(self, batch: Batch) -> None:
+    def launch(self, batch: Batch, records: Sequence[Record]) -> None:
         """Produce a micro-batch, and begin to commit it; the last one must have been landed.
 
         That it could not be produced is heard where it is landed.
+
+        Args:
+            batch: The micro-batch.
+            records: Its predictions and dead letters, in order.
 
         Raises:
             Stopped, KafkaException: See `TransactionalWriter.commit`.
@@ -121,7 +125,7 @@ class Flights:
             raise RuntimeError("a micro-batch is under way")
         reached("inference.before-output")
         try:
-            self._writer.produce(batch.records)
+            self._writer.produce(records)
         except (Undone, Unsure) as why:
             end: Future[None] = Future()
             end.set_exception(why)

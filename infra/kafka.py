@@ -135,24 +135,6 @@ def producer(settings: Settings, more: Mapping[str, Any] | None = None) -> Produ
     )
 
 
-def transactional_producer(settings: Settings, transactional_id: str) -> Producer:
-    """Build a producer whose writes and offsets commit together or not at all.
-
-    Initialising it fences whoever used the same id before, and aborts what it left open.
-    """
-    made = producer(
-        settings,
-        {
-            "transactional.id": settings.named(transactional_id),
-            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-            "linger.ms": 0,
-            "retry.backoff.ms": TRANSACTION_RETRY_MS,
-        },
-    )
-    made.init_transactions(ANSWER_SECONDS)
-    return made
-
-
 def consumer(settings: Settings, group: str, more: Mapping[str, Any] | None = None) -> Consumer:
     """Build a consumer that reads committed records and commits only when told to."""
     return Consumer(

@@ -29,7 +29,7 @@ from inference.reading import Reading, read
 from inference.servables import Servable, Servables
 from inference.transactions import TransactionalWriter, Undone, Unsure
 from infra.embedded.instance import choose_port
-from infra.kafka import admin, producer, reader, transactional_producer
+from infra.kafka import admin, producer, reader
 from infra.object_store import ObjectStore
 from infra.output_ends import FIRST_RECORDS, last_source_offsets
 from infra.publisher import Publisher
@@ -44,6 +44,7 @@ from tests.builders import (
     source_of,
     stamped_window,
 )
+from tests.integration.foreign_writer import transactional_producer
 from tests.integration.observing import Observer
 
 SPEC = pump_spec()

@@ -12,11 +12,12 @@ from confluent_kafka import TopicPartition
 
 from console.waiting import wait_until
 from contracts.topics import SENSOR_WINDOWS
-from infra.kafka import admin, consumer, producer, transactional_producer
+from infra.kafka import admin, consumer, producer
 from infra.settings import Settings
 from infra.stalls import Place
 from infra.topic_admin import create_topics
 from infra.watchdog import EXIT_STALLED, Watchdog
+from tests.integration.foreign_writer import transactional_producer
 from tests.integration.observing import environment
 from tests.places import PROJECT
 

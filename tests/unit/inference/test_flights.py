@@ -82,10 +82,14 @@ def batch() -> Iterator[Callable[[], Batch]]:
             answers = Answers(windows, network)
             answers.ask(servable, None, [0])
             reading = Reading(windows, [REFUSED], {0: 0}, 0, {0: 1, 2: 8})
-            records = [*answers.records(), REFUSED]
-            return Batch(reading, answers, records, [TopicPartition("topic", 0, 1)], "the group", 2)
+            return Batch(reading, answers, [TopicPartition("topic", 0, 1)], "the group", 2, 0)
 
         yield make
+
+
+def launch(flights: Flights, batch: Batch) -> None:
+    """Launch a micro-batch with all that is said about it."""
+    flights.launch(batch, [*batch.answers.records(), *batch.reading.refused])
 
 
 def test_a_micro_batch_is_written_whole(
@@ -93,7 +97,7 @@ def test_a_micro_batch_is_written_whole(
 ) -> None:
     """Predictions first, then the dead letters, and the offsets of all of them."""
     assert flights.land() is None
-    flights.launch(batch())
+    launch(flights, batch())
     assert flights.land() is None
     ((first, last),) = broker.written
     assert first[0] == PREDICTIONS.name
@@ -106,14 +110,14 @@ def test_the_caller_goes_on_meanwhile(
 ) -> None:
     """Launching does not wait for the broker; landing does; a second one has to be landed for."""
     broker.allowed.clear()
-    flights.launch(batch())
+    launch(flights, batch())
     with pytest.raises(RuntimeError):
-        flights.launch(batch())
+        launch(flights, batch())
     broker.allowed.set()
     flights.wait()
     assert flights.over
     assert flights.land() is None
-    flights.launch(batch())
+    launch(flights, batch())
     assert flights.land() is None
     assert len(broker.written) == 2
 
@@ -124,14 +128,14 @@ def test_what_cannot_be_produced_is_a_failure_like_any_other(
 ) -> None:
     """It is heard where it is landed, and nothing of it is committed."""
     broker.refusals = [why]
-    flights.launch(batch())
+    launch(flights, batch())
     assert flights.over
     failed = flights.land()
     assert failed is not None
     assert failed.partitions == {0, 2}
     assert failed.why is why
     assert broker.written == []
-    flights.launch(batch())
+    launch(flights, batch())
     assert flights.land() is None
 
 
@@ -141,7 +145,7 @@ def test_a_failure_names_the_partitions_to_go_back_to(
 ) -> None:
     """All that were read, answered or not; the next micro-batch is a new attempt."""
     broker.failures = [why]
-    flights.launch(batch())
+    launch(flights, batch())
     failed = flights.land()
     assert failed is not None
     assert failed.partitions == {0, 2}
@@ -155,7 +159,7 @@ def test_a_commit_without_an_end_is_left_behind(broker: Broker, batch: Callable[
     writers = iter([broker, second])
     flights = Flights(lambda: cast(TransactionalWriter, next(writers)), seconds=0.05)
     broker.allowed.clear()
-    flights.launch(batch())
+    launch(flights, batch())
     flights.wait()
     assert flights.over
     failed = flights.land()
@@ -163,7 +167,7 @@ def test_a_commit_without_an_end_is_left_behind(broker: Broker, batch: Callable[
     assert failed.partitions == {0, 2}
     assert isinstance(failed.why, Unsure)
     flights.renew()
-    flights.launch(batch())
+    launch(flights, batch())
     assert flights.land() is None
     assert len(second.written) == 1
     broker.allowed.set()
@@ -175,7 +179,7 @@ def test_broken_machinery_is_told_where_it_is_landed(
 ) -> None:
     """It does not die unseen on the thread that it happens on."""
     broker.failures = [KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))]
-    flights.launch(batch())
+    launch(flights, batch())
     with pytest.raises(KafkaException):
         flights.land()
 
@@ -186,10 +190,10 @@ def test_a_fault_that_was_asked_for_comes_before_the_output(
     """Whoever launches hears of it."""
     arm("inference.before-output@2=raise", tmp_path)
     try:
-        flights.launch(batch())
+        launch(flights, batch())
         assert flights.land() is None
         with pytest.raises(InjectedError):
-            flights.launch(batch())
+            launch(flights, batch())
     finally:
         arm("", tmp_path)
     assert len(broker.written) == 1
