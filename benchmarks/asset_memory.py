@@ -46,6 +46,7 @@ def asset_memory(assets: int, windows: int, *, answered: bool) -> AssetMemory:
         windows: Windows of each.
         answered: Whether each window is predicted before the next one comes.
     """
+    _filled(1, windows, answered=answered)  # what is made once, for all assets, is there then
     gc.collect()
     tracemalloc.start()
     try:
