@@ -269,7 +269,9 @@ class _Wiring:
         settings = self._settings
         feed = ModelFeed(settings)
         feed.catch_up()
-        self._outputs = outputs = await Outputs.connect(settings, self._guard.check)
+        self._outputs = outputs = await Outputs.connect(
+            settings, self._guard.check, self._on_unwritten
+        )
         detectors = DETECTORS.get(settings.watch)
         self._processor = Processor(
             feed,
@@ -288,6 +290,9 @@ class _Wiring:
         )
         self._health.waiting_for.discard("registry")
         return self._processor, self._held
+
+    def _on_unwritten(self, failure: BaseException) -> NoReturn:
+        self._give_up(f"records were not confirmed by Kafka: {failure!r}")
 
     def _write_memory(self, key: bytes, memory: bytes, partition: int) -> None:
         """Write to the table's changelog: as Faust does, but confirmed with the rest."""

@@ -2,7 +2,8 @@
 
 Records wait in a record batch per partition, which leaves in one send. The producer is
 idempotent: it writes each record once and in order per partition. A failed delivery raises,
-and the process ends before it could acknowledge what it has not written.
+and the process ends before it could acknowledge what it has not written. Nothing leaves after
+a failure: the next life takes the last record of an output for the end of all that was written.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ class Outputs:
         producer: AIOKafkaProducer,
         check: Callable[[], None],
         batch_bytes: int = BATCH_BYTES,
+        fail: Callable[[BaseException], object] = lambda _: None,
     ) -> None:
         """Take a producer that is connected; `connect` makes one.
 
@@ -107,8 +109,11 @@ class Outputs:
             producer: Writes.
             check: Called before anything leaves; ends the process if it may not write any more.
             batch_bytes: Bare size of a record batch.
+            fail: Called at once when something could not be written, before the producer has a
+                turn to send what it was given after that.
         """
         self._check = check
+        self._fail = fail
         self._batch_bytes = batch_bytes
         self._settings = settings
         self._producer = producer
@@ -119,12 +124,18 @@ class Outputs:
         self._failure: BaseException | None = None
 
     @classmethod
-    async def connect(cls, settings: Settings, check: Callable[[], None]) -> Outputs:
+    async def connect(
+        cls,
+        settings: Settings,
+        check: Callable[[], None],
+        fail: Callable[[BaseException], object],
+    ) -> Outputs:
         """Connect.
 
         Args:
             settings: Where Kafka is.
             check: Called before anything leaves; ends the process if it may not write any more.
+            fail: See the class.
 
         Raises:
             ServerError: No broker answers.
@@ -140,7 +151,7 @@ class Outputs:
         except KafkaError as error:
             await producer.stop()
             raise ServerError(f"Kafka does not answer: {error}") from error
-        return cls(settings, producer, check)
+        return cls(settings, producer, check, fail=fail)
 
     def write(
         self,
@@ -175,7 +186,12 @@ class Outputs:
             records = records[queue[-1].builder.fill(records, at_ms) :]
 
     async def send(self) -> None:
-        """Let leave what was written; waits only where very much waits for the broker."""
+        """Let leave what was written; waits only where very much waits for the broker.
+
+        Raises:
+            ServerError: Something written earlier has not left; nothing does any more.
+        """
+        self._check_failure()
         for place, queue in self._waiting.items():
             if queue and place not in self._senders:
                 self._senders[place] = asyncio.create_task(self._drain(place, queue))
@@ -201,8 +217,7 @@ class Outputs:
         await self.send()
         if waited_for:
             await asyncio.wait(waited_for)
-        if self._failure is not None:
-            raise ServerError(f"records were not confirmed by Kafka: {self._failure!r}")
+        self._check_failure()
 
     async def close(self) -> None:
         """Disconnect; what is not confirmed is waited for."""
@@ -224,7 +239,7 @@ class Outputs:
     async def _drain(self, place: Place, queue: deque[_Batch]) -> None:
         """Hand a partition's batches to the producer, in their order."""
         topic, partition = place
-        while queue:
+        while queue and self._failure is None:
             batch = queue.popleft()
             self._check()
             try:
@@ -233,14 +248,22 @@ class Outputs:
                 self._settle(batch, error)
             else:
                 sent.add_done_callback(partial(self._on_delivery, batch))
+        while queue:
+            self._settle(queue.popleft(), self._failure)
         del self._senders[place]
+
+    def _check_failure(self) -> None:
+        if self._failure is not None:
+            raise ServerError(f"records were not confirmed by Kafka: {self._failure!r}")
 
     def _on_delivery(self, batch: _Batch, sent: asyncio.Future[Any]) -> None:
         cancelled = asyncio.CancelledError() if sent.cancelled() else None
         self._settle(batch, cancelled or sent.exception())
 
     def _settle(self, batch: _Batch, failure: BaseException | None) -> None:
-        self._failure = self._failure or failure
+        if failure is not None and self._failure is None:
+            self._failure = failure
+            self._fail(failure)
         if not batch.confirmed.done():
             batch.confirmed.set_result(failure)
 

@@ -172,6 +172,34 @@ def test_a_failed_delivery_is_told_for_ever(*, refused: bool) -> None:
     run(story())
 
 
+def test_nothing_leaves_after_what_could_not() -> None:
+    """Else the last record of an output would hide that those before it are missing."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        producer.taking.clear()
+        told: list[BaseException] = []
+        made: Any = producer
+        out = Outputs(Settings.read(namespace="t"), made, lambda: None, SMALL, told.append)
+        out.write(NORMALIZED, b"k", b"first", [])
+        await out.send()
+        await settle()
+        out.write(NORMALIZED, b"k", b"second", [])
+        producer.refusing = True
+        producer.taking.set()
+        await settle()
+        producer.refusing = False
+        assert [type(failure) for failure in told] == [KafkaTimeoutError]
+        with pytest.raises(ServerError, match="not confirmed"):
+            await out.send()
+        with pytest.raises(ServerError, match="not confirmed"):
+            await out.confirmed()
+        await settle()
+        assert producer.sent == []
+
+    run(story())
+
+
 def test_very_much_that_waits_holds_the_writer_up() -> None:
     """Memory is bounded: `send` returns when the broker has taken some."""
 
