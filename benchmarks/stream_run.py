@@ -6,6 +6,7 @@ The contender starts before anything is measured. Throughput is taken from the b
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -13,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
@@ -20,12 +23,15 @@ from benchmarks.append_times import SKIPPED, append_times, await_written, throug
 from benchmarks.namespaces import renew
 from benchmarks.servers import Servers
 from benchmarks.service import Cost, Service, cost_of, millrace
+from contracts.errors import ServerError
 from contracts.topics import MODEL_EVENTS, NORMALIZED, SENSOR_WINDOWS
 from infra.kafka import ANSWER_SECONDS, admin, partitions_of, reader, watermarks
 from infra.settings import Settings
 
 GROUP: Final = "millrace.stream-processor"
 START_SECONDS: Final = 60.0
+#: Share of the windows that has to be left when all processes have joined.
+LEAST_SHARE: Final = 0.2
 _COMMIT_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.02
 
@@ -98,11 +104,14 @@ def run_contender(
                 _broker_cost(brokers),
             )
 
+        def joined() -> bool:
+            return len(services) == 1 or all(service.ready() for service in services)
+
         def look(share: float) -> None:
             tell(share)
             if share and not first_seen:
                 first_seen.append(time.monotonic())
-            if not all_there and all(service.ready() for service in services):
+            if not all_there and joined():
                 all_there.append(time.time())
             late = bool(first_seen) and time.monotonic() - first_seen[0] > seconds * SKIPPED
             if not began and all_there and (share >= SKIPPED or late):
@@ -135,7 +144,7 @@ def run_contender(
         memory = ended[1]
     times = append_times(settings, output)[:count]
     return Run(
-        rate=throughput(times, SKIPPED, all_there[0] if len(services) > 1 else 0.0),
+        rate=_rate(times, all_there) if len(services) > 1 else throughput(times),
         records=there,
         complete=there >= count,
         cores=sum(used) / elapsed,
@@ -144,6 +153,18 @@ def run_contender(
         pss_mib=[cost.pss_mib for cost in memory],
         acknowledged_seconds=late,
     )
+
+
+def _rate(times: npt.NDArray[np.float64], all_there: Sequence[float]) -> float:
+    """Windows per second from when all processes had joined; the clocks are one machine's.
+
+    Raises:
+        ServerError: Nearly all was done by then.
+    """
+    since = all_there[0] if all_there else math.inf
+    if float(np.mean(times >= since)) < LEAST_SHARE:
+        raise ServerError("nearly all was done before all processes had joined: fill in more")
+    return throughput(times, SKIPPED, since)
 
 
 def run_stream_processor(

@@ -105,10 +105,11 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
     finally:
         watchdog.stop()
         stop.set()  # whatever has gone wrong: nobody waits for a broker any more
-        consumer.close()
+        all_over = consumer.close()
         thread.join(JOIN_SECONDS)
-    if thread.is_alive():  # in the middle of a network's compilation, which cannot be told
-        _log.info("ends while a version is being loaded")
+    # In the middle of a network's compilation, or in a commit without an end, which cannot be told.
+    if thread.is_alive() or not all_over:
+        _log.info("ends while something goes on", loading=thread.is_alive())
         os._exit(0)
 
 

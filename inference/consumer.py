@@ -119,11 +119,17 @@ class InferenceConsumer:
         """Tell which partitions are worked on; see `Membership.places`."""
         return self._membership.places()
 
-    def close(self) -> None:
-        """Let what is under way end, and leave the group."""
+    def close(self) -> bool:
+        """Let what is under way end, and leave the group.
+
+        Returns:
+            Whether nothing goes on. Else a commit has been left behind, which may never end, and
+            so would not the process.
+        """
         self._flights.close(CLOSE_SECONDS)
         self._network.shutdown(cancel_futures=True)
         self._membership.close()
+        return not self._flights.left_behind
 
     def _ask(self, reading: Reading, stamps: Mapping[Stamp, Sequence[int]], size: int) -> Batch:
         """Have windows run on the versions that they are stamped with."""
@@ -224,7 +230,11 @@ class InferenceConsumer:
         _log.info("partitions taken", answered=found, partitions=unknown)
 
     def _leave(self, partitions: Iterable[int]) -> None:
-        """Partitions are another replica's once this returns: what is under way is over then."""
+        """Partitions are another replica's once this returns.
+
+        What is under way is over then, or left behind: if it is committed all the same, its
+        offsets came in time, and the next owner waits for them (`Membership.committed`).
+        """
         self._flights.wait()
         self._tenure += 1
         self._forget(partitions)

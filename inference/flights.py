@@ -16,7 +16,7 @@ each of them waits for the other at every record (measured: twice the time for b
 
 What does not come to its end in time is left behind, with its thread and its writer: another
 writer with the same transactional id fences it, and then the output tells whether it was
-committed. Offsets that it may send later the group refuses, too.
+committed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from math import inf
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from confluent_kafka import TopicPartition
 
@@ -33,11 +33,8 @@ from inference.answers import Answers
 from inference.metrics import BATCH, REPEATED
 from inference.reading import Reading
 from inference.records import Record
-from inference.transactions import TransactionalWriter, Undone, Unsure
+from inference.transactions import COMMIT_SECONDS, TransactionalWriter, Undone, Unsure
 from infra.fault_points import reached
-
-#: How long a commit may take, seconds. One that is only slow is done again then, to no effect.
-COMMIT_SECONDS: Final = 12.0
 
 
 class Batch(NamedTuple):
@@ -103,6 +100,8 @@ class Flights:
         self._writer = connect()
         self._thread = ThreadPoolExecutor(1, "writer")
         self._flight: _Flight | None = None
+        #: Whether a commit has been left behind: its thread may never end.
+        self.left_behind = False
 
     @property
     def over(self) -> bool:
@@ -156,6 +155,7 @@ class Flights:
         if not end.done():
             self._thread.shutdown(wait=False)
             self._thread = ThreadPoolExecutor(1, "writer")
+            self.left_behind = True
             return Failed(partitions, Unsure(f"no end of its commit in {self._seconds:g} s"))
         try:
             end.result()
@@ -175,6 +175,7 @@ class Flights:
     def close(self, seconds: float) -> None:
         """Let what is under way come to its end, if that does not take too long."""
         self.wait(seconds)
+        self.left_behind |= self._flight is not None and not self._flight.end.done()
         self._thread.shutdown(wait=False)
 
     @staticmethod

@@ -36,8 +36,12 @@ _log = structlog.get_logger(__name__)
 
 #: How long the client may ask the broker before we look whether to stop, seconds.
 STEP_SECONDS: Final = 3.0
+#: How long a commit may take, seconds. One that is only slow is done again then, to no effect.
+COMMIT_SECONDS: Final = 12.0
 #: How long a producer is given to abort, or to begin, before another one takes its place, seconds.
 ANEW_SECONDS: Final = 5.0
+#: The next one that is to begin gets twice as long, and so on up to this: the broker may be slow.
+LONGEST_SECONDS: Final = 60.0
 #: How long records may wait for others to be sent with, milliseconds. A commit sends at once
 #: what still waits, and until then the offsets are on their way. With 0 a micro-batch is many
 #: small requests: measured, about a third more work for the client's thread.
@@ -64,7 +68,7 @@ class Unsure(Exception):  # noqa: N818  (an outcome)
 
 
 class TransactionalWriter:
-    """Writes micro-batches, one after the other; used by one thread at a time."""
+    """Writes micro-batches, one after the other; used by one thread at a time, but for `close`."""
 
     def __init__(self, settings: Settings, transactional_id: str, patience: Patience) -> None:
         """Connect, fencing an earlier life under the same id; waits for the broker."""
@@ -109,11 +113,16 @@ class TransactionalWriter:
             self._patience.until_done(
                 lambda: self._producer.send_offsets_to_transaction(offsets, group, STEP_SECONDS),
                 "offsets to go into the transaction",
+                COMMIT_SECONDS,
             )
             reached("inference.before-commit")
             self._patience.until_done(
-                lambda: self._producer.commit_transaction(STEP_SECONDS), "the commit"
+                lambda: self._producer.commit_transaction(STEP_SECONDS),
+                "the commit",
+                COMMIT_SECONDS,
             )
+        except TooLong as why:
+            raise Unsure(str(why)) from why
         except KafkaException as error:
             self._abort(error)
         COMMIT.observe(time.monotonic() - begun)
@@ -129,14 +138,16 @@ class TransactionalWriter:
             made.list_topics(self._settings.named(PREDICTIONS.name), timeout=STEP_SECONDS)
             made.init_transactions(STEP_SECONDS)
 
+        seconds = ANEW_SECONDS
         while True:
             made = self._made()
             try:
                 self._patience.until_done(
-                    partial(begin, made), "the transaction coordinator", ANEW_SECONDS
+                    partial(begin, made), "the transaction coordinator", seconds
                 )
             except TooLong as why:
                 _log.warning("tries with another producer", why=str(why))
+                seconds = min(2 * seconds, LONGEST_SECONDS)
             else:
                 return made
 

@@ -7,34 +7,38 @@ any of them: what it leaves open, the broker or its next life aborts.
 
 from __future__ import annotations
 
+import signal
+import socket
 import threading
 
 from infra.watchdog import End, end_process
 
 
 class LastCall:
-    """Lets a process take so long to end, and no longer."""
+    """Passes on the word to end, and lets the process take so long, and no longer.
 
-    def __init__(
-        self,
-        stop: threading.Event,
-        seconds: float,
-        *,
-        end: End = end_process,
-    ) -> None:
-        """Begin to wait for the word, on a thread that does not keep the process alive.
+    Python runs a signal's handler when the main thread is between two steps of its own, not while
+    it waits in native code; this hears of the signal at once.
+    """
+
+    def __init__(self, stop: threading.Event, seconds: float, *, end: End = end_process) -> None:
+        """Begin to listen, on a thread that does not keep the process alive.
 
         Args:
-            stop: Set when the process is to end.
-            seconds: How long it may take from then on.
+            stop: Set when a signal comes; every signal that has a handler counts.
+            seconds: How long the process may take from then on.
             end: What to do with it after that.
         """
         self._stop = stop
         self._seconds = seconds
         self._end = end
+        self._ear, self._mouth = socket.socketpair()
+        self._mouth.setblocking(False)
+        signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
         threading.Thread(target=self._run, name="last-call", daemon=True).start()
 
     def _run(self) -> None:
-        self._stop.wait()
+        self._ear.recv(1)
+        self._stop.set()
         threading.Event().wait(self._seconds)
         self._end(f"was told to end {self._seconds:g} s ago, and is still there")

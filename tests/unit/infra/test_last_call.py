@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+from collections.abc import Iterator
+
+import pytest
 
 from infra.last_call import LastCall
 
 
+@pytest.fixture
+def _handled() -> Iterator[None]:
+    """A signal that ends nothing."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    yield
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.usefixtures("_handled")
 def test_it_ends_what_was_told_to_end_and_is_still_there() -> None:
-    """Not before it was told to, and not for ever after."""
+    """Not before a signal came, and not for ever after."""
     stop, ended, said = threading.Event(), threading.Event(), []
 
     def end(why: str) -> None:
@@ -17,6 +31,7 @@ def test_it_ends_what_was_told_to_end_and_is_still_there() -> None:
 
     LastCall(stop, 0.01, end=end)
     assert not ended.wait(0.1)
-    stop.set()
+    signal.raise_signal(signal.SIGUSR1)
     assert ended.wait(5.0)
+    assert stop.is_set()
     assert said == ["was told to end 0.01 s ago, and is still there"]
