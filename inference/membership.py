@@ -16,9 +16,10 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from contracts.errors import ServerError
 from contracts.groups import INFERENCE
 from contracts.topics import NORMALIZED
-from inference.patience import Patience
+from inference.patience import Patience, TooLong
 from inference.transactions import STEP_SECONDS
 from infra.kafka import consumer, error_of
 from infra.settings import Settings
@@ -47,6 +48,9 @@ IDLE_SECONDS: Final = 0.25
 #: A replica that loses its place in the group a second time within so long has lost it to
 #: another process, and not to itself (`Membership._take_back`), seconds.
 AGAIN_SECONDS: Final = 30.0
+#: How long the group may owe an answer about committed offsets, seconds: longer than it waits for
+#: a transaction of somebody who has died. librdkafka may have lost the broker for good by then.
+COMMITTED_SECONDS: Final = 30.0
 #: This replica may not read at all.
 _FORBIDDEN: Final = frozenset(
     {KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED}
@@ -128,6 +132,7 @@ class Membership:
 
         Raises:
             Stopped: The process was told to stop meanwhile.
+            ServerError: No answer comes; the process has to begin anew.
             KafkaException: The group may not be asked.
         """
         wanted = [TopicPartition(self._topic, partition) for partition in partitions]
@@ -139,7 +144,10 @@ class Membership:
                     raise KafkaException(place.error)
             return places
 
-        return self._patience.until_done(ask, "the committed offsets")
+        try:
+            return self._patience.until_done(ask, "the committed offsets", COMMITTED_SECONDS)
+        except TooLong as why:
+            raise ServerError(f"no answer for {COMMITTED_SECONDS:.0f} s about {why}") from why
 
     def rewind(self, partitions: Collection[int]) -> None:
         """Go back to where the group has committed, and read from there again."""

@@ -35,10 +35,16 @@ class LastCall:
         self._ear, self._mouth = socket.socketpair()
         self._mouth.setblocking(False)
         signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
-        threading.Thread(target=self._run, name="last-call", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="last-call", daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until `end` has returned, if it does."""
+        self._thread.join()
 
     def _run(self) -> None:
-        self._ear.recv(1)
-        self._stop.set()
-        threading.Event().wait(self._seconds)
-        self._end(f"was told to end {self._seconds:g} s ago, and is still there")
+        with self._ear, self._mouth:
+            self._ear.recv(1)
+            self._stop.set()
+            threading.Event().wait(self._seconds)
+            self._end(f"was told to end {self._seconds:g} s ago, and is still there")

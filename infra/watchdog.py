@@ -31,6 +31,7 @@ from typing import Final, NoReturn
 import structlog
 from confluent_kafka import (
     OFFSET_BEGINNING,
+    Consumer,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -136,13 +137,21 @@ class _GroupOffsets:
         # It never subscribes, and so is no member of the group. Not an administrative client:
         # librdkafka 2.16 aborts the whole process when the broker dies under a question of one
         # that goes through the group's coordinator. Whether Kafka is away is told by others.
-        self._client = consumer(settings, group, {"log_level": 0})
         self._settings = settings
+        self._group = group
+        self._client = self._connect()
         #: Partitions without a record between a committed offset and an end.
         self._nothing: dict[Place, tuple[int, int]] = {}
 
+    def _connect(self) -> Consumer:
+        return consumer(self._settings, self._group, {"log_level": 0})
+
     def progress(self, places: Collection[Place]) -> Mapping[Place, tuple[int, int]] | None:
-        """Ask for committed offsets and ends; None if nobody answers."""
+        """Ask for committed offsets and ends; None if nobody answers.
+
+        The next question is another client's then: one may have lost its brokers for good, and
+        the clients that are watched with it.
+        """
         seen: dict[Place, tuple[int, int]] = {}
         try:
             self._client.poll(0)  # lets it drop what it wants to tell about connections
@@ -158,6 +167,7 @@ class _GroupOffsets:
                 nothing = self._nothing.get(place) == (offset, end)
                 seen[place] = (end, end) if nothing else (offset, end)
         except KafkaException:
+            self._client = self._connect()
             return None
         return seen
 

@@ -29,9 +29,10 @@ def test_it_ends_what_was_told_to_end_and_is_still_there() -> None:
         said.append(why)
         ended.set()
 
-    LastCall(stop, 0.01, end=end)
+    call = LastCall(stop, 0.01, end=end)
     assert not ended.wait(0.1)
     signal.raise_signal(signal.SIGUSR1)
     assert ended.wait(5.0)
+    call.join()
     assert stop.is_set()
     assert said == ["was told to end 0.01 s ago, and is still there"]
