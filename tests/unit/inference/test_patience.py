@@ -82,6 +82,24 @@ def test_it_is_tried_for_so_long_and_no_longer() -> None:
     assert not patience.waiting
 
 
+def test_an_attempt_without_an_end_is_no_waiting() -> None:
+    """A watchdog must not take a thread that hangs for one that waits for a broker."""
+    clock = Clock()
+    patience = Patience(threading.Event(), clock)
+    seen: list[bool] = []
+
+    def act() -> None:
+        seen.append(patience.waiting)
+        clock.now += PULSE_SECONDS
+        seen.append(patience.waiting)
+        if len(seen) < 4:
+            raise ServerError("away")
+
+    patience.until_done(act, "it")
+    assert seen == [False, False, True, False]
+    assert not patience.waiting
+
+
 @pytest.mark.parametrize(
     "failure",
     [

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from confluent_kafka import KafkaError
 
-from infra.kafka import RECONNECT_MS, _Outage, client_config, raise_error, reader
+from infra.kafka import RECONNECT_MS, _Outage, client_config, producer, raise_error, reader
 from infra.settings import Settings
+from infra.watchdog import _GroupOffsets
 
 NOWHERE = Settings.read(kafka_bootstrap_servers="127.0.0.1:1")
 
@@ -17,6 +20,26 @@ def test_a_client_comes_back_soon_and_from_the_bootstrap_servers() -> None:
     assert config["metadata.recovery.strategy"] == "rebootstrap"
     assert config["reconnect.backoff.max.ms"] == RECONNECT_MS
     reader(NOWHERE).close()
+
+
+def test_a_producer_in_a_transaction_does_not_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would never send again; one without a transaction must."""
+    monkeypatch.setattr("infra.kafka.Producer", dict)
+    plain: Any = producer(NOWHERE)
+    transactional: Any = producer(NOWHERE, {"transactional.id": "x"})
+    assert plain["metadata.recovery.strategy"] == "rebootstrap"
+    assert transactional["metadata.recovery.strategy"] == "none"
+
+
+def test_a_watchdog_that_hears_nothing_asks_through_another_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its own may have lost the broker for good, as the clients that it watches."""
+    monkeypatch.setattr("infra.watchdog._ANSWER_SECONDS", 0.05)
+    offsets = _GroupOffsets(NOWHERE, "group")
+    first = offsets._client
+    assert offsets.progress([]) is None
+    assert offsets._client is not first
 
 
 def test_an_outage_is_told_once_in_a_while(capfd: pytest.CaptureFixture[str]) -> None:
