@@ -95,8 +95,8 @@ def client_config(settings: Settings) -> dict[str, Any]:
         "log_level": 2,
         "error_cb": _outage.tell,
         "reconnect.backoff.max.ms": RECONNECT_MS,
-        # A client that begins anew from the bootstrap servers when all brokers are away can lose its
-        # group's coordinator in a broker's restart (seen with librdkafka 2.16); see `ANEW`.
+        # A client that begins anew from the bootstrap servers when all brokers are away can
+        # lose its group's coordinator at a restart (seen with librdkafka 2.16); see `ANEW`.
         "metadata.recovery.strategy": "none",
     }
     if settings.kafka_security_protocol.startswith("SASL"):
