@@ -68,9 +68,7 @@ def append_times(settings: Settings, topic: str) -> npt.NDArray[np.float64]:
     return np.sort(np.array(times, dtype=np.float64)) / 1000
 
 
-def throughput(
-    times: npt.NDArray[np.float64], skipped: float = SKIPPED, since: float = 0.0
-) -> float:
+def throughput(times: npt.NDArray[np.float64], since: float = 0.0) -> float:
     """Records per second, from a first share of them, and from a moment on, to the last one.
 
     >>> round(throughput(np.arange(0.0, 10.0, 0.1)))
@@ -79,7 +77,7 @@ def throughput(
     >>> round(throughput(two_at_last, since=8.0))
     20
     """
-    first = max(int(len(times) * skipped), int(np.searchsorted(times, since)))
+    first = max(int(len(times) * SKIPPED), int(np.searchsorted(times, since)))
     if first >= len(times):
         return float("nan")
     seconds = times[-1] - times[first]

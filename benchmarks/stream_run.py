@@ -164,7 +164,7 @@ def _rate(times: npt.NDArray[np.float64], all_there: Sequence[float]) -> float:
     since = all_there[0] if all_there else math.inf
     if float(np.mean(times >= since)) < LEAST_SHARE:
         raise ServerError("nearly all was done before all processes had joined: fill in more")
-    return throughput(times, SKIPPED, since)
+    return throughput(times, since)
 
 
 def run_stream_processor(

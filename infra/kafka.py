@@ -119,8 +119,8 @@ def producer(settings: Settings, more: Mapping[str, Any] | None = None) -> Produ
     One with a `transactional.id` can be left behind by its brokers: when librdkafka 2.16 begins
     anew from the bootstrap servers within a transaction, it never sends again, and its calls never
     return (seen at each restart of a single broker). So it does not; but where a broker has
-    answered that there are none, it has nobody to ask any more, its calls time out, and another
-    one has to take its place.
+    answered that there are none, it has nobody to ask any more: its calls time out, or do not end
+    either, and another one has to take its place (`inference.flights`).
     """
     transactional = "transactional.id" in (more or {})
     return Producer(

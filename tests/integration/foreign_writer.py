@@ -1,13 +1,14 @@
 """A transactional producer beside Millrace's own: somebody else's, or one with its name."""
 
-from typing import Final
-
 from confluent_kafka import Producer
 
-from infra.kafka import TRANSACTION_RETRY_MS, TRANSACTION_TIMEOUT_MS, producer
+from infra.kafka import (
+    ANSWER_SECONDS,
+    TRANSACTION_RETRY_MS,
+    TRANSACTION_TIMEOUT_MS,
+    producer,
+)
 from infra.settings import Settings
-
-_ANSWER_SECONDS: Final = 15.0
 
 
 def transactional_producer(settings: Settings, transactional_id: str) -> Producer:
@@ -24,5 +25,5 @@ def transactional_producer(settings: Settings, transactional_id: str) -> Produce
             "retry.backoff.ms": TRANSACTION_RETRY_MS,
         },
     )
-    made.init_transactions(_ANSWER_SECONDS)
+    made.init_transactions(ANSWER_SECONDS)
     return made
