@@ -5,8 +5,8 @@ produce, commit ──► (returns)   all of it is there, for good
                 ├─► Undone      nothing of it is there, nor ever will be: read again, do again
                 ├─► Unsure      this writer is finished; with another one in its place, the output
                 │               itself tells which of the two it was
-                └─► (never)     librdkafka 2.16 has been told that there are no brokers, and a call
-                                to it does not end whatever its time-out: as if it were unsure
+                └─► (never)     a call to the client that does not end whatever its time-out (seen
+                                with librdkafka 2.16): as if it were unsure
 ```
 
 Handing records over is work for the interpreter, and gives way to other threads with each

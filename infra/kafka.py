@@ -40,10 +40,6 @@ TRANSACTION_RETRY_MS: Final = 5
 #: default lets it grow to 10 s and half as much again, which is most of what may pass between
 #: a broker's return and work being done again.
 RECONNECT_MS: Final = 1_000
-#: A broker that stood still is fenced for a moment, and the answer about metadata names none: a
-#: client that does not begin anew then asks nobody any more, for ever. Those without group or
-#: transaction do; the process of one with a group is ended by its watchdog.
-ANEW: Final = {"metadata.recovery.strategy": "rebootstrap"}
 #: How often trouble of the same kind is told.
 _TELL_SECONDS: Final = 30.0
 #: Refusals of a partition that has no leader yet, and how long to leave it alone, seconds.
@@ -95,9 +91,6 @@ def client_config(settings: Settings) -> dict[str, Any]:
         "log_level": 2,
         "error_cb": _outage.tell,
         "reconnect.backoff.max.ms": RECONNECT_MS,
-        # A client that begins anew from the bootstrap servers when all brokers are away can
-        # lose its group's coordinator at a restart (seen with librdkafka 2.16); see `ANEW`.
-        "metadata.recovery.strategy": "none",
     }
     if settings.kafka_security_protocol.startswith("SASL"):
         config["sasl.mechanism"] = settings.kafka_sasl_mechanism
@@ -114,15 +107,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
 
 
 def producer(settings: Settings, more: Mapping[str, Any] | None = None) -> Producer:
-    """Build an idempotent producer.
-
-    One with a `transactional.id` can be left behind by its brokers: when librdkafka 2.16 begins
-    anew from the bootstrap servers within a transaction, it never sends again, and its calls never
-    return (seen at each restart of a single broker). So it does not; but where a broker has
-    answered that there are none, it has nobody to ask any more: its calls time out, or do not end
-    either, and another one has to take its place (`inference.flights`).
-    """
-    transactional = "transactional.id" in (more or {})
+    """Build an idempotent producer."""
     return Producer(
         {
             **client_config(settings),
@@ -132,7 +117,6 @@ def producer(settings: Settings, more: Mapping[str, Any] | None = None) -> Produ
             "linger.ms": 5,
             "partitioner": "murmur2_random",
             "message.max.bytes": MAX_RECORD_BYTES,
-            **({} if transactional else ANEW),
             **(more or {}),
         }
     )
@@ -160,7 +144,7 @@ def reader(settings: Settings, more: Mapping[str, Any] | None = None) -> Consume
     return consumer(
         settings,
         "millrace.reader",
-        {"partition.assignment.strategy": "range", **ANEW, **(more or {})},
+        {"partition.assignment.strategy": "range", **(more or {})},
     )
 
 

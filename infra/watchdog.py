@@ -149,8 +149,7 @@ class _GroupOffsets:
     def progress(self, places: Collection[Place]) -> Mapping[Place, tuple[int, int]] | None:
         """Ask for committed offsets and ends; None if nobody answers.
 
-        The next question is another client's then: one may have lost its brokers for good, and
-        the clients that are watched with it.
+        The next question is another client's then: one may have lost its brokers for good.
         """
         seen: dict[Place, tuple[int, int]] = {}
         try:
