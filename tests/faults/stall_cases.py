@@ -101,3 +101,4 @@ def _hang(program: str, point: str) -> None:
 
 _hang(STREAM_PROCESSOR, "stream-processor.before-output")
 _hang(INFERENCE, "inference.before-output")
+_hang(INFERENCE, "inference.before-commit")
