@@ -29,7 +29,7 @@ from tests.places import jar_folder
 hypothesis_settings.register_profile("steady", deadline=None, derandomize=True)
 hypothesis_settings.load_profile("steady")
 
-KAFKA_IMAGE = "apache/kafka:4.3.1"
+KAFKA_IMAGE = "apache/kafka:4.2.2"
 S3_IMAGE = "chrislusf/seaweedfs:4.47"
 
 
