@@ -17,8 +17,9 @@ demo: setup ## The whole loop, by itself: [DATASET=path/to/dataset.toml]
 up: setup ## The same system, running until Ctrl-C: [DATASET=path/to/dataset.toml]
 	@$(BIN)/millrace up $(if $(DATASET),"$(DATASET)")
 
+# A file's tests stay together, in the order of the files: the long ones come first.
 test: setup ## All tests, against real servers: [ARGS="-k name"]
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup ## Style, types and the import rule
 	@$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Real servers for the integration tests, and a namespace of its own for each test.
 
 Whoever names servers by settings gets those; else, where a Docker daemon answers, they run in
-containers; else embedded. One pair serves the whole session: tests keep apart by namespace.
+containers; else embedded. One pair serves all tests of a process: they keep apart by namespace.
 """
 
 import gc
@@ -24,6 +24,9 @@ from infra import embedded
 from infra.embedded.instance import choose_port
 from infra.settings import Settings
 from tests.places import jar_folder
+
+# What is printed is as wide as in a file, whatever terminal the tests are run in.
+os.environ.pop("COLUMNS", None)
 
 # The same examples every time, however busy the machine is.
 hypothesis_settings.register_profile("steady", deadline=None, derandomize=True)
