@@ -18,8 +18,15 @@ up: setup ## The same system, running until Ctrl-C: [DATASET=path/to/dataset.tom
 	@$(BIN)/millrace up $(if $(DATASET),"$(DATASET)")
 
 # A file's tests stay together, in the order of the files: the long ones come first.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Trains against the clock of its machines, and so has this one for itself.
+ALONE := tests/integration/test_demo.py
+
 test: setup ## All tests, against real servers: [ARGS="-k name"]
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(or $(ARGS),--ignore=$(ALONE))
+ifndef ARGS
+	@$(BIN)/python -m pytest $(ALONE)
+endif
 
 check: setup ## Style, types and the import rule
 	@$(BIN)/ruff check .
