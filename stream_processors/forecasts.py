@@ -171,19 +171,11 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
         anchor = start_ms if readings is None else readings.anchor
         start = slot(start_ms - anchor, task.period_ms)
         first = start + len(rows) // task.row_bytes
-        if readings is None:
-            readings = self.readings[segment] = Readings(anchor, first)
-        elif first < readings.needed:
-            readings.needed = first
-        block = readings.add(start, rows, task.row_bytes)
-        self.open.append(OpenForecast(offset, start_ms, end_ms, segment, first))
-        needed = self._decide(block, segment, truths)
-        excess = len(self.open) - task.most_open
-        if excess > 0:
-            needed = self._give_up(excess)
-        self._forget(needed, task.row_bytes)
-        while readings.blocks and self._kept_bytes() > task.most_bytes:
-            self._forget(self._give_up(self.decided + 1), task.row_bytes)
+        forecast = OpenForecast(offset, start_ms, end_ms, segment, first)
+        if readings is not None and self._is_next(readings, start, len(rows), task):
+            self._follow(forecast, rows, readings, truths)
+        else:
+            self._add(forecast, rows, start, readings or Readings(anchor, first), truths)
         while self.early and self.early[0].offset <= offset:
             self._attach(self.early.pop(0))
 
@@ -240,6 +232,62 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
         """Blank what depends on the wall clock, to compare with another run's book."""
         for answer in [*self.early, *(f.answer for f in self.open if f.answer is not None)]:
             answer.timestamp_ms = 0
+
+    def _is_next(self, readings: Readings, start: int, size: int, task: JoinTask) -> bool:
+        """Whether a window begins where the one forecast does that is undecided, and decides it.
+
+        So it is wherever windows do not overlap and none is missing.
+        """
+        return (
+            self.decided == len(self.open) - 1
+            and self.open[self.decided].first == start
+            and not readings.blocks
+            and len(self.readings) == 1
+            and size >= task.horizon_bytes
+        )
+
+    def _follow(
+        self, forecast: OpenForecast, rows: bytes, readings: Readings, truths: Truths
+    ) -> None:
+        """Open a forecast whose window is next: what `_add` does, without looking around."""
+        task = truths.task
+        truths.add(self.open[self.decided], rows[: task.horizon_bytes])
+        self.open.append(forecast)
+        readings.needed = forecast.first
+        excess = max(0, len(self.open) - task.most_open)
+        if excess:
+            del self.open[:excess]
+        self.decided = len(self.open) - 1
+
+    def _add(
+        self,
+        forecast: OpenForecast,
+        rows: bytes,
+        start: int,
+        readings: Readings,
+        truths: Truths,
+    ) -> None:
+        """Open a forecast, and keep the readings of its window that are needed.
+
+        Args:
+            forecast: The forecast.
+            rows: Target readings of its window.
+            start: Slot of the first.
+            readings: Those of its segment.
+            truths: Takes the truths that are complete now.
+        """
+        task, segment = truths.task, forecast.segment
+        self.readings[segment] = readings
+        readings.needed = min(readings.needed, forecast.first)
+        block = readings.add(start, rows, task.row_bytes)
+        self.open.append(forecast)
+        needed = self._decide(block, segment, truths)
+        excess = len(self.open) - task.most_open
+        if excess > 0:
+            needed = self._give_up(excess)
+        self._forget(needed, task.row_bytes)
+        while readings.blocks and self._kept_bytes() > task.most_bytes:
+            self._forget(self._give_up(self.decided + 1), task.row_bytes)
 
     def _attach(self, answer: Answer) -> None:
         """Give a forecast its prediction."""

@@ -9,79 +9,44 @@ a failure: the next life takes the last record of an output for the end of all t
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.codec import zstd_encode
 from aiokafka.errors import KafkaError
-from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from contracts.errors import ServerError
 from contracts.headers import RawHeaders
 from contracts.topics import Topic
 from infra.faust_kafka import aiokafka_config
 from infra.settings import Settings
+from stream_processors.record_batches import Content, RecordBatch
 
 #: Longest wait of a record batch for the broker's confirmation, milliseconds.
 CONFIRM_MS: Final = 30_000
-#: zstd, as a record batch names it.
-ZSTD: Final = 4
-#: Level of zstd. Measured on windows of white noise: a fifth of the time of aiokafka's level 3,
-#: for batches that are a fifth larger; real readings repeat themselves more.
-ZSTD_LEVEL: Final = -7
 #: Batches of a partition that may wait for the broker.
 MOST_WAITING: Final = 16
+#: Batches of more bytes are compressed on a thread of their own; going there and back costs more
+#: than compressing a smaller one.
+LARGE_BYTES: Final = 32 << 10
 #: Bare size of a record batch, bytes; a larger record has one for itself.
 BATCH_BYTES: Final = 512 << 10
 
-#: Key, value and headers of a record.
-Content = tuple[bytes | None, bytes, RawHeaders]
 #: A topic's full name, and a partition.
 Place = tuple[str, int]
 #: Batches that were not confirmed at some moment.
 Written = frozenset["asyncio.Future[BaseException | None]"]
 
 
-class _Builder(BatchBuilder):  # type: ignore[misc]  # untyped
-    """aiokafka's, which takes many records at a time."""
-
-    _relative_offset: int
-
-    def fill(self, records: Sequence[Content], at_ms: int) -> int:
-        """Add as many records as there is room for; a first one always has room.
-
-        Args:
-            records: The records.
-            at_ms: Their timestamp, milliseconds UTC.
-
-        Returns:
-            How many there was room for.
-        """
-        if self._closed:
-            return 0
-        first = self._relative_offset
-        place = first
-        append = self._builder.append
-        for key, value, headers in records:
-            if append(place, at_ms, key, value, headers) is None:
-                self.close()
-                break
-            place += 1
-        self._relative_offset = place
-        return place - first
-
-
 class _Batch:
     """Records of a partition that leave together."""
 
     def __init__(self, size: int) -> None:
-        self.builder = _Builder(size, ZSTD)
+        self.builder = RecordBatch(size)
         #: Done when the broker has them; its result is what went wrong, or None.
         self.confirmed: asyncio.Future[BaseException | None] = asyncio.Future()
 
@@ -122,6 +87,7 @@ class Outputs:
         self._senders: dict[Place, asyncio.Task[None]] = {}
         self._unconfirmed: set[asyncio.Future[BaseException | None]] = set()
         self._failure: BaseException | None = None
+        self._sealer = ThreadPoolExecutor(1, "sealer")
 
     @classmethod
     async def connect(
@@ -140,7 +106,6 @@ class Outputs:
         Raises:
             ServerError: No broker answers.
         """
-        _compress_fast()
         producer = AIOKafkaProducer(
             **aiokafka_config(settings),
             enable_idempotence=True,
@@ -222,6 +187,7 @@ class Outputs:
     async def close(self) -> None:
         """Disconnect; what is not confirmed is waited for."""
         await self._producer.stop()
+        self._sealer.shutdown()
 
     def _named(self, topic: Topic) -> str:
         """The topic's name in the namespace, which is composed once."""
@@ -239,8 +205,12 @@ class Outputs:
     async def _drain(self, place: Place, queue: deque[_Batch]) -> None:
         """Hand a partition's batches to the producer, in their order."""
         topic, partition = place
-        while queue and self._failure is None:
+        while queue:
+            await self._seal(queue[0].builder)
             batch = queue.popleft()
+            if self._failure is not None:
+                self._settle(batch, self._failure)
+                continue
             self._check()
             try:
                 sent = await self._producer.send_batch(batch.builder, topic, partition=partition)
@@ -248,9 +218,15 @@ class Outputs:
                 self._settle(batch, error)
             else:
                 sent.add_done_callback(partial(self._on_delivery, batch))
-        while queue:
-            self._settle(queue.popleft(), self._failure)
         del self._senders[place]
+
+    async def _seal(self, batch: RecordBatch) -> None:
+        """Compress a batch; a large one beside the event loop."""
+        batch.close()
+        if batch.size() < LARGE_BYTES:
+            batch.seal()
+        else:
+            await asyncio.get_running_loop().run_in_executor(self._sealer, batch.seal)
 
     def _check_failure(self) -> None:
         if self._failure is not None:
@@ -266,9 +242,3 @@ class Outputs:
             self._fail(failure)
         if not batch.confirmed.done():
             batch.confirmed.set_result(failure)
-
-
-def _compress_fast() -> None:
-    """Have aiokafka compress with `ZSTD_LEVEL`, for which it has no setting."""
-    module: Any = sys.modules[DefaultRecordBatchBuilder.__module__]
-    module.zstd_encode = partial(zstd_encode, level=ZSTD_LEVEL)

@@ -49,8 +49,9 @@ from stream_processors.batching import Record
 from stream_processors.held import is_ahead
 from stream_processors.history import History
 from stream_processors.metrics import DEAD, DUPLICATES, FENCES, WINDOWS
-from stream_processors.outputs import Content, Outputs
+from stream_processors.outputs import Outputs
 from stream_processors.positions import Position, Positions
+from stream_processors.record_batches import Content
 from stream_processors.retries import note_of
 from stream_processors.snapshots import Changelog, Snapshots
 from stream_processors.stamping import stamped

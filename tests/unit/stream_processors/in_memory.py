@@ -23,8 +23,9 @@ from contracts.topics import (
     Topic,
 )
 from infra.model_feed import ModelFeed
-from stream_processors.outputs import Content, Outputs, Written
+from stream_processors.outputs import Outputs, Written
 from stream_processors.processor import Processor
+from stream_processors.record_batches import Content
 from stream_processors.snapshots import Snapshots
 from stream_processors.watching import DETECTORS, Watch
 from tests.builders import WindowRecord, prediction_of, prediction_record, pump_window

@@ -5,6 +5,7 @@ import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+from unittest.mock import patch
 
 import msgspec
 import numpy as np
@@ -438,6 +439,17 @@ def test_interleaving_and_restarts_change_nothing(
     assert course.join.resolved[confirmed:][: len(repeated)] == repeated
     assert course.join.book == calm.join.book
     assert course.join.snapshot() == calm.join.snapshot()
+
+
+@given(story=stories() | wild_stories())
+def test_a_window_that_is_next_is_taken_as_any_other(story: Story) -> None:
+    """The short way leaves the same book, window by window."""
+    short, long = Join(story.spec), Join(story.spec)
+    for offset, window in enumerate(story.windows):
+        short.window(window, offset)
+        with patch.object(ForecastBook, "_is_next", return_value=False):
+            long.window(window, offset)
+        assert short.book == long.book
 
 
 @given(story=stories() | wild_stories())
