@@ -56,7 +56,7 @@ LATE: Final = 0.75
 ARRIVED: Final = 0.999
 #: How long after a step it is looked at: its last windows have been predicted by then.
 JUDGED_SECONDS: Final = 3.0
-_LOOK_SECONDS: Final = 0.25
+_LOOK_SECONDS: Final = 0.5
 _WRITE_SECONDS: Final = 20.0
 
 

@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 #: Windows in a micro-batch, at most: enough that a transaction costs little beside them.
 MOST_WINDOWS: Final = 2048
 #: Least time between the closing of two micro-batches that are not full, seconds.
-AGE_SECONDS: Final = 0.025
+AGE_SECONDS: Final = 0.05
 #: How long the group waits for a replica that is silent, milliseconds.
 SESSION_TIMEOUT_MS: Final = 15_000
 #: How often a replica asks the group what is new (a change of owners, another process that has

@@ -59,7 +59,7 @@ PRODUCER: Final = {
 #: A batch is spooled when it has so many records, bytes, or seconds.
 _BATCH_RECORDS: Final = 500
 _BATCH_BYTES: Final = 4 << 20
-_LINGER_SECONDS: Final = 0.005
+_LINGER_SECONDS: Final = 0.02
 #: A slow disk is left alone for so many times as long as its last write took, up to so long.
 _REST: Final = 4.0
 _LONGEST_LINGER_SECONDS: Final = 0.25

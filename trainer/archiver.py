@@ -46,6 +46,8 @@ from trainer.tail import Tail
 ARCHIVED: Final[Sequence[Topic]] = (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES)
 GROUP: Final = "millrace.archiver"
 
+#: What a fetch waits for, at most half a second.
+_FETCH_BYTES: Final = 1 << 18
 _POLL_SECONDS: Final = 0.1
 _STALL_SECONDS: Final = 60.0
 #: How often the committed offsets are brought into step with the store.
@@ -110,6 +112,9 @@ class Archiver:
                 "group.instance.id": f"archiver-{settings.replica}",
                 "session.timeout.ms": 10_000,
                 "client.id": f"archiver-{settings.replica}",
+                # Nobody waits for a single record here: half a second's are fetched at once.
+                "fetch.min.bytes": _FETCH_BYTES,
+                "fetch.wait.max.ms": 500,
             },
         )
         self._client.subscribe(
