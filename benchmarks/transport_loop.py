@@ -26,14 +26,12 @@ from contracts.headers import SOURCE_OFFSET, EventHeaders
 from contracts.model_spec import ModelSpec
 from contracts.topics import NORMALIZED
 from contracts.window import JSON
-from inference.membership import MOST_WINDOWS
+from inference.membership import AGE_SECONDS, MOST_WINDOWS
 from infra.kafka import ANSWER_SECONDS, TRANSACTION_RETRY_MS, consumer, producer
 from infra.settings import Settings
 
 #: Records in a transaction, at most; as our inference has them.
 MOST: Final = MOST_WINDOWS
-#: Longest wait for a batch to be full, seconds.
-_AGE_SECONDS: Final = 0.025
 #: Bytes of a prediction beside its numbers, about.
 _PROVENANCE: Final = 600
 #: Different values, so that they compress as real ones do.
@@ -68,7 +66,7 @@ def _loop(task: Task, stop: threading.Event) -> list[float]:
     seconds: list[float] = []
     while not stop.is_set():
         began = time.perf_counter()
-        messages = [m for m in source.consume(MOST, _AGE_SECONDS) if m.error() is None]
+        messages = [m for m in source.consume(MOST, AGE_SECONDS) if m.error() is None]
         if not messages:
             continue
         headers = EventHeaders(PREDICTION, "/benchmark", JSON, now())

@@ -30,8 +30,8 @@ from stream_processors.record_batches import Content, RecordBatch
 CONFIRM_MS: Final = 30_000
 #: Batches of a partition that may wait for the broker.
 MOST_WAITING: Final = 16
-#: Batches of more bytes are compressed on a thread of their own; going there and back costs more
-#: than compressing a smaller one.
+#: Batches of so many bytes are compressed on another thread; going there and back costs more than
+#: compressing a smaller one.
 LARGE_BYTES: Final = 32 << 10
 #: Bare size of a record batch, bytes; a larger record has one for itself.
 BATCH_BYTES: Final = 512 << 10
@@ -186,6 +186,8 @@ class Outputs:
 
     async def close(self) -> None:
         """Disconnect; what is not confirmed is waited for."""
+        if self._senders:
+            await asyncio.wait(self._senders.values())
         await self._producer.stop()
         self._sealer.shutdown()
 
@@ -204,21 +206,22 @@ class Outputs:
 
     async def _drain(self, place: Place, queue: deque[_Batch]) -> None:
         """Hand a partition's batches to the producer, in their order."""
-        topic, partition = place
         while queue:
-            await self._seal(queue[0].builder)
             batch = queue.popleft()
-            if self._failure is not None:
-                self._settle(batch, self._failure)
-                continue
-            self._check()
             try:
-                sent = await self._producer.send_batch(batch.builder, topic, partition=partition)
-            except KafkaError as error:
+                await self._hand_on(batch, *place)
+            except Exception as error:  # noqa: BLE001  (whatever it is, nothing may follow it)
                 self._settle(batch, error)
-            else:
-                sent.add_done_callback(partial(self._on_delivery, batch))
         del self._senders[place]
+
+    async def _hand_on(self, batch: _Batch, topic: str, partition: int) -> None:
+        """Compress a batch and hand it to the producer, unless something has failed."""
+        self._check_failure()
+        await self._seal(batch.builder)
+        self._check_failure()
+        self._check()
+        sent = await self._producer.send_batch(batch.builder, topic, partition=partition)
+        sent.add_done_callback(partial(self._on_delivery, batch))
 
     async def _seal(self, batch: RecordBatch) -> None:
         """Compress a batch; a large one beside the event loop."""

@@ -1,9 +1,10 @@
 """Record batches that are compressed beside the event loop.
 
 aiokafka compresses a batch when it is sent, on the thread that does everything else. Here a
-batch that is full is sealed on another thread, which leaves the interpreter alone meanwhile;
-what is known only when it is sent, the producer's sequence and so the checksum, is written
-into its header then. Places in the header are those of Kafka's record batch, version 2.
+batch can be sealed on another thread, which leaves the interpreter alone meanwhile (aiokafka's
+builder takes a checksum of it there that nobody needs). What is known only when it is sent, the
+producer's sequence and so the checksum, is written into its header then. Places in the header
+are those of Kafka's record batch, version 2.
 """
 
 from __future__ import annotations

@@ -46,8 +46,10 @@ from trainer.tail import Tail
 ARCHIVED: Final[Sequence[Topic]] = (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES)
 GROUP: Final = "millrace.archiver"
 
-#: What a fetch waits for, at most half a second.
+#: What a fetch waits for, and how long, milliseconds: at a low rate a fetch for every record
+#: would keep the broker busy. So long a record may be under way before `awaited_seconds` begin.
 _FETCH_BYTES: Final = 1 << 18
+_FETCH_MS: Final = 500
 _POLL_SECONDS: Final = 0.1
 _STALL_SECONDS: Final = 60.0
 #: How often the committed offsets are brought into step with the store.
@@ -112,9 +114,8 @@ class Archiver:
                 "group.instance.id": f"archiver-{settings.replica}",
                 "session.timeout.ms": 10_000,
                 "client.id": f"archiver-{settings.replica}",
-                # Nobody waits for a single record here: half a second's are fetched at once.
                 "fetch.min.bytes": _FETCH_BYTES,
-                "fetch.wait.max.ms": 500,
+                "fetch.wait.max.ms": _FETCH_MS,
             },
         )
         self._client.subscribe(

@@ -5,7 +5,6 @@ import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
-from unittest.mock import patch
 
 import msgspec
 import numpy as np
@@ -19,7 +18,14 @@ from contracts.prediction import Prediction
 from contracts.window import SensorWindow
 from stream_processors.answers import Joined
 from stream_processors.forecasts import LONGEST_NAME, MOST_EARLY, ForecastBook, Truths
-from stream_processors.join_task import LATENESS, MOST_OPEN, MOST_VALUES, WITNESSES, join_task
+from stream_processors.join_task import (
+    LATENESS,
+    MOST_OPEN,
+    MOST_VALUES,
+    WITNESSES,
+    JoinTask,
+    join_task,
+)
 from tests.builders import START_MS, prediction_of, pump_spec, pump_window, reading
 
 SPEC = pump_spec()
@@ -441,15 +447,40 @@ def test_interleaving_and_restarts_change_nothing(
     assert course.join.snapshot() == calm.join.snapshot()
 
 
-@given(story=stories() | wild_stories())
-def test_a_window_that_is_next_is_taken_as_any_other(story: Story) -> None:
-    """The short way leaves the same book, window by window."""
-    short, long = Join(story.spec), Join(story.spec)
+class LongWay(ForecastBook):
+    """A book that never takes the short way."""
+
+    def _is_next(self, *_: object) -> bool:
+        return False
+
+
+@settings(max_examples=300)
+@given(
+    story=stories() | wild_stories(),
+    most_open=st.integers(1, 5) | st.just(MOST_OPEN),
+    crashes=st.sets(st.integers(0, 25)),
+)
+def test_the_short_way_leaves_the_same_book(
+    story: Story, most_open: int, crashes: set[int]
+) -> None:
+    """After each window, in books that are full or not, new or restored."""
+    task = JoinTask(story.spec)
+    task.most_open = most_open
+    short, long = ForecastBook(), LongWay()
     for offset, window in enumerate(story.windows):
-        short.window(window, offset)
-        with patch.object(ForecastBook, "_is_next", return_value=False):
-            long.window(window, offset)
-        assert short.book == long.book
+        (rows,) = task.rows(window.values[None])
+        left = []
+        for book in (short, long):
+            truths = Truths(task)
+            book.add_window(rows, window.start_ms, window.end_ms, window.segment, offset, truths)
+            truths.make()
+            if story.answered[offset]:
+                book.add_prediction(prediction_of(window, offset, spec=story.spec), offset)
+            left.append((book.take_resolved(), msgspec.msgpack.encode(book)))
+        assert left[0] == left[1]
+        if offset in crashes:
+            short = msgspec.msgpack.decode(left[0][1], type=ForecastBook)
+            long = msgspec.msgpack.decode(left[1][1], type=LongWay)
 
 
 @given(story=stories() | wild_stories())

@@ -1,7 +1,9 @@
 """Writes and their confirmation: what waits for what, in which order it leaves, what fails."""
 
 import asyncio
-from collections.abc import Coroutine
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -11,9 +13,11 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from contracts.errors import ServerError
 from contracts.topics import NORMALIZED, OUTCOMES
 from infra.settings import Settings
-from stream_processors.outputs import MOST_WAITING, Outputs
+from stream_processors.outputs import LARGE_BYTES, MOST_WAITING, Outputs
 
 SMALL = 2048
+#: Larger than what is compressed on the event loop.
+LARGE = b"x" * (LARGE_BYTES + 1)
 
 
 class ProducerInMemory:
@@ -34,6 +38,10 @@ class ProducerInMemory:
         self.sent.append((topic, partition, batch.record_count()))
         self.pending.append(asyncio.get_running_loop().create_future())
         return self.pending[-1]
+
+    async def stop(self) -> None:
+        """Take no more."""
+        self.refusing = True
 
     def confirm(self) -> None:
         """Confirm all that was taken."""
@@ -57,6 +65,12 @@ async def settle() -> None:
     """Let everything go as far as it can."""
     for _ in range(20):
         await asyncio.sleep(0)
+
+
+async def drained(out: Outputs) -> None:
+    """Wait until everything has been handed to the producer, or given up."""
+    if out._senders:
+        await asyncio.wait(out._senders.values())
 
 
 def test_records_of_a_partition_leave_together() -> None:
@@ -232,12 +246,109 @@ def test_who_may_not_write_any_more_writes_nothing() -> None:
 
     async def story() -> None:
         producer: Any = ProducerInMemory()
-        out = Outputs(Settings.read(namespace="t"), producer, gone)
+        told: list[BaseException] = []
+        out = Outputs(Settings.read(namespace="t"), producer, gone, fail=told.append)
         out.write(NORMALIZED, b"k", b"x", [])
-        await out.send()
-        sender = next(iter(out._senders.values()))
-        with pytest.raises(GoneError):
-            await sender
+        with pytest.raises(ServerError, match="GoneError"):
+            await out.confirmed()
+        assert [type(failure) for failure in told] == [GoneError]
         assert producer.sent == []
+
+    run(story())
+
+
+# Compression beside the event loop
+
+
+@contextmanager
+def sealer_at_work(out: Outputs) -> Iterator[None]:
+    """Keep the thread that compresses busy for as long as the block takes."""
+    free = threading.Event()
+    out._sealer.submit(free.wait)
+    try:
+        yield
+    finally:
+        free.set()
+
+
+def test_what_comes_while_a_batch_is_compressed_leaves_after_it() -> None:
+    """Nothing is added to a batch that is being compressed, and it is not overtaken."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        out = outputs(producer)
+        out.write(NORMALIZED, b"k", LARGE, [])
+        with sealer_at_work(out):
+            await out.send()
+            await settle()
+            for _ in range(3):
+                out.write(NORMALIZED, b"k", b"small", [])
+            await out.send()
+            await settle()
+            assert producer.sent == []
+        await drained(out)
+        assert [count for _, _, count in producer.sent] == [1, 3]
+
+    run(story())
+
+
+def test_a_batch_that_cannot_be_compressed_is_told() -> None:
+    """Nothing waits for it for ever, and nothing leaves after it."""
+
+    async def story() -> None:
+        producer: Any = ProducerInMemory()
+        told: list[BaseException] = []
+        out = Outputs(Settings.read(namespace="t"), producer, lambda: None, fail=told.append)
+        out._sealer.shutdown()
+        out.write(NORMALIZED, b"k", LARGE, [])
+        with pytest.raises(ServerError, match="not confirmed"):
+            await out.confirmed()
+        assert [type(failure) for failure in told] == [RuntimeError]
+        out.write(NORMALIZED, b"k", b"small", [])
+        with pytest.raises(ServerError, match="not confirmed"):
+            await out.send()
+        await settle()
+        assert producer.sent == []
+
+    run(story())
+
+
+def test_what_is_being_compressed_does_not_leave_after_a_failure() -> None:
+    """A batch of another partition has failed meanwhile."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        out = outputs(producer)
+        out.write(NORMALIZED, b"k", LARGE, [])
+        with sealer_at_work(out):
+            await out.send()
+            out.write(OUTCOMES, b"k", b"small", [])
+            producer.refusing = True
+            await out.send()
+            await settle()
+            producer.refusing = False
+        with pytest.raises(ServerError, match="not confirmed"):
+            await out.confirmed()
+        await drained(out)
+        assert producer.sent == []
+
+    run(story())
+
+
+def test_the_end_waits_for_what_is_being_compressed() -> None:
+    """It is sent before the producer stops."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        out = outputs(producer)
+        out.write(NORMALIZED, b"k", LARGE, [])
+        with sealer_at_work(out):
+            await out.send()
+            closing = asyncio.ensure_future(out.close())
+            await settle()
+            assert not closing.done()
+            assert not producer.refusing
+        await closing
+        assert [count for _, _, count in producer.sent] == [1]
 
     run(story())
