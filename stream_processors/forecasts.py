@@ -252,12 +252,12 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
         """Open a forecast whose window is next: what `_add` does, without looking around."""
         task = truths.task
         truths.add(self.open[self.decided], rows[: task.horizon_bytes])
+        self.decided += 1
         self.open.append(forecast)
         readings.needed = forecast.first
-        excess = max(0, len(self.open) - task.most_open)
-        if excess:
-            del self.open[:excess]
-        self.decided = len(self.open) - 1
+        excess = len(self.open) - task.most_open
+        if excess > 0:
+            self._give_up(excess)
 
     def _add(
         self,

@@ -216,7 +216,6 @@ class Outputs:
 
     async def _hand_on(self, batch: _Batch, topic: str, partition: int) -> None:
         """Compress a batch and hand it to the producer, unless something has failed."""
-        self._check_failure()
         await self._seal(batch.builder)
         self._check_failure()
         self._check()

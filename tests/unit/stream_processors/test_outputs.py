@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -260,11 +260,14 @@ def test_who_may_not_write_any_more_writes_nothing() -> None:
 # Compression beside the event loop
 
 
-@contextmanager
-def sealer_at_work(out: Outputs) -> Iterator[None]:
-    """Keep the thread that compresses busy for as long as the block takes."""
+@asynccontextmanager
+async def compressing(out: Outputs) -> AsyncIterator[None]:
+    """A large batch is being compressed for as long as the block takes: its thread is busy."""
     free = threading.Event()
     out._sealer.submit(free.wait)
+    out.write(NORMALIZED, b"k", LARGE, [])
+    await out.send()
+    await settle()
     try:
         yield
     finally:
@@ -277,10 +280,7 @@ def test_what_comes_while_a_batch_is_compressed_leaves_after_it() -> None:
     async def story() -> None:
         producer = ProducerInMemory()
         out = outputs(producer)
-        out.write(NORMALIZED, b"k", LARGE, [])
-        with sealer_at_work(out):
-            await out.send()
-            await settle()
+        async with compressing(out):
             for _ in range(3):
                 out.write(NORMALIZED, b"k", b"small", [])
             await out.send()
@@ -319,9 +319,7 @@ def test_what_is_being_compressed_does_not_leave_after_a_failure() -> None:
     async def story() -> None:
         producer = ProducerInMemory()
         out = outputs(producer)
-        out.write(NORMALIZED, b"k", LARGE, [])
-        with sealer_at_work(out):
-            await out.send()
+        async with compressing(out):
             out.write(OUTCOMES, b"k", b"small", [])
             producer.refusing = True
             await out.send()
@@ -341,9 +339,7 @@ def test_the_end_waits_for_what_is_being_compressed() -> None:
     async def story() -> None:
         producer = ProducerInMemory()
         out = outputs(producer)
-        out.write(NORMALIZED, b"k", LARGE, [])
-        with sealer_at_work(out):
-            await out.send()
+        async with compressing(out):
             closing = asyncio.ensure_future(out.close())
             await settle()
             assert not closing.done()
