@@ -32,6 +32,7 @@ from contracts.headers import RawHeaders
 from contracts.topics import MAX_RECORD_BYTES
 from contracts.window import SensorWindow
 from infra.fault_points import reached
+from infra.kafka import whole_ms
 from producers.absence import Absence
 from producers.backlog import MEMORY_RECORDS, Backlog
 from producers.in_flight import InFlight
@@ -216,7 +217,7 @@ class Forwarder:
             wait = min(ends - now, _LOOK_SECONDS)
             if self._pending:
                 wait = min(wait, max(self._pending_since + self._linger - now, 0.001))
-            self._client.poll(wait)
+            self._client.poll(whole_ms(wait))
 
     def flush(self) -> None:
         """Spool the rest, and wait until the broker has everything.

@@ -18,7 +18,7 @@ from contracts.errors import ServerError
 from contracts.headers import RawHeaders
 from contracts.topics import SENSOR_WINDOWS
 from contracts.window import SensorWindow
-from infra.kafka import partitions_of, producer
+from infra.kafka import partitions_of, producer, whole_ms
 from infra.settings import Settings
 from producers.outbox import END_SECONDS, SpoolCounts
 from producers.record import Encoding, window_headers, window_record
@@ -142,7 +142,7 @@ class Sender:
         Raises:
             ServerError: A record could not be delivered.
         """
-        self._client.poll(seconds)
+        self._client.poll(whole_ms(seconds))
         if self._problem is not None:
             raise ServerError(
                 f"{self.failed} of {self.handed} windows could not be delivered to"

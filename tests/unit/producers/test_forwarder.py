@@ -30,6 +30,7 @@ class FakeProducer:
         self.refuses: KafkaError | None = None
         self._queue: list[tuple[SimpleNamespace, Callable[[KafkaError | None, None], None]]] = []
         self._room = room
+        self.polls = 0
 
     def produce(self, topic: str, value: bytes, key: bytes | None, **more: Any) -> None:
         """Queue a record, as librdkafka does."""
@@ -39,9 +40,13 @@ class FakeProducer:
         self._queue.append((SimpleNamespace(topic=topic, value=value, key=key, **more), report))
 
     def poll(self, seconds: float = 0) -> int:
-        """Deliver and report everything, if the broker is there; else time passes."""
+        """Deliver and report everything, if the broker is there; else time passes.
+
+        A part of a millisecond does not: librdkafka takes it for none.
+        """
+        self.polls += 1
         if self._clock is not None:
-            self._clock.now += seconds
+            self._clock.now += int(seconds * 1000) / 1000
         count = 0 if self.away else self.at_once
         queue, self._queue = self._queue[:count], self._queue[len(self._queue[:count]) :]
         for record, report in queue:
@@ -256,6 +261,16 @@ def test_nothing_is_produced_before_the_broker_is_ready(spool: Spool, clock: Clo
         assert bool(fake.arrived) <= (not ready)
     own.flush()
     assert fake.starts == list(range(50))
+
+
+def test_who_waits_does_not_turn_in_circles(spool: Spool, clock: Clock) -> None:
+    """A wait has an end within a millisecond, which librdkafka cannot wait."""
+    fake = FakeProducer(clock=clock)
+    edge = forwarder(spool, fake)
+    began = clock.now
+    edge.poll(0.0042)
+    assert clock.now >= began + 0.0042
+    assert fake.polls <= 4
 
 
 def test_a_silent_but_idle_broker_is_not_away(spool: Spool, clock: Clock) -> None:
