@@ -15,6 +15,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn, cast
 
 import faust
@@ -30,11 +31,11 @@ from infra.standstill import StandstillGuard
 from infra.telemetry import Health
 from infra.topic_admin import ANY_TIME_AHEAD_MS
 from infra.watchdog import Watchdog
-from stream_processors.batching import BatchApp, BatchConsumer
+from stream_processors.batching import BatchApp, BatchConsumer, Record
 from stream_processors.held import Held
 from stream_processors.history import KafkaHistory
 from stream_processors.outputs import Outputs
-from stream_processors.processor import Processor
+from stream_processors.processor import BLOCK_RECORDS, Processor
 from stream_processors.snapshots import Snapshots
 from stream_processors.watching import DETECTORS, Watch
 
@@ -160,19 +161,47 @@ class _Wiring:
             processor, held = await self._start()
         except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
             self._give_up("it could not start")
+        found: list[Any] = []
         async for event in stream.noack().events():
-            tp = event.message.tp
+            found.append(event)
+            little = sum(len(event.value) for event in found) < BLOCK_RECORDS
+            if little and not stream.channel.empty():
+                continue  # what has come of the other partitions is worked off with it
             self._guard.check()
             try:
-                if tp.topic == self._settings.named(SENSOR_WINDOWS.name):
-                    await processor.windows(tp.partition, event.value)
-                    self._worked_off(event)
-                    await held.drain(tp.partition)
-                else:
-                    await held.add(event)
+                await self._work_off(found, processor, held)
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a batch failed")
-            await cast(BatchConsumer, self._app.consumer).hand_on()
+            found = []
+
+    async def _work_off(self, found: Sequence[Any], processor: Processor, held: Held) -> None:
+        """Work off the messages that are there: the windows of all partitions together, and first.
+
+        Args:
+            found: Events, those of a partition in its order.
+            processor: Takes the windows.
+            held: Takes the predictions.
+        """
+        consumer = cast(BatchConsumer, self._app.consumer)
+        of_windows = self._settings.named(SENSOR_WINDOWS.name)
+        windows = [event for event in found if event.message.tp.topic == of_windows]
+        if windows:
+            records: dict[int, Sequence[Record]] = {}
+            for event in windows:
+                partition = event.message.tp.partition
+                earlier = records.get(partition)
+                records[partition] = [*earlier, *event.value] if earlier else event.value
+            await processor.windows(records)
+            for event in windows:
+                self._worked_off(event)
+            for partition in records:
+                await held.drain(partition)
+            await consumer.hand_on()
+        predictions = [event for event in found if event.message.tp.topic != of_windows]
+        for event in predictions:
+            await held.add(event)
+        if predictions:
+            await consumer.hand_on()
 
     def _worked_off(self, event: Any) -> None:
         """Have a batch acknowledged after the next checkpoint."""

@@ -61,7 +61,7 @@ class Record(Protocol):
 
 #: Least time between two polls that find little, seconds. A batch has a cost of its own, and so
 #: have the requests to the broker: at a low rate, what comes within this time is one batch.
-GATHER_SECONDS: Final = 0.01
+GATHER_SECONDS: Final = 0.02
 #: Records of a poll that are not little: more wait, so there is nothing to gather.
 MANY_RECORDS: Final = 500
 #: How long the fetcher waits while a stream has its buffer full, for that one if it is the only

@@ -15,7 +15,7 @@ import structlog
 from contracts.topics import DEAD_LETTERS, NORMALIZED, Topic
 from stream_processors.batching import Record
 from stream_processors.history import History
-from stream_processors.retries import NOTHING, Resolution, Retries, resolve, sent_again
+from stream_processors.retries import NOTHING, Resolution, Retries, resolve
 
 _log = structlog.get_logger(__name__)
 
@@ -53,24 +53,32 @@ class Position:
         """Whether an output has what was made of a record."""
         return offset <= self.written_through(topic)
 
-    async def refused_before(self, records: Sequence[Record]) -> set[int]:
-        """Rows that an earlier life refused, which is final: their letters may be answered."""
-        if not self.is_written(DEAD_LETTERS, records[0].offset):
+    async def refused_before(self, records: Sequence[Record], rows: range) -> set[int]:
+        """Rows that an earlier life refused, which is final: their letters may be answered.
+
+        Args:
+            records: A batch.
+            rows: Those of the partition.
+        """
+        first = records[rows.start].offset
+        if not self.is_written(DEAD_LETTERS, first):
             return set()
         if self._refused is None:
             self._refused = await asyncio.to_thread(
-                self._history.refused_since, self._partition, records[0].offset
+                self._history.refused_since, self._partition, first
             )
-        return {row for row, record in enumerate(records) if record.offset in self._refused}
+        return {row for row in rows if records[row].offset in self._refused}
 
-    async def sent_again(self, records: Sequence[Record], invalid: set[int]) -> Resolution:
+    async def resolve(
+        self, records: Sequence[Record], rows: Sequence[int], invalid: set[int]
+    ) -> Resolution:
         """Decide about the records that were sent before; there are none, as a rule.
 
         Args:
             records: A batch.
+            rows: Those of the partition that were sent before, ascending.
             invalid: Rows that are no windows, whatever their origin.
         """
-        rows = sent_again(records)
         if not rows:
             return NOTHING
         if self._retries is None:

@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -32,6 +33,7 @@ from contracts.dead_letter import dead_letter_headers
 from contracts.events import NORMALIZED_WINDOW, EventReader, encode, headers_of, now
 from contracts.headers import SOURCE_OFFSET, EventHeaders
 from contracts.invalid_record import InvalidRecord
+from contracts.ledger import LedgerEntry
 from contracts.prediction import Prediction
 from contracts.source import Source
 from contracts.topics import (
@@ -50,9 +52,10 @@ from stream_processors.held import is_ahead
 from stream_processors.history import History
 from stream_processors.metrics import DEAD, DUPLICATES, FENCES, WINDOWS
 from stream_processors.outputs import Outputs
+from stream_processors.parts import Batch, Part, batches
 from stream_processors.positions import Position, Positions
 from stream_processors.record_batches import Content
-from stream_processors.retries import note_of
+from stream_processors.retries import Resolution, note_of, sent_again
 from stream_processors.snapshots import Changelog, Snapshots
 from stream_processors.stamping import stamped
 from stream_processors.stamps import Stamps
@@ -64,6 +67,40 @@ _log = structlog.get_logger(__name__)
 #: written. Measured on windows of 768 bytes: a fifth less time than 4,000 at once.
 BLOCK_RECORDS: Final = 1000
 _pack: Final = msgspec.msgpack.Encoder().encode
+
+#: Where a partition's records are in a batch, and how far the partition has come.
+_Own = tuple[Part, Position]
+
+
+@dataclass
+class _Found:
+    """What became of a batch, by row.
+
+    Attributes:
+        refused: Why a record is a dead letter.
+        passed: Records that are no windows to take: refused, now or before, or another was taken.
+        taken: First origins of those that were sent again and are taken.
+        made: What is to be written of the windows that were taken.
+    """
+
+    refused: dict[int, InvalidRecord]
+    passed: set[int] = field(default_factory=set)
+    taken: dict[int, int] = field(default_factory=dict)
+    made: dict[int, Content] = field(default_factory=dict)
+
+    def add(self, final: set[int], again: Resolution) -> None:
+        """Take in what is known of a partition.
+
+        Args:
+            final: Records that an earlier life refused.
+            again: What becomes of those that were sent again.
+        """
+        DUPLICATES.inc(len(again.passed))
+        self.passed |= {*final, *again.passed, *again.refused}
+        self.refused |= again.refused
+        for row in again.passed:
+            self.refused.pop(row, None)
+        self.taken |= again.taken
 
 
 class Processor:
@@ -98,44 +135,59 @@ class Processor:
         self._turn = asyncio.Lock()
         self._learn_fences()
 
-    async def windows(self, partition: int, records: Sequence[Record]) -> None:
-        """Work off a batch of `sensor.windows`; on return its outputs are on their way."""
+    async def windows(self, found: Mapping[int, Sequence[Record]]) -> None:
+        """Work off records of `sensor.windows`; on return their outputs are on their way.
+
+        Args:
+            found: By partition, each in its order, and at least one.
+        """
         async with self._turn:
-            position = await self._positions.of(partition)
-            for start in range(0, len(records), BLOCK_RECORDS):
-                await self._take(partition, position, records[start : start + BLOCK_RECORDS])
+            for batch in batches(found, BLOCK_RECORDS):
+                await self._take(batch)
             await self._outputs.send()
 
-    async def _take(self, partition: int, position: Position, records: Sequence[Record]) -> None:
-        """Work off a part of a batch."""
+    async def _take(self, batch: Batch) -> None:
+        """Work off a batch."""
         self._feed.poll(0)
-        position.next = max(position.next, records[0].offset)
-        await self._fence(partition, position)
+        records = batch.records
+        own = [(part, await self._positions.of(part.partition)) for part in batch.parts]
+        for part, position in own:
+            position.next = max(position.next, records[part.rows.start].offset)
+        await self._fence_all(own)
         judgement = self._judge(records)
         if judgement.misses_a_model and self._feed.catch_up():
-            await self._fence(partition, position)
+            await self._fence_all(own)
             judgement = self._judge(records)
-        final = await position.refused_before(records)
-        again = await position.sent_again(records, {*judgement.refused, *final})
-        DUPLICATES.inc(len(again.passed))
-        passed = {*final, *again.passed, *again.refused}
+        found = _Found(refused=dict(judgement.refused))
+        before = sent_again(records)
+        for part, position in own:
+            final = await position.refused_before(records, part.rows)
+            rows = before[part.of(before)]
+            found.add(final, await position.resolve(records, rows, {*judgement.refused, *final}))
         fault_points.reached("stream-processor.before-output")
-        made: dict[int, Content] = {}
         for block in judgement.blocks:
-            made |= self._block(block, records, passed, partition, position)
-        in_order = sorted(made) if len(judgement.blocks) > 1 else made
-        self._outputs.write_all(NORMALIZED, [made[row] for row in in_order], partition)
-        refused = judgement.refused | again.refused
-        for row in sorted(refused.keys() - again.passed):
-            if not position.is_written(DEAD_LETTERS, records[row].offset):
-                self._dead_letter(partition, records[row], refused[row])
-        for row, origin in again.taken.items():
-            note = note_of(partition, records[row], origin, now())
-            self._outputs.write(
-                MENDED, note.key, encode(note), headers_of(note, ORIGIN, note.at), partition
-            )
-        position.taken = records[-1].offset + 1
-        position.next = max(position.next, position.taken)
+            found.made |= self._block(block, batch, own, found.passed)
+        for part, position in own:
+            self._write(part, position, records, found)
+            position.taken = records[part.rows[-1]].offset + 1
+            position.next = max(position.next, position.taken)
+
+    def _write(
+        self, part: Part, position: Position, records: Sequence[Record], found: _Found
+    ) -> None:
+        """Write what became of a partition's records."""
+        partition, made = part.partition, found.made
+        in_order = [made[row] for row in part.rows if row in made]
+        self._outputs.write_all(NORMALIZED, in_order, partition)
+        for row in part.rows:
+            if row in found.refused and not position.is_written(DEAD_LETTERS, records[row].offset):
+                self._dead_letter(partition, records[row], found.refused[row])
+        for row in part.rows:
+            if row in found.taken:
+                note = note_of(partition, records[row], found.taken[row], now())
+                self._outputs.write(
+                    MENDED, note.key, encode(note), headers_of(note, ORIGIN, note.at), partition
+                )
 
     async def predictions(self, partition: int, records: Sequence[Record], readable: range) -> int:
         """Work off `predictions` up to the first whose window is still to come.
@@ -211,6 +263,10 @@ class Processor:
         for entry in self._history.fences():
             self._stamps.learn(entry)
 
+    async def _fence_all(self, own: Sequence[_Own]) -> None:
+        for part, position in own:
+            await self._fence(part.partition, position)
+
     async def _fence(self, partition: int, position: Position) -> None:
         """Write and confirm the ledger entries that the next window needs."""
         models = self._feed.registry.models.values()
@@ -239,62 +295,71 @@ class Processor:
     def _block(
         self,
         block: Block,
-        records: Sequence[Record],
+        batch: Batch,
+        own: Sequence[_Own],
         passed: set[int],
-        partition: int,
-        position: Position,
     ) -> dict[int, Content]:
         """Take the new windows of a block; what is not written yet of them, by row."""
-        places, assets = self._admit(block, records, passed, partition)
+        places, assets = self._admit(block, batch, passed)
         if not places:
             return {}
         name = block.model.spec.name
         rows = [block.rows[place] for place in places]
-        taken = [records[row] for row in rows]
-        sources = [Source(SENSOR_WINDOWS.name, partition, r.offset, r.timestamp) for r in taken]
-        fences = self._stamps.of(name, partition, [source.offset for source in sources])
+        sources: list[Source] = []
+        fences: list[LedgerEntry] = []
+        written: list[int] = []
+        for part, position in own:
+            partition = part.partition
+            here = [batch.records[row] for row in rows[part.of(rows)]]
+            if here:
+                sources += [
+                    Source(SENSOR_WINDOWS.name, partition, r.offset, r.timestamp) for r in here
+                ]
+                fences += self._stamps.of(name, partition, [r.offset for r in here])
+                written += [position.written_through(NORMALIZED)] * len(here)
         windows = stamped(block, places, fences, sources)
-        written = position.written_through(NORMALIZED)
         headers = EventHeaders(NORMALIZED_WINDOW, ORIGIN, MSGPACK, now())
         made: dict[int, Content] = {}
-        for row, record, window in zip(rows, taken, windows, strict=True):
+        for row, window, through in zip(rows, windows, written, strict=True):
             offset = window.source.offset
-            if offset > written:
+            if offset > through:
                 origin = (SOURCE_OFFSET, b"%d" % offset)
-                made[row] = record.key, _pack(window), headers(window.window_id, origin)
+                key = batch.records[row].key
+                made[row] = key, _pack(window), headers(window.window_id, origin)
         WINDOWS.labels(name).inc(len(windows))
         if self._watch is not None:
             self._watch.windows(block, places, assets, windows)
         return made
 
-    def _admit(
-        self, block: Block, records: Sequence[Record], passed: set[int], partition: int
-    ) -> tuple[list[int], list[Asset]]:
+    def _admit(self, block: Block, batch: Batch, passed: set[int]) -> tuple[list[int], list[Asset]]:
         """Choose the windows of a block that are new, and remember them; not those ``passed``.
 
         Returns:
             Their places in the block, and the memory of their assets.
         """
-        name = block.model.spec.name
-        memory: dict[str, Asset] = {}
+        name, rows = block.model.spec.name, block.rows
         places: list[int] = []
         assets: list[Asset] = []
-        for place, (row, body) in enumerate(zip(block.rows, block.bodies, strict=True)):
-            if row in passed:
-                continue
-            asset = memory.get(body.asset)
-            if asset is None:
-                asset = self._snapshots.asset(name, body.asset, partition)
-                memory[body.asset] = asset
-            offset = records[row].offset
-            if offset <= asset.windows_through:
-                continue
-            if not asset.remember(body.start_ms):
-                DUPLICATES.inc()
-                continue
-            asset.windows_through = offset
-            places.append(place)
-            assets.append(asset)
+        for part in batch.parts:
+            memory: dict[str, Asset] = {}
+            here = part.of(rows)
+            for place in range(here.start, here.stop):
+                row, body = rows[place], block.bodies[place]
+                if row in passed:
+                    continue
+                asset = memory.get(body.asset)
+                if asset is None:
+                    asset = self._snapshots.asset(name, body.asset, part.partition)
+                    memory[body.asset] = asset
+                offset = batch.records[row].offset
+                if offset <= asset.windows_through:
+                    continue
+                if not asset.remember(body.start_ms):
+                    DUPLICATES.inc()
+                    continue
+                asset.windows_through = offset
+                places.append(place)
+                assets.append(asset)
         return places, assets
 
     def _dead_letter(self, partition: int, record: Record, problem: InvalidRecord) -> None:

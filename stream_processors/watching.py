@@ -85,7 +85,7 @@ class Watch:
             )
         task = join_task(block.model.spec)
         truths = Truths(task)
-        names: dict[str, Asset] = {}
+        touched: dict[int, tuple[Asset, str]] = {}
         rows = task.rows(_of(block.values, places))
         for asset, window, readings in zip(assets, windows, rows, strict=True):
             book = asset.forecasts
@@ -100,9 +100,9 @@ class Watch:
                 window.source.offset,
                 truths,
             )
-            names[window.asset] = asset
+            touched[id(asset)] = asset, window.asset
         truths.make()
-        for name, asset in names.items():
+        for asset, name in touched.values():
             self._join(asset, name, block.model.spec.name)
 
     def prediction(self, asset: Asset, prediction: Prediction) -> None:

@@ -261,7 +261,7 @@ class Worker:
         if not batch:
             return False
         if name == "windows":
-            await self.processor.windows(0, batch)
+            await self.processor.windows({0: batch})
             self._next[name] += len(batch)
             return True
         taken = await self.processor.predictions(0, batch, self._readable)

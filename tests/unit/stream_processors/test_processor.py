@@ -156,7 +156,7 @@ def test_idle_partitions_are_fenced_when_another_partition_saw_the_swap_first() 
         await worker.take_windows()
         worker.feed.visible = len(broker.events)
         elsewhere = window_record(pump_window(0, asset="pump-2"), 0, partition=1)
-        await worker.processor.windows(1, [elsewhere])
+        await worker.processor.windows({1: [elsewhere]})
         await worker.processor.fence_idle_partitions()
 
     asyncio.run(run())
@@ -371,7 +371,7 @@ def test_predictions_that_all_come_first_leave_the_same_memory_and_outcomes() ->
         natural.written.clear()
         worker = Worker(natural)
         for start in range(0, MANY, 100):
-            await worker.processor.windows(0, records[start : start + 100])
+            await worker.processor.windows({0: records[start : start + 100]})
             batch = predictions[start : start + 100]
             assert await worker.processor.predictions(0, batch, range(MANY)) == len(batch)
         await worker.checkpoint()
@@ -382,7 +382,7 @@ def test_predictions_that_all_come_first_leave_the_same_memory_and_outcomes() ->
             taken = await worker.processor.predictions(0, rest, range(MANY))
             assert taken == min(start, 100)
             rest = rest[taken:]
-            await worker.processor.windows(0, records[start : start + 100])
+            await worker.processor.windows({0: records[start : start + 100]})
         assert await worker.processor.predictions(0, rest, range(MANY)) == len(rest)
         await worker.checkpoint()
 
@@ -413,7 +413,7 @@ def test_a_partition_that_is_taken_over_again_is_read_again() -> None:
         worker.processor.release()
         worker.processor.own({0})
         assert await worker.processor.predictions(0, broker.predictions(), range(3)) == 0
-        await worker.processor.windows(0, broker.windows)
+        await worker.processor.windows({0: broker.windows})
         assert await worker.processor.predictions(0, broker.predictions(), range(3)) == 3
 
     asyncio.run(run())

@@ -1,0 +1,188 @@
+"""Records of several partitions that are worked off together are what they are alone."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.dead_letter import OFFSET, Origin, headers_again
+from contracts.headers import SOURCE_OFFSET, header
+from contracts.model_event import ModelEvent
+from contracts.normalized_window import NormalizedWindow
+from contracts.registry import declare
+from contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS
+from producers.defects import REASONS, make_bad
+from stream_processors.asset import state_digest
+from stream_processors.parts import batches
+from tests.builders import (
+    AT,
+    WindowRecord,
+    activated,
+    approved,
+    prediction_of,
+    prediction_record,
+    pump_spec,
+    pump_window,
+    registered,
+    window_record,
+)
+from tests.unit.stream_processors.in_memory import BrokerInMemory, FeedInMemory, Worker
+
+PARTITIONS = 3
+Records = dict[int, list[WindowRecord]]
+
+
+@given(
+    st.dictionaries(st.integers(0, 9), st.lists(st.integers(), min_size=1)),
+    st.integers(min_value=1, max_value=7),
+)
+def test_batches_hold_everything_in_its_order(found: dict[int, list[int]], most: int) -> None:
+    """All but the last are full, and each part says where its partition's records are."""
+    cut = list(batches(found, most))  # type: ignore[arg-type]  # numbers do for records
+    assert [len(batch.records) for batch in cut[:-1]] == [most] * (len(cut) - 1)
+    seen: dict[int, list[object]] = {}
+    for batch in cut:
+        assert [row for part in batch.parts for row in part.rows] == list(range(len(batch.records)))
+        assert len({part.partition for part in batch.parts}) == len(batch.parts)
+        for part in batch.parts:
+            here = batch.records[part.rows.start : part.rows.stop]
+            seen.setdefault(part.partition, []).extend(here)
+    assert seen == found
+
+
+@dataclass
+class Line:
+    """What one partition is sent."""
+
+    partition: int
+    offset: int = 0
+    place: dict[str, int] = field(default_factory=lambda: {"pump-1": 0, "pump-2": 0})
+    bad: list[int] = field(default_factory=list)
+
+    def record(self, kind: str, asset: str, reason: str) -> WindowRecord:
+        """Make the next record: ``good``, one that comes ``twice``, ``bad``, or ``mended``."""
+        offset, self.offset = self.offset, self.offset + 1
+        if kind == "bad":
+            self.bad.append(offset)
+            made = make_bad(pump_window(3 * offset), reason, np.random.default_rng(offset))
+            return WindowRecord(
+                made.value, made.key, offset, headers=made.headers, partition=self.partition
+            )
+        self.place[asset] += kind != "twice"
+        record = window_record(
+            pump_window(3 * self.place[asset], asset=asset), offset, self.partition
+        )
+        if kind == "mended" and self.bad:
+            origin = Origin(SENSOR_WINDOWS.name, self.partition, self.bad[-1])
+            record.headers = headers_again(record.headers, origin)
+        return record
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> list[Records | str]:
+    """Steps: records of some partitions, or a ``swap``."""
+    lines = [Line(partition) for partition in range(PARTITIONS)]
+    kinds = st.sampled_from(["good"] * 4 + ["twice", "bad", "mended"])
+    steps: list[Records | str] = []
+    for _ in range(draw(st.integers(1, 6))):
+        if draw(st.integers(0, 3)) == 0:
+            steps.append("swap")
+        found: Records = {}
+        for line in draw(st.lists(st.sampled_from(lines), unique_by=lambda one: one.partition)):
+            found[line.partition] = [
+                line.record(kind, draw(st.sampled_from(list(line.place))), reason)
+                for kind, reason in draw(
+                    st.lists(st.tuples(kinds, st.sampled_from(REASONS)), min_size=1, max_size=5)
+                )
+            ]
+        steps.append(found)
+    return steps
+
+
+async def tell(steps: Sequence[Records | str], *, together: bool) -> BrokerInMemory:
+    """Work a story off; predictions come after each step."""
+    events: list[ModelEvent] = declare(pump_spec(), AT)
+    broker = BrokerInMemory([], events)
+    worker = Worker(broker, FeedInMemory(events))
+    predicted = dict.fromkeys(range(PARTITIONS), 0)
+    version = 0
+    for step in steps:
+        if isinstance(step, str):
+            version += 1
+            events += [registered(version), approved(version), activated(version, 1 + version)]
+            worker.feed.visible = len(events)
+            continue
+        found: list[Mapping[int, Sequence[WindowRecord]]] = [step] if step else []
+        if not together:
+            found = [{partition: records} for partition, records in step.items()]
+        for records in found:
+            await worker.processor.windows(records)
+        for partition in range(PARTITIONS):
+            windows = stamped(broker, partition)
+            fresh = [
+                prediction(window, number)
+                for number, window in enumerate(windows)
+                if number >= predicted[partition]
+            ]
+            predicted[partition] = len(windows)
+            done = await worker.processor.predictions(partition, fresh, range(1 << 40))
+            assert done == len(fresh)
+        await worker.checkpoint()
+    return broker
+
+
+def stamped(broker: BrokerInMemory, partition: int) -> list[NormalizedWindow]:
+    """Stamped windows of a partition, in order."""
+    return [
+        msgspec.msgpack.decode(record.value, type=NormalizedWindow)
+        for record in broker.written
+        if (record.topic, record.partition) == (NORMALIZED.name, partition)
+    ]
+
+
+def prediction(window: NormalizedWindow, number: int) -> WindowRecord:
+    """What persistence says to a window."""
+    first = (window.start_ms - pump_window(0).start_ms) // 60_000
+    partition = window.source.partition
+    made = prediction_of(
+        pump_window(first, asset=window.asset),
+        window.source.offset,
+        version=window.version,
+        epoch=window.epoch,
+        partition=partition,
+    )
+    return prediction_record(made, number, partition)
+
+
+def effects(broker: BrokerInMemory) -> object:
+    """All that is written, but for the wall clock; by partition where there are several."""
+    ids = [
+        [header(record.headers, "ce_id") for record in broker.written if where(record) == place]
+        for place in sorted({where(record) for record in broker.written})
+    ]
+    letters = [
+        (record.partition, header(record.headers, OFFSET), header(record.headers, SOURCE_OFFSET))
+        for record in broker.written
+        if record.topic == DEAD_LETTERS.name
+    ]
+    fences = {(e.partition, e.epoch, e.version, e.first_offset) for e in broker.ledger()}
+    memory = {key: state_digest(value) for key, value in broker.changelog.items()}
+    windows = [stamped(broker, partition) for partition in range(PARTITIONS)]
+    return ids, sorted(letters), fences, memory, windows
+
+
+def where(record: object) -> tuple[str, int]:
+    """Topic and partition of an output."""
+    return record.topic, record.partition  # type: ignore[attr-defined]
+
+
+@settings(max_examples=150, deadline=None)
+@given(stories())
+def test_partitions_together_are_what_they_are_alone(steps: list[Records | str]) -> None:
+    """Also where an asset comes in two of them, and where the model has just changed."""
+    together, alone = (asyncio.run(tell(steps, together=how)) for how in (True, False))
+    assert effects(together) == effects(alone)
