@@ -32,6 +32,7 @@ from infra.telemetry import Health
 from infra.topic_admin import ANY_TIME_AHEAD_MS
 from infra.watchdog import Watchdog
 from stream_processors.batching import BatchApp, BatchConsumer, Record
+from stream_processors.gathering import Gathering
 from stream_processors.held import Held
 from stream_processors.history import KafkaHistory
 from stream_processors.outputs import Outputs
@@ -134,6 +135,7 @@ class _Wiring:
         self._outputs: Outputs | None = None
         self._processor: Processor | None = None
         self._held: Held | None = None
+        self._gathering = Gathering(BLOCK_RECORDS)
         self._owned: set[int] = set()
         self._unacknowledged: list[Any] = []
         self._places: frozenset[Place] | None = None
@@ -146,6 +148,7 @@ class _Wiring:
     def attach(self, topic: Any) -> None:
         app = self._app
         app.agent(topic, concurrency=1, name="windows")(self._agent)
+        app.task(self._work)
         app.task(self._checkpoints)
         app.task(self._idle_fences)
         app.task(self._end_in_time)
@@ -155,51 +158,47 @@ class _Wiring:
         self._watchdog.start()
 
     async def _agent(self, stream: Any) -> None:
-        """Work off batches; acknowledge none here."""
+        """Take messages; acknowledge none here."""
         self._guard.start()
         try:
-            processor, held = await self._start()
+            await self._start()
         except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
             self._give_up("it could not start")
-        found: list[Any] = []
         async for event in stream.noack().events():
-            found.append(event)
-            little = sum(len(event.value) for event in found) < BLOCK_RECORDS
-            if little and not stream.channel.empty():
-                continue  # what has come of the other partitions is worked off with it
+            await self._gathering.put(event)
+
+    async def _work(self) -> None:
+        """Work off what the agent has taken; goes on while the app is stopping."""
+        while True:
+            found = await self._gathering.take()
             self._guard.check()
             try:
-                await self._work_off(found, processor, held)
+                await self._work_off(found)
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a batch failed")
-            found = []
 
-    async def _work_off(self, found: Sequence[Any], processor: Processor, held: Held) -> None:
-        """Work off the messages that are there: the windows of all partitions together, and first.
-
-        Args:
-            found: Events, those of a partition in its order.
-            processor: Takes the windows.
-            held: Takes the predictions.
-        """
+    async def _work_off(self, found: Sequence[Any]) -> None:
+        """Work off messages: the windows of all partitions together, and first."""
+        if self._processor is None or self._held is None:
+            raise RuntimeError("nothing is taken before all is there")
         consumer = cast(BatchConsumer, self._app.consumer)
         of_windows = self._settings.named(SENSOR_WINDOWS.name)
         windows = [event for event in found if event.message.tp.topic == of_windows]
+        predictions = [event for event in found if event.message.tp.topic != of_windows]
         if windows:
             records: dict[int, Sequence[Record]] = {}
             for event in windows:
                 partition = event.message.tp.partition
                 earlier = records.get(partition)
                 records[partition] = [*earlier, *event.value] if earlier else event.value
-            await processor.windows(records)
+            await self._processor.windows(records)
             for event in windows:
                 self._worked_off(event)
             for partition in records:
-                await held.drain(partition)
+                await self._held.drain(partition)
             await consumer.hand_on()
-        predictions = [event for event in found if event.message.tp.topic != of_windows]
         for event in predictions:
-            await held.add(event)
+            await self._held.add(event)
         if predictions:
             await consumer.hand_on()
 
@@ -274,14 +273,21 @@ class _Wiring:
             await self._outputs.close()
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
-        """Set no fence in a partition that may have another owner now."""
+        """Set no fence in a partition that may have another owner now, and begin nothing."""
+        self._leave_taken()
         if self._processor is not None:
             self._processor.release()
         if self._held is not None:
             self._held.drop()
 
+    def _leave_taken(self) -> None:
+        """Leave what the agent has taken and nobody has begun to the next owner."""
+        for event in self._gathering.drop():
+            cast(BatchConsumer, self._app.consumer).set_aside(event.message)
+
     async def _on_assigned(self, *arguments: Any, **_: Any) -> None:
         _app, assigned = arguments
+        self._leave_taken()
         self._unacknowledged.clear()
         changelogs = self._app.tables.changelog_topics
         self._places = frozenset(
@@ -294,7 +300,7 @@ class _Wiring:
         if self._held is not None:
             self._held.drop()
 
-    async def _start(self) -> tuple[Processor, Held]:
+    async def _start(self) -> None:
         settings = self._settings
         feed = ModelFeed(settings)
         feed.catch_up()
@@ -318,7 +324,6 @@ class _Wiring:
             time.time,
         )
         self._health.waiting_for.discard("registry")
-        return self._processor, self._held
 
     def _on_unwritten(self, failure: BaseException) -> NoReturn:
         self._give_up(f"records were not confirmed by Kafka: {failure!r}")

@@ -82,8 +82,8 @@ class ArchiverSettings(_Frozen):
         max_records: Most records of an object.
         max_bytes: Most bytes of an object, uncompressed.
         max_seconds: How long a record waits for its object.
-        awaited_seconds: The same, while a run waits for the archive; fetching it may have taken
-            half a second before.
+        awaited_seconds: The same, while a run waits for the archive; the time that a fetch may
+            take (`trainer.archiver`) comes before it.
         stall_seconds: How much longer than ``max_seconds`` a record may wait before the process
             ends, to be started again.
     """

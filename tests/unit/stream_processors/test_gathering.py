@@ -1,0 +1,80 @@
+"""What comes one after the other is taken together, and nobody waits for what does not come."""
+
+import asyncio
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from stream_processors.gathering import Gathering
+
+
+def message(name: str, records: int = 1) -> Any:
+    """A message of some records."""
+    return SimpleNamespace(name=name, value=[None] * records)
+
+
+def names(events: Iterable[Any]) -> str:
+    """What messages are called."""
+    return "".join(event.name for event in events)
+
+
+async def agent(gathering: Gathering, messages: Iterable[Any]) -> None:
+    """Take messages as a Faust stream hands them out: a turn of the loop before each."""
+    for one in messages:
+        await asyncio.sleep(0)
+        await gathering.put(one)
+
+
+def test_messages_that_come_one_after_the_other_are_taken_together() -> None:
+    """In their order."""
+
+    async def run() -> str:
+        gathering = Gathering(most=100)
+        _, found = await asyncio.gather(
+            agent(gathering, [message(name) for name in "abcd"]), gathering.take()
+        )
+        return names(found)
+
+    assert asyncio.run(run()) == "abcd"
+
+
+def test_a_lonely_message_is_taken() -> None:
+    """Nobody waits for a second one."""
+
+    async def run() -> str:
+        gathering = Gathering(most=100)
+        await gathering.put(message("a"))
+        return names(await asyncio.wait_for(gathering.take(), 5))
+
+    assert asyncio.run(run()) == "a"
+
+
+def test_no_more_is_taken_while_there_is_enough() -> None:
+    """The agent waits, so that messages stay where Faust's flow control sees them."""
+
+    async def run() -> list[str]:
+        gathering = Gathering(most=5)
+        taking = asyncio.create_task(
+            agent(gathering, [message("a", 3), message("b", 3), message("c", 9), message("d")])
+        )
+        found = [names(await gathering.take()) for _ in range(3)]
+        await taking
+        return found
+
+    assert asyncio.run(run()) == ["ab", "c", "d"]
+
+
+def test_what_is_dropped_is_gone_and_the_agent_goes_on() -> None:
+    """Partitions change hands while the agent waits for room."""
+
+    async def run() -> tuple[str, str]:
+        gathering = Gathering(most=1)
+        taking = asyncio.create_task(agent(gathering, [message("a"), message("b")]))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        dropped = names(gathering.drop())
+        found = names(await gathering.take())
+        await taking
+        return dropped, found
+
+    assert asyncio.run(run()) == ("a", "b")
