@@ -36,12 +36,12 @@ def main() -> int:
         models = processor._feed.registry.models.values()
         return {model.spec.name: model.serving.epoch for model in models if model.serving}
 
-    async def told_windows(self: Any, partition: int, records: Any) -> None:
+    async def told_windows(self: Any, found: Any) -> None:
         self._feed.catch_up()
         if serving(self) != heeded:  # an epoch comes into the ledger first
             self._learn_fences()
             heeded.update(serving(self))
-        await windows(self, partition, records)
+        await windows(self, found)
 
     async def told_fence(self: Any, partition: int, position: Any) -> None:
         models = self._feed.registry.models.values()
