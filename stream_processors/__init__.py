@@ -4,6 +4,7 @@
 app          Faust: topics, table, agent, and what happens when partitions move
 processor    a batch of windows or predictions, from records to outputs
 gathering    messages that came together
+verdicts     what became of a batch, row by row
 parts        records of several partitions that are worked off together
 validation   which records are windows that a model reads
 stamps       which version a window is stamped with, and the fences in the ledger

@@ -1,12 +1,13 @@
 """The Faust app: what it reads, what it remembers, when it acknowledges.
 
     sensor.windows ─┐
-                    ├─► agent ─► Processor ─► outputs confirmed ─► (checkpoint) ─► acknowledged
-    predictions ────┘
+                    ├─► agent ─► gathering ─► Processor ─► outputs confirmed ─► (checkpoint)
+    predictions ────┘                                                      ─► acknowledged
 
-One agent reads both topics, so that an asset's memory has one owner. A prediction that is
-ahead of its window waits for it (`held`). Batches are acknowledged together, after a
-checkpoint has confirmed the memory that includes them.
+One agent takes the messages of both topics, and one task works them off, one after the other, so
+that an asset's memory has one owner. A prediction that is ahead of its window waits for it
+(`held`). Batches are acknowledged together, after a checkpoint has confirmed the memory that
+includes them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from infra.telemetry import Health
 from infra.topic_admin import ANY_TIME_AHEAD_MS
 from infra.watchdog import Watchdog
 from stream_processors.batching import BatchApp, BatchConsumer, Record
-from stream_processors.gathering import Gathering
+from stream_processors.gathering import Gathering, divide
 from stream_processors.held import Held
 from stream_processors.history import KafkaHistory
 from stream_processors.outputs import Outputs
@@ -173,9 +174,20 @@ class _Wiring:
             found = await self._gathering.take()
             self._guard.check()
             try:
-                await self._work_off(found)
+                await self._work_off(self._ours(found))
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a batch failed")
+            del found  # else Faust waits for the acknowledgement of what is dropped meanwhile
+
+    def _ours(self, found: Sequence[Any]) -> Sequence[Any]:
+        """Leave to the next owner what comes while partitions change hands."""
+        app = self._app
+        ours, others = divide(
+            found, flowing=app.flow_control.is_active(), generation=app.consumer_generation_id
+        )
+        for event in others:
+            cast(BatchConsumer, app.consumer).set_aside(event.message)
+        return ours
 
     async def _work_off(self, found: Sequence[Any]) -> None:
         """Work off messages: the windows of all partitions together, and first."""
@@ -273,21 +285,14 @@ class _Wiring:
             await self._outputs.close()
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
-        """Set no fence in a partition that may have another owner now, and begin nothing."""
-        self._leave_taken()
+        """Set no fence in a partition that may have another owner now."""
         if self._processor is not None:
             self._processor.release()
         if self._held is not None:
             self._held.drop()
 
-    def _leave_taken(self) -> None:
-        """Leave what the agent has taken and nobody has begun to the next owner."""
-        for event in self._gathering.drop():
-            cast(BatchConsumer, self._app.consumer).set_aside(event.message)
-
     async def _on_assigned(self, *arguments: Any, **_: Any) -> None:
         _app, assigned = arguments
-        self._leave_taken()
         self._unacknowledged.clear()
         changelogs = self._app.tables.changelog_topics
         self._places = frozenset(

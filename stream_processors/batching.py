@@ -6,10 +6,10 @@ value is the list of the partition's records; everything else (groups, rebalanci
 control, tables) stays Faust's.
 
 The unit of acknowledgement is then the batch. A batch message carries the offset of its
-*last* record, so acknowledging it commits all of it. That is right because a batch is
-worked off before the next one of its partition (one agent, ``concurrency=1``; later ones
-queue behind one that was set aside), so acknowledgements of a partition come in order and
-there is never a gap to wait for: `_new_offset` and `_add_gap` say so.
+*last* record, so acknowledging it commits all of it. That is right because batches of a
+partition are worked off in their order by one task, together or one after the other (later ones
+queue behind one that was set aside), and acknowledged in that order: there is never a gap to wait
+for. `_new_offset` and `_add_gap` say so.
 
 Two things that Faust cannot do are here for batches that wait (`held`). `set_aside` lets a
 rebalance go on without a message. `hold_back` stops the fetching of a partition; Faust's

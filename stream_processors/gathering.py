@@ -2,16 +2,18 @@
 
 Faust hands an agent one message at a time, and the agent cannot know whether there is another
 one: it may wait, be skipped, or be gone by the next turn of the event loop, because partitions
-change hands. So the agent only puts messages here, and never holds one that nobody works on.
+change hands. So the agent only puts messages here, and waits for none with another in its hand.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
-#: Turns of the event loop within which the agent has its next message, if there is one.
-NEXT_TURNS: Final = 3
+#: Turns of the event loop within which the agent has its next message, if there is one: Faust
+#: needs three between two messages of a poll.
+NEXT_TURNS: Final = 5
 
 
 class Gathering:
@@ -21,7 +23,8 @@ class Gathering:
         """Start with none.
 
         Args:
-            most: Records that are enough: no more messages are taken before these are taken away.
+            most: Records that are enough: once there are so many, or more with the last message,
+                no other is taken before these are taken away.
         """
         self._most = most
         self._events: list[Any] = []
@@ -42,7 +45,7 @@ class Gathering:
         """Wait for messages, and take away all that come one after the other.
 
         Returns:
-            At least one, unless they were dropped meanwhile.
+            At least one.
         """
         await self._there.wait()
         known = 0
@@ -50,11 +53,30 @@ class Gathering:
             known = len(self._events)
             for _ in range(NEXT_TURNS):
                 await asyncio.sleep(0)
-        return self.drop()
-
-    def drop(self) -> list[Any]:
-        """Take away what is there, without waiting."""
-        events, self._events, self._records = self._events, [], 0
+        found, self._events, self._records = self._events, [], 0
         self._there.clear()
         self._room.set()
-        return events
+        return found
+
+
+def divide(
+    found: Sequence[Any], *, flowing: bool, generation: int
+) -> tuple[Sequence[Any], Sequence[Any]]:
+    """Tell the messages that are still ours from those that their next owner reads again.
+
+    Faust's stream makes the same difference, when it hands a message out.
+
+    Args:
+        found: Messages as they were taken.
+        flowing: Whether messages flow; they do not while partitions change hands, nor at the end.
+        generation: The group's generation.
+
+    Returns:
+        Those to work off, and the others.
+    """
+    ours: list[Any] = []
+    others: list[Any] = []
+    for event in found:
+        is_ours = flowing and event.message.generation_id == generation
+        (ours if is_ours else others).append(event)
+    return ours, others

@@ -23,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -55,11 +54,12 @@ from stream_processors.outputs import Outputs
 from stream_processors.parts import Batch, Part, batches
 from stream_processors.positions import Position, Positions
 from stream_processors.record_batches import Content
-from stream_processors.retries import Resolution, note_of, sent_again
+from stream_processors.retries import note_of, sent_again
 from stream_processors.snapshots import Changelog, Snapshots
 from stream_processors.stamping import stamped
 from stream_processors.stamps import Stamps
 from stream_processors.validation import Block, Judgement, judge
+from stream_processors.verdicts import Verdicts
 from stream_processors.watching import ORIGIN, Watch
 
 _log = structlog.get_logger(__name__)
@@ -70,37 +70,6 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 #: Where a partition's records are in a batch, and how far the partition has come.
 _Own = tuple[Part, Position]
-
-
-@dataclass
-class _Found:
-    """What became of a batch, by row.
-
-    Attributes:
-        refused: Why a record is a dead letter.
-        passed: Records that are no windows to take: refused, now or before, or another was taken.
-        taken: First origins of those that were sent again and are taken.
-        made: What is to be written of the windows that were taken.
-    """
-
-    refused: dict[int, InvalidRecord]
-    passed: set[int] = field(default_factory=set)
-    taken: dict[int, int] = field(default_factory=dict)
-    made: dict[int, Content] = field(default_factory=dict)
-
-    def add(self, final: set[int], again: Resolution) -> None:
-        """Take in what is known of a partition.
-
-        Args:
-            final: Records that an earlier life refused.
-            again: What becomes of those that were sent again.
-        """
-        DUPLICATES.inc(len(again.passed))
-        self.passed |= {*final, *again.passed, *again.refused}
-        self.refused |= again.refused
-        for row in again.passed:
-            self.refused.pop(row, None)
-        self.taken |= again.taken
 
 
 class Processor:
@@ -153,17 +122,20 @@ class Processor:
         own = [(part, await self._positions.of(part.partition)) for part in batch.parts]
         for part, position in own:
             position.next = max(position.next, records[part.rows.start].offset)
-        await self._fence_all(own)
+        nexts = {part.partition: position.next for part, position in own}
+        await self._fence(nexts)
         judgement = self._judge(records)
         if judgement.misses_a_model and self._feed.catch_up():
-            await self._fence_all(own)
+            await self._fence(nexts)
             judgement = self._judge(records)
-        found = _Found(refused=dict(judgement.refused))
+        found = Verdicts(dict(judgement.refused))
         before = sent_again(records)
         for part, position in own:
             final = await position.refused_before(records, part.rows)
             rows = before[part.of(before)]
-            found.add(final, await position.resolve(records, rows, {*judgement.refused, *final}))
+            again = await position.resolve(records, rows, {*judgement.refused, *final})
+            DUPLICATES.inc(len(again.passed))
+            found.add(final, again)
         fault_points.reached("stream-processor.before-output")
         for block in judgement.blocks:
             found.made |= self._block(block, batch, own, found.passed)
@@ -173,7 +145,7 @@ class Processor:
             position.next = max(position.next, position.taken)
 
     def _write(
-        self, part: Part, position: Position, records: Sequence[Record], found: _Found
+        self, part: Part, position: Position, records: Sequence[Record], found: Verdicts
     ) -> None:
         """Write what became of a partition's records."""
         partition, made = part.partition, found.made
@@ -215,8 +187,8 @@ class Processor:
         """Set the fences that are due where no window happens to come."""
         async with self._turn:
             self._feed.poll(0)
-            for partition in sorted(self._owned | self._positions.known):
-                await self._fence(partition, await self._positions.of(partition))
+            known = sorted(self._owned | self._positions.known)
+            await self._fence({p: (await self._positions.of(p)).next for p in known})
 
     async def checkpoint(self, changelog: Changelog) -> float:
         """Confirm all outputs, and then the memory that includes them.
@@ -263,14 +235,18 @@ class Processor:
         for entry in self._history.fences():
             self._stamps.learn(entry)
 
-    async def _fence_all(self, own: Sequence[_Own]) -> None:
-        for part, position in own:
-            await self._fence(part.partition, position)
+    async def _fence(self, nexts: Mapping[int, int]) -> None:
+        """Write and confirm the ledger entries that the next windows need.
 
-    async def _fence(self, partition: int, position: Position) -> None:
-        """Write and confirm the ledger entries that the next window needs."""
+        Args:
+            nexts: Offset of the next window by partition.
+        """
         models = self._feed.registry.models.values()
-        entries = self._stamps.due(models, partition, position.next, now())
+        entries = [
+            entry
+            for partition, offset in nexts.items()
+            for entry in self._stamps.due(models, partition, offset, now())
+        ]
         for entry in entries:
             self._outputs.write(
                 SERVING_LEDGER, entry.key, encode(entry), headers_of(entry, ORIGIN, now())
@@ -285,7 +261,7 @@ class Processor:
                 model=entry.model,
                 version=entry.version,
                 epoch=entry.epoch,
-                partition=partition,
+                partition=entry.partition,
                 offset=entry.first_offset,
             )
 

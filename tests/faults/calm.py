@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -43,11 +43,11 @@ def main() -> int:
             heeded.update(serving(self))
         await windows(self, found)
 
-    async def told_fence(self: Any, partition: int, position: Any) -> None:
-        models = self._feed.registry.models.values()
-        if self._stamps.due(models, partition, position.next, now()):
+    async def told_fence(self: Any, nexts: Mapping[int, int]) -> None:
+        models = list(self._feed.registry.models.values())
+        if any(self._stamps.due(models, *place, now()) for place in nexts.items()):
             self._learn_fences()
-        await fence(self, partition, position)
+        await fence(self, nexts)
 
     processor.windows, processor._fence = told_windows, told_fence
     status: int = import_module("stream_processors.__main__").main()

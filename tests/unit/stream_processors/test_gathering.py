@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from stream_processors.gathering import Gathering
+from stream_processors.gathering import Gathering, divide
 
 
 def message(name: str, records: int = 1) -> Any:
@@ -64,17 +64,12 @@ def test_no_more_is_taken_while_there_is_enough() -> None:
     assert asyncio.run(run()) == ["ab", "c", "d"]
 
 
-def test_what_is_dropped_is_gone_and_the_agent_goes_on() -> None:
-    """Partitions change hands while the agent waits for room."""
-
-    async def run() -> tuple[str, str]:
-        gathering = Gathering(most=1)
-        taking = asyncio.create_task(agent(gathering, [message("a"), message("b")]))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        dropped = names(gathering.drop())
-        found = names(await gathering.take())
-        await taking
-        return dropped, found
-
-    assert asyncio.run(run()) == ("a", "b")
+def test_what_comes_while_partitions_change_hands_is_the_next_owners() -> None:
+    """So is what was read in an earlier generation of the group."""
+    found = [message(name) for name in "abc"]
+    for one, generation in zip(found, (6, 7, 7), strict=True):
+        one.message = SimpleNamespace(generation_id=generation)
+    ours, others = divide(found, flowing=True, generation=7)
+    assert (names(ours), names(others)) == ("bc", "a")
+    ours, others = divide(found, flowing=False, generation=7)
+    assert (names(ours), names(others)) == ("", "abc")

@@ -247,7 +247,7 @@ def test_nothing_is_begun_once_the_flow_has_stopped() -> None:
 
 
 def test_drains_take_turns() -> None:
-    """The agent and the task that looks after idle partitions do not meet in one batch."""
+    """Who works off and who looks after idle partitions do not meet in one batch."""
 
     async def run() -> None:
         story = Story()

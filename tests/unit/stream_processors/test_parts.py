@@ -1,8 +1,9 @@
 """Records of several partitions that are worked off together are what they are alone."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ from contracts.normalized_window import NormalizedWindow
 from contracts.registry import declare
 from contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS
 from producers.defects import REASONS, make_bad
+from stream_processors import processor
 from stream_processors.asset import state_digest
 from stream_processors.parts import batches
 from tests.builders import (
@@ -82,15 +84,17 @@ class Line:
         return record
 
 
+Step = Records | str
+
+
 @st.composite
-def stories(draw: st.DrawFn) -> list[Records | str]:
-    """Steps: records of some partitions, or a ``swap``."""
+def stories(draw: st.DrawFn) -> list[Step]:
+    """Steps: records of some partitions, a ``swap``, a ``checkpoint``, or a ``crash``."""
     lines = [Line(partition) for partition in range(PARTITIONS)]
     kinds = st.sampled_from(["good"] * 4 + ["twice", "bad", "mended"])
-    steps: list[Records | str] = []
+    steps: list[Step] = []
     for _ in range(draw(st.integers(1, 6))):
-        if draw(st.integers(0, 3)) == 0:
-            steps.append("swap")
+        steps += draw(st.lists(st.sampled_from(["swap", "checkpoint", "crash"]), max_size=1))
         found: Records = {}
         for line in draw(st.lists(st.sampled_from(lines), unique_by=lambda one: one.partition)):
             found[line.partition] = [
@@ -100,39 +104,65 @@ def stories(draw: st.DrawFn) -> list[Records | str]:
                 )
             ]
         steps.append(found)
-    return steps
+    return [*steps, "checkpoint"]
 
 
-async def tell(steps: Sequence[Records | str], *, together: bool) -> BrokerInMemory:
-    """Work a story off; predictions come after each step."""
-    events: list[ModelEvent] = declare(pump_spec(), AT)
-    broker = BrokerInMemory([], events)
-    worker = Worker(broker, FeedInMemory(events))
-    predicted = dict.fromkeys(range(PARTITIONS), 0)
-    version = 0
-    for step in steps:
-        if isinstance(step, str):
-            version += 1
-            events += [registered(version), approved(version), activated(version, 1 + version)]
-            worker.feed.visible = len(events)
-            continue
-        found: list[Mapping[int, Sequence[WindowRecord]]] = [step] if step else []
-        if not together:
-            found = [{partition: records} for partition, records in step.items()]
-        for records in found:
-            await worker.processor.windows(records)
+class Teller:
+    """Works a story off, with the predictions after each step."""
+
+    def __init__(self, *, together: bool) -> None:
+        """Start where nothing is known of the model yet."""
+        self._together = together
+        self._events: list[ModelEvent] = declare(pump_spec(), AT)
+        self.broker = BrokerInMemory([], self._events)
+        self._worker = Worker(self.broker, FeedInMemory(self._events, read=0))
+        self._version = 0
+        self._predicted = dict.fromkeys(range(PARTITIONS), 0)
+        self._safe = dict(self._predicted)
+        self._unsafe: Records = {}
+
+    async def tell(self, steps: Sequence[Step]) -> BrokerInMemory:
+        """Go through the steps; what is on the broker then."""
+        for step in steps:
+            match step:
+                case "swap":
+                    number = self._version = self._version + 1
+                    self._events += [
+                        registered(number),
+                        approved(number),
+                        activated(number, 1 + number),
+                    ]
+                    self._worker.feed.visible = len(self._events)
+                case "checkpoint":
+                    await self._worker.checkpoint()
+                    self._safe, self._unsafe = dict(self._predicted), {}
+                case "crash":
+                    self._worker = Worker(self.broker, FeedInMemory(self._events))
+                    self._predicted = dict(self._safe)
+                    await self._take(self._unsafe)
+                case dict():
+                    for partition, records in step.items():
+                        self._unsafe[partition] = [*self._unsafe.get(partition, []), *records]
+                    await self._take(step)
+        return self.broker
+
+    async def _take(self, found: Records) -> None:
+        if self._together and found:
+            await self._worker.processor.windows(found)
+        elif found:
+            for partition, records in found.items():
+                await self._worker.processor.windows({partition: records})
         for partition in range(PARTITIONS):
-            windows = stamped(broker, partition)
+            windows = stamped(self.broker, partition)
+            first = self._predicted[partition]
             fresh = [
                 prediction(window, number)
-                for number, window in enumerate(windows)
-                if number >= predicted[partition]
+                for number, window in enumerate(windows[first:], start=first)
             ]
-            predicted[partition] = len(windows)
-            done = await worker.processor.predictions(partition, fresh, range(1 << 40))
+            self._predicted[partition] = len(windows)
+            processor = self._worker.processor
+            done = await processor.predictions(partition, fresh, range(1 << 40))
             assert done == len(fresh)
-        await worker.checkpoint()
-    return broker
 
 
 def stamped(broker: BrokerInMemory, partition: int) -> list[NormalizedWindow]:
@@ -181,8 +211,10 @@ def where(record: object) -> tuple[str, int]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(stories())
-def test_partitions_together_are_what_they_are_alone(steps: list[Records | str]) -> None:
-    """Also where an asset comes in two of them, and where the model has just changed."""
-    together, alone = (asyncio.run(tell(steps, together=how)) for how in (True, False))
+@given(stories(), st.integers(1, 9))
+def test_partitions_together_are_what_they_are_alone(steps: list[Step], most: int) -> None:
+    """Also over crashes and swaps, where an asset comes in two partitions, and cut anywhere."""
+    with patch.object(processor, "BLOCK_RECORDS", most):
+        together = asyncio.run(Teller(together=True).tell(steps))
+    alone = asyncio.run(Teller(together=False).tell(steps))
     assert effects(together) == effects(alone)
