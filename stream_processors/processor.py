@@ -151,15 +151,14 @@ class Processor:
         partition, made = part.partition, found.made
         in_order = [made[row] for row in part.rows if row in made]
         self._outputs.write_all(NORMALIZED, in_order, partition)
-        for row in part.rows:
-            if row in found.refused and not position.is_written(DEAD_LETTERS, records[row].offset):
+        for row in filter(part.rows.__contains__, sorted(found.refused)):
+            if not position.is_written(DEAD_LETTERS, records[row].offset):
                 self._dead_letter(partition, records[row], found.refused[row])
-        for row in part.rows:
-            if row in found.taken:
-                note = note_of(partition, records[row], found.taken[row], now())
-                self._outputs.write(
-                    MENDED, note.key, encode(note), headers_of(note, ORIGIN, note.at), partition
-                )
+        for row in filter(part.rows.__contains__, sorted(found.taken)):
+            note = note_of(partition, records[row], found.taken[row], now())
+            self._outputs.write(
+                MENDED, note.key, encode(note), headers_of(note, ORIGIN, note.at), partition
+            )
 
     async def predictions(self, partition: int, records: Sequence[Record], readable: range) -> int:
         """Work off `predictions` up to the first whose window is still to come.

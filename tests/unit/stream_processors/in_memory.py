@@ -84,16 +84,23 @@ class BrokerInMemory:
         """Ids of the outcomes, in order."""
         return [msgspec.json.decode(value)["id"] for value in self.values(OUTCOMES)]
 
-    def predictions(self) -> list[WindowRecord]:
-        """What inference says to the stamped windows: one prediction each, in their order."""
+    def stamped(self, partition: int) -> list[NormalizedWindow]:
+        """Stamped windows of a partition, in order."""
+        return [window for window in self.normalised() if window.source.partition == partition]
+
+    def predictions(self, partition: int = 0) -> list[WindowRecord]:
+        """What inference says to a partition's windows: one prediction each, in their order."""
         made = []
-        for offset, window in enumerate(self.normalised()):
+        for offset, window in enumerate(self.stamped(partition)):
             first = (window.start_ms - pump_window(0).start_ms) // 60_000
-            source = pump_window(first, asset=window.asset, segment=window.segment)
             prediction = prediction_of(
-                source, window.source.offset, version=window.version, epoch=window.epoch
+                pump_window(first, asset=window.asset, segment=window.segment),
+                window.source.offset,
+                version=window.version,
+                epoch=window.epoch,
+                partition=partition,
             )
-            made.append(prediction_record(prediction, offset))
+            made.append(prediction_record(prediction, offset, partition))
         return made
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
-import msgspec
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,9 +12,8 @@ from hypothesis import strategies as st
 from contracts.dead_letter import OFFSET, Origin, headers_again
 from contracts.headers import SOURCE_OFFSET, header
 from contracts.model_event import ModelEvent
-from contracts.normalized_window import NormalizedWindow
 from contracts.registry import declare
-from contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS
+from contracts.topics import DEAD_LETTERS, SENSOR_WINDOWS
 from producers.defects import REASONS, make_bad
 from stream_processors import processor
 from stream_processors.asset import state_digest
@@ -25,14 +23,12 @@ from tests.builders import (
     WindowRecord,
     activated,
     approved,
-    prediction_of,
-    prediction_record,
     pump_spec,
     pump_window,
     registered,
     window_record,
 )
-from tests.unit.stream_processors.in_memory import BrokerInMemory, FeedInMemory, Worker
+from tests.unit.stream_processors.in_memory import BrokerInMemory, FeedInMemory, Output, Worker
 
 PARTITIONS = 3
 Records = dict[int, list[WindowRecord]]
@@ -153,39 +149,12 @@ class Teller:
             for partition, records in found.items():
                 await self._worker.processor.windows({partition: records})
         for partition in range(PARTITIONS):
-            windows = stamped(self.broker, partition)
-            first = self._predicted[partition]
-            fresh = [
-                prediction(window, number)
-                for number, window in enumerate(windows[first:], start=first)
-            ]
-            self._predicted[partition] = len(windows)
+            predictions = self.broker.predictions(partition)
+            fresh = predictions[self._predicted[partition] :]
+            self._predicted[partition] = len(predictions)
             processor = self._worker.processor
             done = await processor.predictions(partition, fresh, range(1 << 40))
             assert done == len(fresh)
-
-
-def stamped(broker: BrokerInMemory, partition: int) -> list[NormalizedWindow]:
-    """Stamped windows of a partition, in order."""
-    return [
-        msgspec.msgpack.decode(record.value, type=NormalizedWindow)
-        for record in broker.written
-        if (record.topic, record.partition) == (NORMALIZED.name, partition)
-    ]
-
-
-def prediction(window: NormalizedWindow, number: int) -> WindowRecord:
-    """What persistence says to a window."""
-    first = (window.start_ms - pump_window(0).start_ms) // 60_000
-    partition = window.source.partition
-    made = prediction_of(
-        pump_window(first, asset=window.asset),
-        window.source.offset,
-        version=window.version,
-        epoch=window.epoch,
-        partition=partition,
-    )
-    return prediction_record(made, number, partition)
 
 
 def effects(broker: BrokerInMemory) -> object:
@@ -201,16 +170,16 @@ def effects(broker: BrokerInMemory) -> object:
     ]
     fences = {(e.partition, e.epoch, e.version, e.first_offset) for e in broker.ledger()}
     memory = {key: state_digest(value) for key, value in broker.changelog.items()}
-    windows = [stamped(broker, partition) for partition in range(PARTITIONS)]
+    windows = [broker.stamped(partition) for partition in range(PARTITIONS)]
     return ids, sorted(letters), fences, memory, windows
 
 
-def where(record: object) -> tuple[str, int]:
+def where(record: Output) -> tuple[str, int]:
     """Topic and partition of an output."""
-    return record.topic, record.partition  # type: ignore[attr-defined]
+    return record.topic, record.partition
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(stories(), st.integers(1, 9))
 def test_partitions_together_are_what_they_are_alone(steps: list[Step], most: int) -> None:
     """Also over crashes and swaps, where an asset comes in two partitions, and cut anywhere."""
