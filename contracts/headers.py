@@ -5,6 +5,7 @@ See https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 RawHeaders = list[tuple[str, bytes]]
@@ -54,6 +55,14 @@ class EventHeaders:
     def __call__(self, event_id: str, *more: tuple[str, bytes]) -> RawHeaders:
         """Headers of one event, and more of its own."""
         return [*self._before, ("ce_id", event_id.encode()), *self._after, *more]
+
+    def derived(self, event_ids: Iterable[str], offsets: Iterable[int]) -> list[RawHeaders]:
+        """Headers of many events, each derived from the source record at its offset."""
+        before, after = self._before, self._after
+        return [
+            [*before, ("ce_id", name.encode()), *after, (SOURCE_OFFSET, b"%d" % offset)]
+            for name, offset in zip(event_ids, offsets, strict=True)
+        ]
 
 
 def header(headers: RawHeaders | None, name: str) -> str | None:

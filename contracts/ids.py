@@ -8,6 +8,7 @@ came from (topic, partition, offset), so processing a record twice gives the sam
 'w-784bdde838944076e7d21952'
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 
@@ -22,9 +23,22 @@ def digest_of(*parts: str | int) -> str:
 
 def window_id(asset: str, sensor_set: str, start_ms: int) -> str:
     """Name a window by its asset, sensor set and start (milliseconds, UTC)."""
-    digest = _begun(asset, sensor_set).copy()
-    digest.update(b"%d" % start_ms)
-    return "w-" + digest.hexdigest()
+    (name,) = window_ids([asset], sensor_set, [start_ms])
+    return name
+
+
+def window_ids(assets: Iterable[str], sensor_set: str, starts: Iterable[int]) -> list[str]:
+    """Name windows of one sensor set, see `window_id`; this is done for every window."""
+    known: dict[str, blake2b] = {}
+    names = []
+    for asset, start_ms in zip(assets, starts, strict=True):
+        begun = known.get(asset)
+        if begun is None:
+            begun = known[asset] = _begun(asset, sensor_set)
+        digest = begun.copy()
+        digest.update(b"%d" % start_ms)
+        names.append("w-" + digest.hexdigest())
+    return names
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from contracts.source import Source
 
 
-class NormalizedWindow(msgspec.Struct, frozen=True):
+class NormalizedWindow(msgspec.Struct, frozen=True, gc=False):
     """What inference reads (MessagePack).
 
     Attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Source(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True, gc=False):
     """The Kafka record that an event was derived from.
 
     Attributes:

@@ -294,13 +294,19 @@ class Processor:
                 written += [position.written_through(NORMALIZED)] * len(here)
         windows = stamped(block, places, fences, sources)
         headers = EventHeaders(NORMALIZED_WINDOW, ORIGIN, MSGPACK, now())
-        made: dict[int, Content] = {}
-        for row, window, through in zip(rows, windows, written, strict=True):
-            offset = window.source.offset
-            if offset > through:
-                origin = (SOURCE_OFFSET, b"%d" % offset)
-                key = batch.records[row].key
-                made[row] = key, _pack(window), headers(window.window_id, origin)
+        new = [
+            (row, window)
+            for row, window, through in zip(rows, windows, written, strict=True)
+            if window.source.offset > through
+        ]
+        named = headers.derived(
+            [window.window_id for _, window in new],
+            [window.source.offset for _, window in new],
+        )
+        made: dict[int, Content] = {
+            row: (batch.records[row].key, _pack(window), its)
+            for (row, window), its in zip(new, named, strict=True)
+        }
         WINDOWS.labels(name).inc(len(windows))
         if self._watch is not None:
             self._watch.windows(block, places, assets, windows)
@@ -318,8 +324,9 @@ class Processor:
         for part in batch.parts:
             memory: dict[str, Asset] = {}
             here = part.of(rows)
-            for place in range(here.start, here.stop):
-                row, body = rows[place], block.bodies[place]
+            for place, row, body in zip(
+                range(here.start, here.stop), rows[here], block.bodies[here], strict=True
+            ):
                 if row in passed:
                     continue
                 asset = memory.get(body.asset)

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import cramjam
+import google_crc32c
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.record.util import calc_crc32c
 
 from contracts.headers import RawHeaders
 
@@ -81,7 +81,8 @@ class RecordBatch(BatchBuilder):  # type: ignore[misc]  # untyped
 
     def _build(self) -> bytearray:
         sealed = self._sealed()
-        struct.pack_into(">I", sealed, _CRC, calc_crc32c(memoryview(sealed)[_ATTRIBUTES:]))
+        checksum = google_crc32c.value(bytes(memoryview(sealed)[_ATTRIBUTES:]))
+        struct.pack_into(">I", sealed, _CRC, checksum)
         return sealed
 
     def _sealed(self) -> bytearray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contracts.ids import window_id
+from contracts.ids import window_ids
 from contracts.ledger import LedgerEntry
 from contracts.normalized_window import NormalizedWindow
 from contracts.source import Source
@@ -39,25 +39,28 @@ def stamped(
         for index, row in zip(indices, rows, strict=True):
             readings[index] = row
     shown = rows_of(block.present)
-    name = block.model.spec.name
-    sensor_set, duration_ms = block.layout.sensor_set, block.layout.duration_ms
-    made = []
-    for place, fence, source, values in zip(places, fences, sources, readings, strict=True):
-        body = block.bodies[place]
-        asset, start_ms = body.asset, body.start_ms
-        made.append(
-            NormalizedWindow(  # by position: this is done for every window
-                window_id(asset, sensor_set, start_ms),
-                asset,
-                name,
-                fence.version,
-                fence.epoch,
-                source,
-                start_ms,
-                start_ms + duration_ms,
-                values,
-                shown[place],
-                body.segment,
-            )
+    name, duration_ms = block.model.spec.name, block.layout.duration_ms
+    bodies = [block.bodies[place] for place in places]
+    ids = window_ids(
+        [body.asset for body in bodies],
+        block.layout.sensor_set,
+        [body.start_ms for body in bodies],
+    )
+    return [
+        NormalizedWindow(  # by position: this is done for every window
+            window_id,
+            body.asset,
+            name,
+            fence.version,
+            fence.epoch,
+            source,
+            body.start_ms,
+            body.start_ms + duration_ms,
+            values,
+            shown[place],
+            body.segment,
         )
-    return made
+        for window_id, place, body, fence, source, values in zip(
+            ids, places, bodies, fences, sources, readings, strict=True
+        )
+    ]

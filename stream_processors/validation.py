@@ -8,6 +8,7 @@ is judged alike whatever else is in its batch: a single one is a batch of one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -21,13 +22,15 @@ from contracts.missing import ABSENT_ABOVE, fill_missing
 from contracts.model_spec import ModelSpec
 from contracts.registry import Model, Registry
 from contracts.topics import MAX_WINDOW_BYTES
-from contracts.window import Layout, WindowBody, read_window
+from contracts.window import JSON, MSGPACK, Layout, WindowBody, read_window
 
 #: Event times outside of these say that a device's clock is wrong.
 EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
 LATEST_AHEAD_MS: Final = 86_400_000
 #: No sensor reads more than this in any unit; larger numbers are defects.
 LARGEST: Final = 1e30
+#: Types that are known, as they are on the wire.
+_TYPES: Final = {known.encode(): known for known in (MSGPACK, JSON)}
 
 
 class Readable(Protocol):
@@ -145,7 +148,7 @@ def _form(record: Readable, latest_ms: int) -> tuple[WindowBody, Layout]:
         raise InvalidRecord(
             "key_mismatch", f"the key is not the window's asset {body.asset!r}; send it as key"
         )
-    if not 0 < body.period_seconds < np.inf:
+    if not 0 < body.period_seconds < math.inf:
         raise InvalidRecord(
             "bad_period", f"period_seconds is {body.period_seconds}; it must be positive"
         )
@@ -161,7 +164,7 @@ def _form(record: Readable, latest_ms: int) -> tuple[WindowBody, Layout]:
 def _content_type(headers: Sequence[tuple[str, bytes]]) -> str:
     for name, value in reversed(headers):
         if name == CONTENT_TYPE:  # null on the wire, or no text, is none of ours
-            return value.decode(errors="replace") if value else ""
+            return _TYPES.get(value) or (value.decode(errors="replace") if value else "")
     return ""
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.ids import derived_id, window_id
+from contracts.ids import derived_id, window_id, window_ids
 from contracts.model_spec import sensor_set_id
 
 NAMES = st.text(alphabet="abcXYZ-_.0189", max_size=6)
@@ -20,6 +20,14 @@ def test_ids_are_pinned() -> None:
 def test_ids_differ_as_windows_do(one: tuple[str, str, int], other: tuple[str, str, int]) -> None:
     """Two windows have the same id exactly if they are the same measurement."""
     assert (window_id(*one) == window_id(*other)) == (one == other)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers()), max_size=9))
+def test_windows_are_named_together_as_alone(windows: list[tuple[str, int]]) -> None:
+    """The ids of a batch are those of its windows, in their order."""
+    assets, starts = [asset for asset, _ in windows], [start for _, start in windows]
+    alone = [window_id(asset, "9c1f", start) for asset, start in windows]
+    assert window_ids(assets, "9c1f", starts) == alone
 
 
 def test_sensor_set_depends_on_order_period_and_length() -> None:

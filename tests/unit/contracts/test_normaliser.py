@@ -27,6 +27,28 @@ def test_round_trip(units: list[tuple[float, float]], values: npt.NDArray[np.flo
     np.testing.assert_allclose(back, values, rtol=1e-4, atol=2e-3)
 
 
+@given(
+    npst.arrays(
+        np.float32,
+        st.tuples(st.integers(0, 9), st.integers(1, 5), st.just(3)),
+        elements=st.floats(-1e3, 1e3, width=32),
+    )
+)
+def test_each_reading_is_scaled_in_double_precision(values: npt.NDArray[np.float32]) -> None:
+    """Windows together give what each reading gives alone, bit for bit, whatever their number."""
+    mean, scale = (0.1, 100.0, -3.7), (0.3, 7.0, 1e-2)
+    expected = ((values.astype(np.float64) - mean) / scale).astype(np.float32)
+    made = Normaliser(mean, scale).apply(values, np.ones((len(values), 3), np.bool_))
+    assert made.tobytes() == expected.tobytes()
+
+
+def test_windows_that_are_too_many_to_be_scaled_at_once() -> None:
+    """Wherever windows are cut into portions, none is left out or scaled twice."""
+    values = np.arange(3 * 20_000, dtype=np.float32).reshape(3, 10_000, 2)
+    made = Normaliser((1.0, 2.0), (4.0, 8.0)).apply(values, np.ones((3, 2), np.bool_))
+    assert (made == (values - [1.0, 2.0]) / [4.0, 8.0]).all()
+
+
 def test_absent_sensors_are_zero() -> None:
     """An absent sensor is 0 whatever stands in its column."""
     normaliser = Normaliser((5.0, 5.0), (2.0, 2.0))
