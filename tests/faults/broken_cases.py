@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from console.programs import INFERENCE, STREAM_PROCESSOR
-from contracts.topics import PREDICTIONS
 from infra.declare import declare_model
 from tests.faults.broken import LATE_SECONDS
 from tests.faults.cases import case
@@ -56,8 +55,7 @@ def predicts_repetitions(plant: Plant) -> None:
     _broken(plant, INFERENCE, "predict-repetitions")
     # Both copies of a window would meet in inference's first micro-batch if it had yet to start.
     plant.start(STREAM_PROCESSOR)
-    plant.source.send(8)
-    plant.until(lambda: plant.observer.count(PREDICTIONS) > 0, "the first prediction")
+    plant.await_first_prediction()
     plant.stop(STREAM_PROCESSOR)
     _broken(plant, STREAM_PROCESSOR, "forget-outputs", fault=f"{_BETWEEN}@4=kill")
     _until_it_has_died_and_recovered(plant)

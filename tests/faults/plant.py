@@ -124,9 +124,13 @@ class Plant(Processes):
         declare_model(self.settings, SPEC, SOURCE)
         self.start(STREAM_PROCESSOR)
         self.start(INFERENCE)
+        self.await_first_prediction()
+        self.swap()
+
+    def await_first_prediction(self) -> None:
+        """Send some windows, and wait until inference has answered one: it has started then."""
         self.source.send(8)
         self.until(lambda: self.observer.count(PREDICTIONS) > 0, "the first prediction")
-        self.swap()
 
     # --- models --------------------------------------------------------------------------
 
