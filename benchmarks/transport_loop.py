@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.keras_loop_task import Task
 from contracts.events import PREDICTION, now
-from contracts.headers import SOURCE_OFFSET, EventHeaders
+from contracts.headers import EventHeaders
 from contracts.model_spec import ModelSpec
 from contracts.topics import NORMALIZED
 from contracts.window import JSON
@@ -69,16 +69,18 @@ def _loop(task: Task, stop: threading.Event) -> list[float]:
         messages = [m for m in source.consume(MOST, AGE_SECONDS) if m.error() is None]
         if not messages:
             continue
-        headers = EventHeaders(PREDICTION, "/benchmark", JSON, now())
+        shared = EventHeaders(PREDICTION, "/benchmark", JSON, now())
+        named = shared.derived(
+            ["p-0123456789abcdef01234567"] * len(messages), [m.offset() or 0 for m in messages]
+        )
         target.begin_transaction()
-        for message, value in zip(messages, cycle(values), strict=False):
-            source_offset = (SOURCE_OFFSET, b"%d" % (message.offset() or 0))
+        for message, value, headers in zip(messages, cycle(values), named, strict=False):
             target.produce(
                 topic,
                 value,
                 message.key(),
                 message.partition() or 0,
-                headers=headers("p-0123456789abcdef01234567", source_offset),
+                headers=headers,
             )
         target.send_offsets_to_transaction(
             source.position(source.assignment()), source.consumer_group_metadata(), ANSWER_SECONDS

@@ -5,7 +5,7 @@ See https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 RawHeaders = list[tuple[str, bytes]]
@@ -41,9 +41,10 @@ def cloud_event(
 class EventHeaders:
     """Headers of many events of one kind that happen at one time: built once, named each.
 
-    >>> of_event = EventHeaders("millrace.window.v1", "/edge", "text/plain", datetime.now(UTC))
-    >>> of_event("w-1")[1]
-    ('ce_id', b'w-1')
+    >>> shared = EventHeaders("millrace.window.v1", "/edge", "text/plain", datetime.now(UTC))
+    >>> [headers] = shared.derived(["w-1"], [417])
+    >>> headers[1], headers[-1]
+    (('ce_id', b'w-1'), ('millrace_source_offset', b'417'))
     """
 
     def __init__(self, event_type: str, source: str, content_type: str, time: datetime) -> None:
@@ -51,10 +52,6 @@ class EventHeaders:
         shared = cloud_event("", event_type, source, content_type, time)
         place = next(i for i, (name, _) in enumerate(shared) if name == "ce_id")
         self._before, self._after = shared[:place], shared[place + 1 :]
-
-    def __call__(self, event_id: str, *more: tuple[str, bytes]) -> RawHeaders:
-        """Headers of one event, and more of its own."""
-        return [*self._before, ("ce_id", event_id.encode()), *self._after, *more]
 
     def derived(self, event_ids: Iterable[str], offsets: Iterable[int]) -> list[RawHeaders]:
         """Headers of many events, each derived from the source record at its offset."""
@@ -65,7 +62,7 @@ class EventHeaders:
         ]
 
 
-def header(headers: RawHeaders | None, name: str) -> str | None:
+def header(headers: Sequence[tuple[str, bytes]] | None, name: str) -> str | None:
     """Find a header's text; the last one wins; None if absent or not UTF-8."""
     for key, value in reversed(headers or []):
         if key == name:

@@ -14,6 +14,7 @@ b'"values":[[1.0],[null]],"segment":"","v":1}'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Final
@@ -233,6 +234,26 @@ def read_window(data: bytes, content_type: str) -> tuple[WindowBody, Layout]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRecord("undecodable", f"not a window in {content_type}: {error}") from error
     return body, layout
+
+
+def read_windows(values: Sequence[bytes]) -> tuple[list[WindowBody], list[Layout]] | None:
+    """Read MessagePack windows together: less work than `read_window` for each.
+
+    Args:
+        values: Values of records.
+
+    Returns:
+        What `read_window` returns for each of them; None if it refuses any.
+    """
+    try:
+        bodies = [_unpack(value) for value in values]
+        shapes = [(bytes(b.sensors), b.period_seconds, len(b.values)) for b in bodies]
+        layouts = {shape: _layout(*shape) for shape in set(shapes)}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRecord):
+        return None
+    if any(body.v != VERSION for body in bodies):
+        return None
+    return bodies, [layouts[shape] for shape in shapes]
 
 
 def _unknown(version: int) -> InvalidRecord:

@@ -38,7 +38,7 @@ from confluent_kafka import (
 )
 
 from infra.guard_thread import GuardThread
-from infra.kafka import consumer, reader
+from infra.kafka import consumer, reader, whole_ms
 from infra.settings import Settings
 from infra.stalls import Limits, Memory, Observation, Place, Stall, judge
 
@@ -178,7 +178,7 @@ class _GroupOffsets:
         try:
             client.assign([TopicPartition(place.topic, place.partition, start)])
             while time.monotonic() < patience:
-                message = client.poll(patience - time.monotonic())
+                message = client.poll(whole_ms(max(0.0, patience - time.monotonic())))
                 error = None if message is None else message.error()
                 if message is not None and error is None:
                     return True

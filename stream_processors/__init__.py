@@ -6,7 +6,8 @@ processor    a batch of windows or predictions, from records to outputs
 gathering    messages that came together
 verdicts     what became of a batch, row by row
 parts        records of several partitions that are worked off together
-validation   which records are windows that a model reads
+forms        which records are windows by their form
+validation   which of those a model reads
 stamps       which version a window is stamped with, and the fences in the ledger
 asset        what is remembered of an asset, and its snapshot
 forecasts    forecasts that wait for their truth

@@ -3,8 +3,7 @@
 aiokafka compresses a batch when it is sent, on the thread that does everything else. Here a
 batch can be sealed on another thread, which leaves the interpreter alone meanwhile (aiokafka's
 builder takes a checksum of it there that nobody needs). What is known only when it is sent, the
-producer's sequence and so the checksum, is written into its header then. Places in the header
-are those of Kafka's record batch, version 2.
+producer's sequence and so the checksum, is written into its header then.
 """
 
 from __future__ import annotations
@@ -14,10 +13,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import cramjam
-import google_crc32c
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from contracts.headers import RawHeaders
+from stream_processors.batch_header import (
+    ATTRIBUTES,
+    COUNTED,
+    CRC,
+    HEADER_BYTES,
+    LENGTH,
+    PRODUCER,
+    checksum,
+)
 
 #: Key, value and headers of a record.
 Content = tuple[bytes | None, bytes, RawHeaders]
@@ -27,9 +34,6 @@ Content = tuple[bytes | None, bytes, RawHeaders]
 ZSTD_LEVEL: Final = -7
 #: Codecs, as a batch names them.
 NO_CODEC, ZSTD = 0, 4
-_LENGTH, _CRC, _ATTRIBUTES, _PRODUCER, _HEADER_BYTES = 8, 17, 21, 43, 61
-#: What the length does not count: the base offset, and itself.
-_BEFORE_LENGTH_ENDS: Final = 12
 
 
 class RecordBatch(BatchBuilder):  # type: ignore[misc]  # untyped
@@ -69,20 +73,19 @@ class RecordBatch(BatchBuilder):  # type: ignore[misc]  # untyped
     def seal(self) -> None:
         """Compress it; on any thread, once it is closed, and before it is sent."""
         plain: bytearray = self._builder.build()
-        packed = cramjam.zstd.compress(memoryview(plain)[_HEADER_BYTES:], level=ZSTD_LEVEL)
-        if len(packed) < len(plain) - _HEADER_BYTES:
-            plain[_HEADER_BYTES:] = bytes(packed)
-            struct.pack_into(">i", plain, _LENGTH, len(plain) - _BEFORE_LENGTH_ENDS)
-            struct.pack_into(">h", plain, _ATTRIBUTES, ZSTD)
+        packed = cramjam.zstd.compress(memoryview(plain)[HEADER_BYTES:], level=ZSTD_LEVEL)
+        if len(packed) < len(plain) - HEADER_BYTES:
+            plain[HEADER_BYTES:] = bytes(packed)
+            struct.pack_into(">i", plain, LENGTH, len(plain) - COUNTED)
+            struct.pack_into(">h", plain, ATTRIBUTES, ZSTD)
         self._buffer = plain
 
     def _set_producer_state(self, producer_id: int, producer_epoch: int, sequence: int) -> None:
-        struct.pack_into(">qhi", self._sealed(), _PRODUCER, producer_id, producer_epoch, sequence)
+        struct.pack_into(">qhi", self._sealed(), PRODUCER, producer_id, producer_epoch, sequence)
 
     def _build(self) -> bytearray:
         sealed = self._sealed()
-        checksum = google_crc32c.value(bytes(memoryview(sealed)[_ATTRIBUTES:]))
-        struct.pack_into(">I", sealed, _CRC, checksum)
+        struct.pack_into(">I", sealed, CRC, checksum(sealed))
         return sealed
 
     def _sealed(self) -> bytearray:

@@ -6,10 +6,23 @@ r"""Blocks of numbers, taken apart.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+def picked(block: npt.NDArray[_Number], places: Sequence[int]) -> npt.NDArray[_Number]:
+    """Some rows of a block; without a copy where that is all of them.
+
+    Args:
+        block: Array of shape (n, ...).
+        places: Which, ascending and each once.
+    """
+    return block if len(places) == len(block) else block[places]
 
 
 def rows_of(block: npt.NDArray[Any]) -> list[bytes]:

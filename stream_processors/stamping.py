@@ -12,7 +12,7 @@ from contracts.ids import window_ids
 from contracts.ledger import LedgerEntry
 from contracts.normalized_window import NormalizedWindow
 from contracts.source import Source
-from stream_processors.rows import rows_of
+from stream_processors.rows import picked, rows_of
 from stream_processors.validation import Block
 
 
@@ -23,7 +23,7 @@ def stamped(
 
     Args:
         block: Windows of one model.
-        places: Which of them.
+        places: Which of them, ascending and each once.
         fences: The fence that each of those falls under.
         sources: Where each of those came from.
     """
@@ -34,7 +34,7 @@ def stamped(
     for version, indices in units.items():
         chosen = [places[index] for index in indices]
         normaliser = block.model.versions[version].registered.normaliser
-        normalised = normaliser.apply(block.filled[chosen], block.present[chosen])
+        normalised = normaliser.apply(picked(block.filled, chosen), picked(block.present, chosen))
         rows = rows_of(normalised.astype("<f4", copy=False))
         for index, row in zip(indices, rows, strict=True):
             readings[index] = row

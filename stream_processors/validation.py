@@ -1,52 +1,29 @@
 """Which records are windows that a model reads; the rest become dead letters.
 
 A pure function from a batch of records to blocks of windows, one block per model, and to the
-reasons why the others are none. Form is judged record by record, from cheap to dear; the
-readings of a model's windows are judged, and their gaps closed, as one NumPy block. A record
-is judged alike whatever else is in its batch: a single one is a batch of one.
+reasons why the others are none. Form comes first (`forms`); the readings of a model's windows
+are judged, and their gaps closed, as one NumPy block. A record is judged alike whatever else is
+in its batch: a single one is a batch of one.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from contracts.headers import CONTENT_TYPE
 from contracts.invalid_record import InvalidRecord
 from contracts.missing import ABSENT_ABOVE, fill_missing
 from contracts.model_spec import ModelSpec
 from contracts.registry import Model, Registry
-from contracts.topics import MAX_WINDOW_BYTES
-from contracts.window import JSON, MSGPACK, Layout, WindowBody, read_window
+from contracts.window import Layout, WindowBody
+from stream_processors.forms import LATEST_AHEAD_MS, Readable, forms
 
-#: Event times outside of these say that a device's clock is wrong.
-EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
-LATEST_AHEAD_MS: Final = 86_400_000
 #: No sensor reads more than this in any unit; larger numbers are defects.
 LARGEST: Final = 1e30
-#: Types that are known, as they are on the wire.
-_TYPES: Final = {known.encode(): known for known in (MSGPACK, JSON)}
-
-
-class Readable(Protocol):
-    """What is judged of a record."""
-
-    @property
-    def key(self) -> bytes | None:
-        """The asset."""
-
-    @property
-    def value(self) -> bytes | None:
-        """An encoded window."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """Headers, the last of a name counts."""
 
 
 @dataclass(frozen=True)
@@ -111,61 +88,18 @@ def judge(records: Sequence[Readable], registry: Registry, now_ms: int) -> Judge
     """
     refused: dict[int, InvalidRecord] = {}
     piles: dict[str, _Pile] = {}
-    latest_ms = now_ms + LATEST_AHEAD_MS
-    for row, record in enumerate(records):
-        try:
-            body, layout = _form(record, latest_ms)
-            pile = piles.get(layout.sensor_set)
-            if pile is None:
+    for row, body, layout in zip(*forms(records, now_ms + LATEST_AHEAD_MS, refused), strict=True):
+        pile = piles.get(layout.sensor_set)
+        if pile is None:
+            try:
                 pile = piles[layout.sensor_set] = _Pile(_model_for(layout, registry), layout)
-        except InvalidRecord as problem:
-            refused[row] = problem
-            continue
+            except InvalidRecord as problem:
+                refused[row] = problem
+                continue
         pile.rows.append(row)
         pile.bodies.append(body)
     blocks = [_readings(pile, refused) for pile in piles.values()]
     return Judgement([block for block in blocks if block.rows], refused)
-
-
-def _form(record: Readable, latest_ms: int) -> tuple[WindowBody, Layout]:
-    """Judge all but the readings.
-
-    Raises:
-        InvalidRecord: Why it cannot be used.
-    """
-    key, value = record.key, record.value
-    if not key:
-        raise InvalidRecord("empty_key", "the record has no key; send the asset's name")
-    if value is None:
-        raise InvalidRecord("undecodable", "the record has no value")
-    if len(value) > MAX_WINDOW_BYTES:
-        raise InvalidRecord(
-            "oversized",
-            f"{len(value)} bytes; a window may have {MAX_WINDOW_BYTES}: send shorter ones",
-        )
-    body, layout = read_window(value, _content_type(record.headers))
-    if body.asset.encode() != key:
-        raise InvalidRecord(
-            "key_mismatch", f"the key is not the window's asset {body.asset!r}; send it as key"
-        )
-    if not 0 < body.period_seconds < math.inf:
-        raise InvalidRecord(
-            "bad_period", f"period_seconds is {body.period_seconds}; it must be positive"
-        )
-    if not EARLIEST_MS <= body.start_ms <= latest_ms:
-        raise InvalidRecord(
-            "implausible_time",
-            f"start_ms {body.start_ms} is before 2000 or more than a day ahead; set the"
-            " device's clock, and send milliseconds since 1970 UTC",
-        )
-    return body, layout
-
-
-def _content_type(headers: Sequence[tuple[str, bytes]]) -> str:
-    for name, value in reversed(headers):
-        if name == CONTENT_TYPE:  # null on the wire, or no text, is none of ours
-            return _TYPES.get(value) or (value.decode(errors="replace") if value else "")
-    return ""
 
 
 def _model_for(layout: Layout, registry: Registry) -> Model:

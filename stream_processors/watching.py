@@ -31,6 +31,7 @@ from stream_processors.join_task import join_task
 from stream_processors.metrics import OUTCOMES_JOINED
 from stream_processors.outcomes import outcome_of
 from stream_processors.outputs import Outputs
+from stream_processors.rows import picked
 from stream_processors.validation import Block
 
 _log = structlog.get_logger(__name__)
@@ -86,7 +87,7 @@ class Watch:
         task = join_task(block.model.spec)
         truths = Truths(task)
         touched: dict[int, tuple[Asset, str]] = {}
-        rows = task.rows(_of(block.values, places))
+        rows = task.rows(picked(block.values, places))
         for asset, window, readings in zip(assets, windows, rows, strict=True):
             book = asset.forecasts
             if len(book.open) >= task.most_open and book.begins_settled:
@@ -126,7 +127,7 @@ class Watch:
         if not tested:
             return {}
         chosen = [places[index] for index in tested]
-        means = _of(block.filled, chosen).mean(axis=1, dtype=np.float64)
+        means = picked(block.filled, chosen).mean(axis=1, dtype=np.float64)
         _to_units(means, [references[index] for index in tested], block.model)
         means[~block.present[chosen]] = np.nan
         monitors = {id(assets[index]): assets[index].monitor for index in tested}
@@ -179,11 +180,6 @@ class Watch:
 
     def _publish(self, topic: Topic, key: str, event: JsonEvent, partition: int) -> None:
         self._outputs.write(topic, key, encode(event), headers_of(event, ORIGIN, now()), partition)
-
-
-def _of(rows: npt.NDArray[np.float32], places: Sequence[int]) -> npt.NDArray[np.float32]:
-    """Some rows, in ascending order; without a copy where that is all of them."""
-    return rows if len(places) == len(rows) else rows[places]
 
 
 def _to_units(means: npt.NDArray[np.float64], versions: Sequence[int], model: Model) -> None:

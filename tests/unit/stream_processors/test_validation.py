@@ -1,6 +1,7 @@
 """Which records are windows: every reason, its neighbours, and whatever else may come."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.headers import CONTENT_TYPE, RawHeaders
+from contracts.headers import CONTENT_TYPE, RawHeaders, header
 from contracts.ids import window_id
 from contracts.invalid_record import InvalidRecord
 from contracts.registry import Model, Registry
 from contracts.topics import MAX_WINDOW_BYTES
 from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
 from producers.defects import REASONS, make_bad
-from stream_processors.validation import EARLIEST_MS, LARGEST, LATEST_AHEAD_MS, judge
+from stream_processors.forms import EARLIEST_MS, LATEST_AHEAD_MS, forms
+from stream_processors.validation import LARGEST, judge
 from tests.builders import (
     START_MS,
     WindowRecord,
@@ -316,12 +318,18 @@ def test_accepted_readings_are_numbers(flat: list[float]) -> None:
     assert reason is not None or np.isfinite(judge_one(window).filled).all()
 
 
+#: Windows by their form.
+WELL_FORMED = ("good", "gaps", "other")
+
+
 @st.composite
-def any_batch(draw: st.DrawFn) -> list[WindowRecord]:
+def any_batch(
+    draw: st.DrawFn, kinds: Sequence[str] = (*WELL_FORMED, *REASONS)
+) -> list[WindowRecord]:
     """Good windows, gappy ones and every kind of bad ones, of two models."""
     rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
     records: list[WindowRecord] = []
-    for kind in draw(st.lists(st.sampled_from(["good", "gaps", "other", *REASONS]), max_size=12)):
+    for kind in draw(st.lists(st.sampled_from(kinds), max_size=12)):
         offset = len(records)
         values = pump_window(3 * offset).values.copy()
         if kind == "gaps":
@@ -356,3 +364,23 @@ def test_a_batch_is_judged_as_its_records_one_by_one(records: list[WindowRecord]
             for name in ("values", "filled", "present"):
                 ours, alones = getattr(block, name)[place], getattr(alone_block, name)[0]
                 assert ours.tobytes() == alones.tobytes()
+
+
+@settings(max_examples=200)
+@given(records=any_batch(WELL_FORMED) | any_batch())
+def test_columns_tell_what_each_record_tells(records: list[WindowRecord]) -> None:
+    """A batch of good windows is read column by column; with another record in it, it is not."""
+    stranger = WindowRecord(b"", b"", len(records))
+    refused: dict[int, InvalidRecord] = {}
+    refused_beside: dict[int, InvalidRecord] = {}
+    together = forms(records, NOW_MS, refused)
+    beside = forms([*records, stranger], NOW_MS, refused_beside)
+    assert refused_beside.pop(len(records)).reason == "empty_key"
+    assert {row: str(problem) for row, problem in refused.items()} == {
+        row: str(problem) for row, problem in refused_beside.items()
+    }
+    if not any(header(record.headers, CONTENT_TYPE) == JSON for record in records):
+        assert isinstance(together.rows, range) == (bool(records) and not refused)
+    assert [*together.rows] == [*beside.rows]
+    assert together.bodies == beside.bodies
+    assert together.layouts == beside.layouts
