@@ -46,11 +46,14 @@ SHOW: Final = "show"
 ALL: Final = "all"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for.
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        arguments: Its words; None for those of this process.
 
     Returns:
-        Exit status: 2 if something does not start or ends early.
+        The options; ``names`` are the benchmarks to run, or `SHOW` alone.
     """
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -58,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "names", nargs="*", default=[ALL], choices=[*BENCHMARKS, ALL, SHOW], metavar="NAME"
+        "names", nargs="*", default=ALL, choices=[*BENCHMARKS, ALL, SHOW], metavar="NAME"
     )
     parser.add_argument("--quick", action="store_true", help="small sizes: a trial, no figures")
     parser.add_argument("--repeats", type=int, help="how often each contender runs")
@@ -69,8 +72,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="run our services under cProfile; profiles go to <home>/bench/profiles",
     )
     chosen = parser.parse_args(arguments)
+    # argparse takes a default for one of the choices, so it is no list
+    asked = dict.fromkeys([ALL] if chosen.names == ALL else chosen.names)
+    if SHOW in asked:
+        chosen.names = [SHOW]
+    else:
+        chosen.names = list(BENCHMARKS if ALL in asked else asked)
+    return chosen
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for.
+
+    Returns:
+        Exit status: 2 if something does not start or ends early.
+    """
+    chosen = parse(arguments)
     folder = Settings.read().home.absolute() / "bench"
-    if SHOW in chosen.names:
+    if chosen.names == [SHOW]:
         found = [load(path) for path in _results(folder)]
         if not found:
             remarks.print(f"no results in {folder}: run `python -m benchmarks`", highlight=False)
@@ -78,9 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     for number in (signal.SIGTERM, signal.SIGHUP):  # what was started ends with us
         signal.signal(number, signal.default_int_handler)
-    names = list(BENCHMARKS) if ALL in chosen.names else list(dict.fromkeys(chosen.names))
     try:
-        results = _run(names, folder, chosen)
+        results = _run(chosen.names, folder, chosen)
     except MillraceError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 2
