@@ -222,12 +222,13 @@ def whole_ms(seconds: float) -> float:
     """Round a wait up to what librdkafka can wait: it counts whole milliseconds.
 
     It takes a part of one for none, so whoever waits in a loop until a moment has come would
-    turn in it for the last part of a millisecond: a fifth of a core if that is every 5 ms.
+    turn in it for the last part of a millisecond: a fifth of a core if that is every 5 ms. A wait
+    that is over is none; librdkafka would take it for one without end.
 
-    >>> whole_ms(0.0042), whole_ms(0.005), whole_ms(0.0)
-    (0.005, 0.005, 0.0)
+    >>> whole_ms(0.0042), whole_ms(0.005), whole_ms(0.0), whole_ms(-0.2)
+    (0.005, 0.005, 0.0, 0.0)
     """
-    return math.ceil(seconds * 1000) / 1000
+    return max(0, math.ceil(seconds * 1000)) / 1000
 
 
 def read_all(

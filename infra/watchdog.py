@@ -178,7 +178,7 @@ class _GroupOffsets:
         try:
             client.assign([TopicPartition(place.topic, place.partition, start)])
             while time.monotonic() < patience:
-                message = client.poll(whole_ms(max(0.0, patience - time.monotonic())))
+                message = client.poll(whole_ms(patience - time.monotonic()))
                 error = None if message is None else message.error()
                 if message is not None and error is None:
                     return True

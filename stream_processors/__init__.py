@@ -6,6 +6,7 @@ processor    a batch of windows or predictions, from records to outputs
 gathering    messages that came together
 verdicts     what became of a batch, row by row
 parts        records of several partitions that are worked off together
+records      what is read of a record, and where it is
 forms        which records are windows by their form
 validation   which of those a model reads
 stamps       which version a window is stamped with, and the fences in the ledger

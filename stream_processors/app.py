@@ -32,12 +32,13 @@ from infra.standstill import StandstillGuard
 from infra.telemetry import Health
 from infra.topic_admin import ANY_TIME_AHEAD_MS
 from infra.watchdog import Watchdog
-from stream_processors.batching import BatchApp, BatchConsumer, Record
+from stream_processors.batching import BatchApp, BatchConsumer
 from stream_processors.gathering import Gathering, divide
 from stream_processors.held import Held
 from stream_processors.history import KafkaHistory
 from stream_processors.outputs import Outputs
 from stream_processors.processor import BLOCK_RECORDS, Processor
+from stream_processors.records import Record
 from stream_processors.snapshots import Snapshots
 from stream_processors.watching import DETECTORS, Watch
 

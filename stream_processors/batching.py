@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
 
 import faust
 from faust.transport.drivers import aiokafka as driver
@@ -33,31 +33,6 @@ from mode.utils.futures import notify
 
 from stream_processors.fetching import FetchThread
 from stream_processors.readable import Readable
-
-
-class Record(Protocol):
-    """A record of a batch, as aiokafka's parser makes it."""
-
-    @property
-    def offset(self) -> int:
-        """Its offset."""
-
-    @property
-    def timestamp(self) -> int:
-        """Milliseconds UTC."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Its key."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Its value."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """Its headers, in their order; a value may be null on the wire."""
-
 
 #: Least time between two polls that find little, seconds. A batch has a cost of its own, and so
 #: have the requests to the broker: at a low rate, what comes within this time is one batch.

@@ -9,34 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from contracts.headers import CONTENT_TYPE, header
 from contracts.invalid_record import InvalidRecord
 from contracts.topics import MAX_WINDOW_BYTES
 from contracts.window import MSGPACK, Layout, WindowBody, read_window, read_windows
+from stream_processors.records import Payload
 
 #: Event times outside of these say that a device's clock is wrong.
 EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
 LATEST_AHEAD_MS: Final = 86_400_000
 #: How the headers of a window in MessagePack end, as a rule.
 _ENDS_PACKED: Final = [(CONTENT_TYPE, MSGPACK.encode())]
-
-
-class Readable(Protocol):
-    """What is judged of a record."""
-
-    @property
-    def key(self) -> bytes | None:
-        """The asset."""
-
-    @property
-    def value(self) -> bytes | None:
-        """An encoded window."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """Headers, the last of a name counts."""
 
 
 class Forms(NamedTuple):
@@ -53,7 +38,7 @@ class Forms(NamedTuple):
     layouts: list[Layout]
 
 
-def forms(records: Sequence[Readable], latest_ms: int, refused: dict[int, InvalidRecord]) -> Forms:
+def forms(records: Sequence[Payload], latest_ms: int, refused: dict[int, InvalidRecord]) -> Forms:
     """Judge a batch.
 
     Args:
@@ -79,7 +64,7 @@ def forms(records: Sequence[Readable], latest_ms: int, refused: dict[int, Invali
     return Forms(rows, bodies, layouts)
 
 
-def _together(records: Sequence[Readable], latest_ms: int) -> Forms | None:
+def _together(records: Sequence[Payload], latest_ms: int) -> Forms | None:
     """Judge a batch at once; None if a record is refused, or has to be looked at by itself."""
     ends = [record.headers[-1:] for record in records]
     values = [record.value or b"" for record in records]
@@ -104,7 +89,7 @@ def _together(records: Sequence[Readable], latest_ms: int) -> Forms | None:
     return Forms(range(len(records)), bodies, layouts) if is_good else None
 
 
-def _form(record: Readable, latest_ms: int) -> tuple[WindowBody, Layout]:
+def _form(record: Payload, latest_ms: int) -> tuple[WindowBody, Layout]:
     """Judge a record.
 
     Raises:

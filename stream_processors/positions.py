@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import structlog
 
 from contracts.topics import DEAD_LETTERS, NORMALIZED, Topic
-from stream_processors.batching import Record
 from stream_processors.history import History
+from stream_processors.records import Record
 from stream_processors.retries import NOTHING, Resolution, Retries, resolve
 
 _log = structlog.get_logger(__name__)

@@ -46,7 +46,6 @@ from contracts.window import MSGPACK
 from infra import fault_points
 from infra.model_feed import ModelFeed
 from stream_processors.asset import Asset
-from stream_processors.batching import Record
 from stream_processors.held import is_ahead
 from stream_processors.history import History
 from stream_processors.metrics import DEAD, DUPLICATES, FENCES, WINDOWS
@@ -54,6 +53,7 @@ from stream_processors.outputs import Outputs
 from stream_processors.parts import Batch, Part, batches
 from stream_processors.positions import Position, Positions
 from stream_processors.record_batches import Content
+from stream_processors.records import Record
 from stream_processors.retries import note_of, sent_again
 from stream_processors.snapshots import Changelog, Snapshots
 from stream_processors.stamping import stamped

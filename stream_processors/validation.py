@@ -20,7 +20,8 @@ from contracts.missing import ABSENT_ABOVE, fill_missing
 from contracts.model_spec import ModelSpec
 from contracts.registry import Model, Registry
 from contracts.window import Layout, WindowBody
-from stream_processors.forms import LATEST_AHEAD_MS, Readable, forms
+from stream_processors.forms import LATEST_AHEAD_MS, forms
+from stream_processors.records import Payload
 
 #: No sensor reads more than this in any unit; larger numbers are defects.
 LARGEST: Final = 1e30
@@ -78,7 +79,7 @@ class _Pile:
     bodies: list[WindowBody] = field(default_factory=list)
 
 
-def judge(records: Sequence[Readable], registry: Registry, now_ms: int) -> Judgement:
+def judge(records: Sequence[Payload], registry: Registry, now_ms: int) -> Judgement:
     """Judge a batch of `sensor.windows`.
 
     Args:
