@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.keras_loop_task import Task
 from contracts.events import PREDICTION, now
-from contracts.headers import EventHeaders
+from contracts.headers import SOURCE_OFFSET, cloud_event
 from contracts.model_spec import ModelSpec
 from contracts.topics import NORMALIZED
 from contracts.window import JSON
@@ -69,18 +69,15 @@ def _loop(task: Task, stop: threading.Event) -> list[float]:
         messages = [m for m in source.consume(MOST, AGE_SECONDS) if m.error() is None]
         if not messages:
             continue
-        shared = EventHeaders(PREDICTION, "/benchmark", JSON, now())
-        named = shared.derived(
-            ["p-0123456789abcdef01234567"] * len(messages), [m.offset() or 0 for m in messages]
-        )
+        shared = cloud_event("p-0123456789abcdef01234567", PREDICTION, "/benchmark", JSON, now())
         target.begin_transaction()
-        for message, value, headers in zip(messages, cycle(values), named, strict=False):
+        for message, value in zip(messages, cycle(values), strict=False):
             target.produce(
                 topic,
                 value,
                 message.key(),
                 message.partition() or 0,
-                headers=headers,
+                headers=[*shared, (SOURCE_OFFSET, b"%d" % (message.offset() or 0))],
             )
         target.send_offsets_to_transaction(
             source.position(source.assignment()), source.consumer_group_metadata(), ANSWER_SECONDS

@@ -5,7 +5,7 @@ See https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 RawHeaders = list[tuple[str, bytes]]
@@ -36,30 +36,6 @@ def cloud_event(
         ("ce_time", stamp.encode()),
         (CONTENT_TYPE, content_type.encode()),
     ]
-
-
-class EventHeaders:
-    """Headers of many events of one kind that happen at one time: built once, named each.
-
-    >>> shared = EventHeaders("millrace.window.v1", "/edge", "text/plain", datetime.now(UTC))
-    >>> [headers] = shared.derived(["w-1"], [417])
-    >>> headers[1], headers[-1]
-    (('ce_id', b'w-1'), ('millrace_source_offset', b'417'))
-    """
-
-    def __init__(self, event_type: str, source: str, content_type: str, time: datetime) -> None:
-        """Build what they share; see `cloud_event`."""
-        shared = cloud_event("", event_type, source, content_type, time)
-        place = next(i for i, (name, _) in enumerate(shared) if name == "ce_id")
-        self._before, self._after = shared[:place], shared[place + 1 :]
-
-    def derived(self, event_ids: Iterable[str], offsets: Iterable[int]) -> list[RawHeaders]:
-        """Headers of many events, each derived from the source record at its offset."""
-        before, after = self._before, self._after
-        return [
-            [*before, ("ce_id", name.encode()), *after, (SOURCE_OFFSET, b"%d" % offset)]
-            for name, offset in zip(event_ids, offsets, strict=True)
-        ]
 
 
 def header(headers: Sequence[tuple[str, bytes]] | None, name: str) -> str | None:

@@ -15,6 +15,7 @@ forecasts    forecasts that wait for their truth
 alerts       findings of detectors as alerts for people and the trainer
 history      what an earlier life has left on the broker
 retries      records that were sent again: one of each first origin is taken
+packing      records as a record batch holds them
 outputs      writes that are confirmed before anything is acknowledged
 batching     Faust's transport at batch granularity
 ```

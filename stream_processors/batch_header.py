@@ -5,12 +5,18 @@ See https://kafka.apache.org/documentation/#recordbatch
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 import google_crc32c
 
+VERSION: Final = 2
+#: Base offset, length, leader's epoch, version, checksum, attributes, last offset's delta, first
+#: and latest timestamp, producer's id, epoch and sequence, count of records.
+HEADER: Final = struct.Struct(">qiibIhiqqqhii")
+HEADER_BYTES: Final = HEADER.size
 #: Bytes from the batch's begin. `LENGTH` counts what follows it, in older formats as well.
-LENGTH, CRC, ATTRIBUTES, PRODUCER, HEADER_BYTES = 8, 17, 21, 43, 61
+LENGTH, CRC, ATTRIBUTES, PRODUCER = 8, 17, 21, 43
 #: Where what `LENGTH` counts begins.
 COUNTED: Final = 12
 

@@ -24,7 +24,8 @@ from contracts.headers import RawHeaders
 from contracts.topics import Topic
 from infra.faust_kafka import aiokafka_config
 from infra.settings import Settings
-from stream_processors.record_batches import Content, RecordBatch
+from stream_processors.packing import Content, packed_headers
+from stream_processors.record_batches import RecordBatch
 
 #: Longest wait of a record batch for the broker's confirmation, milliseconds.
 CONFIRM_MS: Final = 30_000
@@ -136,7 +137,7 @@ class Outputs:
             partition: Its partition; topics that are not keyed by asset have only the first.
         """
         raw_key = key.encode() if isinstance(key, str) else key
-        self.write_all(topic, [(raw_key, value, headers)], partition)
+        self.write_all(topic, [(raw_key, value, packed_headers(headers))], partition)
 
     def write_all(self, topic: Topic | str, records: Sequence[Content], partition: int) -> None:
         """Put records into their partition's batches, in order; see `write`."""

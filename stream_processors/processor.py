@@ -30,7 +30,7 @@ import structlog
 
 from contracts.dead_letter import dead_letter_headers
 from contracts.events import NORMALIZED_WINDOW, EventReader, encode, headers_of, now
-from contracts.headers import SOURCE_OFFSET, EventHeaders
+from contracts.headers import SOURCE_OFFSET
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.prediction import Prediction
@@ -50,9 +50,9 @@ from stream_processors.held import is_ahead
 from stream_processors.history import History
 from stream_processors.metrics import DEAD, DUPLICATES, FENCES, WINDOWS
 from stream_processors.outputs import Outputs
+from stream_processors.packing import Content, DerivedHeaders
 from stream_processors.parts import Batch, Part, batches
 from stream_processors.positions import Position, Positions
-from stream_processors.record_batches import Content
 from stream_processors.records import Record
 from stream_processors.retries import note_of, sent_again
 from stream_processors.snapshots import Changelog, Snapshots
@@ -293,13 +293,13 @@ class Processor:
                 fences += self._stamps.of(name, partition, [r.offset for r in here])
                 written += [position.written_through(NORMALIZED)] * len(here)
         windows = stamped(block, places, fences, sources)
-        headers = EventHeaders(NORMALIZED_WINDOW, ORIGIN, MSGPACK, now())
+        headers = DerivedHeaders(NORMALIZED_WINDOW, ORIGIN, MSGPACK, now())
         new = [
             (row, window)
             for row, window, through in zip(rows, windows, written, strict=True)
             if window.source.offset > through
         ]
-        named = headers.derived(
+        named = headers.packed(
             [window.window_id for _, window in new],
             [window.source.offset for _, window in new],
         )

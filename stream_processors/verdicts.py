@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from contracts.invalid_record import InvalidRecord
-from stream_processors.record_batches import Content
+from stream_processors.packing import Content
 from stream_processors.retries import Resolution
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.events import EventReader, encode, event_time, headers_of, to_ms
-from contracts.headers import SOURCE_OFFSET, EventHeaders, cloud_event, header
+from contracts.headers import header
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.model_event import ModelEvent
@@ -43,15 +43,6 @@ def test_headers_follow_cloudevents() -> None:
     assert header(headers, "ce_id") == "pumps/3/2"
     assert header([("x", b"\xff")], "x") is None
     assert header(None, "x") is None
-
-
-def test_derived_events_are_named_each_and_tell_their_source() -> None:
-    """Headers of many events together are those of each, and its source record's offset."""
-    shared = EventHeaders("millrace.test.v1", "/millrace/test", "text/plain", AT)
-    assert shared.derived(["w-1", "w-2"], [7, 41]) == [
-        [*cloud_event(name, "millrace.test.v1", "/millrace/test", "text/plain", AT), origin]
-        for name, origin in [("w-1", (SOURCE_OFFSET, b"7")), ("w-2", (SOURCE_OFFSET, b"41"))]
-    ]
 
 
 @given(st.one_of(st.binary(max_size=200), st.just(b'{"x":' + b"[" * 100_000)))

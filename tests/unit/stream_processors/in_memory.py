@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+from aiokafka.record.memory_records import MemoryRecords
 
 from contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from contracts.ledger import LedgerEntry
@@ -24,14 +25,17 @@ from contracts.topics import (
 )
 from infra.model_feed import ModelFeed
 from stream_processors.outputs import Outputs, Written
+from stream_processors.packing import Content
 from stream_processors.processor import Processor
-from stream_processors.record_batches import Content
+from stream_processors.record_batches import RecordBatch
 from stream_processors.snapshots import Snapshots
 from stream_processors.watching import DETECTORS, Watch
 from tests.builders import WindowRecord, prediction_of, prediction_record, pump_window
 
 BATCH = 4
 CHANGELOG = "assets-changelog"
+#: Timestamp of what is written, milliseconds UTC.
+AT_MS = 1_700_000_000_000
 
 
 class Killed(Exception):  # noqa: N818  (nothing is wrong: the process is gone)
@@ -165,9 +169,12 @@ class OutputsInMemory(Outputs):
             self._broker.written.append(Output(name, key, value, headers, partition))
 
     def write_all(self, topic: Topic | str, records: Sequence[Content], partition: int) -> None:
-        """Write them, one after the other."""
-        for key, value, headers in records:
-            self.write(topic, key, value, headers, partition)
+        """Write them, one after the other, as they are read from a record batch."""
+        batch = RecordBatch(1 << 30)
+        batch.fill(records, AT_MS)
+        batch.seal()
+        for record in MemoryRecords(bytes(batch._build())).next_batch() if records else ():
+            self.write(topic, record.key, record.value, list(record.headers), partition)
 
     async def send(self) -> None:
         """Nothing waits."""

@@ -11,6 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from stream_processors.batch_header import COUNTED, CRC, LENGTH
 from stream_processors.fetching import CheckedRecords, ParsedRecords
+from stream_processors.packing import packed_headers
 from stream_processors.record_batches import RecordBatch
 
 AT_MS = 1_700_000_000_000
@@ -19,7 +20,7 @@ AT_MS = 1_700_000_000_000
 def sealed(*values: bytes) -> bytes:
     """A record batch of these values, as it is sent."""
     batch = RecordBatch(1 << 20)
-    batch.fill([(None, value, []) for value in values], AT_MS)
+    batch.fill([(None, value, packed_headers([])) for value in values], AT_MS)
     batch.close()
     batch.seal()
     return bytes(batch._build())

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from contracts.errors import ServerError
 from contracts.topics import NORMALIZED, OUTCOMES
 from infra.settings import Settings
 from stream_processors.outputs import LARGE_BYTES, MOST_WAITING, Outputs
+from stream_processors.record_batches import RecordBatch
 
 SMALL = 2048
 #: Larger than what is compressed on the event loop.
@@ -30,7 +30,7 @@ class ProducerInMemory:
         self.taking.set()
         self.refusing = False
 
-    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> Any:
+    async def send_batch(self, batch: RecordBatch, topic: str, *, partition: int) -> Any:
         """Take a batch; the future tells of its confirmation."""
         await self.taking.wait()
         if self.refusing:

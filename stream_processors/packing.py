@@ -1,0 +1,125 @@
+r"""Records as a record batch holds them, before its compression.
+
+See https://kafka.apache.org/documentation/#record. Headers come packed, because most of what they
+say is the same for all windows of a batch, and is packed once (`DerivedHeaders`).
+
+>>> packed_headers([("ce_id", b"w-1")])
+b'\x02\nce_id\x06w-1'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from contracts.headers import SOURCE_OFFSET, cloud_event
+
+#: Key, value and packed headers of a record.
+Content = tuple[bytes | None, bytes, bytes]
+
+_NULL: Final = b"\x01"
+_BITS: Final = 0x7F
+#: Pieces of a packed record: its length, and the rest.
+PIECES: Final = 2
+
+
+def _varint(number: int) -> bytes:
+    """A number as Kafka writes it: zigzag, seven bits a byte, lowest first."""
+    left = number * 2 if number >= 0 else -number * 2 - 1
+    found = bytearray()
+    while left > _BITS:
+        found.append(left & _BITS | 0x80)
+        left >>= 7
+    found.append(left)
+    return bytes(found)
+
+
+#: Numbers below `SMALL`, as Kafka writes them.
+_VARINTS: Final = [_varint(number) for number in range(1 << 14)]
+SMALL: Final = len(_VARINTS)
+
+
+def varint(number: int) -> bytes:
+    """Pack a number."""
+    return _VARINTS[number] if 0 <= number < SMALL else _varint(number)
+
+
+def packed_headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
+    """Pack the headers of a record; a value may be null."""
+    return varint(len(headers)) + b"".join(
+        _named(name) + (_NULL if value is None else varint(len(value)) + value)
+        for name, value in headers
+    )
+
+
+def packed_records(
+    records: Iterable[Content], first: int, after_ms: int, room: int
+) -> tuple[list[bytes], int]:
+    """Pack records of one time, up to the first for which there is no room.
+
+    Args:
+        records: What they say.
+        first: Place of the first one in its batch; the others follow. One at place 0 has room.
+        after_ms: Their time, milliseconds after that of the batch's first record.
+        room: Bytes that they may have.
+
+    Returns:
+        Their bytes, `PIECES` for each record; what is left of the room.
+    """
+    pieces: list[bytes] = []
+    small, begin = _VARINTS, b"\0" + varint(after_ms)  # attributes: there are none
+    for place, (key, value, headers) in enumerate(records, first):
+        length = len(value)
+        body = b"".join(
+            (
+                begin,
+                small[place] if place < SMALL else _varint(place),
+                _NULL if key is None else varint(len(key)),
+                key or b"",
+                small[length] if length < SMALL else _varint(length),
+                value,
+                headers,
+            )
+        )
+        length = len(body)
+        packed = small[length] if length < SMALL else _varint(length)
+        left = room - length - len(packed)
+        if left < 0 and place:
+            break
+        room = left
+        pieces += (packed, body)
+    return pieces, room
+
+
+class DerivedHeaders:
+    """Packed headers of many events of one kind that happen at one time.
+
+    Each is derived from a source record, and says from which.
+    """
+
+    def __init__(self, event_type: str, source: str, content_type: str, time: datetime) -> None:
+        """Pack what they share; see `contracts.headers.cloud_event`."""
+        shared = cloud_event("", event_type, source, content_type, time)
+        place = next(i for i, (name, _) in enumerate(shared) if name == "ce_id")
+        before, after = (
+            packed_headers(some).removeprefix(varint(len(some)))
+            for some in (shared[:place], shared[place + 1 :])
+        )
+        self._until_id = varint(len(shared) + 1) + before + _named("ce_id")
+        self._until_offset = after + _named(SOURCE_OFFSET)
+
+    def packed(self, event_ids: Iterable[str], offsets: Iterable[int]) -> list[bytes]:
+        """Pack the headers of each event, given its id and the offset of its source record."""
+        names = [name.encode() for name in event_ids]
+        numbers = [b"%d" % offset for offset in offsets]
+        until_id, until_offset, small = self._until_id, self._until_offset, _VARINTS
+        return [
+            b"".join((until_id, small[len(name)], name, until_offset, small[len(number)], number))
+            for name, number in zip(names, numbers, strict=True)
+        ]
+
+
+def _named(name: str) -> bytes:
+    data = name.encode()
+    return varint(len(data)) + data
