@@ -30,7 +30,9 @@ from infra.settings import Settings
 PARTITIONS: Final = 4
 WINDOWS: Final = 200_000
 QUICK_WINDOWS: Final = 20_000
-REPEATS: Final = 3
+#: Rates of one contender differ by a third within minutes; fewer repeats cannot tell 0.9 from 1.1.
+REPEATS: Final = 7
+REPEATS_OF_MANY_ASSETS: Final = 3
 #: Longest measurement of a contender, seconds; who is slower is measured on fewer windows.
 SECONDS: Final = 8.0
 QUICK_SECONDS: Final = 3.0
@@ -93,7 +95,7 @@ def _table(plan: Plan, load: Load, python: Path | None, *, first: bool) -> Table
     if first and python is not None:
         contenders |= {name: _peer(field, name) for name in (QUIX, BYTEWAX, FAUST)}
     contenders |= {name: _ours(field, name) for name in WATCHES}
-    found = in_turns(contenders, plan.times(REPEATS if first else REPEATS - 1), plan.bar)
+    found = in_turns(contenders, plan.times(REPEATS if first else REPEATS_OF_MANY_ASSETS), plan.bar)
     for each in settings.values():
         remove_topics(each)
     rows = _rows(found)

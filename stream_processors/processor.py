@@ -111,13 +111,13 @@ class Processor:
             found: By partition, each in its order, and at least one.
         """
         async with self._turn:
+            self._feed.poll(0)
             for batch in batches(found, BLOCK_RECORDS):
                 await self._take(batch)
             await self._outputs.send()
 
     async def _take(self, batch: Batch) -> None:
         """Work off a batch."""
-        self._feed.poll(0)
         records = batch.records
         own = [(part, await self._positions.of(part.partition)) for part in batch.parts]
         for part, position in own:
