@@ -1,7 +1,8 @@
 r"""Records as a record batch holds them, before its compression.
 
 See https://kafka.apache.org/documentation/#record. Headers come packed, because most of what they
-say is the same for all windows of a batch, and is packed once (`DerivedHeaders`).
+say is the same for all windows of a block, and is packed once (`DerivedHeaders`). aiokafka's own
+builder takes each record apart header by header.
 
 >>> packed_headers([("ce_id", b"w-1")])
 b'\x02\nce_id\x06w-1'
@@ -20,8 +21,6 @@ Content = tuple[bytes | None, bytes, bytes]
 
 _NULL: Final = b"\x01"
 _BITS: Final = 0x7F
-#: Pieces of a packed record: its length, and the rest.
-PIECES: Final = 2
 
 
 def _varint(number: int) -> bytes:
@@ -35,14 +34,14 @@ def _varint(number: int) -> bytes:
     return bytes(found)
 
 
-#: Numbers below `SMALL`, as Kafka writes them.
+#: Numbers below `TABLED`, as Kafka writes them: most lengths and places.
 _VARINTS: Final = [_varint(number) for number in range(1 << 14)]
-SMALL: Final = len(_VARINTS)
+TABLED: Final = len(_VARINTS)
 
 
 def varint(number: int) -> bytes:
     """Pack a number."""
-    return _VARINTS[number] if 0 <= number < SMALL else _varint(number)
+    return _VARINTS[number] if 0 <= number < TABLED else _varint(number)
 
 
 def packed_headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
@@ -55,7 +54,7 @@ def packed_headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
 
 def packed_records(
     records: Iterable[Content], first: int, after_ms: int, room: int
-) -> tuple[list[bytes], int]:
+) -> tuple[list[bytes], int, int]:
     """Pack records of one time, up to the first for which there is no room.
 
     Args:
@@ -65,31 +64,33 @@ def packed_records(
         room: Bytes that they may have.
 
     Returns:
-        Their bytes, `PIECES` for each record; what is left of the room.
+        Their bytes, in pieces; how many there was room for; what is left of it.
     """
     pieces: list[bytes] = []
-    small, begin = _VARINTS, b"\0" + varint(after_ms)  # attributes: there are none
+    table, begin = _VARINTS, b"\0" + varint(after_ms)  # attributes: there are none
+    count = 0
     for place, (key, value, headers) in enumerate(records, first):
         length = len(value)
         body = b"".join(
             (
                 begin,
-                small[place] if place < SMALL else _varint(place),
+                table[place] if place < TABLED else _varint(place),
                 _NULL if key is None else varint(len(key)),
                 key or b"",
-                small[length] if length < SMALL else _varint(length),
+                table[length] if length < TABLED else _varint(length),
                 value,
                 headers,
             )
         )
         length = len(body)
-        packed = small[length] if length < SMALL else _varint(length)
+        packed = table[length] if length < TABLED else _varint(length)
         left = room - length - len(packed)
         if left < 0 and place:
             break
         room = left
+        count += 1
         pieces += (packed, body)
-    return pieces, room
+    return pieces, count, room
 
 
 class DerivedHeaders:
@@ -113,9 +114,9 @@ class DerivedHeaders:
         """Pack the headers of each event, given its id and the offset of its source record."""
         names = [name.encode() for name in event_ids]
         numbers = [b"%d" % offset for offset in offsets]
-        until_id, until_offset, small = self._until_id, self._until_offset, _VARINTS
+        until_id, until_offset = self._until_id, self._until_offset
         return [
-            b"".join((until_id, small[len(name)], name, until_offset, small[len(number)], number))
+            b"".join((until_id, varint(len(name)), name, until_offset, varint(len(number)), number))
             for name, number in zip(names, numbers, strict=True)
         ]
 

@@ -1,7 +1,7 @@
 """A batch on its way: from records to outputs.
 
-For a batch of windows, in order: know the models; set the fences that are due; judge the
-records; pass over those that were seen; stamp and normalise the rest; write them; feed the
+Once the models are known, for a batch of windows, in order: set the fences that are due; judge
+the records; pass over those that were seen; stamp and normalise the rest; write them; feed the
 detectors and the join. A batch may be acknowledged after the next `checkpoint`, which
 confirms all outputs first, and then the memory that includes them.
 

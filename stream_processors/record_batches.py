@@ -22,7 +22,7 @@ from stream_processors.batch_header import (
     VERSION,
     checksum,
 )
-from stream_processors.packing import PIECES, Content, packed_records
+from stream_processors.packing import Content, packed_records
 
 #: Level of zstd. Measured on windows of white noise: a fifth of the time of aiokafka's level 3,
 #: for batches that are a fifth larger; real readings repeat themselves more.
@@ -36,8 +36,8 @@ _UNKNOWN: Final = -1
 class RecordBatch:
     """Records of a partition that leave together.
 
-    For aiokafka's producer it is one of its own batch builders, of which it uses the methods below
-    from `close` on.
+    aiokafka's `send_batch` takes it for one of its own batch builders, of which it needs `close`,
+    `closed`, `record_count`, `_set_producer_state` and `_build`.
     """
 
     def __init__(self, size: int) -> None:
@@ -64,8 +64,8 @@ class RecordBatch:
             return 0
         if not self._count:
             self._first_ms = self._latest_ms = at_ms
-        added, self._room = packed_records(records, self._count, at_ms - self._first_ms, self._room)
-        count = len(added) // PIECES
+        after_ms = at_ms - self._first_ms
+        added, count, self._room = packed_records(records, self._count, after_ms, self._room)
         if count < len(records):
             self.close()
         if count:
@@ -75,7 +75,8 @@ class RecordBatch:
         return count
 
     def seal(self) -> None:
-        """Compress it; on any thread, once it is closed, and before it is sent."""
+        """Close and compress it: once, on any thread, and before it is sent."""
+        self.close()
         records = b"".join(self._packed)
         self._packed = []
         compressed: bytes | memoryview = memoryview(

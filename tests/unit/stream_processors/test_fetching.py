@@ -21,7 +21,6 @@ def sealed(*values: bytes) -> bytes:
     """A record batch of these values, as it is sent."""
     batch = RecordBatch(1 << 20)
     batch.fill([(None, value, packed_headers([])) for value in values], AT_MS)
-    batch.close()
     batch.seal()
     return bytes(batch._build())
 

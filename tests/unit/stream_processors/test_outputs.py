@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError
+from aiokafka.record.memory_records import MemoryRecords
 
 from contracts.errors import ServerError
 from contracts.topics import NORMALIZED, OUTCOMES
@@ -25,6 +26,7 @@ class ProducerInMemory:
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, int, int]] = []
+        self.batches: list[RecordBatch] = []
         self.pending: list[asyncio.Future[None]] = []
         self.taking = asyncio.Event()
         self.taking.set()
@@ -36,6 +38,7 @@ class ProducerInMemory:
         if self.refusing:
             raise KafkaTimeoutError
         self.sent.append((topic, partition, batch.record_count()))
+        self.batches.append(batch)
         self.pending.append(asyncio.get_running_loop().create_future())
         return self.pending[-1]
 
@@ -86,6 +89,31 @@ def test_records_of_a_partition_leave_together() -> None:
         assert sorted(producer.sent) == [
             ("t.sensor.windows.normalized", 0, 2),
             ("t.sensor.windows.normalized", 1, 1),
+        ]
+
+    run(story())
+
+
+def test_a_record_leaves_as_it_was_written() -> None:
+    """With its key, text or bytes or none, and its headers, of which one may be null."""
+    written: list[tuple[bytes | str | None, bytes, Any]] = [
+        ("pump-1", b"x", [("ce_id", b"w-1"), ("ce_id", None)]),
+        (b"pump-2", b"", []),
+        (None, b"y", [("n", b"")]),
+    ]
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        out = outputs(producer)
+        for key, value, headers in written:
+            out.write(OUTCOMES, key, value, headers)
+        await out.send()
+        await settle()
+        [batch] = producer.batches
+        found = MemoryRecords(bytes(batch._build())).next_batch()
+        assert [(record.key, record.value, list(record.headers)) for record in found] == [
+            (key.encode() if isinstance(key, str) else key, value, headers)
+            for key, value, headers in written
         ]
 
     run(story())
