@@ -34,7 +34,7 @@ check: setup ## Style, types and the import rule
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: setup ## Speed and memory against peers and limits, about half an hour: [ARGS="processing --quick"]
+bench: setup ## Speed and memory against peers and limits, about 50 minutes: [ARGS="processing --quick"]
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 faults: setup ## Every fault, and what is left of the guarantees after it: [ARGS="--case 'kill@*'"]
