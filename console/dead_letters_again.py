@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from contracts.dead_letter import Origin, headers_again
 from contracts.errors import DataError, ServerError
-from contracts.headers import CONTENT_TYPE, RawHeaders, header
+from contracts.headers import CONTENT_TYPE, ID, RawHeaders, header
 from contracts.invalid_record import InvalidRecord
 from contracts.topics import SENSOR_WINDOWS
 from contracts.window import decode_window
@@ -98,8 +98,8 @@ def again(
             f"so mended, its key is {(key or b'').decode(errors='replace')!r} and its asset"
             f" {window.asset!r}; give --key {window.asset!r}, or name that asset in the window"
         )
-    if header(made, "ce_id") is not None:  # it is named by what it says
-        made = _replaced(made, "ce_id", window.id.encode())
+    if header(made, ID) is not None:  # it is named by what it says
+        made = _replaced(made, ID, window.id.encode())
     return Again(origin, key, value, made)
 
 

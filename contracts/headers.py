@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 RawHeaders = list[tuple[str, bytes]]
 
 CONTENT_TYPE = "content-type"
+#: What an event is named by.
+ID = "ce_id"
 #: Source record of a derived record, so that duplicates are found without decoding.
 SOURCE_OFFSET = "millrace_source_offset"
 
@@ -30,12 +32,21 @@ def cloud_event(
     stamp = time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return [
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id.encode()),
+        (ID, event_id.encode()),
         ("ce_type", event_type.encode()),
         ("ce_source", source.encode()),
         ("ce_time", stamp.encode()),
         (CONTENT_TYPE, content_type.encode()),
     ]
+
+
+def around_id(
+    event_type: str, source: str, content_type: str, time: datetime
+) -> tuple[RawHeaders, RawHeaders]:
+    """Headers that events of one kind and time share: those before their id, those after."""
+    shared = cloud_event("", event_type, source, content_type, time)
+    place = [name for name, _ in shared].index(ID)
+    return shared[:place], shared[place + 1 :]
 
 
 def header(headers: Sequence[tuple[str, bytes]] | None, name: str) -> str | None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contracts.events import PREDICTION
-from contracts.headers import SOURCE_OFFSET, RawHeaders, cloud_event
+from contracts.headers import ID, SOURCE_OFFSET, RawHeaders, around_id
 from contracts.normalized_window import NormalizedWindow
 from contracts.prediction import Prediction
 from contracts.source import Source
@@ -70,26 +70,19 @@ def prediction_records(
     pieces: list[Iterable[bytes]] = []
     for shared, column in zip(_between(servable, windows[0], at), (*columns, ()), strict=True):
         pieces += [repeat(shared), column]
-    before, after = _around_id(at)
+    before, after = around_id(PREDICTION, ORIGIN, JSON, at)
     return [
         (
             PREDICTIONS.name,
             window.asset.encode(),
             value,
-            [*before, ("ce_id", name), *after, (SOURCE_OFFSET, b"%d" % window.source.offset)],
+            [*before, (ID, name), *after, (SOURCE_OFFSET, b"%d" % window.source.offset)],
             window.source.partition,
         )
         for window, name, value in zip(
             windows, ids, map(b"".join, zip(*pieces[:-1], strict=False)), strict=True
         )
     ]
-
-
-def _around_id(at: datetime) -> tuple[RawHeaders, RawHeaders]:
-    """Headers that all predictions of a moment share: those before their id, those after."""
-    shared = cloud_event("", PREDICTION, ORIGIN, JSON, at)
-    place = [name for name, _ in shared].index("ce_id")
-    return shared[:place], shared[place + 1 :]
 
 
 def prediction_ids(windows: Iterable[NormalizedWindow]) -> list[bytes]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from contracts.headers import SOURCE_OFFSET, cloud_event
+from contracts.headers import ID, SOURCE_OFFSET, around_id
 
 #: Key, value and packed headers of a record.
 Content = tuple[bytes | None, bytes, bytes]
@@ -46,10 +46,7 @@ def varint(number: int) -> bytes:
 
 def packed_headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
     """Pack the headers of a record; a value may be null."""
-    return varint(len(headers)) + b"".join(
-        _named(name) + (_NULL if value is None else varint(len(value)) + value)
-        for name, value in headers
-    )
+    return varint(len(headers)) + _one_by_one(headers)
 
 
 def packed_records(
@@ -100,15 +97,11 @@ class DerivedHeaders:
     """
 
     def __init__(self, event_type: str, source: str, content_type: str, time: datetime) -> None:
-        """Pack what they share; see `contracts.headers.cloud_event`."""
-        shared = cloud_event("", event_type, source, content_type, time)
-        place = next(i for i, (name, _) in enumerate(shared) if name == "ce_id")
-        before, after = (
-            packed_headers(some).removeprefix(varint(len(some)))
-            for some in (shared[:place], shared[place + 1 :])
-        )
-        self._until_id = varint(len(shared) + 1) + before + _named("ce_id")
-        self._until_offset = after + _named(SOURCE_OFFSET)
+        """Pack what they share; see `contracts.headers.around_id`."""
+        before, after = around_id(event_type, source, content_type, time)
+        count = len(before) + len(after) + len((ID, SOURCE_OFFSET))
+        self._until_id = varint(count) + _one_by_one(before) + _sized(ID.encode())
+        self._until_offset = _one_by_one(after) + _sized(SOURCE_OFFSET.encode())
 
     def packed(self, event_ids: Iterable[str], offsets: Iterable[int]) -> list[bytes]:
         """Pack the headers of each event, given its id and the offset of its source record."""
@@ -121,6 +114,10 @@ class DerivedHeaders:
         ]
 
 
-def _named(name: str) -> bytes:
-    data = name.encode()
-    return varint(len(data)) + data
+def _one_by_one(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
+    return b"".join(_sized(name.encode()) + _sized(value) for name, value in headers)
+
+
+def _sized(data: bytes | None) -> bytes:
+    """Bytes behind their length; null has one of its own."""
+    return _NULL if data is None else varint(len(data)) + data

@@ -79,30 +79,27 @@ class RecordBatch:
         self.close()
         records = b"".join(self._packed)
         self._packed = []
-        compressed: bytes | memoryview = memoryview(
-            cramjam.zstd.compress(records, level=ZSTD_LEVEL)
+        compressed = memoryview(cramjam.zstd.compress(records, level=ZSTD_LEVEL))
+        is_smaller = len(compressed) < len(records)
+        content: bytes | memoryview = compressed if is_smaller else records
+        sealed = bytearray(
+            HEADER.pack(
+                0,
+                HEADER_BYTES - COUNTED + len(content),
+                _UNKNOWN,
+                VERSION,
+                0,
+                ZSTD if is_smaller else NO_CODEC,
+                self._count - 1,
+                self._first_ms,
+                self._latest_ms,
+                _UNKNOWN,
+                _UNKNOWN,
+                0,
+                self._count,
+            )
         )
-        codec = ZSTD if len(compressed) < len(records) else NO_CODEC
-        content = compressed if codec == ZSTD else records
-        sealed = bytearray(HEADER_BYTES + len(content))
-        HEADER.pack_into(
-            sealed,
-            0,
-            0,
-            len(sealed) - COUNTED,
-            _UNKNOWN,
-            VERSION,
-            0,
-            codec,
-            self._count - 1,
-            self._first_ms,
-            self._latest_ms,
-            _UNKNOWN,
-            _UNKNOWN,
-            0,
-            self._count,
-        )
-        sealed[HEADER_BYTES:] = content
+        sealed += content
         self._sealed = sealed
 
     def close(self) -> None:

@@ -124,11 +124,11 @@ def test_batches_end_where_those_of_aiokafka_do(
         if batches[-1].closed():
             assert batches[-1].fill(left, AT_MS) == 0
             batches.append(RecordBatch(size))
-    counts: list[int] = []
-    theirs = builder_of_aiokafka(size)  # replaced at the first record
+    counts, more = [0], size + 1  # its own batches leave their last byte empty
+    theirs = builder_of_aiokafka(more)
     for key, value, headers in written:
-        if not counts or theirs.append(counts[-1], AT_MS, key, value, headers) is None:
-            theirs = builder_of_aiokafka(size + 1)  # the last byte of which it leaves empty
+        if theirs.append(counts[-1], AT_MS, key, value, headers) is None:
+            theirs = builder_of_aiokafka(more)
             theirs.append(0, AT_MS, key, value, headers)
             counts.append(0)
         counts[-1] += 1
