@@ -22,6 +22,7 @@ from contracts.topics import SENSOR_WINDOWS
 from contracts.window import decode_window
 from infra.kafka import partitions_of, producer
 from infra.settings import Settings
+from stream_processors.packing import packed_headers
 
 #: How long the broker may take to confirm a record, and the client to say so, seconds.
 _CONFIRM_SECONDS: Final = 30.0
@@ -46,6 +47,11 @@ class Again:
     key: bytes | None
     value: bytes
     headers: RawHeaders
+
+    @property
+    def packed(self) -> bytes:
+        """Its headers in Kafka's form."""
+        return packed_headers(self.headers)
 
 
 @dataclass(frozen=True)

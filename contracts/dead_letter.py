@@ -30,10 +30,11 @@ TOPIC = "millrace_topic"
 PARTITION = "millrace_partition"
 OFFSET = "millrace_offset"
 TIMESTAMP = "millrace_timestamp_ms"
-#: Where a record that was sent again was refused first.
-ORIGIN_TOPIC = "millrace_origin_topic"
-ORIGIN_PARTITION = "millrace_origin_partition"
-ORIGIN_OFFSET = "millrace_origin_offset"
+#: Where a record that was sent again was refused first: how these names begin, and the names.
+ORIGIN_PREFIX = "millrace_origin_"
+ORIGIN_TOPIC = f"{ORIGIN_PREFIX}topic"
+ORIGIN_PARTITION = f"{ORIGIN_PREFIX}partition"
+ORIGIN_OFFSET = f"{ORIGIN_PREFIX}offset"
 #: A detail may quote the record; headers are no place for a megabyte of it.
 MOST_DETAIL: Final = 1000
 

@@ -7,7 +7,9 @@ no setting for is set here.
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import aiokafka
 from aiokafka.consumer import fetcher
@@ -17,6 +19,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from stream_processors.batch_header import COUNTED, LENGTH, checksum
+from stream_processors.packing import packed_headers
+from stream_processors.unpacking import FetchedRecord, unpacked
 
 #: Longest wait of a fetch for data. A partition whose records were still unread when a fetch
 #: was sent is not in it, and has to wait for its end; Faust fixes 1.5 s.
@@ -25,6 +29,42 @@ FETCH_WAIT_MS: Final = 50
 #: table's changelog never are, after recovery, so each checkpoint costs this; aiokafka's
 #: default is 0.1.
 UNREAD_SECONDS: Final = 0.01
+#: Timestamp of a record that has none, as Kafka writes it.
+_NO_TIME: Final = -1
+
+
+class FetchedBatch:
+    """A record batch as the fetcher takes one, whose records come all at once."""
+
+    def __init__(self, batch: Any, records: Callable[[], list[FetchedRecord]]) -> None:
+        """Take aiokafka's batch, and what takes out its records."""
+        self._batch = batch
+        self._records = records
+
+    def __getattr__(self, name: str) -> Any:
+        """What the batch is but for its records."""
+        return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[Piece]:
+        """Yield its records as one piece, if it has any."""
+        records = self._records()
+        if records:
+            yield Piece(records)
+
+    def __next__(self) -> Any:
+        """The first record, of a batch that says how a transaction ended."""
+        return next(self._batch)
+
+
+class Piece(NamedTuple):
+    """Records that were fetched together; the fetcher takes it for one record."""
+
+    records: list[FetchedRecord]
+
+    @property
+    def offset(self) -> int:
+        """Offset of the last one."""
+        return self.records[-1].offset
 
 
 class CheckedRecords(fetcher.MemoryRecords):  # type: ignore[misc]  # untyped
@@ -57,27 +97,81 @@ class CheckedRecords(fetcher.MemoryRecords):  # type: ignore[misc]  # untyped
             raise CorruptRecordException(
                 f"the record batch at byte {begin} of what was fetched is not as it was written"
             )
-        return batch
+        records = partial(_of_old, batch) if is_legacy else partial(unpacked, whole)
+        return FetchedBatch(batch, records)
 
 
-class ParsedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
-    """Hands out records as they were parsed.
+def _of_old(batch: Any) -> list[FetchedRecord]:
+    """Records of the format before record batches, which had no headers, and once no times."""
+    no_headers = packed_headers([])
+    return [
+        FetchedRecord(
+            each.offset,
+            _NO_TIME if each.timestamp is None else each.timestamp,
+            each.timestamp_type or 0,
+            each.key,
+            each.value,
+            no_headers,
+        )
+        for each in batch
+    ]
+
+
+class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
+    """Hands out a partition's records as they were taken out of their batches, many at a time.
 
     aiokafka makes another object of each, with the topic, the partition and three sizes in it, and
     asks for each by a call of its own: a quarter of what reading a record costs.
     """
 
     def __init__(self, tp: Any, records: Any, *rest: Any) -> None:
-        """Take what was fetched of a partition, and check it here if nobody else does."""
+        """Take what was fetched of a partition; its batches check themselves."""
         super().__init__(tp, records, *rest)
-        if isinstance(records, CheckedRecords):
-            self._check_crcs = False
+        self._check_crcs = False
+        self._left: list[FetchedRecord] = []
 
-    def __iter__(self) -> Any:
-        return self._records_iterator
+    def take(self, most: int | None) -> tuple[list[FetchedRecord], bool]:
+        """Take records, at most so many, and tell whether there are no more.
 
-    def _consumer_record(self, tp: Any, record: Any) -> Any:  # noqa: ARG002  (aiokafka's)
-        return record
+        Raises:
+            CorruptRecordException: They are not as they were written.
+        """
+        taken: list[FetchedRecord] = []
+        while most is None or len(taken) < most:
+            left: list[FetchedRecord] = self._left or next(self, [])
+            if not left:
+                return taken, True
+            room = len(left) if most is None else most - len(taken)
+            taken += left[:room]
+            self._left = left[room:]
+            self.next_fetch_offset = taken[-1].offset + 1
+        return taken, False
+
+    def _consumer_record(self, tp: Any, piece: Piece) -> list[FetchedRecord]:  # noqa: ARG002
+        """What of a piece was not taken before; where reading begins may be within a batch."""
+        begin = self.next_fetch_offset
+        if piece.records[0].offset >= begin:
+            return piece.records
+        return [each for each in piece.records if each.offset >= begin]
+
+
+class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # untyped
+    """What a fetch brought of a partition, until it is taken."""
+
+    _partition_records: FetchedRecords | None
+
+    def getall(self, max_records: int | None = None) -> list[FetchedRecord]:
+        """Take records, at most so many, unless the partition has been taken away since."""
+        tp = self._topic_partition
+        there = self._partition_records
+        if there is None or not self.check_assignment(tp):
+            return []
+        taken: list[FetchedRecord]
+        taken, was_all = there.take(max_records)
+        self._update_position()
+        if was_all:
+            self._partition_records = None
+        return taken
 
 
 class FetchThread(driver.AIOKafkaConsumerThread):
@@ -85,8 +179,9 @@ class FetchThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         made = super()._create_worker_consumer(transport)
-        fetcher.PartitionRecords = ParsedRecords  # there is no setting for it
-        fetcher.MemoryRecords = CheckedRecords
+        fetcher.MemoryRecords = CheckedRecords  # there is no setting for it
+        fetcher.PartitionRecords = FetchedRecords
+        fetcher.FetchResult = FetchResult
         made._isolation_level = "read_committed"
         made._fetch_max_wait_ms = FETCH_WAIT_MS
         return made

@@ -15,13 +15,14 @@ from contracts.headers import CONTENT_TYPE, header
 from contracts.invalid_record import InvalidRecord
 from contracts.topics import MAX_WINDOW_BYTES
 from contracts.window import MSGPACK, Layout, WindowBody, read_window, read_windows
+from stream_processors.packing import packed_headers
 from stream_processors.records import Payload
 
 #: Event times outside of these say that a device's clock is wrong.
 EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
 LATEST_AHEAD_MS: Final = 86_400_000
-#: How the headers of a window in MessagePack end, as a rule.
-_ENDS_PACKED: Final = [(CONTENT_TYPE, MSGPACK.encode())]
+#: How the headers of a window in MessagePack end, as a rule; what ends so counts as one.
+_IN_MSGPACK: Final = packed_headers([(CONTENT_TYPE, MSGPACK.encode())])[1:]
 
 
 class Forms(NamedTuple):
@@ -66,9 +67,8 @@ def forms(records: Sequence[Payload], latest_ms: int, refused: dict[int, Invalid
 
 def _together(records: Sequence[Payload], latest_ms: int) -> Forms | None:
     """Judge a batch at once; None if a record is refused, or has to be looked at by itself."""
-    ends = [record.headers[-1:] for record in records]
     values = [record.value or b"" for record in records]
-    if not ends or ends.count(_ENDS_PACKED) < len(ends):
+    if not values or not all(record.packed.endswith(_IN_MSGPACK) for record in records):
         return None
     if max(map(len, values)) > MAX_WINDOW_BYTES:
         return None
@@ -105,7 +105,7 @@ def _form(record: Payload, latest_ms: int) -> tuple[WindowBody, Layout]:
             "oversized",
             f"{len(value)} bytes; a window may have {MAX_WINDOW_BYTES}: send shorter ones",
         )
-    body, layout = read_window(value, header(record.headers, CONTENT_TYPE) or "")
+    body, layout = read_window(value, _content_type(record))
     if body.asset.encode() != key:
         raise InvalidRecord(
             "key_mismatch", f"the key is not the window's asset {body.asset!r}; send it as key"
@@ -121,3 +121,9 @@ def _form(record: Payload, latest_ms: int) -> tuple[WindowBody, Layout]:
             " device's clock, and send milliseconds since 1970 UTC",
         )
     return body, layout
+
+
+def _content_type(record: Payload) -> str:
+    if record.packed.endswith(_IN_MSGPACK):
+        return MSGPACK
+    return header(record.headers, CONTENT_TYPE) or ""

@@ -1,4 +1,4 @@
-"""Records as aiokafka's parser makes them."""
+"""What is asked of a record."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ class Payload(Protocol):
     @property
     def value(self) -> bytes | None:
         """Its value."""
+
+    @property
+    def packed(self) -> bytes:
+        """Its headers in Kafka's form, see `packing.packed_headers`."""
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]:

@@ -23,28 +23,18 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from contracts.dead_letter import names_an_origin, origin_of
+from contracts.dead_letter import ORIGIN_PREFIX, names_an_origin, origin_of
 from contracts.invalid_record import InvalidRecord
 from contracts.mended import Mended
 from contracts.moment import Moment
 from contracts.topics import SENSOR_WINDOWS
+from stream_processors.records import Record
 
 #: First origins that a partition remembers; 16 bytes each. More are refused, never forgotten.
 MOST_TAKEN: Final = 1 << 20
-
-
-class Placed(Protocol):
-    """What is looked at of a record."""
-
-    @property
-    def offset(self) -> int:
-        """Its offset."""
-
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes]]:
-        """Its headers."""
+_ORIGIN_PREFIX: Final = ORIGIN_PREFIX.encode()
 
 
 class Retries:
@@ -111,9 +101,9 @@ class Resolution:
 NOTHING: Final = Resolution(set(), {}, {})
 
 
-def sent_again(records: Sequence[Placed]) -> list[int]:
+def sent_again(records: Sequence[Record]) -> list[int]:
     """Rows of a batch that were sent before; as a rule there are none, and one look tells."""
-    if not names_an_origin({name for record in records for name, _ in record.headers}):
+    if _ORIGIN_PREFIX not in b"".join([record.packed for record in records]):
         return []
     return [
         row
@@ -124,7 +114,7 @@ def sent_again(records: Sequence[Placed]) -> list[int]:
 
 def resolve(
     partition: int,
-    records: Sequence[Placed],
+    records: Sequence[Record],
     rows: Iterable[int],
     invalid: Iterable[int],
     retries: Retries,
@@ -158,6 +148,6 @@ def resolve(
     return Resolution(passed, taken, refused)
 
 
-def note_of(partition: int, record: Placed, origin: int, at: Moment) -> Mended:
+def note_of(partition: int, record: Record, origin: int, at: Moment) -> Mended:
     """The note that a record of a partition was taken for a first origin."""
     return Mended(partition, origin, record.offset, at)

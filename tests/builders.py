@@ -32,6 +32,7 @@ from contracts.registry import Registry, declare
 from contracts.source import Source
 from contracts.topics import SENSOR_WINDOWS
 from contracts.window import MSGPACK, SensorWindow, encode_window
+from stream_processors.packing import packed_headers
 
 #: A moment that is whole in every sampling period: 2024-01-01.
 START_MS = 1_704_067_200_000
@@ -236,6 +237,11 @@ class WindowRecord:
     headers: Sequence[tuple[str, bytes]] = field(
         default_factory=lambda: [(CONTENT_TYPE, MSGPACK.encode())]
     )
+
+    @property
+    def packed(self) -> bytes:
+        """Its headers in Kafka's form."""
+        return packed_headers(self.headers)
 
 
 def window_record(window: SensorWindow, offset: int, partition: int = 0) -> WindowRecord:

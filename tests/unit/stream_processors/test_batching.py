@@ -3,12 +3,8 @@
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.record.memory_records import MemoryRecords
-from aiokafka.structs import TopicPartition
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import Service
@@ -19,7 +15,6 @@ from stream_processors.batching import (
     BatchApp,
     BatchConsumer,
 )
-from stream_processors.fetching import ParsedRecords
 
 WINDOWS = TP("sensor.windows", 0)
 PREDICTIONS = TP("predictions", 1)
@@ -360,23 +355,6 @@ def test_the_fetcher_has_asked_for_more_before_a_batch_is_worked_off() -> None:
         fetcher.cancel()
 
     asyncio.run(run())
-
-
-def test_records_stay_as_they_were_parsed() -> None:
-    """None becomes another object, and a poll that ends within a batch goes on where it was."""
-    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 16)
-    for offset in range(5):
-        builder.append(offset, 1000 + offset, b"pump-1", b"x", [("ce_id", b"w"), ("none", None)])
-    parsed = ParsedRecords(
-        TopicPartition("t", 0), MemoryRecords(bytes(builder.build())), [], 1, None, None, True, 0
-    )
-    first = [record.offset for record in islice(parsed, 2)]
-    rest = list(parsed)
-    assert first == [1, 2]
-    assert [record.offset for record in rest] == [3, 4]
-    assert type(rest[0]).__name__ == "DefaultRecord"
-    assert rest[0].headers == [("ce_id", b"w"), ("none", None)]
-    assert parsed.next_fetch_offset == 5
 
 
 def test_polls_that_find_little_are_spaced() -> None:

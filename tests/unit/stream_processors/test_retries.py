@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,20 +12,17 @@ from contracts.invalid_record import InvalidRecord
 from contracts.mended import Mended
 from contracts.topics import SENSOR_WINDOWS
 from stream_processors.retries import Retries, note_of, resolve, sent_again
-from tests.builders import AT
+from tests.builders import AT, WindowRecord
 
 
-@dataclass
-class Sent:
+def sent(offset: int, headers: RawHeaders | None = None) -> WindowRecord:
     """A record of partition 0."""
-
-    offset: int
-    headers: RawHeaders = field(default_factory=list)
+    return WindowRecord(b"", b"pump-1", offset, headers=headers or [])
 
 
-def again(offset: int, origin: int) -> Sent:
+def again(offset: int, origin: int) -> WindowRecord:
     """A record that was refused at another offset first."""
-    return Sent(offset, headers_again([], Origin(SENSOR_WINDOWS.name, 0, origin)))
+    return sent(offset, headers_again([], Origin(SENSOR_WINDOWS.name, 0, origin)))
 
 
 def noted(*pairs: tuple[int, int]) -> Retries:
@@ -37,14 +32,14 @@ def noted(*pairs: tuple[int, int]) -> Retries:
 
 def test_a_batch_without_them_costs_one_look() -> None:
     """Rows of records that were sent before, and of no others."""
-    assert sent_again([Sent(4), Sent(5, [("ce_id", b"w")])]) == []
-    assert sent_again([Sent(4), again(5, 1), Sent(6, [(ORIGIN_OFFSET, b"x")])]) == [1, 2]
+    assert sent_again([sent(4), sent(5, [("ce_id", b"w")])]) == []
+    assert sent_again([sent(4), again(5, 1), sent(6, [(ORIGIN_OFFSET, b"x")])]) == [1, 2]
 
 
 def test_of_two_in_a_batch_the_first_is_taken() -> None:
     """The other has no effect, and is no dead letter either."""
     retries = Retries()
-    records = [again(10, 3), Sent(11), again(12, 3), again(13, 4)]
+    records = [again(10, 3), sent(11), again(12, 3), again(13, 4)]
     found = resolve(0, records, sent_again(records), (), retries)
     assert found.taken == {0: 3, 3: 4}
     assert found.passed == {2}

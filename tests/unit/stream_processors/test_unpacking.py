@@ -1,0 +1,138 @@
+"""Records are taken out of a batch as aiokafka's own reader takes them out."""
+
+from typing import Any
+
+import pytest
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from stream_processors.batch_header import ATTRIBUTES, HEADER, HEADER_BYTES
+from stream_processors.packing import packed_headers
+from stream_processors.unpacking import APPEND_TIME, unpacked, unpacked_headers
+
+FIRST_MS = 1_700_000_000_000
+NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
+LARGEST_MS = 1 << 40
+
+HEADERS = st.lists(st.tuples(st.text(max_size=8), st.none() | st.binary(max_size=20)), max_size=4)
+Told = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+RECORDS = st.lists(
+    st.tuples(
+        st.integers(-LARGEST_MS, LARGEST_MS),
+        st.none() | st.binary(max_size=100),
+        st.none() | st.binary(max_size=300),
+        HEADERS,
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+def built(records: list[Told], codec: int = NONE) -> bytes:
+    """A batch as aiokafka's builder writes it."""
+    batch = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, 1 << 30)
+    for place, (after_ms, key, value, headers) in enumerate(records):
+        batch.append(place, FIRST_MS + after_ms, key, value, headers)
+    return bytes(batch.build())
+
+
+def facts(records: Any) -> list[tuple[Any, ...]]:
+    """All that is known of records."""
+    return [(r.offset, r.timestamp, r.timestamp_type, r.key, r.value, r.headers) for r in records]
+
+
+def ours(batch: bytes) -> list[tuple[Any, ...]]:
+    """A batch as it is read here."""
+    return facts(unpacked(memoryview(batch)))
+
+
+@given(RECORDS, st.sampled_from([NONE, GZIP, SNAPPY, LZ4, ZSTD]))
+def test_records_are_what_aiokafka_reads(records: list[Told], codec: int) -> None:
+    """Nulls, times that go back, and every codec."""
+    batch = built(records, codec)
+    assert ours(batch) == facts(DefaultRecordBatch(batch))
+
+
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 127, 128, 8191, 8192, 1 << 20, (1 << 20) + 1])
+def test_lengths_of_one_to_four_bytes(size: int) -> None:
+    """Of keys, values, headers, and so of records."""
+    data = bytes(size)
+    batch = built([(0, data, data, [("h", data)]), (1, None, data, [])])
+    assert ours(batch) == facts(DefaultRecordBatch(batch))
+
+
+def test_places_of_one_to_three_bytes() -> None:
+    """A batch may have many records."""
+    batch = built([(0, b"k", b"v", [])] * 8200)
+    assert ours(batch) == facts(DefaultRecordBatch(batch))
+
+
+def test_the_brokers_time_is_that_of_all_records() -> None:
+    """Where the topic says so."""
+    batch = bytearray(built([(0, b"k", b"v", []), (5, b"k", b"w", [])]))
+    batch[ATTRIBUTES + 1] |= APPEND_TIME
+    expected: list[tuple[Any, ...]] = [
+        (0, FIRST_MS + 5, 1, b"k", b"v", []),
+        (1, FIRST_MS + 5, 1, b"k", b"w", []),
+    ]
+    assert ours(bytes(batch)) == facts(DefaultRecordBatch(bytes(batch))) == expected
+
+
+def test_offsets_begin_where_the_broker_says() -> None:
+    """And need not follow each other: a topic that is compacted has gaps."""
+    batch = bytearray(built([(0, b"k", b"v", []), (0, b"l", b"w", [])]))
+    batch[:8] = (1 << 40).to_bytes(8, "big")
+    assert [record.offset for record in unpacked(memoryview(batch))] == [1 << 40, (1 << 40) + 1]
+
+
+@given(st.integers(0, 6), st.binary(max_size=60))
+@example(1, b"\x0c\0\0\0\x01\x01\x00")
+@example(2, b"\x0c\0\0\0\x01\x01\x00" * 2)
+@example(1, b"\xff" * 11)
+@example(1, b"\x0a\0\0\0\x01\x01")
+def test_what_is_no_record_is_told(count: int, data: bytes) -> None:
+    """Whatever the bytes are, and however their checksum came to be right."""
+    fields = list(HEADER.unpack(built([(0, b"", b"", [])])[:HEADER_BYTES]))
+    fields[-1] = count
+    batch = memoryview(HEADER.pack(*fields) + data)
+    try:
+        records = unpacked(batch)
+    except CorruptRecordException:
+        return
+    assert len(records) == count
+    spent = sum(len(r.key or b"") + len(r.value or b"") + len(r.packed) for r in records)
+    assert spent <= len(data)
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+def test_a_record_that_ends_after_its_batch(cut: int) -> None:
+    """Nothing is taken for what is missing."""
+    batch = built([(0, b"pump-1", b"x", [("a", b"b")])])
+    with pytest.raises(CorruptRecordException):
+        unpacked(memoryview(batch)[:-cut])
+
+
+def test_a_codec_that_nobody_has() -> None:
+    """It is named."""
+    batch = bytearray(built([(0, b"k", b"v", [])]))
+    batch[ATTRIBUTES + 1] |= 5
+    with pytest.raises(UnsupportedCodecError, match="unknown codec, 5"):
+        unpacked(memoryview(batch))
+
+
+@given(HEADERS)
+def test_headers_are_read_as_they_were_packed(headers: list[tuple[str, bytes | None]]) -> None:
+    """One after the other, and no byte is left."""
+    packed = packed_headers(headers)
+    assert unpacked_headers(packed) == headers
+    for broken in (packed + b"\0", packed[:-1]):
+        with pytest.raises(CorruptRecordException):
+            unpacked_headers(broken)
+
+
+def test_a_headers_name_is_text() -> None:
+    """Anything else is no header."""
+    with pytest.raises(CorruptRecordException):
+        unpacked_headers(b"\x02\x02\xff\x01")
