@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -139,17 +140,19 @@ class Outputs:
         raw_key = key.encode() if isinstance(key, str) else key
         self.write_all(topic, [(raw_key, value, packed_headers(headers))], partition)
 
-    def write_all(self, topic: Topic | str, records: Sequence[Content], partition: int) -> None:
+    def write_all(self, topic: Topic | str, records: Iterable[Content], partition: int) -> None:
         """Put records into their partition's batches, in order; see `write`."""
         name = topic if isinstance(topic, str) else self._named(topic)
         queue = self._waiting.get((name, partition))
         if queue is None:
             queue = self._waiting[name, partition] = deque()
         at_ms = round(time.time() * 1000)
-        while records:
+        rest = iter(records)
+        record = next(rest, None)
+        while record is not None:
             if not queue or queue[-1].builder.closed():
                 queue.append(self._begin())
-            records = records[queue[-1].builder.fill(records, at_ms) :]
+            record = queue[-1].builder.fill(chain([record], rest), at_ms)
 
     async def send(self) -> None:
         """Let leave what was written; waits only where very much waits for the broker.

@@ -10,15 +10,18 @@ b'\x02\nce_id\x06w-1'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
+
+import msgspec
 
 from contracts.headers import ID, SOURCE_OFFSET, around_id
 
 #: Key, value and packed headers of a record.
-Content = tuple[bytes | None, bytes, bytes]
+Content = tuple[bytes | None, bytes | bytearray, bytes]
 
+_ENCODER: Final = msgspec.msgpack.Encoder()
 _NULL: Final = b"\x01"
 _BITS: Final = 0x7F
 
@@ -49,45 +52,58 @@ def packed_headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
     return varint(len(headers)) + _one_by_one(headers)
 
 
-def packed_records(
-    records: Iterable[Content], first: int, after_ms: int, room: int
-) -> tuple[list[bytes], int, int]:
+def pack_records(
+    target: bytearray, records: Iterable[Content], first: int, after_ms: int, room: int
+) -> tuple[int, Content | None]:
     """Pack records of one time, up to the first for which there is no room.
 
     Args:
+        target: What they are added to.
         records: What they say.
         first: Place of the first one in its batch; the others follow. One at place 0 has room.
         after_ms: Their time, milliseconds after that of the batch's first record.
-        room: Bytes that they may have.
+        room: Bytes that the target may have.
 
     Returns:
-        Their bytes, in pieces; how many there was room for; what is left of it.
+        Place of the next one; the one for which there was no room, if there was one.
     """
-    pieces: list[bytes] = []
+    next_place = first
     table, begin = _VARINTS, b"\0" + varint(after_ms)  # attributes: there are none
-    count = 0
     for place, (key, value, headers) in enumerate(records, first):
         length = len(value)
-        body = b"".join(
+        head = b"".join(
             (
                 begin,
                 table[place] if place < TABLED else _varint(place),
                 _NULL if key is None else varint(len(key)),
                 key or b"",
                 table[length] if length < TABLED else _varint(length),
-                value,
-                headers,
             )
         )
-        length = len(body)
+        length += len(head) + len(headers)
         packed = table[length] if length < TABLED else _varint(length)
-        left = room - length - len(packed)
-        if left < 0 and place:
-            break
-        room = left
-        count += 1
-        pieces += (packed, body)
-    return pieces, count, room
+        if place and len(target) + len(packed) + length > room:
+            return place, (key, value, headers)
+        target += packed
+        target += head
+        target += value
+        target += headers
+        next_place = place + 1
+    return next_place, None
+
+
+def in_msgpack(
+    records: Iterable[tuple[bytes | None, msgspec.Struct, bytes]],
+) -> Iterator[Content]:
+    """Encode the values of records while they are packed.
+
+    All are encoded into one buffer, so each is good until the next one is asked for: memory for
+    a copy of each would take longer than all else that is done to write them.
+    """
+    buffer = bytearray()
+    for key, event, headers in records:
+        _ENCODER.encode_into(event, buffer)
+        yield key, buffer, headers
 
 
 class DerivedHeaders:

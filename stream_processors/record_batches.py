@@ -8,7 +8,7 @@ only when it is sent, the producer's sequence and so the checksum, is written in
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import cramjam
@@ -22,7 +22,7 @@ from stream_processors.batch_header import (
     VERSION,
     checksum,
 )
-from stream_processors.packing import Content, packed_records
+from stream_processors.packing import Content, pack_records
 
 #: Level of zstd. Measured on windows of white noise: a fifth of the time of aiokafka's level 3,
 #: for batches that are a fifth larger; real readings repeat themselves more.
@@ -42,46 +42,43 @@ class RecordBatch:
 
     def __init__(self, size: int) -> None:
         """Begin an empty batch of so many bytes, before compression."""
-        self._most = size
         self._room = size - HEADER_BYTES
         self._count = 0
-        self._packed: list[bytes] = []
+        self._packed = bytearray()
         self._first_ms = self._latest_ms = 0
         self._closed = False
         self._sealed: bytearray | None = None
 
-    def fill(self, records: Sequence[Content], at_ms: int) -> int:
+    def fill(self, records: Iterable[Content], at_ms: int) -> Content | None:
         """Add as many records as there is room for; a first one always has room.
 
         Args:
-            records: The records.
+            records: The records; no more of them are taken than there is room for, and one.
             at_ms: Their timestamp, milliseconds UTC.
 
         Returns:
-            How many there was room for; if not all, it is closed.
+            The one for which there was no room, if there was one; it is closed then.
         """
         if self._closed:
-            return 0
+            return next(iter(records), None)
         if not self._count:
             self._first_ms = self._latest_ms = at_ms
         after_ms = at_ms - self._first_ms
-        added, count, self._room = packed_records(records, self._count, after_ms, self._room)
-        if count < len(records):
-            self.close()
-        if count:
+        before = self._count
+        self._count, refused = pack_records(self._packed, records, before, after_ms, self._room)
+        if self._count > before:
             self._latest_ms = max(self._latest_ms, at_ms)
-        self._packed += added
-        self._count += count
-        return count
+        if refused is not None:
+            self.close()
+        return refused
 
     def seal(self) -> None:
         """Close and compress it: once, on any thread, and before it is sent."""
         self.close()
-        records = b"".join(self._packed)
-        self._packed = []
+        records, self._packed = self._packed, bytearray()
         compressed = memoryview(cramjam.zstd.compress(records, level=ZSTD_LEVEL))
         is_smaller = len(compressed) < len(records)
-        content: bytes | memoryview = compressed if is_smaller else records
+        content: bytearray | memoryview = compressed if is_smaller else records
         sealed = bytearray(
             HEADER.pack(
                 0,
@@ -112,7 +109,7 @@ class RecordBatch:
 
     def size(self) -> int:
         """Its bytes: as they leave once it is sealed, before that without compression."""
-        return self._most - self._room if self._sealed is None else len(self._sealed)
+        return HEADER_BYTES + len(self._packed) if self._sealed is None else len(self._sealed)
 
     def record_count(self) -> int:
         """How many records it has."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from contracts.invalid_record import InvalidRecord
-from stream_processors.packing import Content
+from contracts.normalized_window import NormalizedWindow
 from stream_processors.retries import Resolution
+
+#: Key, value and packed headers of a record that is to be written.
+Made = tuple[bytes | None, NormalizedWindow, bytes]
 
 
 @dataclass
@@ -24,7 +27,7 @@ class Verdicts:
     refused: dict[int, InvalidRecord]
     passed: set[int] = field(default_factory=set)
     taken: dict[int, int] = field(default_factory=dict)
-    made: dict[int, Content] = field(default_factory=dict)
+    made: dict[int, Made] = field(default_factory=dict)
 
     def add(self, final: set[int], again: Resolution) -> None:
         """Take in what is known of a partition.

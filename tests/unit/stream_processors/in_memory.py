@@ -3,7 +3,7 @@
 What is written is there once it is confirmed; a crash may come after any single write.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -168,12 +168,13 @@ class OutputsInMemory(Outputs):
         else:
             self._broker.written.append(Output(name, key, value, headers, partition))
 
-    def write_all(self, topic: Topic | str, records: Sequence[Content], partition: int) -> None:
+    def write_all(self, topic: Topic | str, records: Iterable[Content], partition: int) -> None:
         """Write them, one after the other, as they are read from a record batch."""
         batch = RecordBatch(1 << 30)
         batch.fill(records, AT_MS)
         batch.seal()
-        for record in MemoryRecords(bytes(batch._build())).next_batch() if records else ():
+        written = MemoryRecords(bytes(batch._build())).next_batch() if batch.record_count() else ()
+        for record in written or ():
             self.write(topic, record.key, record.value, list(record.headers), partition)
 
     async def send(self) -> None:

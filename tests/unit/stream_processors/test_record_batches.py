@@ -56,7 +56,8 @@ def test_what_was_written_is_read(
 ) -> None:
     """Its header may be written again until it has left."""
     batch = RecordBatch(1 << 20)
-    assert batch.fill(contents(written), AT_MS) == len(written)
+    assert batch.fill(contents(written), AT_MS) is None
+    assert batch.record_count() == len(written)
     batch.seal()
     for first in (0, sequence):
         batch._set_producer_state(producer, epoch, first)
@@ -104,7 +105,7 @@ def test_it_is_what_aiokafka_writes(written: list[Written], after_ms: list[int])
     for place, (record, after) in enumerate(zip(written, after_ms, strict=False)):
         key, value, headers = record
         theirs.append(place, AT_MS + after, key, value, headers)
-        assert ours.fill(contents([record]), AT_MS + after) == 1
+        assert ours.fill(contents([record]), AT_MS + after) is None
     ours.seal()
     expected = bytes(theirs.build())
     assert uncompressed(bytes(ours._build())) == uncompressed(expected)
@@ -119,10 +120,13 @@ def test_batches_end_where_those_of_aiokafka_do(
     for stride in cycle(strides):
         if not left:
             break
-        taken = batches[-1].fill(left[:stride], AT_MS)
-        left = left[taken:]
-        if batches[-1].closed():
-            assert batches[-1].fill(left, AT_MS) == 0
+        batch = batches[-1]
+        before = batch.record_count()
+        refused = batch.fill(left[:stride], AT_MS)
+        left = left[batch.record_count() - before :]
+        assert batch.closed() == (refused is not None)
+        if refused is not None:
+            assert refused == batch.fill(left, AT_MS) == left[0]
             batches.append(RecordBatch(size))
     counts, more = [0], size + 1  # its own batches leave their last byte empty
     theirs = builder_of_aiokafka(more)
