@@ -247,13 +247,30 @@ def read_windows(values: Sequence[bytes]) -> tuple[list[WindowBody], list[Layout
     """
     try:
         bodies = [_unpack(value) for value in values]
-        shapes = [(bytes(b.sensors), b.period_seconds, len(b.values)) for b in bodies]
-        layouts = {shape: _layout(*shape) for shape in set(shapes)}
+        layouts = _layouts(bodies)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidRecord):
         return None
-    if any(body.v != VERSION for body in bodies):
-        return None
-    return bodies, [layouts[shape] for shape in shapes]
+    return (bodies, layouts) if _all_are([body.v for body in bodies], VERSION) else None
+
+
+def _layouts(bodies: Sequence[WindowBody]) -> list[Layout]:
+    """Layouts of windows, which have the same one as a rule.
+
+    Raises:
+        InvalidRecord: One has none.
+    """
+    if not bodies:
+        return []
+    sensors = [body.sensors for body in bodies]
+    periods = [body.period_seconds for body in bodies]
+    sizes = [len(body.values) for body in bodies]
+    if all(_all_are(column, column[0]) for column in (sensors, periods, sizes)):
+        return [_layout(bytes(sensors[0]), periods[0], sizes[0])] * len(bodies)
+    return [_layout(bytes(s), p, n) for s, p, n in zip(sensors, periods, sizes, strict=True)]
+
+
+def _all_are(column: Sequence[object], value: object) -> bool:
+    return column.count(value) == len(column)
 
 
 def _unknown(version: int) -> InvalidRecord:

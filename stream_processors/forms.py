@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import methodcaller
 from typing import Final, NamedTuple
 
 from contracts.headers import CONTENT_TYPE, header
@@ -23,6 +24,7 @@ EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
 LATEST_AHEAD_MS: Final = 86_400_000
 #: How the headers of a window in MessagePack end, as a rule; what ends so counts as one.
 _IN_MSGPACK: Final = packed_headers([(CONTENT_TYPE, MSGPACK.encode())])[1:]
+_ends_in_msgpack = methodcaller("endswith", _IN_MSGPACK)
 
 
 class Forms(NamedTuple):
@@ -68,7 +70,7 @@ def forms(records: Sequence[Payload], latest_ms: int, refused: dict[int, Invalid
 def _together(records: Sequence[Payload], latest_ms: int) -> Forms | None:
     """Judge a batch at once; None if a record is refused, or has to be looked at by itself."""
     values = [record.value or b"" for record in records]
-    if not values or not all(record.packed.endswith(_IN_MSGPACK) for record in records):
+    if not values or not all(map(_ends_in_msgpack, [record.packed for record in records])):
         return None
     if max(map(len, values)) > MAX_WINDOW_BYTES:
         return None
@@ -124,6 +126,6 @@ def _form(record: Payload, latest_ms: int) -> tuple[WindowBody, Layout]:
 
 
 def _content_type(record: Payload) -> str:
-    if record.packed.endswith(_IN_MSGPACK):
+    if _ends_in_msgpack(record.packed):
         return MSGPACK
     return header(record.headers, CONTENT_TYPE) or ""

@@ -120,12 +120,12 @@ class DerivedHeaders:
         self._until_offset = _one_by_one(after) + _sized(SOURCE_OFFSET.encode())
 
     def packed(self, event_ids: Iterable[str], offsets: Iterable[int]) -> list[bytes]:
-        """Pack the headers of each event, given its id and the offset of its source record."""
+        """Pack the headers of each event, given its id (a short one) and its source's offset."""
         names = [name.encode() for name in event_ids]
         numbers = [b"%d" % offset for offset in offsets]
-        until_id, until_offset = self._until_id, self._until_offset
+        until_id, until_offset, table = self._until_id, self._until_offset, _VARINTS
         return [
-            b"".join((until_id, varint(len(name)), name, until_offset, varint(len(number)), number))
+            b"".join((until_id, table[len(name)], name, until_offset, table[len(number)], number))
             for name, number in zip(names, numbers, strict=True)
         ]
 

@@ -22,7 +22,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Final
 
 import structlog
@@ -136,7 +138,9 @@ class Processor:
             found.add(final, again)
         fault_points.reached("stream-processor.before-output")
         for block in judgement.blocks:
-            found.made |= self._block(block, batch, own, found.passed)
+            found.made += self._block(block, batch, own, found.passed)
+        if len(judgement.blocks) > 1:
+            found.made.sort(key=itemgetter(0))
         for part, position in own:
             self._write(part, position, records, found)
             position.taken = records[part.rows[-1]].offset + 1
@@ -146,9 +150,9 @@ class Processor:
         self, part: Part, position: Position, records: Sequence[Record], found: Verdicts
     ) -> None:
         """Write what became of a partition's records."""
-        partition, made = part.partition, found.made
-        in_order = [made[row] for row in part.rows if row in made]
-        self._outputs.write_all(NORMALIZED, in_msgpack(in_order), partition)
+        partition = part.partition
+        made = found.made[part.of([row for row, _ in found.made])]
+        self._outputs.write_all(NORMALIZED, in_msgpack(record for _, record in made), partition)
         for row in filter(part.rows.__contains__, sorted(found.refused)):
             if not position.is_written(DEAD_LETTERS, records[row].offset):
                 self._dead_letter(partition, records[row], found.refused[row])
@@ -271,40 +275,37 @@ class Processor:
         batch: Batch,
         own: Sequence[_Own],
         passed: set[int],
-    ) -> dict[int, Made]:
+    ) -> list[tuple[int, Made]]:
         """Take the new windows of a block; what is not written yet of them, by row."""
         places, assets = self._admit(block, batch, passed)
         if not places:
-            return {}
+            return []
         name = block.model.spec.name
         rows = [block.rows[place] for place in places]
+        records = [batch.records[row] for row in rows]
         sources: list[Source] = []
         fences: list[LedgerEntry] = []
-        written: list[int] = []
+        unwritten: list[int] = []
         for part, position in own:
-            partition = part.partition
-            here = [batch.records[row] for row in rows[part.of(rows)]]
-            if here:
+            partition, here = part.partition, part.of(rows)
+            offsets = [record.offset for record in records[here]]
+            if offsets:
                 sources += [
-                    Source(SENSOR_WINDOWS.name, partition, r.offset, r.timestamp) for r in here
+                    Source(SENSOR_WINDOWS.name, partition, record.offset, record.timestamp)
+                    for record in records[here]
                 ]
-                fences += self._stamps.of(name, partition, [r.offset for r in here])
-                written += [position.written_through(NORMALIZED)] * len(here)
+                fences += self._stamps.of(name, partition, offsets)
+                written = bisect_right(offsets, position.written_through(NORMALIZED))
+                unwritten += range(here.start + written, here.stop)
         windows = stamped(block, places, fences, sources)
-        headers = DerivedHeaders(NORMALIZED_WINDOW, ORIGIN, MSGPACK, now())
-        new = [
-            (row, window)
-            for row, window, through in zip(rows, windows, written, strict=True)
-            if window.source.offset > through
-        ]
-        named = headers.packed(
-            [window.window_id for _, window in new],
-            [window.source.offset for _, window in new],
+        headers = DerivedHeaders(NORMALIZED_WINDOW, ORIGIN, MSGPACK, now()).packed(
+            [windows[place].window_id for place in unwritten],
+            [sources[place].offset for place in unwritten],
         )
-        made: dict[int, Made] = {
-            row: (batch.records[row].key, window, its)
-            for (row, window), its in zip(new, named, strict=True)
-        }
+        made: list[tuple[int, Made]] = [
+            (rows[place], (records[place].key, windows[place], its))
+            for place, its in zip(unwritten, headers, strict=True)
+        ]
         WINDOWS.labels(name).inc(len(windows))
         if self._watch is not None:
             self._watch.windows(block, places, assets, windows)

@@ -8,8 +8,8 @@ in its batch: a single one is a batch of one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,7 @@ from contracts.missing import ABSENT_ABOVE, fill_missing
 from contracts.model_spec import ModelSpec
 from contracts.registry import Model, Registry
 from contracts.window import Layout, WindowBody
-from stream_processors.forms import LATEST_AHEAD_MS, forms
+from stream_processors.forms import LATEST_AHEAD_MS, Forms, forms
 from stream_processors.records import Payload
 
 #: No sensor reads more than this in any unit; larger numbers are defects.
@@ -69,14 +69,13 @@ class Judgement:
         return not reasons.isdisjoint({"unknown_sensor_set", "wrong_shape"})
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Pile:
-    """A model's windows, before their readings are looked at."""
+    """Windows of one sensor set, before their readings are looked at."""
 
-    model: Model
     layout: Layout
-    rows: list[int] = field(default_factory=list)
-    bodies: list[WindowBody] = field(default_factory=list)
+    rows: list[int]
+    bodies: list[WindowBody]
 
 
 def judge(records: Sequence[Payload], registry: Registry, now_ms: int) -> Judgement:
@@ -88,19 +87,32 @@ def judge(records: Sequence[Payload], registry: Registry, now_ms: int) -> Judgem
         now_ms: Wall clock, milliseconds UTC.
     """
     refused: dict[int, InvalidRecord] = {}
+    blocks: list[Block] = []
+    for pile in _piles(forms(records, now_ms + LATEST_AHEAD_MS, refused)):
+        try:
+            model = _model_for(pile.layout, registry)
+        except InvalidRecord as problem:
+            refused |= dict.fromkeys(pile.rows, problem)
+            continue
+        block = _readings(model, pile, refused)
+        if block.rows:
+            blocks.append(block)
+    return Judgement(blocks, refused)
+
+
+def _piles(found: Forms) -> Iterable[_Pile]:
+    """Put windows of one sensor set together; as a rule that is all of them."""
+    rows, bodies, layouts = found
+    if layouts and layouts.count(layouts[0]) == len(layouts):
+        return [_Pile(layouts[0], list(rows), bodies)]
     piles: dict[str, _Pile] = {}
-    for row, body, layout in zip(*forms(records, now_ms + LATEST_AHEAD_MS, refused), strict=True):
+    for row, body, layout in zip(rows, bodies, layouts, strict=True):
         pile = piles.get(layout.sensor_set)
         if pile is None:
-            try:
-                pile = piles[layout.sensor_set] = _Pile(_model_for(layout, registry), layout)
-            except InvalidRecord as problem:
-                refused[row] = problem
-                continue
+            pile = piles[layout.sensor_set] = _Pile(layout, [], [])
         pile.rows.append(row)
         pile.bodies.append(body)
-    blocks = [_readings(pile, refused) for pile in piles.values()]
-    return Judgement([block for block in blocks if block.rows], refused)
+    return piles.values()
 
 
 def _model_for(layout: Layout, registry: Registry) -> Model:
@@ -126,14 +138,14 @@ def _model_for(layout: Layout, registry: Registry) -> Model:
     )
 
 
-def _readings(pile: _Pile, refused: dict[int, InvalidRecord]) -> Block:
+def _readings(model: Model, pile: _Pile, refused: dict[int, InvalidRecord]) -> Block:
     """Judge a model's readings, and close their gaps; adds to ``refused``."""
-    spec = pile.model.spec
+    spec = model.spec
     joined = b"".join([body.values for body in pile.bodies])
     values = np.frombuffer(joined, dtype="<f4").reshape(-1, spec.window, len(spec.sensors))
     if values.min() >= -LARGEST and values.max() <= LARGEST:  # which no NaN is
         present = np.ones((len(values), len(spec.sensors)), np.bool_)
-        return Block(pile.model, pile.rows, pile.bodies, pile.layout, values, values, present)
+        return Block(model, pile.rows, pile.bodies, pile.layout, values, values, present)
     filled, present = fill_missing(values)
     good = []
     for place, row in enumerate(pile.rows):
@@ -143,7 +155,7 @@ def _readings(pile: _Pile, refused: dict[int, InvalidRecord]) -> Block:
         else:
             refused[row] = problem
     return Block(
-        pile.model,
+        model,
         [pile.rows[place] for place in good],
         [pile.bodies[place] for place in good],
         pile.layout,

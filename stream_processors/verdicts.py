@@ -8,7 +8,7 @@ from contracts.invalid_record import InvalidRecord
 from contracts.normalized_window import NormalizedWindow
 from stream_processors.retries import Resolution
 
-#: Key, value and packed headers of a record that is to be written.
+#: Key, window and packed headers of a record that is to be written.
 Made = tuple[bytes | None, NormalizedWindow, bytes]
 
 
@@ -21,13 +21,13 @@ class Verdicts:
         passed: Records that are not taken though they may be windows: an earlier life refused
             them, or they were sent again in vain.
         taken: First origins of those that were sent again and are taken.
-        made: What is to be written of the windows that were taken.
+        made: What is to be written of the windows that were taken, with their rows, ascending.
     """
 
     refused: dict[int, InvalidRecord]
     passed: set[int] = field(default_factory=set)
     taken: dict[int, int] = field(default_factory=dict)
-    made: dict[int, Made] = field(default_factory=dict)
+    made: list[tuple[int, Made]] = field(default_factory=list)
 
     def add(self, final: set[int], again: Resolution) -> None:
         """Take in what is known of a partition.
