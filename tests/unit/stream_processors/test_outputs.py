@@ -6,15 +6,21 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 from aiokafka.record.memory_records import MemoryRecords
+from hypothesis import given
+from hypothesis import strategies as st
 
 from contracts.errors import ServerError
+from contracts.normalized_window import NormalizedWindow
 from contracts.topics import NORMALIZED, OUTCOMES
 from infra.settings import Settings
 from stream_processors.outputs import LARGE_BYTES, MOST_WAITING, Outputs
+from stream_processors.packing import in_msgpack, packed_headers
 from stream_processors.record_batches import RecordBatch
+from tests.builders import pump_window, stamped_window
 
 SMALL = 2048
 #: Larger than what is compressed on the event loop.
@@ -115,6 +121,35 @@ def test_a_record_leaves_as_it_was_written() -> None:
             (key.encode() if isinstance(key, str) else key, value, headers)
             for key, value, headers in written
         ]
+
+    run(story())
+
+
+@given(st.lists(st.integers(0, SMALL), max_size=12))
+def test_windows_that_are_encoded_into_one_buffer_leave_as_they_are(sizes: list[int]) -> None:
+    """However many batches they need, and wherever one ends; without any there is no batch."""
+    windows = [
+        msgspec.structs.replace(stamped_window(pump_window(n), n), values=bytes([n]) * size)
+        for n, size in enumerate(sizes)
+    ]
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        out = outputs(producer)
+        packed = packed_headers([])
+        out.write_all(NORMALIZED, in_msgpack((b"pump-1", w, packed) for w in windows), 0)
+        await out.send()
+        await drained(out)
+        found = [
+            msgspec.msgpack.decode(record.value, type=NormalizedWindow)
+            for batch in producer.batches
+            for record in MemoryRecords(bytes(batch._build())).next_batch() or ()
+            if record.value is not None
+        ]
+        assert found == windows
+        assert len(producer.batches) <= max(1, len(windows))
+        assert bool(producer.batches) == bool(windows)
+        producer.confirm()
 
     run(story())
 
