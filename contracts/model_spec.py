@@ -7,6 +7,7 @@ same length.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,6 +18,7 @@ from contracts.ids import digest_of
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
+@lru_cache(maxsize=1024)
 def sensor_set_id(sensors: tuple[str, ...], period_seconds: float, window: int) -> str:
     """Name the combination of sensors, sampling period and window length."""
     return digest_of(*sensors, f"{period_seconds:.6f}", window)[:12]
@@ -81,6 +83,11 @@ class ModelSpec(msgspec.Struct, frozen=True):
     def steps(self) -> int:
         """Rows of a forecast: 1 for a mean, else the horizon."""
         return 1 if self.target == "mean" else self.horizon
+
+    @property
+    def window_ms(self) -> int:
+        """From a window's first sample until one period after its last, milliseconds."""
+        return round(self.window * self.period_seconds * 1000)
 
     @property
     def period_ms(self) -> int:

@@ -140,11 +140,6 @@ class Layout:
         """Id of the sensor set, by which a model is found."""
         return sensor_set_id(self.sensors, self.period_seconds, self.samples)
 
-    @cached_property
-    def duration_ms(self) -> int:
-        """From a window's first sample until one period after its last."""
-        return round(self.samples * self.period_seconds * 1000)
-
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(WindowBody).decode

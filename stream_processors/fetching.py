@@ -135,6 +135,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
 
         Raises:
             CorruptRecordException: They are not as they were written.
+            UnsupportedCodecError: Nobody here can decompress them.
         """
         taken: list[FetchedRecord] = []
         while most is None or len(taken) < most:
@@ -160,8 +161,17 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # untyped
 
     _partition_records: FetchedRecords | None
 
+    def getone(self) -> FetchedRecord | None:
+        """Take a record, see `getall`."""
+        return next(iter(self.getall(1)), None)
+
     def getall(self, max_records: int | None = None) -> list[FetchedRecord]:
-        """Take records, at most so many, unless the partition has been taken away since."""
+        """Take records, at most so many, unless the partition has been taken away since.
+
+        Raises:
+            CorruptRecordException: They are not as they were written.
+            UnsupportedCodecError: Nobody here can decompress them.
+        """
         tp = self._topic_partition
         there = self._partition_records
         if there is None or not self.check_assignment(tp):

@@ -141,18 +141,19 @@ class Processor:
             found.made += self._block(block, batch, own, found.passed)
         if len(judgement.blocks) > 1:
             found.made.sort(key=itemgetter(0))
+        made_rows = [row for row, _ in found.made]
         for part, position in own:
-            self._write(part, position, records, found)
+            made = [record for _, record in found.made[part.of(made_rows)]]
+            self._outputs.write_all(NORMALIZED, in_msgpack(made), part.partition)
+            self._write_refused(part, position, records, found)
             position.taken = records[part.rows[-1]].offset + 1
             position.next = max(position.next, position.taken)
 
-    def _write(
+    def _write_refused(
         self, part: Part, position: Position, records: Sequence[Record], found: Verdicts
     ) -> None:
-        """Write what became of a partition's records."""
+        """Write the dead letters of a partition's records, and the notes about those mended."""
         partition = part.partition
-        made = found.made[part.of([row for row, _ in found.made])]
-        self._outputs.write_all(NORMALIZED, in_msgpack(record for _, record in made), partition)
         for row in filter(part.rows.__contains__, sorted(found.refused)):
             if not position.is_written(DEAD_LETTERS, records[row].offset):
                 self._dead_letter(partition, records[row], found.refused[row])
@@ -276,7 +277,11 @@ class Processor:
         own: Sequence[_Own],
         passed: set[int],
     ) -> list[tuple[int, Made]]:
-        """Take the new windows of a block; what is not written yet of them, by row."""
+        """Take the new windows of a block.
+
+        Returns:
+            What is not written yet of them, with their rows, ascending.
+        """
         places, assets = self._admit(block, batch, passed)
         if not places:
             return []
@@ -299,12 +304,12 @@ class Processor:
                 unwritten += range(here.start + written, here.stop)
         windows = stamped(block, places, fences, sources)
         headers = DerivedHeaders(NORMALIZED_WINDOW, ORIGIN, MSGPACK, now()).packed(
-            [windows[place].window_id for place in unwritten],
-            [sources[place].offset for place in unwritten],
+            [windows[index].window_id for index in unwritten],
+            [sources[index].offset for index in unwritten],
         )
         made: list[tuple[int, Made]] = [
-            (rows[place], (records[place].key, windows[place], its))
-            for place, its in zip(unwritten, headers, strict=True)
+            (rows[index], (records[index].key, windows[index], its))
+            for index, its in zip(unwritten, headers, strict=True)
         ]
         WINDOWS.labels(name).inc(len(windows))
         if self._watch is not None:

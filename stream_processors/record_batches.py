@@ -64,8 +64,12 @@ class RecordBatch:
         if not self._count:
             self._first_ms = self._latest_ms = at_ms
         after_ms = at_ms - self._first_ms
-        before = self._count
-        self._count, refused = pack_records(self._packed, records, before, after_ms, self._room)
+        before, size = self._count, len(self._packed)
+        try:
+            self._count, refused = pack_records(self._packed, records, before, after_ms, self._room)
+        except BaseException:
+            del self._packed[size:]
+            raise
         if self._count > before:
             self._latest_ms = max(self._latest_ms, at_ms)
         if refused is not None:

@@ -39,23 +39,23 @@ def stamped(
         for index, row in zip(indices, rows, strict=True):
             readings[index] = row
     shown = rows_of(block.present)
-    name, duration_ms = block.model.spec.name, block.layout.duration_ms
+    spec = block.model.spec
     bodies = [block.bodies[place] for place in places]
     ids = window_ids(
         [body.asset for body in bodies],
-        block.layout.sensor_set,
+        spec.sensor_set,
         [body.start_ms for body in bodies],
     )
     return [
         NormalizedWindow(  # by position: this is done for every window
             window_id,
             body.asset,
-            name,
+            spec.name,
             fence.version,
             fence.epoch,
             source,
             body.start_ms,
-            body.start_ms + duration_ms,
+            body.start_ms + spec.window_ms,
             values,
             shown[place],
             body.segment,

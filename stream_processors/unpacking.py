@@ -24,8 +24,8 @@ APPEND_TIME: Final = 0x08
 #: How a codec's data are read, by its number.
 _DECODERS: Final = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
 
-#: A length of null, as it is packed.
-_NULL: Final = 1
+#: Bit of a number that is less than 0, as the length of null is.
+_NEGATIVE: Final = 1
 #: Largest byte that is a whole number, or its end.
 _SHORT: Final = 0x7F
 _MOST_BITS: Final = 70
@@ -87,17 +87,19 @@ def unpacked(batch: memoryview) -> list[FetchedRecord]:
 def unpacked_headers(packed: bytes) -> list[tuple[str, bytes | None]]:
     """Take a record's headers apart; the counterpart of `packing.packed_headers`.
 
+    Names are text; what is none in one that a client may have sent becomes a replacement character.
+
     Raises:
-        CorruptRecordException: They are not as Kafka describes them.
+        CorruptRecordException: They are not as Kafka describes them, as no broker takes any.
     """
     headers = []
     try:
         count, at = _number(packed, 0)
         for _ in range(count >> 1):
-            name, at = _sized(packed, at)
+            name, at = _text(packed, at)
             value, at = _sized(packed, at)
-            headers.append(((name or b"").decode(), value))
-    except (IndexError, UnicodeDecodeError) as error:
+            headers.append((name, value))
+    except IndexError as error:
         raise CorruptRecordException(f"headers of a record are none: {error}") from error
     if at != len(packed):
         raise CorruptRecordException(f"{count >> 1} headers end at byte {at} of {len(packed)}")
@@ -145,7 +147,7 @@ def _records(  # noqa: C901, PLR0912  (see below)
         number, at = data[at], at + 1
         if number > _SHORT:
             number, at = _number(data, at - 1)
-        if number != _NULL:
+        if not number & _NEGATIVE:
             begin, at = at, at + (number >> 1)
             key = data[begin:at]
         value: bytes | None = None
@@ -156,7 +158,7 @@ def _records(  # noqa: C901, PLR0912  (see below)
                 number, at = _number(data, at - 1)
             else:
                 number, at = number + (more - 1 << 7), at + 1
-        if number != _NULL:
+        if not number & _NEGATIVE:
             begin, at = at, at + (number >> 1)
             value = data[begin:at]
         if at >= end:
@@ -184,10 +186,18 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
     raise IndexError("a number without an end")
 
 
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    """Read a name, and tell where it ends."""
+    name, at = _sized(data, at)
+    if name is None:
+        raise IndexError("a header without a name")
+    return name.decode(errors="replace"), at
+
+
 def _sized(data: bytes, at: int) -> tuple[bytes | None, int]:
     """Read bytes behind their length, and tell where they end."""
     number, at = _number(data, at)
-    if number == _NULL:
+    if number & _NEGATIVE:
         return None, at
     end = at + (number >> 1)
     return data[at:end], end

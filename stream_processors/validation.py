@@ -8,7 +8,7 @@ in its batch: a single one is a batch of one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,7 +35,6 @@ class Block:
         model: The model.
         rows: Place of each in its batch, ascending.
         bodies: Each as it came.
-        layout: Layout of all of them.
         values: float32 of shape (n, window, sensors), physical units, as they came.
         filled: The same, gaps closed; absent sensors 0.
         present: Which sensors are present, bool of shape (n, sensors).
@@ -44,7 +43,6 @@ class Block:
     model: Model
     rows: list[int]
     bodies: list[WindowBody]
-    layout: Layout
     values: npt.NDArray[np.float32]
     filled: npt.NDArray[np.float32]
     present: npt.NDArray[np.bool_]
@@ -71,9 +69,9 @@ class Judgement:
 
 @dataclass(frozen=True)
 class _Pile:
-    """Windows of one sensor set, before their readings are looked at."""
+    """A model's windows, before their readings are looked at."""
 
-    layout: Layout
+    model: Model
     rows: list[int]
     bodies: list[WindowBody]
 
@@ -87,29 +85,33 @@ def judge(records: Sequence[Payload], registry: Registry, now_ms: int) -> Judgem
         now_ms: Wall clock, milliseconds UTC.
     """
     refused: dict[int, InvalidRecord] = {}
-    blocks: list[Block] = []
-    for pile in _piles(forms(records, now_ms + LATEST_AHEAD_MS, refused)):
-        try:
-            model = _model_for(pile.layout, registry)
-        except InvalidRecord as problem:
-            refused |= dict.fromkeys(pile.rows, problem)
-            continue
-        block = _readings(model, pile, refused)
-        if block.rows:
-            blocks.append(block)
-    return Judgement(blocks, refused)
+    piles = _piles(forms(records, now_ms + LATEST_AHEAD_MS, refused), registry, refused)
+    blocks = [_readings(pile, refused) for pile in piles]
+    return Judgement([block for block in blocks if block.rows], refused)
 
 
-def _piles(found: Forms) -> Iterable[_Pile]:
-    """Put windows of one sensor set together; as a rule that is all of them."""
+def _piles(
+    found: Forms, registry: Registry, refused: dict[int, InvalidRecord]
+) -> Collection[_Pile]:
+    """Put each model's windows together; adds those that no model reads to ``refused``."""
     rows, bodies, layouts = found
-    if layouts and layouts.count(layouts[0]) == len(layouts):
-        return [_Pile(layouts[0], list(rows), bodies)]
+    reads: dict[Layout, Model] = {}
+    why_not: dict[Layout, InvalidRecord] = {}
+    is_alike = bool(layouts) and layouts.count(layouts[0]) == len(layouts)  # as a rule
+    for layout in layouts[:1] if is_alike else set(layouts):
+        try:
+            reads[layout] = _model_for(layout, registry)
+        except InvalidRecord as problem:
+            why_not[layout] = problem
+    if is_alike and reads:
+        return [_Pile(reads[layouts[0]], list(rows), bodies)]
     piles: dict[str, _Pile] = {}
     for row, body, layout in zip(rows, bodies, layouts, strict=True):
-        pile = piles.get(layout.sensor_set)
-        if pile is None:
-            pile = piles[layout.sensor_set] = _Pile(layout, [], [])
+        if layout in why_not:
+            refused[row] = why_not[layout]
+            continue
+        model = reads[layout]
+        pile = piles.setdefault(model.spec.name, _Pile(model, [], []))
         pile.rows.append(row)
         pile.bodies.append(body)
     return piles.values()
@@ -123,7 +125,9 @@ def _model_for(layout: Layout, registry: Registry) -> Model:
     """
     model = registry.by_sensor_set(layout.sensor_set)
     if model is not None and model.serving is not None:
-        return model
+        spec = model.spec
+        if (spec.sensors, spec.window) == (layout.sensors, layout.samples):  # not their id alone
+            return model
     for other in registry.models.values():
         spec = other.spec
         if spec.sensors == layout.sensors and spec.period_seconds == layout.period_seconds:
@@ -138,14 +142,14 @@ def _model_for(layout: Layout, registry: Registry) -> Model:
     )
 
 
-def _readings(model: Model, pile: _Pile, refused: dict[int, InvalidRecord]) -> Block:
+def _readings(pile: _Pile, refused: dict[int, InvalidRecord]) -> Block:
     """Judge a model's readings, and close their gaps; adds to ``refused``."""
-    spec = model.spec
+    spec = pile.model.spec
     joined = b"".join([body.values for body in pile.bodies])
     values = np.frombuffer(joined, dtype="<f4").reshape(-1, spec.window, len(spec.sensors))
     if values.min() >= -LARGEST and values.max() <= LARGEST:  # which no NaN is
         present = np.ones((len(values), len(spec.sensors)), np.bool_)
-        return Block(model, pile.rows, pile.bodies, pile.layout, values, values, present)
+        return Block(pile.model, pile.rows, pile.bodies, values, values, present)
     filled, present = fill_missing(values)
     good = []
     for place, row in enumerate(pile.rows):
@@ -155,10 +159,9 @@ def _readings(model: Model, pile: _Pile, refused: dict[int, InvalidRecord]) -> B
         else:
             refused[row] = problem
     return Block(
-        model,
+        pile.model,
         [pile.rows[place] for place in good],
         [pile.bodies[place] for place in good],
-        pile.layout,
         values[good],
         filled[good],
         present[good],

@@ -185,7 +185,7 @@ def test_what_a_transaction_took_back_is_not_taken() -> None:
 
 
 def test_the_fetcher_hands_out_no_changed_record() -> None:
-    """Nor any of those that came with it: they are fetched again, from where they were taken."""
+    """What came before it is handed out."""
     changed = bytearray(FIRST + placed(OTHER, 2))
     changed[-1] ^= 1
     there = fetched(bytes(changed))
@@ -232,7 +232,11 @@ def test_the_position_goes_with_what_is_taken() -> None:
     assert offsets(found.getall(4)) == [0, 1, 2, 5]
     assert assignment.state.position == 6
     assert found.has_more()
-    assert offsets(found.getall(4)) == [6]
+    one = found.getone()
+    assert one is not None
+    assert one.offset == 6
+    assert found.has_more()
+    assert found.getone() is None
     assert assignment.state.position == 7
     assert not found.has_more()
 

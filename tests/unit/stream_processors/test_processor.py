@@ -163,6 +163,18 @@ def test_idle_partitions_are_fenced_when_another_partition_saw_the_swap_first() 
     assert {(e.partition, e.epoch) for e in broker.ledger()} >= {(0, 2), (1, 2)}
 
 
+def test_windows_of_several_models_leave_in_the_order_in_which_they_came() -> None:
+    """The last one in the output tells a next life how far this one has come."""
+    long = pump_spec("long", window=12)
+    records = [
+        window_record(pump_window(3 * offset, spec=long if offset % 3 else pump_spec()), offset)
+        for offset in range(8)
+    ]
+    broker = run_through(records, [*DECLARED, *declare(long, AT)])
+    assert [window.source.offset for window in broker.normalised()] == list(range(8))
+    assert {window.model for window in broker.normalised()} == {"pump", "long"}
+
+
 def test_a_model_declared_a_moment_ago_is_known() -> None:
     """Windows that overtake the news of their model are taken, and fenced, all the same."""
     broker = BrokerInMemory(good(0, 1), DECLARED)

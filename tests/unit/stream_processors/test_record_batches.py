@@ -1,6 +1,7 @@
 """A sealed record batch is what aiokafka's own reader reads, and what its builder writes."""
 
 import asyncio
+from collections.abc import Iterator
 from itertools import cycle
 from typing import Any
 
@@ -190,6 +191,22 @@ def test_what_repeats_itself_is_compressed_and_noise_is_not() -> None:
         assert found.compression_type == codec
         assert [record.value for record in found] == [value]
         assert (batch.size() < plain) == (codec == ZSTD)
+
+
+def test_a_record_that_cannot_be_made_leaves_nothing_behind() -> None:
+    """Nor do those that were packed with it: whoever wrote them learns of the error."""
+
+    def broken() -> Iterator[Content]:
+        yield b"k", b"lost", packed_headers([])
+        raise ValueError
+
+    batch = RecordBatch(1 << 20)
+    batch.fill([(b"k", b"before", packed_headers([]))], AT_MS)
+    with pytest.raises(ValueError):  # noqa: PT011  (there is no other)
+        batch.fill(broken(), AT_MS)
+    batch.fill([(b"k", b"after", packed_headers([]))], AT_MS)
+    batch.seal()
+    assert [record.value for record in read(batch._build())] == [b"before", b"after"]
 
 
 def test_a_batch_that_is_not_sealed_does_not_leave() -> None:

@@ -132,7 +132,13 @@ def test_headers_are_read_as_they_were_packed(headers: list[tuple[str, bytes | N
             unpacked_headers(broken)
 
 
-def test_a_headers_name_is_text() -> None:
-    """Anything else is no header."""
+def test_a_headers_name_that_is_no_text_can_be_read() -> None:
+    """Clients in C may send one, and a broker takes it: the record goes its way."""
+    assert unpacked_headers(b"\x02\x02\xff\x01") == [("\ufffd", None)]
+
+
+@pytest.mark.parametrize("packed", [b"", b"\x02", b"\x02\x01\x01", b"\x01\x00", b"\xff" * 11])
+def test_headers_that_no_broker_takes(packed: bytes) -> None:
+    """None, too few, one without a name, too many bytes, a number without an end."""
     with pytest.raises(CorruptRecordException):
-        unpacked_headers(b"\x02\x02\xff\x01")
+        unpacked_headers(packed)

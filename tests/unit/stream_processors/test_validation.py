@@ -61,10 +61,10 @@ def validate(
         assert judgement.blocks == []
         raise judgement.refused[0]
     (block,) = judgement.blocks
-    (body,), layout = block.bodies, block.layout
+    (body,) = block.bodies
     return Accepted(
         body.asset,
-        window_id(body.asset, layout.sensor_set, body.start_ms),
+        window_id(body.asset, block.model.spec.sensor_set, body.start_ms),
         block.model,
         block.filled[0],
         block.present[0],
@@ -319,7 +319,7 @@ def test_accepted_readings_are_numbers(flat: list[float]) -> None:
 
 
 #: Windows by their form.
-WELL_FORMED = ("good", "gaps", "other")
+WELL_FORMED = ("good", "gaps", "other", "period", "short", "joined")
 
 
 @st.composite
@@ -337,6 +337,16 @@ def any_batch(
         if kind == "other":
             window = pump_window(3 * offset, values=np.concatenate([values, values]))
             records.append(window_record(window, offset))
+        elif kind in ("period", "short"):  # nearly the model's period; no model reads the short one
+            plain = pump_window(3 * offset, values=values if kind == "period" else values[:-1])
+            period = draw(st.sampled_from([60.0, 60.0000001]))
+            records.append(
+                window_record(msgspec.structs.replace(plain, period_seconds=period), offset)
+            )
+        elif kind == "joined":  # one sensor whose name has the id of several
+            plain = pump_window(3 * offset, values=values[:, :1])
+            one = msgspec.structs.replace(plain, sensors=("\x1f".join(plain.sensors),))
+            records.append(window_record(one, offset))
         elif kind in REASONS:
             made = make_bad(pump_window(3 * offset), kind, rng)
             records.append(WindowRecord(made.value, made.key, offset, headers=made.headers))
