@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
+from threading import Thread
 from typing import Any, Final
 
 import structlog
@@ -125,27 +126,43 @@ def producer(settings: Settings, more: Mapping[str, Any] | None = None) -> Produ
 
 def consumer(settings: Settings, group: str, more: Mapping[str, Any] | None = None) -> Consumer:
     """Build a consumer that reads committed records and commits only when told to."""
-    return Consumer(
-        {
-            **client_config(settings),
-            "group.id": settings.named(group),
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "isolation.level": "read_committed",
-            "enable.partition.eof": False,
-            "partition.assignment.strategy": "cooperative-sticky",
-            **(more or {}),
-        }
-    )
+    return Consumer(_consumer_config(settings, group, more or {}))
 
 
-def reader(settings: Settings, more: Mapping[str, Any] | None = None) -> Consumer:
+def _consumer_config(settings: Settings, group: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **client_config(settings),
+        "group.id": settings.named(group),
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        "enable.partition.eof": False,
+        "partition.assignment.strategy": "cooperative-sticky",
+        **more,
+    }
+
+
+class Reader(Consumer):
+    """A consumer without a group, which nobody misses: its end is not waited for.
+
+    Of librdkafka's clients that are closed soon after an answer every second or third takes a
+    second to end, whatever its settings. Who asks before it goes on would wait for that.
+    """
+
+    def close(self) -> None:
+        """End, beside whoever calls; to be called once."""
+        Thread(target=super().close, name="reader's end", daemon=True).start()
+
+
+def reader(settings: Settings, more: Mapping[str, Any] | None = None) -> Reader:
     """Build a consumer without a group, for reading partitions from where one likes."""
-    return consumer(
-        settings,
-        "millrace.reader",
-        {"partition.assignment.strategy": "range", **(more or {})},
+    return Reader(
+        _consumer_config(
+            settings,
+            "millrace.reader",
+            {"partition.assignment.strategy": "range", **(more or {})},
+        )
     )
 
 

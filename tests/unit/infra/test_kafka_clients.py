@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from confluent_kafka import KafkaError, libversion
 
@@ -16,6 +18,17 @@ def test_a_client_comes_back_soon() -> None:
     """The client's own pause would grow to ten seconds."""
     assert client_config(NOWHERE)["reconnect.backoff.max.ms"] == RECONNECT_MS
     reader(NOWHERE).close()
+
+
+def test_a_reader_ends_beside_whoever_closes_it() -> None:
+    """It does end: nothing can be asked of it any more."""
+    client = reader(NOWHERE)
+    before = set(threading.enumerate())
+    client.close()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+    with pytest.raises(RuntimeError, match="closed"):
+        client.assign([])
 
 
 def test_the_client_is_one_that_keeps_its_brokers() -> None:
