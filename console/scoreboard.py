@@ -101,7 +101,7 @@ class _Mean:
 
 def window_name(prediction: Prediction, spec: ModelSpec) -> Name:
     """The window that a prediction was made from: asset and start."""
-    length = round(spec.window * spec.period_seconds * 1000)
+    length = spec.window_ms
     return prediction.asset, to_ms(prediction.interval_start) - length
 
 

@@ -89,7 +89,7 @@ def _of_runs(
                 asset,
                 segment,
                 start_ms,
-                start_ms + round(spec.window * spec.period_seconds * 1000),
+                start_ms + spec.window_ms,
                 values[at:middle],
                 values[middle:end] if end <= last else None,
             )

@@ -16,7 +16,7 @@ _DIGEST_BYTES = 12
 
 
 def digest_of(*parts: str | int) -> str:
-    """Hash parts, joined by a separator that no part has, to 24 hexadecimal characters."""
+    """Hash parts to 24 hexadecimal characters; they are told apart unless one holds U+001F."""
     joined = "\x1f".join(map(str, parts))
     return blake2b(joined.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 

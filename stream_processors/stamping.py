@@ -40,6 +40,7 @@ def stamped(
             readings[index] = row
     shown = rows_of(block.present)
     spec = block.model.spec
+    window_ms = spec.window_ms
     bodies = [block.bodies[place] for place in places]
     ids = window_ids(
         [body.asset for body in bodies],
@@ -55,7 +56,7 @@ def stamped(
             fence.epoch,
             source,
             body.start_ms,
-            body.start_ms + spec.window_ms,
+            body.start_ms + window_ms,
             values,
             shown[place],
             body.segment,
