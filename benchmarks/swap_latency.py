@@ -60,7 +60,7 @@ def swaps(plan: Plan) -> list[Table]:
         MillraceError: Something does not start or never comes.
     """
     settings = Settings.read(namespace="swaps", home=plan.servers.home)
-    plan.bar.runs(5)
+    plan.bar.runs(5 if plan.quick else 5 + 2 * SWAPS)
     remove_topics(settings)
     with running_system(settings, lambda _: None, environment=NO_TRAINING) as system:
         declare_model(system.settings, SPEC, SOURCE)
