@@ -101,8 +101,7 @@ class _Mean:
 
 def window_name(prediction: Prediction, spec: ModelSpec) -> Name:
     """The window that a prediction was made from: asset and start."""
-    length = spec.window_ms
-    return prediction.asset, to_ms(prediction.interval_start) - length
+    return prediction.asset, to_ms(prediction.interval_start) - spec.window_ms
 
 
 def judge(

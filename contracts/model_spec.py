@@ -90,6 +90,11 @@ class ModelSpec(msgspec.Struct, frozen=True):
         return round(self.window * self.period_seconds * 1000)
 
     @property
+    def horizon_ms(self) -> int:
+        """From a window's end until the end of what is forecast from it, milliseconds."""
+        return round(self.horizon * self.period_seconds * 1000)
+
+    @property
     def period_ms(self) -> int:
         """Nominal time between samples, milliseconds."""
         return round(self.period_seconds * 1000)

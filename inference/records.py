@@ -52,7 +52,6 @@ def prediction_records(
     """
     ids = prediction_ids(windows)
     ends = np.array([w.end_ms for w in windows], np.int64)
-    horizon_ms = round(servable.spec.horizon * servable.spec.period_seconds * 1000)
     forecast, last = _rows(said)
     columns = (  # fields that are the window's own, in the contract's order
         ids,
@@ -60,7 +59,7 @@ def prediction_records(
         _lines([w.window_id for w in windows]),
         _lines([w.source for w in windows]),
         _moments(ends),
-        _moments(ends + horizon_ms),
+        _moments(ends + servable.spec.horizon_ms),
         _flags(said.present),
         _lines(forecast),
         _lines(last),

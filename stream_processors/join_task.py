@@ -72,7 +72,7 @@ class JoinTask:
         self._taken = None if columns == tuple(range(len(spec.sensors))) else np.array(columns)
         self._is_mean = spec.target == "mean"
         self.horizon = spec.horizon
-        self.length_ms = round(spec.horizon * spec.period_seconds * 1000)
+        self.length_ms = spec.horizon_ms
         self.row_bytes = READING_BYTES * len(columns)
         self.horizon_bytes = spec.horizon * self.row_bytes
         patience = LATENESS * spec.window + spec.horizon
