@@ -16,6 +16,7 @@ from contracts.mended import Mended
 from contracts.model_event import ModelEvent
 from contracts.outcome import Outcome
 from contracts.prediction import Prediction
+from contracts.topic_epoch import TopicEpoch
 from contracts.training import TrainingRequest, TrainingRun
 from contracts.window import JSON
 
@@ -27,6 +28,7 @@ JsonEvent = (
     | TrainingRun
     | LedgerEntry
     | Mended
+    | TopicEpoch
     | ModelEvent
 )
 E = TypeVar("E")
@@ -41,6 +43,7 @@ TRAINING_RUN: Final = "millrace.training-run.v1"
 MODEL_EVENT: Final = "millrace.model-event.v1"
 LEDGER_ENTRY: Final = "millrace.ledger-entry.v1"
 MENDED_LETTER: Final = "millrace.mended-letter.v1"
+TOPIC_EPOCH: Final = "millrace.topic-epoch.v1"
 WINDOW: Final = "millrace.window.v1"
 NORMALIZED_WINDOW: Final = "millrace.normalized-window.v1"
 
@@ -90,9 +93,11 @@ def headers_of(event: JsonEvent, source: str, at: datetime) -> RawHeaders:
             kind = LEDGER_ENTRY
         case Mended():
             kind = MENDED_LETTER
+        case TopicEpoch():
+            kind = TOPIC_EPOCH
         case _:
             kind = MODEL_EVENT
-    name = event.key if isinstance(event, LedgerEntry | Mended) else event.id
+    name = event.key if isinstance(event, LedgerEntry | Mended | TopicEpoch) else event.id
     return cloud_event(name, kind, source, JSON, at)
 
 

@@ -19,6 +19,7 @@ from contracts.events import (
     NORMALIZED_WINDOW,
     OUTCOME,
     PREDICTION,
+    TOPIC_EPOCH,
     TRAINING_REQUEST,
     TRAINING_RUN,
     WINDOW,
@@ -29,6 +30,7 @@ from contracts.model_event import EventBase, ModelEvent
 from contracts.normalized_window import NormalizedWindow
 from contracts.outcome import Outcome
 from contracts.prediction import Prediction
+from contracts.topic_epoch import TopicEpoch
 from contracts.topics import (
     DRIFT_ALERTS,
     MENDED,
@@ -38,6 +40,7 @@ from contracts.topics import (
     PREDICTIONS,
     SENSOR_WINDOWS,
     SERVING_LEDGER,
+    TOPIC_EPOCHS,
     TRAINING_REQUESTS,
     TRAINING_RUNS,
     Topic,
@@ -82,6 +85,7 @@ MESSAGES: Final = (
     Message("training_run", TRAINING_RUNS, TRAINING_RUN, JSON, TrainingRun),
     Message("model_event", MODEL_EVENTS, MODEL_EVENT, JSON, ModelEvent),
     Message("mended_letter", MENDED, MENDED_LETTER, JSON, Mended),
+    Message("topic_epoch", TOPIC_EPOCHS, TOPIC_EPOCH, JSON, TopicEpoch),
     Message("ledger_entry", SERVING_LEDGER, LEDGER_ENTRY, JSON, LedgerEntry),
 )
 

@@ -91,6 +91,14 @@ MENDED: Final = Topic(
     FOREVER,
     compacted=True,
 )
+TOPIC_EPOCHS: Final = Topic(
+    "topic.epochs",
+    "topic/partition/incarnation/leader epoch",
+    "from which offset on a partition's records belong to an incarnation of its topic",
+    _JSON,
+    FOREVER,
+    by_asset=False,
+)
 TRAINING_REQUESTS: Final = Topic(
     "training.requests", "model", "a reason to train a model", _JSON, LONG_MS, by_asset=False
 )
@@ -124,6 +132,7 @@ TOPICS: Final = (
     DRIFT_ALERTS,
     DEAD_LETTERS,
     MENDED,
+    TOPIC_EPOCHS,
     TRAINING_REQUESTS,
     TRAINING_RUNS,
     MODEL_EVENTS,

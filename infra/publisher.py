@@ -11,6 +11,7 @@ from contracts.ledger import LedgerEntry
 from contracts.mended import Mended
 from contracts.outcome import Outcome
 from contracts.prediction import Prediction
+from contracts.topic_epoch import TopicEpoch
 from contracts.topics import (
     DRIFT_ALERTS,
     MENDED,
@@ -18,6 +19,7 @@ from contracts.topics import (
     OUTCOMES,
     PREDICTIONS,
     SERVING_LEDGER,
+    TOPIC_EPOCHS,
     TRAINING_REQUESTS,
     TRAINING_RUNS,
     Topic,
@@ -89,20 +91,18 @@ class Publisher:
 
 def place_of(event: JsonEvent) -> tuple[Topic, str]:
     """Tell an event's topic and key."""
-    match event:
-        case Prediction():
-            return PREDICTIONS, event.asset
-        case Outcome():
-            return OUTCOMES, event.asset
-        case DriftAlert():
-            return DRIFT_ALERTS, event.asset
-        case TrainingRequest():
-            return TRAINING_REQUESTS, event.model
-        case TrainingRun():
-            return TRAINING_RUNS, event.id
-        case LedgerEntry():
-            return SERVING_LEDGER, event.key
-        case Mended():
-            return MENDED, event.key
-        case _:
-            return MODEL_EVENTS, event.model
+    topic, key = _PLACES.get(type(event), (MODEL_EVENTS, "model"))
+    return topic, getattr(event, key)
+
+
+#: Topic of a kind of event, and the attribute that is its key; all others are registry events.
+_PLACES: Final[dict[type, tuple[Topic, str]]] = {
+    Prediction: (PREDICTIONS, "asset"),
+    Outcome: (OUTCOMES, "asset"),
+    DriftAlert: (DRIFT_ALERTS, "asset"),
+    TrainingRequest: (TRAINING_REQUESTS, "model"),
+    TrainingRun: (TRAINING_RUNS, "id"),
+    LedgerEntry: (SERVING_LEDGER, "key"),
+    Mended: (MENDED, "key"),
+    TopicEpoch: (TOPIC_EPOCHS, "key"),
+}

@@ -1,5 +1,6 @@
 """A broker of a test's own, to be killed and started again on its data and its port."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,10 +39,10 @@ class Broker:
         )
         wait_until(self._answers, "the broker", seconds=_START_SECONDS)
 
-    def kill(self) -> None:
-        """Kill it as it stands."""
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Kill it as it stands; with another signal, wait until it has ended by itself."""
         if self._process is not None:
-            self._process.kill()
+            self._process.send_signal(number)
             self._process.wait()
             self._process = None
 

@@ -31,5 +31,11 @@ def test_an_oversized_window_arrives() -> None:
 def test_what_must_be_kept_is_kept() -> None:
     """The registry and what a compacted topic holds are never deleted by age."""
     kept = {topic.name for topic in TOPICS if topic.retention_ms == FOREVER}
-    assert {"model.events", "training.runs", "serving.ledger", "dead.letters.mended"} == kept
+    assert {
+        "model.events",
+        "training.runs",
+        "serving.ledger",
+        "dead.letters.mended",
+        "topic.epochs",
+    } == kept
     assert {topic.name for topic in TOPICS if topic.compacted} <= kept
