@@ -1,8 +1,10 @@
-"""Consumer groups that a service asks about although another one is in them."""
+"""Consumer groups that others than their members ask about."""
 
 from __future__ import annotations
 
 from typing import Final
 
+#: The stream processors.
+STREAM_PROCESSOR: Final = "millrace.stream-processor"
 #: The inference replicas: its members are those that are live.
 INFERENCE: Final = "millrace.inference"

@@ -38,6 +38,7 @@ from contracts.moment import Moment
 PER_INCARNATION: Final = 10**12
 #: The leader epoch of a partition without any record.
 NO_EPOCH: Final = -1
+_METADATA: Final = "incarnation="
 
 
 class TopicEpoch(msgspec.Struct, frozen=True):
@@ -78,6 +79,21 @@ def position_of(incarnation: int, offset: int) -> int:
 def parts_of(position: int) -> tuple[int, int]:
     """Take a position apart: the incarnation and the Kafka offset."""
     return divmod(position, PER_INCARNATION)
+
+
+def metadata_of(incarnation: int) -> str:
+    """Text that goes with a committed offset, and names the incarnation that it is of."""
+    return f"{_METADATA}{incarnation}"
+
+
+def incarnation_of(metadata: str | None) -> int:
+    """Read `metadata_of`; 0 where there is no such text.
+
+    >>> incarnation_of(metadata_of(3)), incarnation_of("")
+    (3, 0)
+    """
+    number = (metadata or "").removeprefix(_METADATA)
+    return int(number) if number.isdecimal() and number.isascii() else 0
 
 
 class Lineage:

@@ -218,6 +218,19 @@ def watermarks(client: Consumer, place: TopicPartition) -> tuple[int, int]:
             time.sleep(_BACK_OFF_SECONDS)
 
 
+def first_offset(settings: Settings, topic: Topic, partition: int) -> int:
+    """Ask for the first offset that a partition still has.
+
+    Raises:
+        ServerError: See `watermarks`.
+    """
+    client = reader(settings)
+    try:
+        return watermarks(client, TopicPartition(settings.named(topic.name), partition))[0]
+    finally:
+        client.close()
+
+
 def raise_error(message: Message) -> None:
     """Turn a consumer's error message into an exception; passing trouble is not one.
 

@@ -120,7 +120,7 @@ class TopicEpochs:
                 raise ServerError(f"Kafka does not describe topic {name}: {error}") from error
         return found
 
-    def verify(self, topic: Topic, known: Mapping[int, int]) -> dict[int, Lineage]:
+    def verify(self, topic: Topic, known: Mapping[int, int]) -> dict[int, Span]:
         """Make sure that the logs of partitions are those that were processed.
 
         Where one is not, the next incarnation begins, with a warning.
@@ -130,7 +130,7 @@ class TopicEpochs:
             known: Position after the last record that was processed, by partition; 0 for none.
 
         Returns:
-            The lineages, as they are now.
+            First offset of each log, and the one after its last record.
 
         Raises:
             ServerError: No broker answers.
@@ -138,7 +138,7 @@ class TopicEpochs:
         """
         self.refresh()
         topic_id = self.ids([topic])[topic.name]
-        logs = self._logs(topic, topic_id, known)
+        logs, spans = self._logs(topic, topic_id, known)
         for partition, log in sorted(logs.items()):
             lineage = self.lineage(topic, partition)
             event = new_incarnation(lineage, topic.name, partition, known[partition], log, now())
@@ -156,7 +156,7 @@ class TopicEpochs:
                 )
             self._publisher.send(event)
         self.refresh()
-        return {partition: self.lineage(topic, partition) for partition in known}
+        return spans
 
     def note(self, topic: Topic, partition: int, leader_epoch: int, first_offset: int) -> None:
         """Write that records from an offset on have another leader epoch.
@@ -184,8 +184,10 @@ class TopicEpochs:
             return
         self._lineages[event.topic, event.partition].apply(event)
 
-    def _logs(self, topic: Topic, topic_id: str, known: Mapping[int, int]) -> dict[int, Log]:
-        """Look at logs, as far as `new_incarnation` needs."""
+    def _logs(
+        self, topic: Topic, topic_id: str, known: Mapping[int, int]
+    ) -> tuple[dict[int, Log], dict[int, Span]]:
+        """Look at logs, as far as `new_incarnation` needs; and at their first and last offsets."""
         name = self._settings.named(topic.name)
         client = reader(
             self._settings, {"enable.partition.eof": True, "isolation.level": "read_uncommitted"}
@@ -211,7 +213,7 @@ class TopicEpochs:
                     span = processed[partition]
                     newer = _first_newer(client, name, partition, last.leader_epoch, span)
                 logs[partition] = Log(topic_id, high, lasts.get(partition, NO_EPOCH), newer)
-            return logs
+            return logs, spans
         finally:
             client.close()
 

@@ -21,7 +21,9 @@ from typing import Any, Final, NoReturn, cast
 
 import faust
 import structlog
+from faust.types import TP
 
+from contracts.groups import STREAM_PROCESSOR
 from contracts.topics import MAX_RECORD_BYTES, PREDICTIONS, SENSOR_WINDOWS
 from infra import fault_points
 from infra.faust_kafka import faust_credentials
@@ -36,6 +38,7 @@ from stream_processors.batching import BatchApp, BatchConsumer
 from stream_processors.gathering import Gathering, divide
 from stream_processors.held import Held
 from stream_processors.history import KafkaHistory
+from stream_processors.lineages import LOOK_SECONDS, Lineages
 from stream_processors.outputs import Outputs
 from stream_processors.processor import BLOCK_RECORDS, Processor
 from stream_processors.records import Record
@@ -44,8 +47,6 @@ from stream_processors.watching import DETECTORS, Watch
 
 _log = structlog.get_logger(__name__)
 
-#: Consumer group, and name of the Faust app.
-GROUP: Final = "millrace.stream-processor"
 #: How often memory is confirmed and batches are acknowledged: what a crash repeats, seconds.
 CHECKPOINT_SECONDS: Final = 0.5
 #: While memory is large (inference is far behind, say), checkpoints are rarer: so many times
@@ -81,7 +82,7 @@ def build_app(settings: Settings, health: Health) -> faust.App:
     data = settings.home / "faust"
     data.mkdir(parents=True, exist_ok=True)
     app = BatchApp(
-        settings.named(GROUP),
+        settings.named(STREAM_PROCESSOR),
         broker=[f"aiokafka://{host}" for host in settings.kafka_bootstrap_servers.split(",")],
         broker_credentials=faust_credentials(settings),
         broker_max_poll_records=BATCH_RECORDS,
@@ -129,7 +130,7 @@ def build_app(settings: Settings, health: Health) -> faust.App:
 class _Wiring:
     """Connects the app's events to the processor."""
 
-    def __init__(self, app: faust.App, settings: Settings, health: Health, table: Any) -> None:
+    def __init__(self, app: BatchApp, settings: Settings, health: Health, table: Any) -> None:
         self._app = app
         self._settings = settings
         self._health = health
@@ -139,9 +140,11 @@ class _Wiring:
         self._held: Held | None = None
         self._gathering = Gathering(BLOCK_RECORDS)
         self._owned: set[int] = set()
+        self._assigned: frozenset[TP] = frozenset()
+        self._lineages = app.lineages = Lineages(settings, self._give_up)
         self._unacknowledged: list[Any] = []
         self._places: frozenset[Place] | None = None
-        self._watchdog = Watchdog(settings, GROUP, owned=self._worked_on)
+        self._watchdog = Watchdog(settings, STREAM_PROCESSOR, owned=self._worked_on)
         self._guard = StandstillGuard(FROZEN_SECONDS)
         self._beat = time.monotonic()
         health.waiting_for |= {"registry", "partitions"}
@@ -153,9 +156,11 @@ class _Wiring:
         app.task(self._work)
         app.task(self._checkpoints)
         app.task(self._idle_fences)
+        app.task(self._look_at_topics)
         app.task(self._end_in_time)
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_partitions_assigned.connect(self._on_assigned)
+        app.on_rebalance_complete.connect(self._on_recovered)
         app.on_before_shutdown.connect(self._on_shutdown)
         self._watchdog.start()
 
@@ -255,6 +260,15 @@ class _Wiring:
             if self._owned:
                 self._health.waiting_for.discard("partitions")
 
+    async def _look_at_topics(self) -> None:
+        """End the process if a topic was created anew under it."""
+        while not self._app.should_stop:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._lineages.look()
+            except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
+                self._give_up("the topics could not be looked at")
+
     async def _end_in_time(self) -> None:
         """Acknowledge no more if the end takes too long: Kafka is away, and confirms nothing."""
         await self._app.wait_for_stopped()
@@ -294,6 +308,7 @@ class _Wiring:
 
     async def _on_assigned(self, *arguments: Any, **_: Any) -> None:
         _app, assigned = arguments
+        self._assigned = frozenset(assigned)
         self._unacknowledged.clear()
         changelogs = self._app.tables.changelog_topics
         self._places = frozenset(
@@ -305,6 +320,13 @@ class _Wiring:
             self._processor.own(self._owned)
         if self._held is not None:
             self._held.drop()
+
+    async def _on_recovered(self, *_: Any, **__: Any) -> None:
+        """Find out from where partitions are read, before any of their records come."""
+        try:
+            await self._lineages.take_over(self._assigned)
+        except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
+            self._give_up("partitions could not be taken over")
 
     async def _start(self) -> None:
         settings = self._settings

@@ -16,7 +16,7 @@ VERSION: Final = 2
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES: Final = HEADER.size
 #: Bytes from the batch's begin. `LENGTH` counts what follows it, in older formats as well.
-LENGTH, CRC, ATTRIBUTES, PRODUCER = 8, 17, 21, 43
+LENGTH, EPOCH, CRC, ATTRIBUTES, PRODUCER = 8, 12, 17, 21, 43
 #: Where what `LENGTH` counts begins.
 COUNTED: Final = 12
 

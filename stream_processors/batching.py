@@ -20,9 +20,10 @@ buffer drains.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import faust
 from faust.transport.drivers import aiokafka as driver
@@ -32,6 +33,7 @@ from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.futures import notify
 
 from stream_processors.fetching import FetchThread
+from stream_processors.lineages import Lineages
 from stream_processors.readable import Readable
 
 #: Least time between two polls that find little, seconds. A batch has a cost of its own, and so
@@ -61,6 +63,8 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*arguments, **options)
         self._held_back: set[TP] = set()
         self._readable = Readable()
+        #: Offset after the last record that was read, by partition.
+        self._expected: dict[TP, int] = {}
 
     def set_aside(self, message: Message) -> None:
         """Let no rebalance or end wait for a message that is not being worked on.
@@ -84,19 +88,29 @@ class BatchConsumer(driver.Consumer):
         self._held_back.discard(tp)
 
     def readable(self, tp: TP, since: float) -> range:
-        """Offsets of a partition that are or were read since it was taken over.
+        """Positions of a partition that are or were read since it was taken over.
 
         Args:
             tp: The partition.
             since: When the record came that the end is to count against, seconds since 1970.
         """
         _, end, told = self._thread.place_of(tp)
-        return self._readable.offsets(tp, end=end, told=told, since=since)
+        offsets = self._readable.offsets(tp, end=end, told=told, since=since)
+        lineage = self._lineages.of(tp)
+        if not lineage.shifts:
+            return offsets
+        last = sys.maxsize if offsets.stop == sys.maxsize else lineage.position(offsets.stop - 1)
+        return range(lineage.position(offsets.start), last + 1)
 
     async def perform_seek(self) -> None:
-        """Seek to what is committed; where reading begins is learned anew."""
+        """Seek to what is committed, or to where a later incarnation begins."""
         await super().perform_seek()
         self._readable.forget()
+        self._expected.clear()
+        for tp, start in self._lineages.starts().items():
+            if tp in self.assignment():  # it may just be given away
+                await self.seek(tp, start)
+                self._committed_offset[tp] = None
 
     async def hand_on(self) -> None:
         """Give the fetcher the turns that it needs to ask for more, before a long piece of work.
@@ -109,6 +123,10 @@ class BatchConsumer(driver.Consumer):
             await asyncio.sleep(0)
             if turn >= LEAST_TURNS and not self._hands_on:
                 return
+
+    @property
+    def _lineages(self) -> Lineages:
+        return cast(BatchApp, self.app).lineages
 
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return FetchThread(self, loop=self.loop, beacon=self.beacon)
@@ -177,6 +195,8 @@ class BatchConsumer(driver.Consumer):
             if not (active is None or tp in active or tp in self._buffered_partitions):
                 continue
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            if tp.topic not in changelogs:
+                await self._follow(tp, batch)
             # Table recovery reads its changelog through here too, one record at a time.
             singly = tp.topic in changelogs
             one_by_one = (self._to_message(tp, record) for record in batch)
@@ -185,13 +205,40 @@ class BatchConsumer(driver.Consumer):
                     return
                 yield tp, message
 
+    async def _follow(self, tp: TP, batch: list[Any]) -> None:
+        """Look whether records follow those that were read before, and tell what does not.
+
+        Leader epochs are noted here, before anything can be made of the records behind them.
+        """
+        lineages = self._lineages
+        first, last = batch[0].offset, batch[-1].offset
+        known = self._expected.get(tp)
+        if known is not None and first < known:
+            await lineages.check(tp, known)
+        elif known is not None and first > known + 1:  # one offset is the end of a transaction
+            await lineages.expired(tp, known, first)
+        for change in self._thread.epochs.upto(tp, last):
+            before = [record.offset + 1 for record in batch if record.offset < change.first]
+            await lineages.follow(
+                tp, before[-1] if before else known or 0, change.leader_epoch, change.first
+            )
+        self._expected[tp] = last + 1
+
     def _is_current(self, generation: int) -> bool:
         """Whether what was fetched in a generation of the group may still be delivered."""
         return bool(self.flow_active) and self.app.consumer_generation_id == generation
 
     def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
-        """One message for records of a partition, at the place of the last one."""
-        return self._message(tp, batch[-1], None, batch)
+        """One message for records of a partition, at the place of the last one.
+
+        The message has Kafka's offset; the records have positions from here on.
+        """
+        message = self._message(tp, batch[-1], None, batch)
+        lineage = self._lineages.of(tp)
+        if lineage.shifts:
+            for record in batch:
+                record.offset = lineage.position(record.offset)
+        return message
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
         return self._message(tp, record, record.key, record.value)
@@ -239,7 +286,13 @@ class BatchTransport(driver.Transport):
 
 
 class BatchApp(faust.App):
-    """A Faust app whose agents receive batches."""
+    """A Faust app whose agents receive batches.
+
+    Attributes:
+        lineages: Positions of what is read; set before the app starts.
+    """
+
+    lineages: Lineages
 
     def _new_transport(self) -> TransportT:
         return BatchTransport(self.conf.broker_consumer, self)

@@ -7,18 +7,22 @@ no setting for is set here.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import aiokafka
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.legacy_records import LegacyRecordBatch
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from stream_processors.batch_header import COUNTED, LENGTH, checksum
+from contracts.topic_epoch import NO_EPOCH, metadata_of
+from stream_processors.batch_header import COUNTED, EPOCH, LENGTH, checksum
+from stream_processors.leader_epochs import LeaderEpochs
+from stream_processors.lineages import Lineages
 from stream_processors.packing import packed_headers
 from stream_processors.unpacking import FetchedRecord, unpacked
 
@@ -73,9 +77,13 @@ class CheckedRecords(fetcher.MemoryRecords):  # type: ignore[misc]  # untyped
     aiokafka's own check takes ten times as long, see `checksum`.
     """
 
+    #: Told of the leader epoch and the first offset of a batch, where the epoch changes.
+    saw: Callable[[int, int], object] = staticmethod(lambda *_: None)
+
     def __init__(self, data: bytes | None) -> None:
         """Take what was fetched of a partition; None where there was nothing."""
         super().__init__(data or b"")
+        self._leader_epoch = NO_EPOCH
         self._data = memoryview(data or b"")
         self._begin = 0
 
@@ -97,6 +105,10 @@ class CheckedRecords(fetcher.MemoryRecords):  # type: ignore[misc]  # untyped
             raise CorruptRecordException(
                 f"the record batch at byte {begin} of what was fetched is not as it was written"
             )
+        (leader_epoch,) = (NO_EPOCH,) if is_legacy else struct.unpack_from(">i", whole, EPOCH)
+        if leader_epoch != self._leader_epoch:
+            self._leader_epoch = leader_epoch
+            self.saw(leader_epoch, batch.base_offset)
         records = partial(_of_old, batch) if is_legacy else partial(unpacked, whole)
         return FetchedBatch(batch, records)
 
@@ -124,9 +136,17 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
     in the second, and asks for each by a call of its own: half of what reading a record costs.
     """
 
-    def __init__(self, tp: Any, records: Any, *rest: Any) -> None:
-        """Take what was fetched of a partition; its batches check themselves."""
+    def __init__(self, epochs: LeaderEpochs, tp: Any, records: CheckedRecords, *rest: Any) -> None:
+        """Take what was fetched of a partition; its batches check themselves.
+
+        Args:
+            epochs: Takes note of leader epochs.
+            tp: The partition.
+            records: What was fetched.
+            rest: As aiokafka has it.
+        """
         super().__init__(tp, records, *rest)
+        records.saw = partial(epochs.saw, tp)
         self._check_crcs = False
         self._left: list[FetchedRecord] = []
 
@@ -185,16 +205,39 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # untyped
 
 
 class FetchThread(driver.AIOKafkaConsumerThread):
-    """Reads committed records only (predictions are written in transactions), and promptly."""
+    """Reads committed records only (predictions are written in transactions), and promptly.
+
+    Attributes:
+        epochs: Leader epochs of what was fetched.
+    """
+
+    epochs: LeaderEpochs
 
     def _create_worker_consumer(self, transport: driver.Transport) -> aiokafka.AIOKafkaConsumer:
         made = super()._create_worker_consumer(transport)
+        self.epochs = LeaderEpochs()
         fetcher.MemoryRecords = CheckedRecords  # there is no setting for it
-        fetcher.PartitionRecords = FetchedRecords
+        fetcher.PartitionRecords = partial(FetchedRecords, self.epochs)
         fetcher.FetchResult = FetchResult
         made._isolation_level = "read_committed"
         made._fetch_max_wait_ms = FETCH_WAIT_MS
+        made.commit = partial(self._commit_with_incarnations, made.commit)
         return made
+
+    async def _commit_with_incarnations(
+        self,
+        commit: Callable[[Mapping[TP, OffsetAndMetadata]], Awaitable[None]],
+        offsets: Mapping[TP, OffsetAndMetadata],
+    ) -> None:
+        """Commit offsets, and beside each the incarnation that it is of."""
+        lineages: Lineages = cast(Any, self.consumer.app).lineages
+        told = {
+            tp: OffsetAndMetadata(place.offset, metadata_of(lineages.of(TP(*tp)).incarnation))
+            for tp, place in offsets.items()
+        }
+        await commit(told)
+        for tp, place in told.items():
+            lineages.was_committed(TP(*tp), place.offset)
 
     def place_of(self, tp: TP) -> tuple[int | None, int | None, float]:
         """Look up what is known of a partition; from any thread.

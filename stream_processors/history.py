@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from contracts.events import EventReader
+from contracts.groups import STREAM_PROCESSOR
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.mended import Mended
-from contracts.topics import DEAD_LETTERS, MENDED, SERVING_LEDGER, Topic
+from contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS, SERVING_LEDGER, Topic
+from infra.committed import committed_offsets
 from infra.kafka import read_all
 from infra.output_ends import last_source_offsets, source_offsets_since
 from infra.settings import Settings
@@ -28,6 +30,9 @@ class History(Protocol):
 
     def written_through(self, topic: Topic, partition: int) -> int | None:
         """Find the last source offset in an output's partition; None if it has none."""
+
+    def committed(self, partition: int) -> int:
+        """Find the position up to which the group has committed; 0 if it has not."""
 
     def refused_since(self, partition: int, first: int) -> set[int]:
         """Find the offsets, ``first`` or larger, that have a dead letter already."""
@@ -55,6 +60,11 @@ class KafkaHistory:
         """Read the output from its end."""
         found = last_source_offsets(self._settings, topic, [partition])
         return found.get(partition)
+
+    def committed(self, partition: int) -> int:
+        """Ask the group."""
+        found = committed_offsets(self._settings, STREAM_PROCESSOR, SENSOR_WINDOWS, [partition])
+        return found[partition].position if partition in found else 0
 
     def refused_since(self, partition: int, first: int) -> set[int]:
         """Read the dead letters from their end."""

@@ -24,20 +24,24 @@ class Position:
     """How far a partition has come.
 
     Attributes:
-        next: Offset of the next record, as the outputs tell: what comes again is before it.
+        next: Offset of the next record, as outputs and committed offsets tell: what comes again
+            is before it. Outputs expire, so after a quiet time only the latter may tell.
         taken: Offset after the last record that was worked off since the partition was taken
             over, again or not; 0 if none was.
     """
 
-    def __init__(self, partition: int, history: History, written: dict[str, int]) -> None:
+    def __init__(
+        self, partition: int, history: History, written: dict[str, int], committed: int
+    ) -> None:
         """Start behind what is written.
 
         Args:
             partition: The partition.
             history: What an earlier life has left.
             written: By topic, the last source offset that is in the output already.
+            committed: Offset of the next record that the group has committed; 0 if it has not.
         """
-        self.next = max([-1, *written.values()]) + 1
+        self.next = max(committed, *(last + 1 for last in written.values()), 0)
         self.taken = 0
         self._partition = partition
         self._history = history
@@ -103,7 +107,9 @@ class Positions:
                 last = await asyncio.to_thread(self._history.written_through, topic, partition)
                 if last is not None:
                     written[topic.name] = last
-            position = self._known[partition] = Position(partition, self._history, written)
+            committed = await asyncio.to_thread(self._history.committed, partition)
+            position = Position(partition, self._history, written, committed)
+            self._known[partition] = position
             _log.info("partition taken", partition=partition, next=position.next)
         return position
 

@@ -8,7 +8,7 @@ authority: a window that is taken again after a crash gets the stamp that it had
 The rules that hold over crashes:
 
 - a fence begins after the last window that already left with an older stamp, which the
-  output topic itself tells (`infra.output_ends`);
+  output topic itself tells (`infra.output_ends`), and never before the fence that it follows;
 - a fence that is in the ledger is not written again, and an older epoch never returns.
 """
 
@@ -84,9 +84,8 @@ class Stamps:
             fences = self._fences.get((name, partition))
             if serving is None or (fences and fences[-1].epoch >= serving.epoch):
                 continue
-            entries.append(
-                LedgerEntry(name, partition, serving.epoch, serving.version, first_offset, at)
-            )
+            first = max(first_offset, fences[-1].first_offset) if fences else first_offset
+            entries.append(LedgerEntry(name, partition, serving.epoch, serving.version, first, at))
         return entries
 
 

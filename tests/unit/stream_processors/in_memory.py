@@ -200,6 +200,10 @@ class HistoryInMemory:
         """Read the ledger."""
         return iter(self._broker.ledger())
 
+    def committed(self, partition: int) -> int:
+        """Read the group's offset."""
+        return self._broker.committed["windows"] if partition == 0 else 0
+
     def refused_since(self, partition: int, first: int) -> set[int]:
         """Read the dead letters."""
         return {

@@ -3,18 +3,22 @@
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import Service
 
+from contracts.events import event_time
+from contracts.topic_epoch import PER_INCARNATION, Lineage, TopicEpoch
 from stream_processors.batching import (
     FULL_SECONDS,
     MANY_RECORDS,
     BatchApp,
     BatchConsumer,
 )
+from stream_processors.leader_epochs import LeaderEpochs
+from stream_processors.lineages import Lineages
 
 WINDOWS = TP("sensor.windows", 0)
 PREDICTIONS = TP("predictions", 1)
@@ -44,6 +48,7 @@ class ThreadInMemory(Service):
     patience: list[float]
     found: dict[TP, list[Any]]
     places: dict[TP, tuple[int | None, int | None, float]]
+    epochs: LeaderEpochs
 
     def place_of(self, tp: TP) -> tuple[int | None, int | None, float]:
         """What is given."""
@@ -56,6 +61,34 @@ class ThreadInMemory(Service):
         return self.found
 
 
+class LineagesInMemory:
+    """Lineages that are given, which note what they are asked for."""
+
+    def __init__(self) -> None:
+        self.lineage = Lineage()
+        self.asked: list[tuple[object, ...]] = []
+
+    def of(self, _: TP) -> Lineage:
+        """What is given."""
+        return self.lineage
+
+    def starts(self) -> dict[TP, int]:
+        """Everything is read from where it was committed."""
+        return {}
+
+    async def check(self, *what: object) -> None:
+        """Take note."""
+        self.asked.append(("check", *what))
+
+    async def expired(self, *what: object) -> None:
+        """Take note."""
+        self.asked.append(("expired", *what))
+
+    async def follow(self, *what: object) -> None:
+        """Take note."""
+        self.asked.append(("follow", *what))
+
+
 class PollsInMemory(BatchConsumer):
     """A consumer whose next poll is given."""
 
@@ -65,6 +98,7 @@ class PollsInMemory(BatchConsumer):
         """No thread, and so no connection."""
         thread = ThreadInMemory(beacon=self.beacon)
         thread.asked, thread.patience, thread.found, thread.places = [], [], {}, {}
+        thread.epochs = LeaderEpochs()
         return thread
 
     async def _wait_next_records(self, _: float) -> tuple[Any, Any]:
@@ -79,6 +113,7 @@ def consumer(poll: dict[TP, list[Any]] | None = None) -> PollsInMemory:
     """Build a consumer that never connects."""
     app = BatchApp("test", broker="kafka://127.0.0.1:1", store="memory://", web_enabled=False)
     app.Table("assets", partitions=1)
+    app.lineages = cast(Lineages, LineagesInMemory())
 
     async def ignore(*_: Any) -> None:
         return None
@@ -369,5 +404,47 @@ def test_polls_that_find_little_are_spaced() -> None:
         thread.found = {WINDOWS: [Fetched(n) for n in range(MANY_RECORDS)]}
         await reader._getmany({WINDOWS}, 1.0)
         assert reader._next_poll == 0.0
+
+    asyncio.run(run())
+
+
+def test_records_that_do_not_follow_the_last_ones_are_asked_about() -> None:
+    """Earlier ones, a gap, another leader: each before its records are delivered."""
+
+    async def run() -> None:
+        reader = consumer({WINDOWS: [Fetched(5), Fetched(6)]})
+        lineages = cast(LineagesInMemory, reader._lineages)
+        await deliver(reader)
+        assert lineages.asked == []
+        reader.poll = {WINDOWS: [Fetched(20)]}
+        await deliver(reader)
+        reader._thread.epochs.saw(WINDOWS, 6, 22)
+        reader.poll = {WINDOWS: [Fetched(21), Fetched(22)]}
+        await deliver(reader)
+        reader.poll = {WINDOWS: [Fetched(3)]}
+        await deliver(reader)
+        assert lineages.asked == [
+            ("expired", WINDOWS, 7, 20),
+            ("follow", WINDOWS, 22, 6, 22),
+            ("check", WINDOWS, 23),
+        ]
+
+    asyncio.run(run())
+
+
+def test_records_of_a_later_incarnation_have_positions() -> None:
+    """The message keeps Kafka's offset, for the commit; its records are told apart for good."""
+
+    async def run() -> None:
+        reader = consumer({WINDOWS: [Fetched(5), Fetched(6)]})
+        lineage = reader._lineages.of(WINDOWS)
+        for number, first in ((0, 0), (1, 6)):
+            lineage.apply(
+                TopicEpoch("sensor.windows", 0, number, "a", number, first, event_time(0))
+            )
+        ((_, message),) = await deliver(reader)
+        assert message.offset == 6
+        assert [record.offset for record in message.value] == [5, PER_INCARNATION + 6]
+        assert reader.readable(WINDOWS, since=0.0).start == 0
 
     asyncio.run(run())

@@ -17,6 +17,7 @@ from stream_processors.batch_header import (
     ATTRIBUTES,
     COUNTED,
     CRC,
+    EPOCH,
     HEADER,
     HEADER_BYTES,
     LENGTH,
@@ -24,6 +25,7 @@ from stream_processors.batch_header import (
     checksum,
 )
 from stream_processors.fetching import CheckedRecords, FetchedRecords, FetchResult
+from stream_processors.leader_epochs import Change, LeaderEpochs
 from stream_processors.packing import packed_headers
 from stream_processors.record_batches import RecordBatch
 from stream_processors.unpacking import FetchedRecord
@@ -108,11 +110,23 @@ def test_a_batch_that_is_not_as_it_was_written_is_not_taken(place: int) -> None:
         records.next_batch()
 
 
-def fetched(data: bytes, first: int = 0, aborted: Sequence[tuple[int, int]] = ()) -> FetchedRecords:
+def fetched(
+    data: bytes,
+    first: int = 0,
+    aborted: Sequence[tuple[int, int]] = (),
+    epochs: LeaderEpochs | None = None,
+) -> FetchedRecords:
     """What was fetched of a partition, from an offset on."""
-    tp = TopicPartition("t", 0)
     return FetchedRecords(
-        tp, CheckedRecords(data), aborted, first, None, None, True, READ_COMMITTED
+        epochs or LeaderEpochs(),
+        TopicPartition("t", 0),
+        CheckedRecords(data),
+        aborted,
+        first,
+        None,
+        None,
+        True,
+        READ_COMMITTED,
     )
 
 
@@ -284,3 +298,16 @@ def test_an_old_record_that_is_not_as_it_was_written_is_not_taken() -> None:
 def test_the_length_is_where_we_look() -> None:
     """It counts what follows it."""
     assert int.from_bytes(OTHER[LENGTH:COUNTED], "big") == len(OTHER) - COUNTED
+
+
+def test_leader_epochs_are_noted_where_they_change() -> None:
+    """Of three batches, the second and third under another leader: one change, at the second."""
+    first, second, third = (bytearray(placed(sealed(b"a", b"b"), offset)) for offset in (0, 2, 4))
+    for batch, leader_epoch in ((first, 4), (second, 6), (third, 6)):
+        batch[EPOCH : EPOCH + 4] = leader_epoch.to_bytes(4, "big")  # the checksum leaves it out
+    epochs = LeaderEpochs()
+    records, _ = fetched(bytes(first + second + third), epochs=epochs).take(None)
+    assert offsets(records) == [0, 1, 2, 3, 4, 5]
+    tp = TopicPartition("t", 0)
+    assert epochs.upto(tp, 1) == [Change(4, 0)]
+    assert epochs.upto(tp, 5) == [Change(6, 2)]
