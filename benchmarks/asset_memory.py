@@ -23,6 +23,7 @@ from contracts.window import SensorWindow
 from stream_processors.asset import Asset
 from stream_processors.forecasts import Truths
 from stream_processors.join_task import join_task
+from stream_processors.recent_windows import checksum
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def _take(
 ) -> None:
     end_ms = window.start_ms + spec.period_ms * spec.window
     asset.windows_through = offset
-    asset.remember(window.start_ms)
+    asset.recent.see(window.start_ms, window.segment, checksum(window.values.tobytes()))
     asset.monitor.reference(1)
     means = [float(mean) for mean in window.values.mean(axis=0)]
     asset.monitor.inputs(spec.sensors, means, end_ms)

@@ -1,10 +1,11 @@
 """Deterministic ids: the same fact always gets the same name.
 
-A window is named by what it measured (asset, sensor set, start), so a device that sends
-it twice sends the same id. Everything derived from a window is named by the record that it
-came from (topic, partition, offset), so processing a record twice gives the same id twice.
+A window is named by what it measured (asset, sensor set, start, and its segment if it has one), so
+a device that sends it twice sends the same id. Everything derived from a window is named by the
+record that it came from (topic, partition, offset), so processing a record twice gives the same
+id twice.
 
->>> window_id("WELL-00002", "9c1f", 1_486_641_600_000)
+>>> window_id("WELL-00002", "9c1f", 1_486_641_600_000, "")
 'w-784bdde838944076e7d21952'
 """
 
@@ -21,22 +22,24 @@ def digest_of(*parts: str | int) -> str:
     return blake2b(joined.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
-def window_id(asset: str, sensor_set: str, start_ms: int) -> str:
-    """Name a window by its asset, sensor set and start (milliseconds, UTC)."""
-    (name,) = window_ids([asset], sensor_set, [start_ms])
+def window_id(asset: str, sensor_set: str, start_ms: int, segment: str) -> str:
+    """Name a window by its asset, sensor set, start (milliseconds, UTC) and segment."""
+    (name,) = window_ids([asset], sensor_set, [start_ms], [segment])
     return name
 
 
-def window_ids(assets: Iterable[str], sensor_set: str, starts: Iterable[int]) -> list[str]:
+def window_ids(
+    assets: Iterable[str], sensor_set: str, starts: Iterable[int], segments: Iterable[str]
+) -> list[str]:
     """Name windows of one sensor set, see `window_id`; this is done for every window."""
     known: dict[str, blake2b] = {}
     names = []
-    for asset, start_ms in zip(assets, starts, strict=True):
+    for asset, start_ms, segment in zip(assets, starts, segments, strict=True):
         begun = known.get(asset)
         if begun is None:
             begun = known[asset] = _begun(asset, sensor_set)
         digest = begun.copy()
-        digest.update(b"%d" % start_ms)
+        digest.update(b"%d\x1f%b" % (start_ms, segment.encode()) if segment else b"%d" % start_ms)
         names.append("w-" + digest.hexdigest())
     return names
 

@@ -63,7 +63,7 @@ NORMALIZED: Final = Topic(
     "asset",
     "a window in the units of the model version that it is stamped with",
     _MSGPACK,
-    12 * HOUR_MS,
+    7 * DAY_MS,  # as long as raw windows: inference may be away for as long as the processor
     max_bytes=MAX_RECORD_BYTES,
 )
 PREDICTIONS: Final = Topic(

@@ -57,7 +57,7 @@ class SensorWindow(msgspec.Struct, frozen=True, eq=False):
     @property
     def id(self) -> str:
         """Deterministic id: the same measurement sent twice has the same id."""
-        return window_id(self.asset, self.sensor_set, self.start_ms)
+        return window_id(self.asset, self.sensor_set, self.start_ms, self.segment)
 
     @property
     def sensor_set(self) -> str:

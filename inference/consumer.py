@@ -20,10 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import structlog
+from confluent_kafka import Message
 
+from contracts.groups import INFERENCE
 from contracts.invalid_record import InvalidRecord
 from contracts.normaliser import Normaliser
-from contracts.topics import PREDICTIONS
+from contracts.topics import NORMALIZED, PREDICTIONS
 from inference.answers import Answers
 from inference.batches import Stamp, by_stamp
 from inference.flights import Batch, Flights
@@ -34,6 +36,7 @@ from inference.patience import Patience
 from inference.reading import Reading, read
 from inference.servables import Servable, Servables
 from inference.transactions import TransactionalWriter, Unsure
+from infra.losses import tell_lost
 from infra.output_ends import last_source_offsets
 from infra.settings import Settings
 from infra.stalls import Place
@@ -66,6 +69,8 @@ class InferenceConsumer:
         #: Partitions whose `_answered` has been learned from the output.
         self._learned: set[int] = set()
         self._answered: dict[int, int] = {}
+        #: Offset of the next record of each partition, as far as it is known.
+        self._next: dict[int, int] = {}
         #: A full micro-batch whose answers wait until the next one has been asked.
         self._ahead: Batch | None = None
         #: Another number whenever partitions have left: what was fetched before is not ours to
@@ -96,6 +101,7 @@ class InferenceConsumer:
             return
         # As soon as there are partitions, lest their first window wait for it.
         self._learn()
+        self._tell_gaps(arrived)
         before = {} if ahead is None else ahead.reading.answered
         reading = read(arrived, self._answered | before)
         stamps = by_stamp(reading.windows)
@@ -219,7 +225,9 @@ class InferenceConsumer:
         if not unknown:
             return
         # Whatever the last owner has committed, or had begun to, is settled then.
-        self._membership.committed(unknown)
+        for place in self._membership.committed(unknown):
+            if place.offset >= 0:
+                self._next.setdefault(place.partition, place.offset)
         found = self._patience.until_done(
             lambda: last_source_offsets(self._settings, PREDICTIONS, unknown),
             "the predictions that are there",
@@ -228,6 +236,15 @@ class InferenceConsumer:
         self._answered.update(found)
         self._learned.update(unknown)
         _log.info("partitions taken", answered=found, partitions=unknown)
+
+    def _tell_gaps(self, arrived: Iterable[Message]) -> None:
+        """Tell which records have expired unread: offsets of the topic ascend without gaps."""
+        for message in arrived:
+            partition, offset = message.partition() or 0, message.offset() or 0
+            expected = self._next.get(partition, offset)
+            if offset > expected:
+                tell_lost(NORMALIZED, INFERENCE, partition, expected, offset)
+            self._next[partition] = offset + 1
 
     def _leave(self, partitions: Iterable[int]) -> None:
         """Partitions are another replica's once this returns.
@@ -244,6 +261,7 @@ class InferenceConsumer:
         for partition in partitions:
             self._learned.discard(partition)
             self._answered.pop(partition, None)
+            self._next.pop(partition, None)
 
     def _recover(self, why: Unsure) -> None:
         """Begin again with another writer; the output tells what the last one has committed.

@@ -63,12 +63,14 @@ class Joined(msgspec.Struct, frozen=True, gc=False):
         truth: NaN where there is none: float32 of shape (steps, targets), or for a mean
             float64 of shape (1, targets).
         answer: The forecast.
+        segment: The window's segment.
     """
 
     start_ms: int
     begins_ms: int
     truth: bytes
     answer: Answer
+    segment: str
 
     def measured(self, spec: ModelSpec) -> npt.NDArray[np.floating[Any]]:
         """View the truth as an array of shape (steps, targets)."""

@@ -6,18 +6,13 @@ a crash have no second effect on it: replaying from an older snapshot gives the 
 
 from __future__ import annotations
 
-import bisect
-from array import array
 from hashlib import blake2b
-from typing import Final
 
 import msgspec
 
 from drift.monitor import AssetMonitor, MonitorState
 from stream_processors.forecasts import ForecastBook
-
-#: Window starts that are remembered to recognise a window that was sent twice.
-RECENT_STARTS: Final = 256
+from stream_processors.recent_windows import RecentSnapshot, RecentWindows
 
 
 class AssetSnapshot(msgspec.Struct):
@@ -26,9 +21,11 @@ class AssetSnapshot(msgspec.Struct):
     Attributes:
         windows_through: Last offset of `sensor.windows` that it includes.
         predictions_through: Last offset of `predictions` that it includes.
-        recent_starts: Starts of the latest windows, int64, ascending, milliseconds UTC.
+        recent_starts: Starts of the latest windows, see `RecentSnapshot`.
         forecasts: Open forecasts.
         monitor: Detectors.
+        recent_segments: Segments of the latest windows; none in older snapshots.
+        recent_readings: Checksums of their readings; none in older snapshots.
     """
 
     windows_through: int
@@ -36,6 +33,8 @@ class AssetSnapshot(msgspec.Struct):
     recent_starts: bytes
     forecasts: ForecastBook
     monitor: MonitorState
+    recent_segments: bytes = b""
+    recent_readings: bytes = b""
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -46,10 +45,10 @@ class Asset:
     """An asset's memory, live."""
 
     __slots__ = (
-        "_recent_starts",
         "forecasts",
         "monitor",
         "predictions_through",
+        "recent",
         "windows_through",
     )
 
@@ -59,35 +58,20 @@ class Asset:
         self.predictions_through = -1
         self.forecasts = ForecastBook()
         self.monitor = AssetMonitor()
-        self._recent_starts = array("q")
-
-    def remember(self, start_ms: int) -> bool:
-        """Remember a window's start.
-
-        Returns:
-            Whether it is new: no window with this start was seen lately.
-        """
-        starts = self._recent_starts
-        if not starts or start_ms > starts[-1]:
-            starts.append(start_ms)
-        else:
-            place = bisect.bisect_left(starts, start_ms)
-            if starts[place] == start_ms:
-                return False
-            starts.insert(place, start_ms)
-        if len(starts) > RECENT_STARTS:
-            del starts[0]
-        return True
+        self.recent = RecentWindows()
 
     def snapshot(self) -> bytes:
         """Encode the memory."""
+        recent = self.recent.snapshot()
         return _encode(
             AssetSnapshot(
                 self.windows_through,
                 self.predictions_through,
-                self._recent_starts.tobytes(),
+                recent.starts,
                 self.forecasts,
                 self.monitor.state(),
+                recent.segments,
+                recent.readings,
             )
         )
 
@@ -100,7 +84,9 @@ class Asset:
         asset.predictions_through = kept.predictions_through
         asset.forecasts = kept.forecasts
         asset.monitor = AssetMonitor(kept.monitor)
-        asset._recent_starts = array("q", kept.recent_starts)
+        asset.recent = RecentWindows.restore(
+            RecentSnapshot(kept.recent_starts, kept.recent_segments, kept.recent_readings)
+        )
         return asset
 
 

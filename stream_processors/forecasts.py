@@ -215,7 +215,9 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
                 break
             truth, answer = forecast.truth, forecast.answer
             if truth is not None and answer is not None:
-                resolved.append(Joined(forecast.start_ms, forecast.begins_ms, truth, answer))
+                resolved.append(
+                    Joined(forecast.start_ms, forecast.begins_ms, truth, answer, forecast.segment)
+                )
             taken += 1
         if taken:
             del self.open[:taken]

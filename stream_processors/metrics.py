@@ -7,3 +7,6 @@ DEAD = Counter("millrace_dead_letters_total", "Records that could not be used", 
 DUPLICATES = Counter("millrace_windows_repeated_total", "Windows that the edge sent twice")
 OUTCOMES_JOINED = Counter("millrace_outcomes_total", "Predictions joined with truth", ["model"])
 FENCES = Counter("millrace_fences_total", "Fences written to the serving ledger")
+SPLIT = Counter(
+    "millrace_split_assets_total", "Assets whose records come in more than one partition", ["model"]
+)

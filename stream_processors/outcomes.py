@@ -58,7 +58,7 @@ def outcome_of(
         model=spec.name,
         version=answer.version,
         epoch=answer.epoch,
-        window_id=window_id(asset, task.sensor_set, joined.start_ms),
+        window_id=window_id(asset, task.sensor_set, joined.start_ms, joined.segment),
         source=source,
         interval_start=event_time(joined.begins_ms),
         interval_end=event_time(joined.begins_ms + task.length_ms),

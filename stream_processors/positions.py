@@ -89,6 +89,11 @@ class Position:
             self._retries = Retries(await asyncio.to_thread(self._history.mended, self._partition))
         return resolve(self._partition, records, rows, invalid, self._retries)
 
+    def give_back(self, origin: int) -> None:
+        """Open a first origin again: the record that took it was refused in the end."""
+        if self._retries is not None:
+            self._retries.give_back(origin)
+
 
 class Positions:
     """Positions of the partitions that we work on."""

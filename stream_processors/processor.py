@@ -54,12 +54,13 @@ from stream_processors.outputs import Outputs
 from stream_processors.packing import DerivedHeaders, in_msgpack
 from stream_processors.parts import Batch, Part, batches
 from stream_processors.positions import Position, Positions
+from stream_processors.recent_windows import Sight
 from stream_processors.records import Record
 from stream_processors.retries import note_of, sent_again
 from stream_processors.snapshots import Changelog, Snapshots
 from stream_processors.stamping import stamped
 from stream_processors.stamps import Stamps
-from stream_processors.validation import Block, Judgement, judge
+from stream_processors.validation import Block, Judgement, changed, judge
 from stream_processors.verdicts import Made, Verdicts
 from stream_processors.watching import ORIGIN, Watch
 
@@ -138,7 +139,10 @@ class Processor:
             found.add(final, again)
         fault_points.reached("stream-processor.before-output")
         for block in judgement.blocks:
-            found.made += self._block(block, batch, own, found.passed)
+            found.made += self._block(block, batch, own, found)
+        for part, position in own:
+            for row in filter(part.rows.__contains__, found.taken.keys() & found.refused.keys()):
+                position.give_back(found.taken.pop(row))
         if len(judgement.blocks) > 1:
             found.made.sort(key=itemgetter(0))
         made_rows = [row for row, _ in found.made]
@@ -275,14 +279,14 @@ class Processor:
         block: Block,
         batch: Batch,
         own: Sequence[_Own],
-        passed: set[int],
+        found: Verdicts,
     ) -> list[tuple[int, Made]]:
-        """Take the new windows of a block.
+        """Take the new windows of a block; adds those with changed readings to ``found``.
 
         Returns:
             What is not written yet of them, with their rows, ascending.
         """
-        places, assets = self._admit(block, batch, passed)
+        places, assets = self._admit(block, batch, found)
         if not places:
             return []
         name = block.model.spec.name
@@ -316,13 +320,13 @@ class Processor:
             self._watch.windows(block, places, assets, windows)
         return made
 
-    def _admit(self, block: Block, batch: Batch, passed: set[int]) -> tuple[list[int], list[Asset]]:
-        """Choose the windows of a block that are new, and remember them; not those ``passed``.
+    def _admit(self, block: Block, batch: Batch, found: Verdicts) -> tuple[list[int], list[Asset]]:
+        """Choose the windows of a block that are new, and remember them; not those passed over.
 
         Returns:
             Their places in the block, and the memory of their assets.
         """
-        name, rows = block.model.spec.name, block.rows
+        name, rows, passed = block.model.spec.name, block.rows, found.passed
         places: list[int] = []
         assets: list[Asset] = []
         for part in batch.parts:
@@ -340,8 +344,12 @@ class Processor:
                 offset = batch.records[row].offset
                 if offset <= asset.windows_through:
                     continue
-                if not asset.remember(body.start_ms):
+                sight = asset.recent.see(body.start_ms, body.segment, block.checksum(place))
+                if sight is Sight.REPEATED:
                     DUPLICATES.inc()
+                    continue
+                if sight is Sight.CHANGED:
+                    found.refused[row] = changed(body)
                     continue
                 asset.windows_through = offset
                 places.append(place)

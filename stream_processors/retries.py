@@ -81,6 +81,12 @@ class Retries:
         self._origins.insert(place, origin)
         self._takers.insert(place, offset)
 
+    def give_back(self, origin: int) -> None:
+        """Open a first origin again that was taken."""
+        place = bisect_left(self._origins, origin)
+        if place < len(self._origins) and self._origins[place] == origin:
+            del self._origins[place], self._takers[place]
+
 
 @dataclass(frozen=True)
 class Resolution:

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import NamedTuple
 
+import structlog
+
 from stream_processors.asset import Asset
+from stream_processors.metrics import SPLIT
+
+_log = structlog.get_logger(__name__)
 
 AssetKey = tuple[str, str, int]
 #: Queues a record of the changelog: its key, the memory, its partition.
@@ -35,6 +40,7 @@ class Snapshots:
         """
         self._kept = kept
         self._live: dict[AssetKey, Asset] = {}
+        self._homes: dict[tuple[str, str], int] = {}
         self._changed: set[AssetKey] = set()
 
     def asset(self, model: str, name: str, partition: int) -> Asset:
@@ -42,7 +48,9 @@ class Snapshots:
 
         Offsets only mean something within a partition. So does the memory: should an asset's
         records ever come in two (two partitioners, or more partitions than before), each
-        has its own, and no window is mistaken for one that was seen.
+        has its own, and no window is mistaken for one that was seen; but a window that is sent to
+        both is predicted twice, and forecasts have no outcome where its truth is in the other. So
+        that is told, as far as both partitions are worked on here.
 
         Args:
             model: The model that serves it.
@@ -52,10 +60,24 @@ class Snapshots:
         key = (model, name, partition)
         asset = self._live.get(key)
         if asset is None:
+            self._tell_split(model, name, partition)
             memory = self._kept.get(_encode(key))
             asset = self._live[key] = Asset() if memory is None else Asset.restore(memory)
         self._changed.add(key)
         return asset
+
+    def _tell_split(self, model: str, name: str, partition: int) -> None:
+        """Tell, once for each, of an asset whose records come in more than one partition."""
+        home = self._homes.setdefault((model, name), partition)
+        if home != partition:
+            SPLIT.labels(model).inc()
+            _log.warning(
+                "an asset's records come in more than one partition",
+                model=model,
+                asset=name,
+                partitions=sorted((home, partition)),
+                mend="have all its producers use one partitioner, murmur2 as Java's does",
+            )
 
     def take(self) -> list[Memory]:
         """Encode the memory that changed since the last time, as it is now."""
@@ -71,6 +93,7 @@ class Snapshots:
     def forget(self) -> None:
         """Drop live memory: what the table holds after a rebalance counts."""
         self._live.clear()
+        self._homes.clear()
         self._changed.clear()
 
 

@@ -46,6 +46,7 @@ def stamped(
         [body.asset for body in bodies],
         spec.sensor_set,
         [body.start_ms for body in bodies],
+        [body.segment for body in bodies],
     )
     return [
         NormalizedWindow(  # by position: this is done for every window

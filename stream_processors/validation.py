@@ -21,6 +21,7 @@ from contracts.model_spec import ModelSpec
 from contracts.registry import Model, Registry
 from contracts.window import Layout, WindowBody
 from stream_processors.forms import LATEST_AHEAD_MS, Forms, forms
+from stream_processors.recent_windows import checksum
 from stream_processors.records import Payload
 
 #: No sensor reads more than this in any unit; larger numbers are defects.
@@ -46,6 +47,12 @@ class Block:
     values: npt.NDArray[np.float32]
     filled: npt.NDArray[np.float32]
     present: npt.NDArray[np.bool_]
+
+    def checksum(self, place: int) -> int:
+        """Checksum of a window's readings, however its missing ones were written."""
+        if self.filled is self.values:
+            return checksum(self.bodies[place].values)
+        return checksum(self.filled[place].tobytes() + self.present[place].tobytes())
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,16 @@ def judge(records: Sequence[Payload], registry: Registry, now_ms: int) -> Judgem
     piles = _piles(forms(records, now_ms + LATEST_AHEAD_MS, refused), registry, refused)
     blocks = [_readings(pile, refused) for pile in piles]
     return Judgement([block for block in blocks if block.rows], refused)
+
+
+def changed(body: WindowBody) -> InvalidRecord:
+    """Why a window is refused that was taken before with other readings."""
+    segment = f" of segment {body.segment!r}" if body.segment else ""
+    return InvalidRecord(
+        "changed_repeat",
+        f"the window of {body.asset!r} at {body.start_ms} ms{segment} was taken before with other"
+        " readings, which count; send a correction under a segment of its own",
+    )
 
 
 def _piles(

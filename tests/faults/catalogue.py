@@ -22,6 +22,7 @@ _MODULES: Final = (
     "network_cases",
     "disk_cases",
     "clock_cases",
+    "topic_cases",
     "broken_cases",
 )
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from queue import SimpleQueue
 from typing import Final, NamedTuple
 
 from confluent_kafka import TopicPartition
 
 from contracts.errors import ServerError
 from contracts.headers import RawHeaders
+from contracts.topic_epoch import PER_INCARNATION
 from contracts.topics import (
     DEAD_LETTERS,
     FOREVER,
@@ -33,6 +35,8 @@ from infra.settings import Settings
 CHANGELOG: Final = Topic(
     "millrace.stream-processor-assets-changelog", "asset", "memory", "", FOREVER, compacted=True
 )
+#: How long it may take to read other records, seconds.
+_BEGIN_SECONDS: Final = 30.0
 FOLLOWED: Final = (
     SENSOR_WINDOWS,
     NORMALIZED,
@@ -49,7 +53,7 @@ class Seen(NamedTuple):
 
     Attributes:
         partition: Its partition.
-        offset: Its offset.
+        offset: Its position: its offset, as long as its topic is the first of its name.
         timestamp_ms: Its Kafka timestamp.
         key: Its key.
         value: Its value.
@@ -80,6 +84,9 @@ class Observer:
         self._client.assign(
             [TopicPartition(n, p, 0) for n in self._names for p in partitions_of(self._client, n)]
         )
+        #: First offset and number of the incarnation that a partition is in now.
+        self._begun: dict[tuple[str, int], tuple[int, int]] = {}
+        self._again: SimpleQueue[tuple[Topic, Mapping[int, int], threading.Event]] = SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="observer", daemon=True)
         self._thread.start()
@@ -95,6 +102,18 @@ class Observer:
     def end(self, topic: Topic, partition: int) -> int:
         """The offset after the last record of a partition so far; 0 if it has none."""
         return self._ends.get((topic.name, partition), 0)
+
+    def begin_again(self, topic: Topic, firsts: Mapping[int, int]) -> None:
+        """Read partitions from an offset on, as another incarnation; returns once it does.
+
+        Args:
+            topic: The topic, which was created anew or has lost its end.
+            firsts: First offset of the new incarnation, by partition.
+        """
+        done = threading.Event()
+        self._again.put((topic, firsts, done))
+        if not done.wait(_BEGIN_SECONDS):
+            raise ServerError("the observer does not begin again")
 
     def check(self) -> None:
         """Make sure that it still sees.
@@ -114,6 +133,7 @@ class Observer:
     def _follow(self) -> None:
         try:
             while not self._stop.is_set():
+                self._begin_again()
                 for message in self._client.consume(2000, 0.05):
                     raise_error(message)
                     if message.error() is None:
@@ -123,7 +143,7 @@ class Observer:
                         self._seen[name].append(
                             Seen(
                                 partition,
-                                offset,
+                                self._position(name, partition, offset),
                                 message.timestamp()[1],
                                 bytes(key) if key is not None else None,
                                 bytes(value or b""),
@@ -134,3 +154,24 @@ class Observer:
                         self._ends[name, partition] = offset + 1
         except Exception as error:  # noqa: BLE001  (whatever it is: `check` says it)
             self._problem = error
+
+    def _begin_again(self) -> None:
+        while not self._again.empty():
+            topic, firsts, done = self._again.get()
+            for partition, first in firsts.items():
+                key = topic.name, partition
+                self._begun[key] = (first, self._begun.get(key, (0, 0))[1] + 1)
+                self._ends[key] = first
+            places = [
+                TopicPartition(full, partition, self._ends.get((name, partition), 0))
+                for full, name in self._names.items()
+                for partition in partitions_of(self._client, full)
+            ]
+            self._client.assign(places)
+            done.set()
+
+    def _position(self, topic: str, partition: int, offset: int) -> int:
+        first, number = self._begun.get((topic, partition), (0, 0))
+        if offset < first:
+            raise LookupError(f"record {offset} of {topic} is one of the incarnation before")
+        return number * PER_INCARNATION + offset

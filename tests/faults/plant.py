@@ -72,6 +72,8 @@ class Plant(Processes):
         rng: Seeded; for a case's random moments.
         inputs: Further inputs that the oracle must find, which others than `source` send.
         problems: What a case itself found wrong.
+        excused: Ids of windows that the case has lost on purpose.
+        forgotten: Topics whose committed offsets may go back, since the case has broken them.
         archived: Offsets in the archive's objects that were read so far, by object.
     """
 
@@ -118,6 +120,8 @@ class Plant(Processes):
         self.rng = np.random.default_rng([seed, 7])
         self.faults = []
         self.problems: list[str] = []
+        self.excused: set[str] = set()
+        self.forgotten: set[str] = set()
 
     def serve(self) -> None:
         """Bring up what serves: the model, both services, and two versions, the newer active."""
@@ -288,7 +292,13 @@ class Plant(Processes):
 
     def evidence(self) -> Evidence:
         """Everything that the oracle may know."""
-        return gather(self.observer, [*self.source.sent, *self.inputs], self.offsets.changes())
+        inputs = [
+            one
+            for one in (*self.source.sent, *self.inputs)
+            if one.window is None or one.window.id not in self.excused
+        ]
+        commits = [one for one in self.offsets.changes() if one.topic not in self.forgotten]
+        return gather(self.observer, inputs, commits)
 
     def state_differences(self) -> list[str]:
         """Compare the state with an undisturbed run's; see `Reference.differences`."""

@@ -123,6 +123,10 @@ class Source:
             thread.join()
         self._flush()
 
+    def reconnect(self) -> None:
+        """Send with another client: the topic, or what the broker knew of this one, is gone."""
+        self._client = producer(self._settings, {"log_level": 0})
+
     def again(self, record: Input) -> None:
         """Send a record once more; `flush` waits for it."""
         self._send(record)

@@ -10,7 +10,6 @@ import pandas as pd
 
 from console.evidence import Evidence, Refusal, SentWindow
 from console.source_windows import SourceWindow, source_windows
-from contracts.ids import window_id
 from contracts.ledger import LedgerEntry
 from contracts.model_event import Activated, Approved, Artefact, ModelEvent, Registered
 from contracts.model_spec import ModelSpec
@@ -97,7 +96,7 @@ def normalized(record: SentWindow, version: int = 0, epoch: int = 1) -> Normaliz
     assert window is not None
     present = np.ones(2, np.bool_)
     return NormalizedWindow(
-        window_id=window_id(window.asset, SPEC.sensor_set, window.start_ms),
+        window_id=window.id,
         asset=window.asset,
         model=SPEC.name,
         version=version,

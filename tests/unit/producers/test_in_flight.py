@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.in_flight import REPEATS, InFlight
-from stream_processors.asset import RECENT_STARTS
+from stream_processors.recent_windows import RECENT
 
 
 @given(st.permutations(range(1, 13)), st.lists(st.booleans(), min_size=12, max_size=12))
@@ -40,4 +40,4 @@ def test_an_asset_has_a_bounded_number_under_way() -> None:
 
 def test_what_a_crash_repeats_is_remembered_downstream() -> None:
     """A stream processor remembers more of an asset's windows than a crash repeats."""
-    assert REPEATS < RECENT_STARTS
+    assert REPEATS < RECENT

@@ -1,9 +1,7 @@
 """An asset's memory: what it recognises, and that its snapshot is all of it."""
 
-from hypothesis import given
-from hypothesis import strategies as st
-
-from stream_processors.asset import RECENT_STARTS, Asset
+from stream_processors.asset import Asset
+from stream_processors.recent_windows import Sight
 from tests.builders import START_MS, prediction_of, pump_spec, pump_window
 from tests.unit.stream_processors.test_forecasts import add_window
 
@@ -14,7 +12,7 @@ def test_a_snapshot_is_the_whole_memory() -> None:
     asset.windows_through, asset.predictions_through = 7, 5
     for offset in range(4):
         window = pump_window(3 * offset, segment="run-1")
-        asset.remember(window.start_ms)
+        asset.recent.see(window.start_ms, window.segment, 1)
         add_window(asset.forecasts, window, offset, pump_spec())
         asset.monitor.reference(1)
         asset.monitor.inputs(("flow", "pressure"), [0.1 * offset, None], window.end_ms)
@@ -26,24 +24,4 @@ def test_a_snapshot_is_the_whole_memory() -> None:
     assert restored.forecasts == asset.forecasts
     assert restored.monitor.state() == asset.monitor.state()
     assert restored.snapshot() == asset.snapshot()
-    assert not restored.remember(START_MS)
-
-
-@given(st.lists(st.integers(0, 400), max_size=400))
-def test_latest_starts_are_recognised(starts: list[int]) -> None:
-    """The latest starts are known, in whatever order they came, and no others are."""
-    asset = Asset()
-    remembered: set[int] = set()
-    for start in starts:
-        assert asset.remember(start) == (start not in remembered)
-        if start not in remembered:
-            remembered = set(sorted({*remembered, start})[-RECENT_STARTS:])
-
-
-def test_starts_are_bounded() -> None:
-    """An asset that runs for long does not remember all of its windows."""
-    asset = Asset()
-    for start in range(3 * RECENT_STARTS):
-        asset.remember(start)
-    assert not asset.remember(2 * RECENT_STARTS)
-    assert asset.remember(2 * RECENT_STARTS - 1)
+    assert restored.recent.see(START_MS, "run-1", 1) is Sight.REPEATED

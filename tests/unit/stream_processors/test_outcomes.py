@@ -34,7 +34,7 @@ def joined(
     """Join a forecast of two steps with a truth."""
     prediction = prediction_of(WINDOW, 5, spec=SPEC, forecast=forecast, persistence=persistence)
     measured = np.array(truth, "<f4").tobytes()
-    both = Joined(WINDOW.start_ms, WINDOW.end_ms, measured, Answer.of(prediction))
+    both = Joined(WINDOW.start_ms, WINDOW.end_ms, measured, Answer.of(prediction), WINDOW.segment)
     return outcome_of(both, WINDOW.asset, units, SPEC, AT)
 
 

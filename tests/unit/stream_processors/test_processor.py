@@ -429,3 +429,46 @@ def test_a_partition_that_is_taken_over_again_is_read_again() -> None:
         assert await worker.processor.predictions(0, broker.predictions(), range(3)) == 3
 
     asyncio.run(run())
+
+
+def with_readings(start: int, segment: str, shift: float, offset: int) -> WindowRecord:
+    """A record of a window whose readings are shifted."""
+    window = pump_window(start, segment=segment)
+    changed = msgspec.structs.replace(window, values=window.values + np.float32(shift))
+    return window_record(changed, offset)
+
+
+def test_segments_that_begin_at_the_same_time_are_windows_of_their_own() -> None:
+    """Runs of a test bench whose clocks begin anew: each is predicted, under an id of its own."""
+    runs = (("A", 0.0), ("B", 9.0), ("C", 5.0))
+    records = [with_readings(0, run, shift, n) for n, (run, shift) in enumerate(runs)]
+    broker = run_through(records)
+    assert [window.segment for window in broker.normalised()] == ["A", "B", "C"]
+    assert len({window.window_id for window in broker.normalised()}) == 3
+    assert broker.dead_letters() == []
+
+
+def test_a_window_that_comes_again_with_other_readings_is_a_dead_letter() -> None:
+    """The first one counts; the same readings once more are no letter."""
+    records = [with_readings(0, "", shift, n) for n, shift in enumerate((0.0, 0.0, 2.0))]
+    broker = run_through(records)
+    assert [window.source.offset for window in broker.normalised()] == [0]
+    (letter,) = broker.dead_letters()
+    assert header(letter.headers, REASON) == "changed_repeat"
+    assert header(letter.headers, OFFSET) == "2"
+
+
+def test_missing_readings_are_the_same_however_they_are_written() -> None:
+    """A NaN with another payload is no change."""
+    window = pump_window(0)
+    values = window.values.copy()
+    values[1, 0] = np.nan
+    other = values.copy()
+    other.view(np.uint32)[1, 0] = 0x7FC00001
+    records = [
+        window_record(msgspec.structs.replace(window, values=made), n)
+        for n, made in enumerate((values, other))
+    ]
+    broker = run_through(records)
+    assert len(broker.normalised()) == 1
+    assert broker.dead_letters() == []

@@ -5,6 +5,7 @@ from collections import Counter
 from contextlib import suppress
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,11 +16,12 @@ from contracts.mended import Mended
 from contracts.model_event import ModelEvent
 from contracts.registry import declare
 from contracts.topics import DEAD_LETTERS, MENDED, NORMALIZED, SENSOR_WINDOWS
-from stream_processors.asset import RECENT_STARTS
+from stream_processors.recent_windows import RECENT
 from tests.builders import AT, WindowRecord, pump_spec, pump_window, window_record
 from tests.unit.stream_processors.in_memory import (
     CHANGELOG,
     BrokerInMemory,
+    HistoryInMemory,
     Killed,
     Worker,
 )
@@ -90,7 +92,7 @@ def test_one_that_is_refused_again_keeps_its_first_origin() -> None:
 def test_it_is_recognised_long_after() -> None:
     """An asset forgets the starts of its windows; what was mended is not forgotten."""
     late = pump_window(-3)  # earlier than all the others
-    records = [window_record(pump_window(3 * n), n + 1) for n in range(RECENT_STARTS + 4)]
+    records = [window_record(pump_window(3 * n), n + 1) for n in range(RECENT + 4)]
     letter = WindowRecord(b"{", b"pump-1", 0)
     count = len(records) + 1
     mended = sent_again(window_record(late, 0), count, 0)
@@ -116,7 +118,7 @@ def test_a_window_that_the_edge_sent_itself_meanwhile_is_taken_once() -> None:
     window = window_record(pump_window(0), 0)
     letter = WindowRecord(b"{", b"pump-1", 0)
     fresh = window_record(pump_window(0), 1)
-    many = [window_record(pump_window(3 * n), n + 2) for n in range(1, RECENT_STARTS + 4)]
+    many = [window_record(pump_window(3 * n), n + 2) for n in range(1, RECENT + 4)]
     last = many[-1].offset
     records = [letter, fresh, sent_again(window, 2, 0), *many, sent_again(window, last + 1, 0)]
     assert sources(run_through(records, DECLARED)) == [1, *(r.offset for r in many)]
@@ -196,3 +198,16 @@ def test_one_window_of_each_letter_whatever_is_killed(
     ]
     notes = [msgspec.json.decode(value, type=Mended) for value in broker.values(MENDED)]
     assert {note.first_offset: note.offset for note in notes} == expected
+
+
+def test_a_retry_with_readings_that_changed_leaves_its_origin_open() -> None:
+    """It is refused again, and is not noted as the one that was taken."""
+    window = pump_window(0)
+    other = msgspec.structs.replace(window, values=window.values + np.float32(1))
+    broken = WindowRecord(
+        b"none", window.asset.encode(), 1, headers=window_record(window, 1).headers
+    )
+    records = [window_record(window, 0), broken, sent_again(window_record(other, 2), 2, 1)]
+    broker = run_through(records, DECLARED)
+    assert refused(broker) == [(1, "undecodable"), (2, "changed_repeat")]
+    assert HistoryInMemory(broker).mended(0) == []

@@ -1,5 +1,7 @@
 """Assets' memory in the table: what is written, when it is confirmed, what is forgotten."""
 
+from structlog.testing import capture_logs
+
 from stream_processors.asset import Asset
 from stream_processors.snapshots import Snapshots
 
@@ -72,3 +74,13 @@ def test_a_snapshot_does_not_follow_later_changes() -> None:
     asset.windows_through = 2
     snapshots.write(taken, ChangelogInMemory())
     assert Asset.restore(table[PUMP]).windows_through == 1
+
+
+def test_an_asset_in_two_partitions_is_told() -> None:
+    """Once for each other partition, by name."""
+    snapshots = Snapshots({})
+    with capture_logs() as logs:
+        for partition in (0, 1, 0, 1):
+            snapshots.asset("pump", "pump-1", partition)
+        snapshots.asset("pump", "pump-2", 1)
+    assert [(log["asset"], log["partitions"]) for log in logs] == [("pump-1", [0, 1])]

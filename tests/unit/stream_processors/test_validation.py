@@ -64,7 +64,7 @@ def validate(
     (body,) = block.bodies
     return Accepted(
         body.asset,
-        window_id(body.asset, block.model.spec.sensor_set, body.start_ms),
+        window_id(body.asset, block.model.spec.sensor_set, body.start_ms, body.segment),
         block.model,
         block.filled[0],
         block.present[0],

@@ -1,0 +1,57 @@
+"""Windows that were seen lately: by start and segment, and whether their readings changed."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_processors.recent_windows import (
+    RECENT,
+    UNKNOWN,
+    RecentSnapshot,
+    RecentWindows,
+    Sight,
+    checksum,
+)
+
+WINDOWS = st.lists(
+    st.tuples(st.integers(0, 150), st.sampled_from(["", "a", "b"]), st.integers(1, 2)),
+    max_size=400,
+)
+
+
+@given(WINDOWS)
+def test_latest_windows_are_recognised(windows: list[tuple[int, str, int]]) -> None:
+    """A window is new once for each start and segment, in whatever order they come."""
+    recent = RecentWindows()
+    known: dict[tuple[int, str], int] = {}
+    for start, segment, readings in windows:
+        sight = recent.see(start, segment, readings)
+        first = known.setdefault((start, segment), readings)
+        if sight is Sight.NEW:
+            assert len(known) > RECENT or first == readings
+        else:
+            assert sight is (Sight.REPEATED if first == readings else Sight.CHANGED)
+        recent = RecentWindows.restore(recent.snapshot())
+        if len(known) >= RECENT:
+            return
+
+
+def test_windows_are_bounded() -> None:
+    """An asset that runs for long does not remember all of its windows."""
+    recent = RecentWindows()
+    for start in range(3 * RECENT):
+        assert recent.see(start, "", 1) is Sight.NEW
+    assert recent.see(2 * RECENT, "", 1) is Sight.REPEATED
+    assert recent.see(2 * RECENT - 1, "", 1) is Sight.NEW
+
+
+def test_a_snapshot_without_readings_knows_no_change() -> None:
+    """Memory of an older version has only starts: whatever has one of them is a repetition."""
+    recent = RecentWindows()
+    recent.see(7, "", 1)
+    older = RecentWindows.restore(RecentSnapshot(recent.snapshot().starts, b"", b""))
+    assert older.see(7, "", 2) is Sight.REPEATED
+
+
+def test_a_checksum_is_never_that_of_unknown_readings() -> None:
+    """Readings whose CRC is 0 are known all the same."""
+    assert checksum(b"") != UNKNOWN
