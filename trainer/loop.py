@@ -32,6 +32,7 @@ from infra.model_feed import ModelFeed
 from infra.object_store import ObjectStore
 from infra.publisher import Publisher
 from infra.settings import Settings
+from infra.topic_epochs import TopicEpochs
 from trainer.job import Job, RunResult, fetch_result
 from trainer.journal import Journal, OutcomeMark
 from trainer.learn import LearnSettings
@@ -70,6 +71,7 @@ class Trainer:
         self.journal = Journal()
         self._feed = ModelFeed(settings)
         self._tail = Tail(settings, _TOPICS)
+        self._epochs = TopicEpochs(settings, SOURCE)
         self._publisher = Publisher(settings, SOURCE)
         self._process: FitProcess | None = None
         self._changed = True
@@ -121,11 +123,14 @@ class Trainer:
             self._process.kill()
         self._tail.close()
         self._feed.close()
+        self._epochs.close()
 
     def _read(self, timeout: float) -> int:
         """Fold what arrives within a time, and count it."""
         count = 0
         for topic, message in self._tail.poll(timeout):
+            if not count:
+                self._epochs.refresh()  # the archive is told by positions
             count += 1
             value, partition, offset = message.value(), message.partition(), message.offset()
             if value is None or partition is None or offset is None:
@@ -140,7 +145,8 @@ class Trainer:
                     case t if t is DRIFT_ALERTS:
                         self.journal.see_alert(self._read_alert(value))
                     case _:
-                        self.journal.see_outcome(self._read_outcome(value), partition, offset)
+                        position = self._epochs.lineage(OUTCOMES, partition).position(offset)
+                        self.journal.see_outcome(self._read_outcome(value), partition, position)
             except InvalidRecord as problem:
                 _log.warning("record ignored", topic=topic.name, offset=offset, why=str(problem))
         return count
