@@ -130,10 +130,13 @@ class Processor:
             judgement = self._judge(records)
         found = Verdicts(dict(judgement.refused))
         before = sent_again(records)
+        if before:
+            await self._outputs.confirmed()  # the letters of earlier batches may now be read
         for part, position in own:
             final = await position.refused_before(records, part.rows)
             rows = before[part.of(before)]
-            again = await position.resolve(records, rows, {*judgement.refused, *final})
+            invalid = {*judgement.refused, *final}
+            again = await position.resolve(records, part.rows, rows, invalid)
             DUPLICATES.inc(len(again.passed))
             found.add(final, again)
         fault_points.reached("stream-processor.before-output")
