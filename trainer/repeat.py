@@ -66,7 +66,7 @@ def repeat(settings: Settings, limits: TrainerSettings, run_id: str) -> Repetiti
     while True:
         match process.report():
             case Done(digest):
-                forget(settings.home, run_id, repeat=True)
+                forget(settings.home, run.id, repeat=True)
                 return Repetition(run_id, run.artefact_digest, digest)
             case Failed(reason):
                 raise DataError(f"{run_id} cannot be made again: {reason}")
