@@ -9,13 +9,13 @@ everything that was started has been stopped. Every command has `--json`.
 from __future__ import annotations
 
 import signal
-import sys
 from types import FrameType
 from typing import Annotated, Final
 
 import typer
 
 from contracts.errors import MillraceError
+from infra.error_line import say_error
 
 EXIT_ERROR: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -306,7 +306,7 @@ def main() -> int:
     try:
         app()
     except MillraceError as error:
-        sys.stderr.write(f"millrace: {error}\n")
+        say_error("millrace", error)
         return EXIT_ERROR
     except ModuleNotFoundError as error:
         from console.missing_modules import explain
@@ -314,7 +314,7 @@ def main() -> int:
         explanation = explain(error)
         if explanation is None:
             raise
-        sys.stderr.write(f"millrace: {explanation}\n")
+        say_error("millrace", explanation)
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

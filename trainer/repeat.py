@@ -18,6 +18,7 @@ from contracts.events import EventReader
 from contracts.invalid_record import InvalidRecord
 from contracts.topics import TRAINING_RUNS
 from contracts.training import TrainingRun
+from infra.error_line import say_error
 from infra.kafka import read_all
 from infra.model_feed import ModelFeed
 from infra.settings import Settings
@@ -83,7 +84,7 @@ def main() -> int:
     try:
         found = repeat(Settings.read(), TrainerSettings.read(), arguments.run)
     except (MillraceError, KafkaException) as error:
-        print(f"millrace: {error}", file=sys.stderr)  # noqa: T201  # this is a command line
+        say_error("millrace", error)
         return 1
     word = "the same artefact" if found.same else "ANOTHER artefact"
     answer = json.dumps({**asdict(found), "same": found.same})
