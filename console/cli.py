@@ -318,7 +318,28 @@ def main() -> int:
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except Exception as error:
+        said = _kafka_trouble(error)
+        if said is None:
+            raise
+        say_error("millrace", said)
+        return EXIT_ERROR
     return 0
+
+
+def _kafka_trouble(error: Exception) -> str | None:
+    """Say in one line what a Kafka client could not go on with; None of any other error."""
+    from confluent_kafka import KafkaException
+
+    from console.address import settings_of_running_system
+    from infra.kafka import error_of
+    from infra.refusals import Told, kafka_trouble
+
+    if not isinstance(error, KafkaException):
+        return None
+    cause = error_of(error)
+    settings = settings_of_running_system(must_answer=False)
+    return kafka_trouble([Told(cause.name(), cause.str())], settings)
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (signal's interface)
