@@ -334,11 +334,15 @@ def _kafka_trouble(error: Exception) -> str | None:
     from console.address import settings_of_running_system
     from infra.kafka import error_of
     from infra.refusals import Told, kafka_trouble
+    from infra.settings import Settings
 
     if not isinstance(error, KafkaException):
         return None
     cause = error_of(error)
-    settings = settings_of_running_system(must_answer=False)
+    try:
+        settings = settings_of_running_system(must_answer=False)
+    except MillraceError:  # it ended meanwhile
+        settings = Settings.read()
     return kafka_trouble([Told(cause.name(), cause.str())], settings)
 
 

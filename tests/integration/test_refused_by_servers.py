@@ -59,7 +59,7 @@ def test_every_refusal_is_one_sentence(ports: Ports) -> None:
         "does not answer in TLS": Settings.read(
             kafka_bootstrap_servers=plain, kafka_security_protocol="SSL"
         ),
-        "its host's name is not known": Settings.read(
+        "cannot be found: its host's name is not known": Settings.read(
             kafka_bootstrap_servers="no-such-host.invalid:9092"
         ),
         "refuses the connection": Settings.read(kafka_bootstrap_servers="127.0.0.1:1"),
