@@ -264,10 +264,11 @@ def test_a_letter_that_is_mended_in_two_ways_is_taken_once(story: Story) -> None
 
 
 def test_a_forged_origin_is_refused(story: Story) -> None:
-    """It names a window that was predicted; its letter is taken by its own place."""
+    """It names a window that was taken; its letter is taken by its own place."""
     before = story.observer.count(DEAD_LETTERS)
-    story.settle()
-    victim = story.predictions("sentinel")[-1].source
+    story.send(b"victim", encode_window(pump_window(0, asset="victim")))
+    story.observer.until(lambda: bool(story.stamped("victim")), PATIENCE, "the victim stamped")
+    victim = story.stamped("victim")[0].source
     origin = Origin(SENSOR_WINDOWS.name, PARTITION, victim.offset)
     headers = headers_again([(CONTENT_TYPE, MSGPACK.encode())], origin)
     story.send(b"forger", encode_window(pump_window(0, asset="forger")), headers)
