@@ -9,13 +9,13 @@ everything that was started has been stopped. Every command has `--json`.
 from __future__ import annotations
 
 import signal
-import sys
 from types import FrameType
 from typing import Annotated, Final
 
 import typer
 
 from contracts.errors import MillraceError
+from infra.error_line import say_error
 
 EXIT_ERROR: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -306,7 +306,7 @@ def main() -> int:
     try:
         app()
     except MillraceError as error:
-        sys.stderr.write(f"millrace: {error}\n")
+        say_error("millrace", error)
         return EXIT_ERROR
     except ModuleNotFoundError as error:
         from console.missing_modules import explain
@@ -314,11 +314,36 @@ def main() -> int:
         explanation = explain(error)
         if explanation is None:
             raise
-        sys.stderr.write(f"millrace: {explanation}\n")
+        say_error("millrace", explanation)
         return EXIT_ERROR
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except Exception as error:
+        said = _kafka_trouble(error)
+        if said is None:
+            raise
+        say_error("millrace", said)
+        return EXIT_ERROR
     return 0
+
+
+def _kafka_trouble(error: Exception) -> str | None:
+    """Say in one line what a Kafka client could not go on with; None of any other error."""
+    from confluent_kafka import KafkaException
+
+    from console.address import settings_of_running_system
+    from infra.kafka import error_of
+    from infra.refusals import Told, kafka_trouble
+    from infra.settings import Settings
+
+    if not isinstance(error, KafkaException):
+        return None
+    cause = error_of(error)
+    try:
+        settings = settings_of_running_system(must_answer=False)
+    except MillraceError:  # it ended meanwhile
+        settings = Settings.read()
+    return kafka_trouble([Told(cause.name(), cause.str())], settings)
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (signal's interface)

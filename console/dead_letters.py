@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from sys import intern
@@ -23,11 +22,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from contracts import dead_letter
-from contracts.dead_letter import Origin, origin_of
+from contracts.dead_letter import Origin, first_origin
 from contracts.errors import SettingsError
 from contracts.events import event_time
 from contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from contracts.invalid_record import InvalidRecord
 from contracts.topics import SENSOR_WINDOWS
 
 _SPAN: Final = re.compile(r"(\d+)([smhdw])")
@@ -124,9 +122,6 @@ def letter_of(
     )
     # Only the stream processor says up to where it has come.
     says_through = header(headers, SOURCE_OFFSET) == str(source.offset)
-    first = source
-    with suppress(InvalidRecord):  # what it says of an earlier place is why it was refused
-        first = origin_of(headers, *source)
     return Letter(
         place,
         event_time(max(timestamp_ms, 0)),
@@ -135,7 +130,7 @@ def letter_of(
         intern(header(headers, dead_letter.DETAIL) or ""),
         intern((key or b"").decode(errors="replace")),
         source,
-        first,
+        first_origin(headers, source),
         source.topic == SENSOR_WINDOWS.name and source.offset >= 0 and says_through,
         size,
     )

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
-from rich.markup import escape
 
 from console.address import settings_of_running_system
 from console.dead_letters import (
@@ -24,6 +23,7 @@ from console.dead_letters_topic import read_letters, read_mended
 from console.output import answers, print_json, table
 from contracts.dead_letter import Origin
 from contracts.events import now
+from contracts.visible import visible as escaped
 
 _DETAIL: Final = 60
 
@@ -105,11 +105,11 @@ def line_of(letter: Letter, state: State) -> LetterLine:
 
 
 def visible(text: str, most: int | None = None) -> str:
-    """Somebody else's text, so that it does nothing to a terminal; cut after ``most``."""
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """Somebody else's text, escaped before it is cut after ``most`` characters."""
+    shown = escaped(text)
     if most is not None and len(shown) > most:
         shown = shown[: most - 1] + "…"
-    return escape(shown)
+    return shown
 
 
 def place_text(place: Origin) -> str:

@@ -179,7 +179,7 @@ def print_summary(report: Report) -> None:
         )
     )
     for note in report.notes:
-        remarks.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        remarks.print(f"note: {note}", highlight=False, soft_wrap=True)
 
 
 def judge(report: Report) -> None:

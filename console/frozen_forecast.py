@@ -20,6 +20,7 @@ from contracts.missing import fill_missing
 from contracts.model_event import Artefact
 from contracts.model_spec import ModelSpec
 from infra.artefact import fetch
+from infra.error_line import say_error
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 
@@ -95,7 +96,7 @@ def main() -> int:
     try:
         made = forecast(job, Settings.read())
     except MillraceError as error:
-        sys.stderr.write(f"millrace: {error}\n")
+        say_error("millrace", error)
         return 2
     draft = Path(job.forecasts).with_suffix(".draft.npy")
     np.save(draft, made)

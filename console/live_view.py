@@ -13,10 +13,10 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from console.accuracy import Errors
 from console.output import remarks
+from infra.terminal import line as styled
 
 _PLAIN_SECONDS: Final = 5.0
 _REFRESH_SECONDS: Final = 0.5
@@ -91,8 +91,8 @@ class LiveView:
 
     def tell(self, line: str) -> None:
         """Say something that stays."""
-        said = Text(f"[{self._elapsed}] {line}", style=_STYLES.get(line.split(" ", 1)[0], ""))
-        remarks.print(said, soft_wrap=True)
+        style = _STYLES.get(line.split(" ", 1)[0], "")
+        remarks.print(styled(f"[{self._elapsed}] {line}", style), soft_wrap=True)
 
     def show(self, picture: Picture, *, at_once: bool = False) -> None:
         """Show a picture if it is time for a new one."""
@@ -104,14 +104,13 @@ class LiveView:
         if self._live is not None:
             self._live.update(self._panel(picture), refresh=True)
         else:
-            remarks.print(f"[{self._elapsed}] {plain(picture)}", markup=False, highlight=False,
-                          soft_wrap=True)  # fmt: skip
+            remarks.print(f"[{self._elapsed}] {plain(picture)}", highlight=False, soft_wrap=True)
 
     def _panel(self, picture: Picture) -> Panel:
         rows = Table.grid(padding=(0, 2))
         rows.add_column(style="dim")
         rows.add_column()
-        rows.add_row("phase", Text(picture.phase, style="bold"))
+        rows.add_row("phase", styled(picture.phase, "bold"))
         if picture.event_time is not None:
             rows.add_row("recorded time", f"{picture.event_time:%Y-%m-%d %H:%M}")
         rows.add_row("windows", _windows(picture))
@@ -120,7 +119,9 @@ class LiveView:
         rows.add_row("error", _errors(picture))
         bar = ProgressBar(total=max(picture.total, 1), completed=picture.predicted)
         return Panel(
-            Group(rows, bar), title=f"Millrace · {self._title}", subtitle=self._elapsed.strip()
+            Group(rows, bar),
+            title=styled(f"Millrace · {self._title}"),
+            subtitle=styled(self._elapsed.strip()),
         )
 
     @property

@@ -1,4 +1,7 @@
-"""How commands answer: a table for people, or JSON for programs, on standard output."""
+"""How commands answer: a table for people, or JSON for programs, on standard output.
+
+Names and details are somebody else's: see `infra.terminal` for how they are shown.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,19 @@ from typing import Any, Final
 
 import msgspec
 from rich import box
-from rich.console import Console
 from rich.table import Table
+
+from contracts.visible import visible_json
+from infra.terminal import Terminal
 
 #: Columns of what does not go to a terminal, where the reader's width is not known.
 _FILE_COLUMNS: Final = 160
 
 
-def _console(*, stderr: bool) -> Console:
+def _console(*, stderr: bool) -> Terminal:
     stream = sys.stderr if stderr else sys.stdout
     known = stream.isatty() or "COLUMNS" in os.environ
-    return Console(stderr=stderr, width=None if known else _FILE_COLUMNS)
+    return Terminal(stderr=stderr, width=None if known else _FILE_COLUMNS)
 
 
 #: Answers.
@@ -31,12 +36,13 @@ remarks = _console(stderr=True)
 
 def print_json(value: Any) -> None:
     """Print a value, or a struct, as indented JSON."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    document = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    sys.stdout.write(visible_json(document) + "\n")
 
 
 def print_json_line(value: Any) -> None:
     """Print a value as one line of JSON, at once."""
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.write(visible_json(msgspec.json.encode(value)) + "\n")
     sys.stdout.flush()
 
 

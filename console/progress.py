@@ -9,6 +9,7 @@ from typing import Self
 from rich.status import Status
 
 from console.output import remarks
+from infra.terminal import line
 
 
 class Progress:
@@ -38,19 +39,19 @@ class Progress:
         if what == self._said:
             return
         self._said = what
-        line = f"waiting for {what}"
+        said = f"waiting for {what}"
         if not remarks.is_terminal:
-            remarks.print(f"[{self._elapsed}] {line}", markup=False, highlight=False)
+            remarks.print(f"[{self._elapsed}] {said}", highlight=False)
         elif self._status is None:
-            self._status = remarks.status(line)
+            self._status = remarks.status(line(said))
             self._status.start()
         else:
-            self._status.update(line)
+            self._status.update(line(said))
 
     def done(self, what: str) -> None:
         """Say what has come about."""
         self.pause()
-        remarks.print(f"[{self._elapsed}] {what}", markup=False, highlight=False, soft_wrap=True)
+        remarks.print(f"[{self._elapsed}] {what}", highlight=False, soft_wrap=True)
 
     def pause(self) -> None:
         """Take the spinner away."""

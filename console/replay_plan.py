@@ -67,7 +67,7 @@ def plan_replay(
     """Choose the speeds of a story.
 
     Args:
-        windows: All its windows.
+        windows: All its windows, at least one of them after the training stretch.
         story: Where the training stretch ends.
         rate: Windows per second; None to choose.
         training_rate: Windows per second while a training run is in progress; None to choose.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from html import escape
 from typing import Final
 
 from console.report import Report
 from console.report_pictures import Pictures
+from contracts.visible import visible
 
 _NONE: Final = "\N{EN DASH}"
 #: From here on a number needs fewer decimals.
@@ -79,6 +80,11 @@ def render_page(report: Report, pictures: Pictures) -> str:
         + "".join(parts)
         + "</main></body></html>\n"
     )
+
+
+def escape(text: str) -> str:
+    """Text of a page: neither markup, nor what would turn or hide the text around it."""
+    return html.escape(visible(text))
 
 
 def _head(report: Report) -> str:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from console.accuracy import Judged
 from console.latency import Arrival
 from console.report import DriftLine, Swap
+from contracts.visible import visible
 
 #: Placeholder colours and the CSS variables that they become.
 _THEME: Final = {
@@ -133,7 +134,7 @@ def swap_plot(
             )
         axes.plot(_days(live[0]), live[1], color=LIVE, label="live forecast", linewidth=1.2)
         axes.axvline(_day(swap), color=SWAP, linewidth=1, linestyle="--", label="swap")
-        axes.set_ylabel(label)
+        axes.set_ylabel(visible(label), parse_math=False)
         _date_axis(axes)
         axes.legend(loc="upper left", ncols=4, bbox_to_anchor=(0, -0.12), fontsize=8)
         return _svg(figure)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from console.address import Address
+from console.address import Address, shared_settings
 from console.health import free_ports, readiness
 from console.home import Home
 from console.lock import only_console
@@ -25,6 +25,7 @@ from console.waiting import wait_until
 from contracts.errors import SettingsError
 from infra import embedded
 from infra.embedded.jars import fetch, maven
+from infra.handshake import shake_hands
 from infra.kafka import admin
 from infra.object_store import ObjectStore
 from infra.settings import Settings
@@ -143,6 +144,7 @@ def _programs(
             settings, endpoints = _await_servers(settings, home, supervisor, tell)
         else:
             endpoints = {}
+            shake_hands(settings)
         prepare(settings, own_servers)
         tell("topics and bucket")
         create_topics(admin(settings), settings)
@@ -238,9 +240,7 @@ def _publish_address(system: System) -> None:
     keys = system.home.root / "s3" / "credentials.json"
     Address(
         console_pid=os.getpid(),
-        namespace=system.settings.namespace,
-        kafka_bootstrap_servers=system.settings.kafka_bootstrap_servers,
-        s3_endpoint=system.settings.s3_endpoint,
+        **shared_settings(system.settings),
         s3_credentials=str(keys) if system.embedded else None,
         supervisor=str(system.home.socket),
         telemetry=system.telemetry,

@@ -90,12 +90,15 @@ def open_tale(
     recording = open_recording(where, settings)
     spec, story, frame = recording.spec, recording.story, recording.frame()
     windows = source_windows(frame, spec)
-    plan = plan_replay(windows, story, rate=rate, training_rate=training_rate)
-    if not plan.training or not plan.replayed:
+    cut = boundary(story.train_until)
+    replayed = sum(window.end_ms > cut for window in windows)
+    training = len(windows) - replayed
+    if not training or not replayed:
         raise DataError(
-            f"{where}: {plan.training} windows to train on and {plan.replayed} to replay;"
-            " move story.train_until, or check period_seconds and task.window"
+            f"{where}: {training} windows to train on and {replayed} to replay; move"
+            " story.train_until or story.replay_until, or check period_seconds and task.window"
         )
+    plan = plan_replay(windows, story, rate=rate, training_rate=training_rate)
     scale = training_scale(frame, spec, story.train_from, story.train_until)
     known = tuple(
         KnownPart(e.kind, e.assets, e.starts, e.ends or story.replay_until, e.detail)

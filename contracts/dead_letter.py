@@ -35,6 +35,8 @@ ORIGIN_PREFIX = "millrace_origin_"
 ORIGIN_TOPIC = f"{ORIGIN_PREFIX}topic"
 ORIGIN_PARTITION = f"{ORIGIN_PREFIX}partition"
 ORIGIN_OFFSET = f"{ORIGIN_PREFIX}offset"
+#: Reason of a record whose first origin does not count: its own place is its letter's first origin.
+BAD_ORIGIN: Final = "bad_origin"
 #: A detail may quote the record; headers are no place for a megabyte of it.
 MOST_DETAIL: Final = 1000
 
@@ -138,8 +140,36 @@ def origin_of(
         if origin.offset < offset:
             return origin
     raise InvalidRecord(
-        "bad_origin",
+        BAD_ORIGIN,
         f"its headers say that it was refused first at {said[0]} {said[1]}:{said[2]}, which is"
         f" no earlier place of {topic} {partition}; send dead letters again with"
         " `millrace dead-letters retry`",
     )
+
+
+def never_refused(origin: Origin) -> InvalidRecord:
+    """Why a record is refused whose first origin has no dead letter."""
+    return InvalidRecord(
+        BAD_ORIGIN,
+        f"its headers say that it was refused first at {origin.topic} {origin.partition}:"
+        f"{origin.offset}, but no dead letter says so (it was never refused, or the letter has"
+        " expired); send this letter again with `millrace dead-letters retry`",
+    )
+
+
+def first_origin(headers: Sequence[tuple[str, bytes]], source: Origin) -> Origin:
+    """Find the first origin of a dead letter.
+
+    Args:
+        headers: The letter's headers.
+        source: The record that it says was refused.
+
+    Returns:
+        The place that the refused record named, if that counted; else the record's own.
+    """
+    if header(headers, REASON) == BAD_ORIGIN:
+        return source
+    try:
+        return origin_of(headers, *source)
+    except InvalidRecord:  # written before its reason was `BAD_ORIGIN`, or by others
+        return source

@@ -11,6 +11,7 @@ import msgspec
 
 from contracts.model_spec import ModelSpec
 from contracts.moment import Moment
+from contracts.names import KeyPrefix, ModelName, ReplicaName, RunId
 from contracts.normaliser import Normaliser
 
 
@@ -22,7 +23,7 @@ class Artefact(msgspec.Struct, frozen=True):
         digest: SHA-256 of that manifest, which in turn names every file's.
     """
 
-    prefix: str
+    prefix: KeyPrefix
     digest: str
 
 
@@ -37,7 +38,7 @@ class EventBase(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
     """
 
     id: str
-    model: str
+    model: ModelName
     version: int
     at: Moment
     v: int = 1
@@ -60,7 +61,7 @@ class Registered(EventBase, frozen=True, tag="registered", kw_only=True):
     normaliser: Normaliser
     artefact: Artefact | None = None
     parent: int | None = None
-    run_id: str | None = None
+    run_id: RunId | None = None
     trained_from: Moment | None = None
     trained_until: Moment | None = None
 
@@ -92,7 +93,7 @@ class Ready(EventBase, frozen=True, tag="ready", kw_only=True):
         replica: The replica's name.
     """
 
-    replica: str
+    replica: ReplicaName
 
 
 class Unloadable(EventBase, frozen=True, tag="unloadable", kw_only=True):
@@ -103,7 +104,7 @@ class Unloadable(EventBase, frozen=True, tag="unloadable", kw_only=True):
         detail: What was wrong with it.
     """
 
-    replica: str
+    replica: ReplicaName
     detail: str
 
 

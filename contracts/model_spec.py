@@ -14,6 +14,7 @@ import msgspec
 
 from contracts.errors import DataError
 from contracts.ids import digest_of
+from contracts.names import ModelName
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -42,7 +43,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
         DataError: A target is not among the sensors, or a name stands twice.
     """
 
-    name: str
+    name: ModelName
     sensors: tuple[str, ...]
     period_seconds: Annotated[float, msgspec.Meta(ge=0.001)]
     window: Positive

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from contracts.moment import Moment
+from contracts.names import ModelName, RunId
 
 Reason = Literal["drift", "age", "new_data", "request"]
 RunState = Literal["waiting", "started", "approved", "rejected", "failed"]
@@ -29,7 +30,7 @@ class TrainingRequest(msgspec.Struct, frozen=True):
     """
 
     id: str
-    model: str
+    model: ModelName
     reason: Reason
     detail: str
     event_time: Moment
@@ -81,8 +82,8 @@ class TrainingRun(msgspec.Struct, frozen=True):
             each asset's verdict.
     """
 
-    id: str
-    model: str
+    id: RunId
+    model: ModelName
     request: TrainingRequest
     state: RunState
     updated_at: Moment

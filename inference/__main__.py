@@ -18,6 +18,7 @@ from inference.loader import Loader
 from inference.network import Networks
 from inference.patience import Patience, Stopped
 from inference.servables import Servables
+from infra.error_line import say_error
 from infra.fault_points import arm
 from infra.kafka import admin
 from infra.last_call import LastCall
@@ -53,7 +54,7 @@ def main() -> int:
     try:
         settings = Settings.read()
     except MillraceError as error:
-        sys.stderr.write(f"{error}\n")
+        say_error("inference", error)
         return 2
     configure_logs(settings)
     stop = threading.Event()

@@ -183,6 +183,11 @@ def partitions_of(client: Consumer | AdminClient | Producer, topic: str) -> list
         raise ServerError(f"Kafka does not answer: {error}") from error
     described = metadata.topics[topic]
     if described.error is not None:
+        if described.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise ServerError(
+                f"Kafka does not allow this user to see topic {topic}: give it the right with an"
+                " ACL, or check MILLRACE_KAFKA_SASL_USERNAME"
+            )
         raise ServerError(
             f"topic {topic} is not there ({described.error.str()});"
             " start the system (`make up`), or create it with `millrace topics create`"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from typing import Final
+from typing import Final, TextIO
 
 import structlog
 
+from contracts.visible import visible
 from infra.settings import Settings
 
 #: How often a library may say the same again, seconds.
@@ -35,6 +37,22 @@ class _Seldom(logging.Filter):
         return due
 
 
+def _escaped(
+    _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Texts of a record for people, of which some are quoted from others' records."""
+    return {
+        name: visible(value) if isinstance(value, str) else value for name, value in event.items()
+    }
+
+
+def _traceback(sio: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """A traceback for people, whose last line may quote a record, too."""
+    plain = io.StringIO()
+    structlog.dev.plain_traceback(plain, exc_info)
+    sio.write("\n".join(visible(line) for line in plain.getvalue().split("\n")))
+
+
 def configure_logs(settings: Settings) -> None:
     """Send structlog's and the libraries' records to standard error in one format."""
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
@@ -48,10 +66,10 @@ def configure_logs(settings: Settings) -> None:
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if settings.log_format == "json"
         else [
+            _escaped,
             structlog.dev.ConsoleRenderer(
-                colors=sys.stderr.isatty(),
-                exception_formatter=structlog.dev.plain_traceback,
-            )
+                colors=sys.stderr.isatty(), exception_formatter=_traceback
+            ),
         ]
     )
     handler = logging.StreamHandler(sys.stderr)

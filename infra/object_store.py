@@ -13,6 +13,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
 from contracts.errors import DataError, ServerError
+from infra.refusals import store_trouble
 from infra.settings import Settings
 
 _TROUBLE = (MinioException, urllib3.exceptions.HTTPError, OSError)
@@ -33,6 +34,7 @@ class ObjectStore:
         """
         endpoint = urlsplit(settings.s3_endpoint)
         self._where = settings.s3_endpoint
+        self._settings = settings
         self.bucket = bucket or settings.bucket
         self._client = Minio(
             endpoint.netloc,
@@ -141,7 +143,5 @@ class ObjectStore:
             raise self._trouble(f"remove bucket {bucket}", error) from error
 
     def _trouble(self, what: str, error: Exception) -> ServerError:
-        return ServerError(
-            f"object store {self._where}: cannot {what}: {error};"
-            " check MILLRACE_S3_ENDPOINT, the keys and the server"
-        )
+        code = error.code if isinstance(error, S3Error) else ""
+        return ServerError(store_trouble(what, code or "", str(error), self._settings, self.bucket))

@@ -15,7 +15,7 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 
 from contracts.errors import ServerError
-from contracts.headers import SOURCE_OFFSET, header
+from contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from contracts.topics import Topic
 from infra.kafka import raise_error, reader, watermarks
 from infra.settings import Settings
@@ -59,14 +59,21 @@ def last_source_offsets(
     return found
 
 
-def source_offsets_since(settings: Settings, topic: Topic, partition: int, first: int) -> set[int]:
+def source_offsets_since(
+    settings: Settings,
+    topic: Topic,
+    partition: int,
+    first: int,
+    counts: Callable[[RawHeaders], bool] = lambda _: True,
+) -> set[int]:
     """Find which records of a partition's source have an output, from one offset on.
 
     Args:
         settings: Where Kafka is.
         topic: The output.
-        partition: Its partition. Nobody may be writing to it.
+        partition: Its partition. What is written to it meanwhile may be left out.
         first: The offset.
+        counts: Whether an output counts, by its headers.
 
     Returns:
         Their source offsets, ``first`` or larger.
@@ -75,7 +82,7 @@ def source_offsets_since(settings: Settings, topic: Topic, partition: int, first
         ServerError: The broker does not answer.
         KafkaException: It refuses.
     """
-    parts = _backwards(settings, topic, [partition], lambda offsets: offsets[0] < first)
+    parts = _backwards(settings, topic, [partition], lambda offsets: offsets[0] < first, counts)
     return {offset for _, offsets in parts for offset in offsets if offset >= first}
 
 
@@ -84,6 +91,7 @@ def _backwards(
     topic: Topic,
     partitions: Iterable[int],
     enough: Callable[[Sequence[int]], bool],
+    counts: Callable[[RawHeaders], bool] = lambda _: True,
 ) -> Iterator[tuple[int, list[int]]]:
     """Read partitions from their ends, more at a time, each until it is enough.
 
@@ -92,6 +100,7 @@ def _backwards(
         topic: The output.
         partitions: Its partitions.
         enough: Whether a partition need not be read on before a part with these offsets.
+        counts: Whether an output counts, by its headers.
 
     Yields:
         A partition and the source offsets of a part of it, in their order; at least one.
@@ -103,7 +112,7 @@ def _backwards(
         records = FIRST_RECORDS
         while unread := {p: (low, high) for p, (low, high) in unread.items() if low < high}:
             tails = {p: (max(low, high - records), high) for p, (low, high) in unread.items()}
-            found = _offsets(client, name, tails)
+            found = _offsets(client, name, tails, counts)
             yield from found.items()
             unread = {
                 p: (low, tails[p][0])
@@ -115,8 +124,13 @@ def _backwards(
         client.close()
 
 
-def _offsets(client: Consumer, topic: str, spans: Mapping[int, Span]) -> dict[int, list[int]]:
-    """Read [first, end) of each partition for its source offsets, in their order."""
+def _offsets(
+    client: Consumer,
+    topic: str,
+    spans: Mapping[int, Span],
+    counts: Callable[[RawHeaders], bool],
+) -> dict[int, list[int]]:
+    """Read [first, end) of each partition for the source offsets that count, in their order."""
     places = [TopicPartition(topic, p, first) for p, (first, _) in spans.items()]
     client.assign(places)
     found: dict[int, list[int]] = {}
@@ -125,9 +139,12 @@ def _offsets(client: Consumer, topic: str, spans: Mapping[int, Span]) -> dict[in
     while any(reached[p] < end for p, (_, end) in spans.items()):
         for message in client.consume(_AT_ONCE, timeout=_GATHER_SECONDS):
             raise_error(message)
-            offset = header(message.headers(), SOURCE_OFFSET)
+            headers = list(message.headers() or [])
+            offset = header(headers, SOURCE_OFFSET)
             partition = message.partition()
-            if partition is not None and offset is not None and offset.isdecimal():
+            if partition is None or offset is None or not offset.isdecimal():
+                continue
+            if counts(headers):
                 found.setdefault(partition, []).append(int(offset))
         before = dict(reached)
         for place in client.position(places):

@@ -8,6 +8,7 @@ nothing.
 import sys
 
 from contracts.errors import MillraceError
+from infra.error_line import say_error
 from infra.kafka import admin
 from infra.object_store import ObjectStore
 from infra.settings import Settings
@@ -22,7 +23,7 @@ def main() -> int:
         store = ObjectStore(settings)
         store.create_bucket()
     except MillraceError as error:
-        print(f"millrace: {error}", file=sys.stderr)  # noqa: T201  # this is a command line
+        say_error("millrace", error)
         return 1
     print(f"topics created: {len(created)}; bucket: {store.bucket}")  # noqa: T201  # likewise
     return 0

@@ -12,13 +12,14 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from contracts.errors import ServerError
 from contracts.topics import Topic
-from infra.kafka import client_config
+from infra.kafka import client_config, error_of
 from infra.object_store import ObjectStore
+from infra.refusals import Told, kafka_trouble
 from infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -41,14 +42,22 @@ def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Eve
         Whether they are there; False only if it was told to stop.
     """
     # The client would report every refused connection; this function says it once.
-    client = AdminClient({**client_config(settings), "log_level": 0})
+    told: list[Told] = []
+
+    def hear(error: KafkaError) -> None:
+        told.append(Told(error.name(), error.str()))
+
+    client = AdminClient({**client_config(settings), "log_level": 0, "error_cb": hear})
     names = [settings.named(topic.name) for topic in topics]
 
     def missing() -> str | None:
+        told.clear()
         try:
             known = client.list_topics(timeout=_ASK_SECONDS).topics
-        except KafkaException as error:
-            return str(error)
+        except KafkaException as failure:
+            client.poll(0)  # lets it tell what it heard meanwhile
+            error = error_of(failure)
+            return kafka_trouble([*told, Told(error.name(), error.str())], settings)
         without = [
             name
             for name in names

@@ -2,9 +2,8 @@
 
 import sys
 
-from rich.console import Console
-
 from contracts.errors import MillraceError
+from infra.terminal import Terminal
 from producers.command_line import app
 
 
@@ -13,7 +12,7 @@ def main() -> int:
     try:
         app()
     except MillraceError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        Terminal(stderr=True).print(f"error: {error}", style="red", soft_wrap=True)
         return 1
     return 0
 

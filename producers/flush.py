@@ -5,12 +5,13 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from rich.console import Console
 
 from contracts.errors import SettingsError
 from contracts.topics import SENSOR_WINDOWS
+from contracts.visible import visible_json
 from infra.kafka import producer
 from infra.settings import Settings
+from infra.terminal import Terminal
 from producers.forwarder import PRODUCER, Forwarder
 from producers.open_outbox import Run, connection
 from producers.outbox import SpoolCounts
@@ -53,7 +54,7 @@ def flush_spools(
     """
     if folder is not None and not (folder / DATABASE).exists():
         raise SettingsError(f"there is no spool in {folder}")
-    told = Console(stderr=True, soft_wrap=True)
+    told = Terminal(stderr=True, soft_wrap=True)
     counts: list[SpoolCounts] = []
     with Session(settings, "", as_json=as_json) as session:
         for place in [folder] if folder is not None else spool_folders(settings):
@@ -62,7 +63,7 @@ def flush_spools(
             except SettingsError as error:
                 if folder is not None:
                     raise
-                told.print(f"passed over: {error}", style="yellow", markup=False)
+                told.print(f"passed over: {error}", style="yellow")
                 continue
             if done is not None:
                 counts.append(done)
@@ -71,11 +72,11 @@ def flush_spools(
         sent = sum(done.found - done.waiting for done in counts)
         if as_json:
             result = Flushed(sent, counts, session.stopping)
-            sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+            sys.stdout.write(visible_json(msgspec.json.encode(result)) + "\n")
         else:
             waiting = sum(done.waiting for done in counts)
             rest = f"; {waiting:,} still wait" if waiting else ""
-            Console().print(f"{sent:,} windows of {len(counts)} spools delivered{rest}")
+            Terminal().print(f"{sent:,} windows of {len(counts)} spools delivered{rest}")
         session.end()
 
 

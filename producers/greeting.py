@@ -9,9 +9,10 @@ from typing import Final
 
 from confluent_kafka import KafkaException, Producer
 
-from contracts.errors import MillraceError
+from contracts.errors import MillraceError, ServerError
 from contracts.model_spec import ModelSpec
 from infra.declare import declare_model
+from infra.handshake import shake_hands
 from infra.kafka import partitions_of
 from infra.settings import Settings
 
@@ -38,7 +39,11 @@ def greet(settings: Settings, client: Producer, topic: str, spec: ModelSpec | No
         DataError: Another model stands in the way of the declaration.
         ServerError: No broker answers, or the topic is not there.
     """
-    partitions_of(client, topic)
+    try:
+        partitions_of(client, topic)
+    except ServerError:
+        shake_hands(settings, _TRY_SECONDS)  # says why, if Kafka does not let us in
+        raise
     if spec is not None:
         declare_model(settings, spec, DECLARED_BY)
     return str(client.list_topics(topic).cluster_id)

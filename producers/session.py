@@ -16,7 +16,6 @@ from typing import Final, Self
 import msgspec
 import structlog
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -30,9 +29,11 @@ from rich.progress import (
 from rich.text import Text
 
 from contracts.events import event_time
+from contracts.visible import visible, visible_json
 from contracts.window import SensorWindow
 from infra.settings import Settings
 from infra.telemetry import Health, serve_telemetry
+from infra.terminal import Terminal, line
 from producers.open_outbox import Run, open_forwarder, open_sender
 from producers.outbox import Outbox
 from producers.pacing import Pacer
@@ -181,18 +182,18 @@ class _Bar:
         self._outbox: Outbox | None = None
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:,.0f} windows/s"),
             TextColumn("{task.fields[until]}"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="yellow", markup=False),
             _Note(lambda: "" if self._outbox is None else self._outbox.note),
-            console=Console(stderr=True),
+            console=Terminal(stderr=True),
             disable=not shown,
         )
-        self._task = self._bar.add_task(model, total=None, rate=0.0, until="", note="")
+        self._task = self._bar.add_task(visible(model), total=None, rate=0.0, until="", note="")
         self._done = 0
         self._shown_at, self._shown_done = time.monotonic(), 0
 
@@ -214,12 +215,12 @@ class _Bar:
         self._outbox = outbox
         self._bar.update(self._task, total=total)
 
-    def tell(self, line: str) -> None:
+    def tell(self, said: str) -> None:
         """Say a line to a person who watches, or else to the log."""
         if self._bar.disable or not self._bar.console.is_terminal:
-            _log.warning(line)
+            _log.warning(said)
         else:
-            self._bar.console.print(line, style="yellow", markup=False, highlight=False)
+            self._bar.console.print(said, style="yellow", highlight=False)
 
     def advance(self, window: SensorWindow, slowed: bool) -> None:  # noqa: FBT001  (a callback)
         """Count a window, and show it if it is time to."""
@@ -232,7 +233,7 @@ class _Bar:
             completed=self._done,
             rate=(self._done - self._shown_done) / (now - self._shown_at),
             until=f"{event_time(window.end_ms):%Y-%m-%d %H:%M}",
-            note="[yellow]slowed: a model is being trained" if slowed else "",
+            note="slowed: a model is being trained" if slowed else "",
         )
         self._shown_at, self._shown_done = now, self._done
 
@@ -245,17 +246,17 @@ class _Note(ProgressColumn):
         self._note = note
 
     def render(self, task: Task) -> Text:  # noqa: ARG002  (asked for by rich)
-        return Text(self._note(), style="yellow")
+        return line(self._note(), "yellow")
 
 
 def _say(summary: Summary, *, as_json: bool) -> None:
     """Print the summary on standard output."""
     if as_json:
-        sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+        sys.stdout.write(visible_json(msgspec.json.encode(summary)) + "\n")
         return
     ended = "interrupted: " if summary.interrupted else ""
     bad = f" and {summary.bad:,} bad ones" if summary.bad else ""
-    told = Console(soft_wrap=True)
+    told = Terminal(soft_wrap=True)
     told.print(
         f"{ended}{summary.sent:,} windows{bad} of model {summary.model} delivered in"
         f" {summary.seconds:.1f} s ({summary.windows_per_second:,.0f} windows/s)"

@@ -13,6 +13,7 @@ import faust
 from contracts.errors import MillraceError
 from contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, SERVING_LEDGER
 from infra import fault_points
+from infra.error_line import say_error
 from infra.logs import configure_logs
 from infra.servers import await_kafka
 from infra.settings import Settings
@@ -34,7 +35,7 @@ def main() -> int:
         settings = Settings.read()
         fault_points.arm(settings.fault, settings.fault_marks)
     except MillraceError as error:
-        sys.stderr.write(f"{error}\n")
+        say_error("stream-processor", error)
         return 2
     configure_logs(settings)
     stop = threading.Event()

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from contracts.dead_letter import Origin, first_origin
 from contracts.events import EventReader
 from contracts.groups import STREAM_PROCESSOR
+from contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.mended import Mended
@@ -36,6 +38,9 @@ class History(Protocol):
 
     def refused_since(self, partition: int, first: int) -> set[int]:
         """Find the offsets, ``first`` or larger, that have a dead letter already."""
+
+    def refused_first_since(self, partition: int, first: int) -> set[int]:
+        """Find the first origins, ``first`` or larger, that have a dead letter already."""
 
     def mended(self, partition: int) -> Iterable[Mended]:
         """Find the records of a partition that were sent again and taken, oldest first."""
@@ -69,6 +74,16 @@ class KafkaHistory:
     def refused_since(self, partition: int, first: int) -> set[int]:
         """Read the dead letters from their end."""
         return source_offsets_since(self._settings, DEAD_LETTERS, partition, first)
+
+    def refused_first_since(self, partition: int, first: int) -> set[int]:
+        """Read the letters from their end; not those of records that were sent again in vain."""
+
+        def is_first(headers: RawHeaders) -> bool:
+            offset = int(header(headers, SOURCE_OFFSET) or -1)
+            source = Origin(SENSOR_WINDOWS.name, partition, offset)
+            return first_origin(headers, source) == source
+
+        return source_offsets_since(self._settings, DEAD_LETTERS, partition, first, is_first)
 
     def mended(self, partition: int) -> list[Mended]:
         """Read the notes from their beginning."""

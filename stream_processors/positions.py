@@ -14,8 +14,9 @@ import structlog
 
 from contracts.topics import DEAD_LETTERS, NORMALIZED, Topic
 from stream_processors.history import History
+from stream_processors.letters import Letters
 from stream_processors.records import Record
-from stream_processors.retries import NOTHING, Resolution, Retries, resolve
+from stream_processors.retries import NOTHING, Resolution, Retries, oldest_origin, resolve
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +49,7 @@ class Position:
         self._written = written
         self._refused: set[int] | None = None
         self._retries: Retries | None = None
+        self._letters: Letters | None = None
 
     def written_through(self, topic: Topic) -> int:
         """Last source offset that an output had when the partition was taken over; -1 if none."""
@@ -74,24 +76,49 @@ class Position:
         return {row for row in rows if records[row].offset in self._refused}
 
     async def resolve(
-        self, records: Sequence[Record], rows: Sequence[int], invalid: set[int]
+        self, records: Sequence[Record], own: range, rows: Sequence[int], invalid: set[int]
     ) -> Resolution:
         """Decide about the records that were sent before; there are none, as a rule.
 
         Args:
-            records: A batch.
-            rows: Those of the partition that were sent before, ascending.
-            invalid: Rows that are no windows, whatever their origin.
+            records: A batch. If any were sent before, all letters of earlier batches are
+                confirmed.
+            own: Rows of the partition.
+            rows: Those of them that were sent before, ascending.
+            invalid: Rows that are no windows, whatever their origin, of any partition.
         """
+        if rows:
+            oldest = oldest_origin(self._partition, records, rows)
+            await self._learn_letters(records[own.start].offset if oldest is None else oldest)
+        if self._letters is None:
+            return NOTHING
+        for row in sorted(invalid.intersection(own).difference(rows)):
+            self._letters.add(records[row].offset)
         if not rows:
             return NOTHING
         if self._retries is None:
             self._retries = Retries(await asyncio.to_thread(self._history.mended, self._partition))
-        return resolve(self._partition, records, rows, invalid, self._retries)
+        return resolve(self._partition, records, rows, invalid, self._retries, self._letters)
 
-    def give_back(self, origin: int) -> None:
-        """Open a first origin again: the record that took it was refused in the end."""
-        if self._retries is not None:
+    async def _learn_letters(self, oldest: int) -> None:
+        """Read the letters down to an origin; if they were read before, down to the first."""
+        if self._letters is not None and self._letters.since <= oldest:
+            return
+        since = oldest if self._letters is None else 0
+        found = await asyncio.to_thread(self._history.refused_first_since, self._partition, since)
+        self._letters = Letters(found, since=since)
+
+    def refuse(self, offset: int, origin: int | None) -> None:
+        """Take note of a record that is refused after `resolve`.
+
+        Args:
+            offset: Its offset.
+            origin: The first origin that it had taken, which is open again; None if it was not
+                sent before.
+        """
+        if origin is None and self._letters is not None:
+            self._letters.add(offset)
+        if origin is not None and self._retries is not None:
             self._retries.give_back(origin)
 
 

@@ -131,18 +131,21 @@ class Processor:
             judgement = self._judge(records)
         found = Verdicts(dict(judgement.refused))
         before = sent_again(records)
+        if before:
+            await self._outputs.confirmed()  # the letters of earlier batches may now be read
         for part, position in own:
             final = await position.refused_before(records, part.rows)
             rows = before[part.of(before)]
-            again = await position.resolve(records, rows, {*judgement.refused, *final})
+            invalid = {*judgement.refused, *final}
+            again = await position.resolve(records, part.rows, rows, invalid)
             DUPLICATES.inc(len(again.passed))
             found.add(final, again)
         fault_points.reached("stream-processor.before-output")
         for block in judgement.blocks:
             found.made += self._block(block, batch, own, found)
         for part, position in own:
-            for row in filter(part.rows.__contains__, found.taken.keys() & found.refused.keys()):
-                position.give_back(found.taken.pop(row))
+            for row in filter(part.rows.__contains__, sorted(found.changed)):
+                position.refuse(records[row].offset, found.taken.pop(row, None))
         if len(judgement.blocks) > 1:
             found.made.sort(key=itemgetter(0))
         made_rows = [row for row, _ in found.made]
@@ -350,6 +353,7 @@ class Processor:
                     continue
                 if sight is Sight.CHANGED:
                     found.refused[row] = changed(body)
+                    found.changed.add(row)
                     continue
                 asset.windows_through = offset
                 places.append(place)

@@ -1,6 +1,7 @@
 """Records that were sent again: at most one of those with the same first origin is taken.
 
     a batch ─► which rows were sent before ─► taken by another record already? pass over
+                                          ├─► no dead letter of that origin? refuse
                                           └─► else take it, and note that in dead.letters.mended
 
 The notes are the memory, as the other outputs are (decision 2): they are read back when a
@@ -22,14 +23,22 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from contracts.dead_letter import ORIGIN_PREFIX, names_an_origin, origin_of
+from contracts.dead_letter import (
+    BAD_ORIGIN,
+    ORIGIN_PREFIX,
+    names_an_origin,
+    never_refused,
+    origin_of,
+)
 from contracts.invalid_record import InvalidRecord
 from contracts.mended import Mended
 from contracts.moment import Moment
 from contracts.topics import SENSOR_WINDOWS
+from stream_processors.letters import Letters
 from stream_processors.records import Record
 
 #: First origins that a partition remembers; 16 bytes each. More are refused, never forgotten.
@@ -118,14 +127,36 @@ def sent_again(records: Sequence[Record]) -> list[int]:
     ]
 
 
+def oldest_origin(partition: int, records: Sequence[Record], rows: Iterable[int]) -> int | None:
+    """The smallest offset that rows name as their first origin; None if none names one.
+
+    Args:
+        partition: A partition of `sensor.windows`.
+        records: A batch of it.
+        rows: Those of `sent_again`.
+    """
+    named: list[int] = []
+    for row in rows:
+        record = records[row]
+        with suppress(InvalidRecord):  # `resolve` refuses it
+            place = origin_of(record.headers, SENSOR_WINDOWS.name, partition, record.offset)
+            named.append(place.offset)
+    return min(named, default=None)
+
+
 def resolve(
     partition: int,
     records: Sequence[Record],
     rows: Iterable[int],
     invalid: Iterable[int],
     retries: Retries,
+    letters: Letters,
 ) -> Resolution:
     """Decide which records that were sent before are taken, in their order.
+
+    The decision depends on the partition's records, notes and letters only, and a letter is
+    there before anybody can answer it: so a batch that comes again is decided in the same way,
+    however it is cut. (A letter that expires between two lives of a batch is the exception.)
 
     Args:
         partition: A partition of `sensor.windows`.
@@ -133,6 +164,8 @@ def resolve(
         rows: Those of `sent_again`, ascending.
         invalid: Rows that are no windows, whatever their origin: they take nothing.
         retries: Memory of the partition; knows those that are taken afterwards.
+        letters: The partition's letters, those of earlier rows included, from the oldest
+            origin of these rows on; has those whose origin does not count afterwards.
     """
     bad = set(invalid)
     passed: set[int] = set()
@@ -141,16 +174,20 @@ def resolve(
     for row in rows:
         record = records[row]
         try:
-            origin = origin_of(record.headers, SENSOR_WINDOWS.name, partition, record.offset).offset
-            taker = retries.taker(origin)
+            origin = origin_of(record.headers, SENSOR_WINDOWS.name, partition, record.offset)
+            taker = retries.taker(origin.offset)
             if taker is None:
+                if origin.offset not in letters:
+                    raise never_refused(origin)
                 if row not in bad:
-                    retries.take(origin, record.offset)
-                    taken[row] = origin
+                    retries.take(origin.offset, record.offset)
+                    taken[row] = origin.offset
             elif record.offset > taker or (record.offset < taker and row not in bad):
                 passed.add(row)  # a bad one before the taker has, or gets, its letter
         except InvalidRecord as problem:
             refused[row] = problem
+            if problem.reason == BAD_ORIGIN:
+                letters.add(record.offset)
     return Resolution(passed, taken, refused)
 
 

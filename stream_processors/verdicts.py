@@ -21,12 +21,14 @@ class Verdicts:
         passed: Records that are not taken though they may be windows: an earlier life refused
             them, or they were sent again in vain.
         taken: First origins of those that were sent again and are taken.
+        changed: Those of the refused that were taken before with other readings.
         made: What is to be written of the windows that were taken, with their rows, ascending.
     """
 
     refused: dict[int, InvalidRecord]
     passed: set[int] = field(default_factory=set)
     taken: dict[int, int] = field(default_factory=dict)
+    changed: set[int] = field(default_factory=set)
     made: list[tuple[int, Made]] = field(default_factory=list)
 
     def add(self, final: set[int], again: Resolution) -> None:

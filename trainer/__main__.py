@@ -24,6 +24,7 @@ from contracts.topics import (
     TRAINING_RUNS,
 )
 from infra import fault_points
+from infra.error_line import say_error
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
 from infra.servers import await_kafka, await_store
@@ -52,7 +53,7 @@ def main() -> int:
         fault_points.arm(settings.fault, settings.fault_marks)
         return run(settings, limits, stop)
     except (MillraceError, KafkaException) as error:
-        print(f"trainer: {error}", file=sys.stderr)  # noqa: T201  # the line for the person
+        say_error("trainer", error)
         return 1
 
 

@@ -31,6 +31,7 @@ from contracts.invalid_record import InvalidRecord
 from contracts.topics import OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, TRAINING_RUNS, Topic
 from contracts.training import FINISHED, TrainingRun
 from infra import fault_points
+from infra.error_line import say_error
 from infra.kafka import ANSWER_SECONDS, consumer, raise_error
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
@@ -304,10 +305,10 @@ def main() -> int:
         watchdog.stop()
         archiver.close()
     except MillraceError as error:
-        print(f"archiver: {error}", file=sys.stderr)  # noqa: T201  # the line for the person
+        say_error("archiver", error)
         return 1
     except KafkaException as error:
-        print(f"archiver: Kafka: {error}", file=sys.stderr)  # noqa: T201
+        say_error("archiver: Kafka", error)
         return 1
     return 0
 

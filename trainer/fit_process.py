@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from contracts.errors import DataError, MillraceError, ServerError
+from infra.error_line import say_error
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
 from infra.settings import Settings
@@ -64,7 +65,7 @@ def main(folder: Path) -> int:
             loading.result()
         write_atomically(folder / DIGEST, make(job, run, data, store).encode())
     except ServerError as error:
-        print(f"fit: {error}", file=sys.stderr)  # noqa: T201  # read from the log by people
+        say_error("fit", error)
         return BROKEN_MACHINERY
     except (MillraceError, msgspec.DecodeError) as error:
         write_atomically(folder / FAILURE, str(DataError(str(error))).encode())

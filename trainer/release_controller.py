@@ -5,7 +5,6 @@ and several controllers do no harm, because ids and epochs are derived from the 
 two activations of the same epoch, every reader takes the first.
 """
 
-import sys
 import threading
 import time
 from typing import Final
@@ -17,6 +16,7 @@ from prometheus_client import Counter, Histogram
 from contracts.errors import MillraceError
 from contracts.events import now
 from contracts.model_event import Activated, ModelEvent
+from infra.error_line import say_error
 from infra.model_feed import ModelFeed
 from infra.publisher import Publisher
 from infra.settings import Settings
@@ -83,7 +83,7 @@ class ReleaseController:
             if not expected:
                 _log.exception("the release thread broke")
             why = str(error) if expected else repr(error)
-            print(f"trainer: release: {why}", file=sys.stderr)  # noqa: T201  # for the person
+            say_error("trainer: release", why)
         finally:
             self._stop.set()
 

@@ -18,6 +18,7 @@ from contracts.events import EventReader
 from contracts.invalid_record import InvalidRecord
 from contracts.topics import TRAINING_RUNS
 from contracts.training import TrainingRun
+from infra.error_line import say_error
 from infra.kafka import read_all
 from infra.model_feed import ModelFeed
 from infra.settings import Settings
@@ -66,7 +67,7 @@ def repeat(settings: Settings, limits: TrainerSettings, run_id: str) -> Repetiti
     while True:
         match process.report():
             case Done(digest):
-                forget(settings.home, run_id, repeat=True)
+                forget(settings.home, run.id, repeat=True)
                 return Repetition(run_id, run.artefact_digest, digest)
             case Failed(reason):
                 raise DataError(f"{run_id} cannot be made again: {reason}")
@@ -83,7 +84,7 @@ def main() -> int:
     try:
         found = repeat(Settings.read(), TrainerSettings.read(), arguments.run)
     except (MillraceError, KafkaException) as error:
-        print(f"millrace: {error}", file=sys.stderr)  # noqa: T201  # this is a command line
+        say_error("millrace", error)
         return 1
     word = "the same artefact" if found.same else "ANOTHER artefact"
     answer = json.dumps({**asdict(found), "same": found.same})

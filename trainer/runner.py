@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from contracts.errors import ServerError
+from contracts.errors import DataError, ServerError
 from contracts.training import TrainingRun
 from trainer.job import BROKEN_MACHINERY, DIGEST, DONE, FAILURE, JOB, LOG, PINNED, Job
 
@@ -61,12 +61,30 @@ Report = Pinned | Done | Failed
 
 
 def folder_of(home: Path, run_id: str, *, repeat: bool = False) -> Path:
-    """Name a run's local folder; a repetition has its own."""
-    return home.resolve() / "trainer" / (f"repeat-{run_id}" if repeat else run_id)
+    """Name a run's local folder; a repetition has its own.
+
+    Guarantee: it lies directly in the trainer's folder, whatever the id is.
+
+    Raises:
+        DataError: The id leads elsewhere.
+    """
+    trainer = (home / "trainer").resolve()
+    name = f"repeat-{run_id}" if repeat else run_id
+    folder = trainer / name
+    if name in {"", ".", ".."} or folder.resolve() != folder or folder.parent != trainer:
+        raise DataError(
+            f"run {run_id!r} is no name of a folder in {trainer}; ids of runs are letters,"
+            " digits, '.', '_' and '-'"
+        )
+    return folder
 
 
 def decided_before(home: Path, run_id: str) -> str | None:
-    """Read what an earlier fit process has left: the digest of its result, if it got there."""
+    """Read what an earlier fit process has left: the digest of its result, if it got there.
+
+    Raises:
+        DataError: The id names no folder of a run.
+    """
     try:
         return (folder_of(home, run_id) / DIGEST).read_text()
     except FileNotFoundError:
@@ -74,7 +92,11 @@ def decided_before(home: Path, run_id: str) -> str | None:
 
 
 def forget(home: Path, run_id: str, *, repeat: bool = False) -> None:
-    """Remove a run's local folder, once nothing in it is needed any more."""
+    """Remove a run's local folder, once nothing in it is needed any more.
+
+    Raises:
+        DataError: The id names no folder of a run.
+    """
     shutil.rmtree(folder_of(home, run_id, repeat=repeat), ignore_errors=True)
 
 

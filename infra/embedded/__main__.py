@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from contracts.errors import MillraceError
+from infra.error_line import say_error
 
 from . import halt, jar_cache, run_in_foreground
 from .jars import SERVERS, fetch, maven
@@ -51,7 +52,7 @@ def main() -> int:
                     download=download,
                 )
     except MillraceError as error:
-        print(f"millrace: {error}", file=sys.stderr)  # noqa: T201  # this is a command line
+        say_error("millrace", error)
         return 1
     return 0
 

@@ -14,6 +14,7 @@ _MODULES: Final = (
     "stall_cases",
     "rebalance_cases",
     "input_cases",
+    "origin_cases",
     "artefact_cases",
     "store_cases",
     "edge_cases",

@@ -19,6 +19,7 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
+from contracts.dead_letter import Origin, headers_again
 from contracts.events import EventReader
 from contracts.headers import CONTENT_TYPE, RawHeaders, header
 from contracts.mended import Mended
@@ -260,6 +261,35 @@ def test_a_letter_that_is_mended_in_two_ways_is_taken_once(story: Story) -> None
     (window,) = story.stamped("pump-7", "pump-8")
     assert window.asset == "pump-7"
     assert len(story.predictions("pump-7") + story.predictions("pump-8")) == 1
+
+
+def test_a_forged_origin_is_refused(story: Story) -> None:
+    """It names a window that was taken; its letter is taken by its own place."""
+    before = story.observer.count(DEAD_LETTERS)
+    story.send(b"victim", encode_window(pump_window(0, asset="victim")))
+    story.observer.until(lambda: bool(story.stamped("victim")), PATIENCE, "the victim stamped")
+    victim = story.stamped("victim")[0].source
+    origin = Origin(SENSOR_WINDOWS.name, PARTITION, victim.offset)
+    headers = headers_again([(CONTENT_TYPE, MSGPACK.encode())], origin)
+    story.send(b"forger", encode_window(pump_window(0, asset="forger")), headers)
+    story.until_refused(before + 1)
+    (line,) = story.answer("list", "--reason", "bad_origin")["letters"]
+    assert line["first_offset"] == line["offset"] > victim.offset
+    assert story.stamped("forger") == []
+
+    # Forged once more, to a stream processor that was killed: letters are read down to there.
+    processor = story.services[0]
+    processor.kill()
+    processor.restart()
+    story.send(b"forger", encode_window(pump_window(3, asset="forger")), headers)
+    story.until_refused(before + 2)
+
+    for _ in range(2):
+        story.answer("retry", line["ref"])
+    story.settle()
+    (window,) = story.stamped("forger")
+    assert window.start_ms == pump_window(0).start_ms
+    assert story.observer.count(DEAD_LETTERS) == before + 2
 
 
 def test_what_inference_refused_is_final(story: Story) -> None:

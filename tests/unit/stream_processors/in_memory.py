@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 from aiokafka.record.memory_records import MemoryRecords
 
+from contracts.dead_letter import Origin, first_origin
 from contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from contracts.ledger import LedgerEntry
 from contracts.mended import Mended
@@ -20,6 +21,7 @@ from contracts.topics import (
     MENDED,
     NORMALIZED,
     OUTCOMES,
+    SENSOR_WINDOWS,
     SERVING_LEDGER,
     Topic,
 )
@@ -211,6 +213,21 @@ class HistoryInMemory:
             for record in self._broker.written
             if (record.topic, record.partition) == (DEAD_LETTERS.name, partition)
             if (offset := int(header(record.headers, SOURCE_OFFSET) or -1)) >= first
+        }
+
+    def refused_first_since(self, partition: int, first: int) -> set[int]:
+        """Read the dead letters that are the first of their records."""
+
+        def is_first(record: Output, offset: int) -> bool:
+            source = Origin(SENSOR_WINDOWS.name, partition, offset)
+            return first_origin(record.headers, source) == source
+
+        return {
+            offset
+            for record in self._broker.written
+            if (record.topic, record.partition) == (DEAD_LETTERS.name, partition)
+            if (offset := int(header(record.headers, SOURCE_OFFSET) or -1)) >= first
+            if is_first(record, offset)
         }
 
     def mended(self, partition: int) -> list[Mended]:

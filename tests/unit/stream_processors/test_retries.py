@@ -11,7 +11,8 @@ from contracts.headers import RawHeaders
 from contracts.invalid_record import InvalidRecord
 from contracts.mended import Mended
 from contracts.topics import SENSOR_WINDOWS
-from stream_processors.retries import Retries, note_of, resolve, sent_again
+from stream_processors.letters import Letters
+from stream_processors.retries import Retries, note_of, oldest_origin, resolve, sent_again
 from tests.builders import AT, WindowRecord
 
 
@@ -30,6 +31,31 @@ def noted(*pairs: tuple[int, int]) -> Retries:
     return Retries(Mended(0, origin, offset, AT) for origin, offset in pairs)
 
 
+def letters(*offsets: int) -> Letters:
+    """All letters of the partition."""
+    return Letters(offsets, since=0)
+
+
+def test_an_origin_without_a_letter_takes_nothing() -> None:
+    """It is refused, valid or not, and from then on has a letter of its own."""
+    known = letters(3)
+    records = [again(10, 4), again(11, 4), again(12, 10), again(13, 3)]
+    found = resolve(0, records, [0, 1, 2, 3], {1}, Retries(), known)
+    assert {row: problem.reason for row, problem in found.refused.items()} == {
+        0: "bad_origin",
+        1: "bad_origin",
+    }
+    assert "no dead letter says so" in found.refused[0].detail
+    assert found.taken == {2: 10, 3: 3}
+
+
+def test_the_oldest_origin_is_how_far_back_letters_are_read() -> None:
+    """What names no usable origin does not count."""
+    records = [again(10, 7), again(11, 5), again(12, 40)]
+    assert oldest_origin(0, records, [0, 1, 2]) == 5
+    assert oldest_origin(0, records, [2]) is None
+
+
 def test_a_batch_without_them_costs_one_look() -> None:
     """Rows of records that were sent before, and of no others."""
     assert sent_again([sent(4), sent(5, [("ce_id", b"w")])]) == []
@@ -40,7 +66,7 @@ def test_of_two_in_a_batch_the_first_is_taken() -> None:
     """The other has no effect, and is no dead letter either."""
     retries = Retries()
     records = [again(10, 3), sent(11), again(12, 3), again(13, 4)]
-    found = resolve(0, records, sent_again(records), (), retries)
+    found = resolve(0, records, sent_again(records), (), retries, letters(3, 4))
     assert found.taken == {0: 3, 3: 4}
     assert found.passed == {2}
     assert found.refused == {}
@@ -50,14 +76,14 @@ def test_of_two_in_a_batch_the_first_is_taken() -> None:
 def test_one_that_is_refused_takes_nothing() -> None:
     """The next one, which may have been mended better, is taken."""
     records = [again(10, 3), again(11, 3)]
-    found = resolve(0, records, [0, 1], {0}, Retries())
+    found = resolve(0, records, [0, 1], {0}, Retries(), letters(3))
     assert found.taken == {1: 3}
     assert found.passed == set()
 
 
 def test_a_refused_one_is_no_letter_once_its_origin_was_mended() -> None:
     """Nothing is left to mend."""
-    found = resolve(0, [again(11, 3)], [0], {0}, noted((3, 10)))
+    found = resolve(0, [again(11, 3)], [0], {0}, noted((3, 10)), letters())
     assert found.passed == {0}
     assert found.refused == {}
 
@@ -65,14 +91,14 @@ def test_a_refused_one_is_no_letter_once_its_origin_was_mended() -> None:
 def test_a_batch_that_comes_again_takes_the_same_one() -> None:
     """After a crash, the record of the note goes its way, and is not noted twice."""
     records = [again(10, 3), again(12, 3)]
-    found = resolve(0, records, [0, 1], (), noted((3, 10)))
+    found = resolve(0, records, [0, 1], (), noted((3, 10)), letters(3))
     assert found.passed == {1}
     assert found.taken == {}
 
 
 def test_an_origin_that_cannot_be_checked_is_a_dead_letter() -> None:
     """It has no other effect."""
-    found = resolve(0, [again(10, 10), again(11, 40)], [0, 1], (), Retries())
+    found = resolve(0, [again(10, 10), again(11, 40)], [0, 1], (), Retries(), letters())
     assert {row: problem.reason for row, problem in found.refused.items()} == {
         0: "bad_origin",
         1: "bad_origin",
@@ -84,7 +110,7 @@ def test_what_cannot_be_remembered_is_refused() -> None:
     """At the bound nothing is forgotten: a known origin stays known, a new one is refused."""
     retries = Retries([Mended(0, 1, 10, AT), Mended(0, 2, 11, AT)], most=2)
     records = [again(12, 3), again(13, 1)]
-    found = resolve(0, records, [0, 1], (), retries)
+    found = resolve(0, records, [0, 1], (), retries, letters(1, 2, 3))
     assert found.refused[0].reason == "too_many_retries"
     assert found.passed == {1}
     assert len(retries) == 2
@@ -124,7 +150,7 @@ def test_one_of_each_origin_is_taken_however_it_is_cut_and_repeated(
         for place in range(0, min(end, len(records)), size):
             batch = records[place : place + size]
             invalid = {row for row in range(len(batch)) if not sent[place + row][1]}
-            found = resolve(0, batch, sent_again(batch), invalid, retries)
+            found = resolve(0, batch, sent_again(batch), invalid, retries, letters(*range(6)))
             written += [note_of(0, batch[row], origin, AT) for row, origin in found.taken.items()]
             for row in set(range(len(batch))) - found.passed - invalid:
                 effects.setdefault(sent[place + row][0], set()).add(batch[row].offset)

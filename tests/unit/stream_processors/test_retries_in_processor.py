@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.dead_letter import OFFSET, REASON, Origin, headers_again, origin_of
+from contracts.dead_letter import (
+    OFFSET,
+    REASON,
+    Origin,
+    first_origin,
+    headers_again,
+    origin_of,
+)
 from contracts.headers import header
 from contracts.mended import Mended
 from contracts.model_event import ModelEvent
@@ -131,6 +138,70 @@ def test_an_origin_that_is_not_earlier_is_refused(first: int) -> None:
     broker = run_through([sent_again(good, 5, first), window_record(pump_window(3), 9)], DECLARED)
     assert refused(broker) == [(5, "bad_origin")]
     assert sources(broker) == [9]
+
+
+def test_an_origin_that_was_never_refused_does_not_count() -> None:
+    """Whoever forges one gets a dead letter, and takes nothing; nor does his second try."""
+    records = [window_record(pump_window(3 * n), n) for n in range(2)]
+    forged = sent_again(window_record(pump_window(9), 0), 2, 1)
+    broker = run_through([*records, forged], DECLARED)
+    assert refused(broker) == [(2, "bad_origin")]
+    broker.windows.append(sent_again(window_record(pump_window(9), 0), 3, 1))
+    asyncio.run(Worker(broker).drain())  # another life, which finds the letter of the first
+    assert refused(broker) == [(2, "bad_origin"), (3, "bad_origin")]
+    assert sources(broker) == [0, 1]
+    assert broker.values(MENDED) == []
+
+
+def test_a_letter_without_a_true_origin_is_its_own() -> None:
+    """`dead-letters retry` sends it again by its own place, and it is taken, once."""
+    window = window_record(pump_window(9), 0)
+    broker = run_through([window_record(pump_window(0), 0), sent_again(window, 1, 0)], DECLARED)
+    (letter,) = broker.dead_letters()
+    origin = first_origin(letter.headers, Origin(SENSOR_WINDOWS.name, 0, 1))
+    assert origin.offset == 1
+    broker.windows += [sent_again(window, offset, origin.offset) for offset in (2, 3)]
+    asyncio.run(Worker(broker).drain())
+    assert sources(broker) == [0, 2]
+    assert refused(broker) == [(1, "bad_origin")]
+
+
+def test_a_later_letter_of_the_same_record_is_no_origin() -> None:
+    """One letter could otherwise be answered twice: by its first place and by a later one."""
+    good = window_record(pump_window(0), 0)
+    broken = WindowRecord(b"{", b"pump-1", 0)
+    refused_again = sent_again(broken, 1, 0)
+    records = [broken, refused_again, sent_again(good, 2, 1), sent_again(good, 3, 0)]
+    broker = run_through(records, DECLARED)
+    assert sources(broker) == [3]
+    assert refused(broker) == [(0, "undecodable"), (1, "undecodable"), (2, "bad_origin")]
+
+
+def test_an_origin_whose_letter_has_expired_does_not_count() -> None:
+    """Nobody can tell any more whether it was ever refused: a letter again, which can be sent."""
+    broken = WindowRecord(b"{", b"pump-1", 0)
+    broker = run_through([broken], DECLARED)
+    broker.written = [output for output in broker.written if output.topic != DEAD_LETTERS.name]
+    broker.windows.append(sent_again(window_record(pump_window(0), 0), 1, 0))
+    asyncio.run(Worker(broker).drain())
+    assert refused(broker) == [(1, "bad_origin")]
+
+
+def test_a_letter_of_this_life_counts_in_whichever_batch_its_answer_comes() -> None:
+    """Letters are read once and kept up: in the same batch, the next one, and a later life."""
+    window = window_record(pump_window(0), 0)
+    broken = [WindowRecord(b"{", b"pump-1", n) for n in (0, 2)]
+    records = [broken[0], sent_again(window, 1, 0), broken[1]]
+    later = sent_again(window_record(pump_window(3), 0), 3, 2)
+    for size in (1, 2, 4):
+        broker = BrokerInMemory([*records, later], DECLARED)
+
+        async def live(worker: Worker, size: int) -> None:
+            while await worker.take_windows(size):
+                pass
+
+        asyncio.run(live(Worker(broker), size))
+        assert sources(broker) == [1, 3]
 
 
 def test_what_was_refused_stays_refused_when_a_batch_comes_again() -> None:
