@@ -192,6 +192,16 @@ class Registry:
                 version.state, version.detail = State.REJECTED, cut(event.detail, MAX_DETAIL)
         return True
 
+    def is_registered(self, event: Registered) -> bool:
+        """Whether a version is registered with just this content."""
+        model = self.models.get(event.model)
+        known = model.versions.get(event.version) if model else None
+        return known is not None and (
+            known.registered.spec,
+            known.registered.normaliser,
+            known.registered.artefact,
+        ) == (event.spec, event.normaliser, event.artefact)
+
     def refusal(self, event: ModelEvent) -> str | None:
         """Say why an event must not count here and now, in words; None if it may."""
         problem = problem_of(event)
@@ -239,11 +249,9 @@ class Registry:
             return f"another task than model {event.model} has: give the model another name"
         known = model.versions.get(event.version)
         if known is not None:
-            same = (known.registered.normaliser, known.registered.artefact) == (
-                event.normaliser,
-                event.artefact,
-            )
-            return None if same else f"version {event.version} is registered already, as another"
+            if self.is_registered(event):
+                return None
+            return f"version {event.version} is registered already, with other units or files"
         latest = max(model.versions)
         if event.version > latest + MAX_LEAP:
             return f"version {event.version} is far ahead: the next is {latest + 1}"

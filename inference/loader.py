@@ -136,8 +136,8 @@ class Loader:
             if not self._servables.knows(model, version):
                 self._load(known.versions[version])
         self._servables.keep_only(_kept(registry))
-        for name, model in registry.models.items():
-            if (serving := model.serving) is not None:
+        for name, known_model in registry.models.items():
+            if (serving := known_model.serving) is not None:
                 is_lacking = not self._servables.has(name, serving.version)
                 LACKING.labels(name, self._replica).set(is_lacking)
         while self._outbox:

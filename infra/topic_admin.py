@@ -107,9 +107,7 @@ def settings_of(client: AdminClient, names: Sequence[str]) -> dict[str, dict[str
                 raise ServerError(f"topic {resource.name}: {error}") from error
             found[resource.name] = None
         else:
-            found[resource.name] = {
-                name: entry.value for name, entry in entries.items() if entry.value is not None
-            }
+            found[resource.name] = {name: entry.value for name, entry in entries.items()}
     return found
 
 
