@@ -56,7 +56,7 @@ def read_registry(settings: Settings) -> Registry:
     Raises:
         ServerError: No broker answers, or the topic is not there.
     """
-    feed = ModelFeed(settings)
+    feed = ModelFeed(settings, tells=False)  # `list_models` shows what was refused
     try:
         feed.catch_up()
     finally:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -40,10 +40,10 @@ class Refusal:
 
 
 class _Names(msgspec.Struct):
-    """What an event that cannot be decoded may still say."""
+    """What an event that cannot be decoded may still say, of whatever type."""
 
-    model: str = ""
-    version: int | None = None
+    model: Any = ""
+    version: Any = None
 
 
 def refusal_of(event: ModelEvent, reason: str) -> Refusal:
@@ -63,7 +63,9 @@ def unreadable(value: bytes, reason: str) -> Refusal:
         names = msgspec.json.decode(value, type=_Names)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         names = _Names()
-    return Refusal(cut(names.model), _shown(names.version), "undecodable", cut(reason))
+    model = names.model if isinstance(names.model, str) else ""
+    version = names.version if isinstance(names.version, int) else None
+    return Refusal(cut(model), _shown(version), "undecodable", cut(reason))
 
 
 def cut(text: str, length: int = MAX_REASON) -> str:

@@ -27,8 +27,14 @@ _REFUSED = Counter("millrace_registry_refused_total", "Registry events refused",
 class ModelFeed:
     """The registry as seen by one process; owned by one thread."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Start at the first event."""
+    def __init__(self, settings: Settings, *, tells: bool = True) -> None:
+        """Start at the first event.
+
+        Args:
+            settings: Where Kafka is.
+            tells: Whether refused events are logged; whoever shows them otherwise needs no log.
+        """
+        self._tells = tells
         self.registry = Registry()
         self._read = EventReader[ModelEvent](ModelEvent)
         self._topic = settings.named(MODEL_EVENTS.name)
@@ -84,7 +90,7 @@ class ModelFeed:
     def _refuse(self, refusal: Refusal, offset: int | None) -> None:
         """Count a refused event, and tell it unless it was told before."""
         _REFUSED.labels(refusal.kind).inc()
-        if self.registry.refuse(refusal):
+        if self.registry.refuse(refusal) and self._tells:
             _log.warning(
                 "registry event refused",
                 offset=offset,

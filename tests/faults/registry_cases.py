@@ -22,7 +22,7 @@ from contracts.normaliser import Normaliser
 from contracts.topics import MODEL_EVENTS
 from infra.kafka import producer
 from tests.faults.cases import case
-from tests.faults.plant import Plant
+from tests.faults.plant import PATIENCE, Plant
 from tests.faults.source import SPEC
 from tests.faults.versions import approved, registered
 
@@ -47,7 +47,7 @@ def bad_events(plant: Plant) -> None:
         for name in (STREAM_PROCESSOR, INFERENCE):
             plant[name].kill()
         plant.fault()
-        plant.until_predicted(2 * _SOME)
+        plant.until_predicted(2 * _SOME, 2 * PATIENCE)
         plant.until_recovered()
         plant.expect(
             plant.registry.models[SPEC.name].serving == serving,

@@ -11,7 +11,7 @@ from contracts.prediction import Prediction
 from contracts.topics import DRIFT_ALERTS, PREDICTIONS
 from infra.kafka import read_all
 from tests.faults.cases import case
-from tests.faults.plant import Plant
+from tests.faults.plant import PATIENCE, Plant
 from tests.faults.source import SPEC
 from tests.faults.trainer_cases import QUICK
 
@@ -30,7 +30,11 @@ def a_replica_looks_into_another_bucket(plant: Plant) -> None:
     with plant.source.flowing(rate=100):
         plant.until_predicted(_SOME)
         plant.start(INFERENCE, replica="1", environment={"MILLRACE_S3_BUCKET": "elsewhere"})
-        plant.until(lambda: _falls_back(plant), "the second replica's fallback to answer")
+        plant.until(
+            lambda: _falls_back(plant) or plant.registry.models[SPEC.name].serving != serving,
+            "the second replica's fallback to answer",
+            2 * PATIENCE,
+        )
         plant.fault()
         plant.until_recovered()
         plant.until_predicted(10 * _SOME)

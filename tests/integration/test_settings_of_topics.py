@@ -19,7 +19,8 @@ def made_by_others(settings: Settings, name: str, **config: str) -> str:
     """Create a topic as somebody else would."""
     full = settings.named(name)
     wanted = NewTopic(full, num_partitions=1, replication_factor=1, config=config)
-    admin(settings).create_topics([wanted])[full].result(timeout=30)
+    client = admin(settings)  # it has to live until it has answered
+    client.create_topics([wanted])[full].result(timeout=30)
     return full
 
 

@@ -230,6 +230,8 @@ def test_an_undecodable_event_names_its_model_if_it_can() -> None:
     except InvalidRecord as problem:
         found = unreadable(value, str(problem))
     assert (found.model, found.version, found.kind) == ("pumps", 1, "undecodable")
+    other = unreadable(b'{"model":"pumps","version":"seven"}', "no number")
+    assert (other.model, other.version) == ("pumps", None)
     assert unreadable(b"{", "x" * 10_000).model == ""
     assert len(unreadable(b"{", "x" * 10_000).reason) == MAX_REASON
 
