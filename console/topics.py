@@ -8,7 +8,7 @@ from confluent_kafka import TopicPartition
 from console.address import settings_of_running_system
 from console.output import answers, print_json, remarks, table
 from contracts.topics import TOPICS, Topic
-from infra.kafka import ANSWER_SECONDS, admin, partitions_of, reader
+from infra.kafka import ANSWER_SECONDS, admin, partitions_of, reader, watermarks
 from infra.settings import Settings
 from infra.topic_admin import create_topics, settings_findings, settings_of
 from infra.topic_settings import CLEANUP, RETENTION, Finding, words
@@ -58,10 +58,7 @@ def topic_lines(settings: Settings) -> list[TopicLine]:
         for topic in TOPICS:
             name = settings.named(topic.name)
             partitions = partitions_of(client, name) if name in there else []
-            bounds = [
-                client.get_watermark_offsets(TopicPartition(name, p), timeout=ANSWER_SECONDS)
-                for p in partitions
-            ]
+            bounds = [watermarks(client, TopicPartition(name, p)) for p in partitions]
             records = sum(high - low for low, high in bounds)
             lines.append(
                 TopicLine(
