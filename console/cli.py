@@ -12,6 +12,7 @@ import signal
 from types import FrameType
 from typing import Annotated, Final
 
+import structlog
 import typer
 
 from contracts.errors import MillraceError
@@ -303,6 +304,8 @@ def main() -> int:
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    # Only answers go to standard output; what the parts of a command log goes beside them.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         app()
     except MillraceError as error:

@@ -28,18 +28,19 @@ class VersionLine(msgspec.Struct, frozen=True):
 
     Attributes:
         model: The model.
-        version: Its number.
-        state: registered, approved, rejected, active or retired.
+        version: Its number; None if a refused event names none.
+        state: registered, approved, rejected, active or retired; refused for an event that
+            the registry does not count.
         epochs: Serving epochs that it served.
         since: When it began to serve last.
         trained_from: Event time of its first training window.
         trained_until: Event time of the end of its last one.
         parent: Version that it was warm-started from.
-        detail: The gate's reason, in words.
+        detail: The gate's reason, in words, or the registry's.
     """
 
     model: str
-    version: int
+    version: int | None
     state: str
     epochs: list[int]
     since: datetime | None
@@ -55,7 +56,7 @@ def read_registry(settings: Settings) -> Registry:
     Raises:
         ServerError: No broker answers, or the topic is not there.
     """
-    feed = ModelFeed(settings)
+    feed = ModelFeed(settings, tells=False)  # `list_models` shows what was refused
     try:
         feed.catch_up()
     finally:
@@ -82,19 +83,40 @@ def version_lines(registry: Registry) -> list[VersionLine]:
     ]
 
 
+def refused_lines(registry: Registry) -> list[VersionLine]:
+    """Events that the registry refused, each with its reason, oldest first."""
+    return [
+        VersionLine(
+            refusal.model,
+            refusal.version,
+            "refused",
+            [],
+            None,
+            None,
+            None,
+            None,
+            f"{refusal.kind}: {refusal.reason}",
+        )
+        for refusal in registry.refusals
+    ]
+
+
 def list_models(*, as_json: bool) -> None:
-    """Print all versions.
+    """Print all versions, and then the events that were refused.
 
     Raises:
         ServerError: Nothing runs.
     """
-    lines = version_lines(read_registry(settings_of_running_system()))
+    registry = read_registry(settings_of_running_system())
+    versions, refused = version_lines(registry), refused_lines(registry)
+    lines = versions + refused
     if as_json:
         print_json(lines)
         return
     answers.print(
         table(
-            f"{len({line.model for line in lines})} models, {len(lines)} versions",
+            f"{len(registry.models)} models, {len(versions)} versions"
+            + (f", {len(refused)} events refused" if refused else ""),
             ("model", "version", "state", "epochs", "serves since", "trained on", "detail"),
             [
                 (

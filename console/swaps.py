@@ -10,6 +10,7 @@ import msgspec
 from console.checker import fences_of
 from contracts.ledger import LedgerEntry
 from contracts.model_event import Activated, Approved, ModelEvent, RolledBack
+from contracts.registry import Registry
 
 
 class SwapTimes(msgspec.Struct, frozen=True):
@@ -58,6 +59,8 @@ def swaps_of(
 ) -> list[SwapTimes]:
     """Tell all swaps of a model, oldest first; its first epoch, persistence, is none.
 
+    Events that the registry does not count, as refused and repeated ones, tell of no swap.
+
     Args:
         events: The registry's events, in their order.
         ledger: All fences.
@@ -65,17 +68,16 @@ def swaps_of(
     """
     approved: dict[int, datetime] = {}
     found: list[SwapTimes] = []
-    latest = 0
+    registry = Registry()
     fences = [fence for entries in fences_of(ledger, model).values() for fence in entries]
     for event in events:
-        if event.model != model:
+        if not registry.apply(event) or event.model != model:
             continue
         if isinstance(event, Approved):
             approved.setdefault(event.version, event.at)
-        if not isinstance(event, Activated | RolledBack) or event.epoch <= latest:
+        if not isinstance(event, Activated | RolledBack):
             continue
-        first, latest = latest == 0, event.epoch
-        if first:
+        if len(registry.models[model].epochs) == 1:
             continue
         own = [fence for fence in fences if fence.epoch == event.epoch]
         activated = isinstance(event, Activated)

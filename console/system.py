@@ -21,6 +21,7 @@ from console.home import Home
 from console.lock import only_console
 from console.programs import KAFKA, MODULES, S3, SERVERS, SERVICES, Program, servers, services
 from console.supervisor import Supervisor, stop_orphans
+from console.topics import remark
 from console.waiting import wait_until
 from contracts.errors import SettingsError
 from infra import embedded
@@ -147,7 +148,7 @@ def _programs(
             shake_hands(settings)
         prepare(settings, own_servers)
         tell("topics and bucket")
-        create_topics(admin(settings), settings)
+        create_topics(admin(settings), settings, warn=remark)
         ObjectStore(settings).create_bucket()
         told = {**endpoints, **environment}
         started = services(settings, free_ports(len(SERVICES)), told, modules)

@@ -1,4 +1,4 @@
-"""`millrace topics`: the declared topics, and whether they are there."""
+"""`millrace topics`: the declared topics, whether they are there, and with what settings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import msgspec
 from confluent_kafka import TopicPartition
 
 from console.address import settings_of_running_system
-from console.output import answers, print_json, table
-from contracts.topics import DAY_MS, FOREVER, TOPICS, Topic
-from infra.kafka import ANSWER_SECONDS, admin, partitions_of, reader
+from console.output import answers, print_json, remarks, table
+from contracts.topics import TOPICS, Topic
+from infra.kafka import ANSWER_SECONDS, admin, partitions_of, reader, watermarks
 from infra.settings import Settings
-from infra.topic_admin import create_topics
+from infra.topic_admin import create_topics, settings_findings, settings_of
+from infra.topic_settings import CLEANUP, RETENTION, Finding, words
 
 
 class TopicLine(msgspec.Struct, frozen=True):
@@ -21,9 +22,12 @@ class TopicLine(msgspec.Struct, frozen=True):
         exists: Whether the broker has it.
         partitions: Its partitions.
         records: Offsets that are there; transactions' own marks count, too.
-        kept: How long.
+        kept: How long, by the broker; as declared if the topic is not there, and ``unknown`` if
+            its settings may not be read.
+        declared: How long, as declared.
         key: What records are keyed by.
         holds: What a record says.
+        findings: Settings of the broker that break a promise, or may.
     """
 
     name: str
@@ -31,8 +35,10 @@ class TopicLine(msgspec.Struct, frozen=True):
     partitions: int
     records: int
     kept: str
+    declared: str
     key: str
     holds: str
+    findings: list[Finding] = []
 
 
 def topic_lines(settings: Settings) -> list[TopicLine]:
@@ -41,17 +47,18 @@ def topic_lines(settings: Settings) -> list[TopicLine]:
     Raises:
         ServerError: No broker answers.
     """
-    there = admin(settings).list_topics(timeout=ANSWER_SECONDS).topics
+    asked = admin(settings)
+    there = asked.list_topics(timeout=ANSWER_SECONDS).topics
+    existing = [topic for topic in TOPICS if settings.named(topic.name) in there]
+    found = settings_of(asked, [settings.named(topic.name) for topic in existing])
+    findings = settings_findings(asked, settings, existing, found)
     client = reader(settings)
     try:
         lines = []
         for topic in TOPICS:
             name = settings.named(topic.name)
             partitions = partitions_of(client, name) if name in there else []
-            bounds = [
-                client.get_watermark_offsets(TopicPartition(name, p), timeout=ANSWER_SECONDS)
-                for p in partitions
-            ]
+            bounds = [watermarks(client, TopicPartition(name, p)) for p in partitions]
             records = sum(high - low for low, high in bounds)
             lines.append(
                 TopicLine(
@@ -59,9 +66,11 @@ def topic_lines(settings: Settings) -> list[TopicLine]:
                     bool(partitions),
                     len(partitions),
                     records,
-                    _kept(topic),
+                    _kept(topic, found[name]) if name in found else _declared(topic),
+                    _declared(topic),
                     topic.key,
                     topic.holds,
+                    [finding for finding in findings if finding.topic == name],
                 )
             )
         return lines
@@ -88,7 +97,9 @@ def list_topics(*, as_json: bool) -> None:
                     line.name,
                     line.partitions if line.exists else "not there",
                     line.records,
-                    line.kept,
+                    line.kept
+                    if line.kept == line.declared
+                    else f"{line.kept} (declared: {line.declared})",
                     line.key,
                     line.holds,
                 )
@@ -96,6 +107,19 @@ def list_topics(*, as_json: bool) -> None:
             ],
         )
     )
+    _remarks(lines)
+
+
+def remark(finding: Finding) -> None:
+    """Tell a person of a setting that may break a promise; a pipe does not get it."""
+    remarks.print(f"warning: {finding}", markup=False, highlight=False)
+
+
+def _remarks(lines: list[TopicLine]) -> None:
+    """Print what is wrong with the topics' settings."""
+    for line in lines:
+        for finding in line.findings:
+            answers.print(f"{finding.severity}: {finding}", markup=False, highlight=False)
 
 
 def create_all(*, as_json: bool) -> None:
@@ -105,14 +129,22 @@ def create_all(*, as_json: bool) -> None:
         ServerError: Nothing runs, or a topic cannot be created.
     """
     settings = settings_of_running_system()
-    created = create_topics(admin(settings), settings)
+    created = create_topics(admin(settings), settings, warn=remark)
     if as_json:
         print_json({"created": created})
     else:
         answers.print(f"created {len(created)} of {len(TOPICS)} topics; the others were there")
 
 
-def _kept(topic: Topic) -> str:
-    if topic.retention_ms == FOREVER:
-        return "forever, compacted" if topic.compacted else "forever"
-    return f"{topic.retention_ms / DAY_MS:g} days"
+def _declared(topic: Topic) -> str:
+    kept = words(topic.retention_ms)
+    return f"{kept}, compacted" if topic.compacted else kept
+
+
+def _kept(topic: Topic, found: dict[str, str] | None) -> str:
+    """How long a broker keeps a topic's records; what it does not say is as declared."""
+    if found is None:
+        return "unknown"
+    policies = found.get(CLEANUP, "compact" if topic.compacted else "delete")
+    kept = int(found.get(RETENTION, topic.retention_ms)) if "delete" in policies else -1
+    return f"{words(kept)}, compacted" if "compact" in policies else words(kept)

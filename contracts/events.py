@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, get_args
 
 import msgspec
 
@@ -126,6 +126,7 @@ class EventReader(Generic[E]):
         try:
             event: E = self._decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, DataError) as error:
-            name = getattr(self._kind, "__name__", str(self._kind))
+            kinds = get_args(self._kind) or (self._kind,)
+            name = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
             raise InvalidRecord("undecodable", f"not a {name}: {error}") from error
         return event

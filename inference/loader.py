@@ -1,8 +1,11 @@
 """Loads versions in the background: fetch, verify, warm, and only then say `ready`.
 
 The states of a version on a replica: *wanted* (approved, or serving, or a batch waits for
-it), then *ready* (published, and available to the consumer) or *unloadable* (published,
-with an alert; the trainer's release controller asks for the last good version again).
+it), then *ready* (published, and available to the consumer) or *unloadable* (published, with
+an alert that names the replica; if no live replica can load it, the trainer's release controller
+asks for the last good version again). What is the replica's own trouble says nothing about the
+version: while the object store, or the bucket, or memory is not there, it stays *wanted*, with
+the same alert, and the last good version answers in its stead.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from contracts.ids import digest_of
 from contracts.model_event import Ready, Unloadable
 from contracts.normaliser import Normaliser
 from contracts.registry import PERSISTENCE, Registry, State, Version
-from inference.metrics import LOADS
+from inference.metrics import LACKING, LOADS
 from inference.network import Networks
 from inference.patience import Patience, Stopped, passes
 from inference.servables import Persistence, Servable, Servables
@@ -133,6 +136,10 @@ class Loader:
             if not self._servables.knows(model, version):
                 self._load(known.versions[version])
         self._servables.keep_only(_kept(registry))
+        for name, known_model in registry.models.items():
+            if (serving := known_model.serving) is not None:
+                is_lacking = not self._servables.has(name, serving.version)
+                LACKING.labels(name, self._replica).set(is_lacking)
         while self._outbox:
             self._publisher.send(self._outbox[0])
             self._outbox.popleft()
@@ -156,7 +163,8 @@ class Loader:
         if known is None or version not in known.versions:
             return None
         units = known.versions[version].registered.normaliser
-        for candidate in (known.last_good_before(version), PERSISTENCE):
+        replicas = frozenset({self._replica})
+        for candidate in (known.last_good_before(version, replicas), PERSISTENCE):
             servable = self._servables.find(model, candidate, FALLBACK_SECONDS)
             if servable is not None:
                 return servable, units
@@ -208,7 +216,8 @@ class Loader:
 
         Raises:
             DataError: It is not what the registry says, or makes no finite forecasts.
-            ServerError: The object store does not answer.
+            ServerError: The object store does not answer, or has not the bucket; or this
+                machine has no memory for the version.
         """
         registered = version.registered
         spec = registered.spec
@@ -264,7 +273,7 @@ class Loader:
             evidence_from=moment,
             samples=1,
             source=None,
-            detail=f"version {version} of {model} cannot be loaded: {why}",
+            detail=f"{self._replica} cannot load version {version} of {model}: {why}",
         )
         self._outbox.append(alert)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from prometheus_client import REGISTRY, Counter, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -51,6 +51,11 @@ PREDICTIONS = Counter("millrace_predictions_total", "Predictions committed", ["m
 REPEATED = Counter("millrace_predictions_repeated_total", "Windows that were predicted before")
 FALLBACKS = Counter(
     "millrace_predictions_fallback_total", "Predictions by the last good version", ["model"]
+)
+LACKING = Gauge(
+    "millrace_serving_version_lacking",
+    "1 while this replica has not loaded the version that serves",
+    ["model", "replica"],
 )
 LATENCY = BatchHistogram(
     "millrace_prediction_latency_seconds",

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
-from contracts.errors import DataError
+from contracts.errors import DataError, ServerError
 from contracts.model_spec import ModelSpec
 from inference.batches import SIZES, plan
 from inference.servables import Bools, Float32
@@ -138,7 +138,16 @@ class Networks:
         Raises:
             DataError: Architecture or weights do not fit, or the forecasts of a calm and of a
                 lively window are not finite numbers of the right shape.
+            ServerError: This machine has no memory for it.
         """
+        try:
+            return self._forecaster(architecture, weights, spec)
+        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+            raise ServerError(f"no memory on this machine for the network: {error}") from error
+
+    def _forecaster(
+        self, architecture: dict[str, Any], weights: Mapping[str, Float32], spec: ModelSpec
+    ) -> Trained:
         described = read_architecture(architecture)
         if (described.window, described.sensors) != (spec.window, len(spec.sensors)):
             raise DataError(f"the network reads {described.window} x {described.sensors} readings")

@@ -170,6 +170,11 @@ class Servables:
         with self._changed:
             return keys - set(self._ready) - set(self._unloadable)
 
+    def has(self, model: str, version: int) -> bool:
+        """Whether a version is ready."""
+        with self._changed:
+            return (model, version) in self._ready
+
     def knows(self, model: str, version: int) -> bool:
         """Whether a version is ready or refused."""
         key = (model, version)

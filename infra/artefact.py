@@ -236,6 +236,8 @@ def _pack_tensors(file: str, tensors: Mapping[str, Tensor]) -> bytes:
             raise DataError(f"{file}: {name} is {tensor.dtype}; publish {sorted(allowed)}")
         if not np.isfinite(tensor).all():
             raise DataError(f"{file}: {name} is not finite; the training has diverged")
+    # safetensors 0.8.0 stores the bytes of an array as they lie in memory, under its logical
+    # shape, and raises nothing: a transposed or strided tensor would come back as another one.
     return save({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()})
 
 

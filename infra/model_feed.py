@@ -1,29 +1,40 @@
 """Tails `model.events` and folds it, so that a service always knows what serves.
 
-A feed has no consumer group: every replica reads every event, from the beginning.
+A feed has no consumer group: every replica reads every event, from the beginning. An event that
+cannot be decoded, or that the fold refuses, changes nothing and stops nobody: it is counted, and
+told once, with its reason.
 """
 
 from __future__ import annotations
 
 import structlog
 from confluent_kafka import TopicPartition
+from prometheus_client import Counter
 
 from contracts.events import EventReader
 from contracts.invalid_record import InvalidRecord
 from contracts.model_event import ModelEvent
+from contracts.refusal import Refusal, refusal_of, unreadable
 from contracts.registry import Registry
 from contracts.topics import MODEL_EVENTS
 from infra.kafka import partitions_of, raise_error, reader, watermarks
 from infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
+_REFUSED = Counter("millrace_registry_refused_total", "Registry events refused", ["kind"])
 
 
 class ModelFeed:
     """The registry as seen by one process; owned by one thread."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Start at the first event."""
+    def __init__(self, settings: Settings, *, tells: bool = True) -> None:
+        """Start at the first event.
+
+        Args:
+            settings: Where Kafka is.
+            tells: Whether refused events are logged; whoever shows them otherwise needs no log.
+        """
+        self._tells = tells
         self.registry = Registry()
         self._read = EventReader[ModelEvent](ModelEvent)
         self._topic = settings.named(MODEL_EVENTS.name)
@@ -67,11 +78,27 @@ class ModelFeed:
             try:
                 event = self._read(value)
             except InvalidRecord as problem:
-                _log.warning("registry event ignored", offset=message.offset(), why=str(problem))
+                self._refuse(unreadable(value, problem.detail), message.offset())
                 continue
-            if self.registry.apply(event):
+            reason = self.registry.refusal(event)
+            if reason is not None:
+                self._refuse(refusal_of(event, reason), message.offset())
+            elif self.registry.apply(event):
                 changed.append(event)
         return changed
+
+    def _refuse(self, refusal: Refusal, offset: int | None) -> None:
+        """Count a refused event, and tell it unless it was told before."""
+        _REFUSED.labels(refusal.kind).inc()
+        if self.registry.refuse(refusal) and self._tells:
+            _log.warning(
+                "registry event refused",
+                offset=offset,
+                model=refusal.model,
+                version=refusal.version,
+                kind=refusal.kind,
+                why=refusal.reason,
+            )
 
     def close(self) -> None:
         """Leave the broker."""

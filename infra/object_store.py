@@ -84,16 +84,22 @@ class ObjectStore:
             limit: Bytes that it may have.
 
         Raises:
-            DataError: It is not there, too large, or not what the digest says.
-            ServerError: The store does not answer.
+            DataError: It is not there, too large, or not what the digest says; or no object
+                can have this key.
+            ServerError: The store does not answer, refuses, or has no such bucket; or this
+                machine has no memory for the object.
         """
         try:
             with self._client.get_object(self.bucket, key) as response:
                 data: bytes = response.read(limit + 1)
         except S3Error as error:
-            if error.code in {"NoSuchKey", "NoSuchBucket"}:
+            if error.code == "NoSuchKey":
                 raise DataError(f"object {self.bucket}/{key} is not there") from error
             raise self._trouble(f"get {key}", error) from error
+        except ValueError as error:  # the client's word for a key that no object can have
+            raise DataError(f"object {self.bucket}/{key!a}: {error}") from error
+        except MemoryError as error:
+            raise ServerError(f"no memory on this machine to get {self.bucket}/{key}") from error
         except _TROUBLE as error:
             raise self._trouble(f"get {key}", error) from error
         if len(data) > limit:

@@ -13,13 +13,18 @@ from infra.kafka import admin
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.topic_admin import create_topics
+from infra.topic_settings import Finding
+
+
+def _warn(finding: Finding) -> None:
+    print(f"millrace: warning: {finding}", file=sys.stderr)  # noqa: T201  # for the person
 
 
 def main() -> int:
     """Create what is missing; an error for people is one line."""
     try:
         settings = Settings.read()
-        created = create_topics(admin(settings), settings)
+        created = create_topics(admin(settings), settings, warn=_warn)
         store = ObjectStore(settings)
         store.create_bucket()
     except MillraceError as error:

@@ -1,49 +1,68 @@
-"""Creates the declared topics, as often as it is asked to."""
+"""Creates the declared topics, as often as it is asked to, and checks those that are there.
+
+A topic of ours that somebody else has created is used as it is, if its settings keep what we
+promise (`infra.topic_settings`): those that break a promise are an error, those that may are a
+warning. The question goes to the brokers when topics are created or listed, and never on a
+schedule (see docs/outages.md).
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+    TopicMetadata,
+)
 
 from contracts.errors import ServerError
 from contracts.topics import TOPICS, Topic
 from infra.kafka import ANSWER_SECONDS, error_of
 from infra.settings import Settings
+from infra.topic_settings import Finding, compare, topic_config
 
-#: Kafka refuses records that are more than an hour ahead of its own clock, unless told not to: an
-#: edge or a service whose clock is wrong would lose its records, or not run at all.
-ANY_TIME_AHEAD_MS: Final = (1 << 63) - 1
+_log = structlog.get_logger(__name__)
 #: How long to leave a broker alone between two questions, seconds.
 _BACK_OFF_SECONDS: Final = 0.05
 #: Refusals of a topic that pass by themselves.
 _PASSING: Final = frozenset({KafkaError.INVALID_REPLICATION_FACTOR})
+#: Answers to who may not read a topic's settings.
+_FORBIDDEN: Final = frozenset(
+    {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
+)
 
 
-def topic_config(topic: Topic) -> dict[str, str]:
-    """Kafka's settings of a declared topic."""
-    return {
-        "retention.ms": str(topic.retention_ms),
-        "cleanup.policy": "compact" if topic.compacted else "delete",
-        "max.message.bytes": str(topic.max_bytes),
-        "message.timestamp.after.max.ms": str(ANY_TIME_AHEAD_MS),
-    }
+def _log_finding(finding: Finding) -> None:
+    _log.warning("topic setting", why=str(finding))
 
 
 def create_topics(
-    client: AdminClient, settings: Settings, topics: Sequence[Topic] = TOPICS
+    client: AdminClient,
+    settings: Settings,
+    topics: Sequence[Topic] = TOPICS,
+    warn: Callable[[Finding], None] = _log_finding,
 ) -> list[str]:
     """Create the topics that are not there yet; those that are stay as they are.
+
+    Args:
+        client: Asks.
+        settings: Names, partitions and replication.
+        topics: What is to be there.
+        warn: Told each setting of an older topic that may break a promise; logs it by default.
 
     Returns:
         Names of the topics that this call created.
 
     Raises:
-        ServerError: A topic could not be created, gets no leader, or has other partitions
-            than the rest; or nobody answers.
+        ServerError: A topic could not be created, gets no leader, has other partitions than the
+            rest, or settings that break a promise; or nobody answers.
     """
     wanted = [
         NewTopic(
@@ -57,7 +76,91 @@ def create_topics(
     created = _create(client, wanted)
     _await_leaders(client, [topic.topic for topic in wanted])
     _check_partitions(client, settings, topics)
+    older = [topic for topic in topics if settings.named(topic.name) not in created]
+    found = settings_of(client, [settings.named(topic.name) for topic in older])
+    _judge(settings_findings(client, settings, older, found), warn)
     return created
+
+
+def settings_of(client: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str] | None]:
+    """Ask for the settings of topics.
+
+    Returns:
+        Kafka's names and values, by topic; None for a topic whose settings we may not read.
+
+    Raises:
+        ServerError: Nobody answers, or a topic is not there.
+    """
+    if not names:
+        return {}
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    answers = client.describe_configs(resources, request_timeout=ANSWER_SECONDS)
+    found: dict[str, dict[str, str] | None] = {}
+    for resource, answer in answers.items():
+        try:
+            # The client's own limit comes first; this one is for a client that hangs.
+            entries = answer.result(timeout=2 * ANSWER_SECONDS)
+        except TimeoutError as error:
+            raise ServerError(f"topic {resource.name}: Kafka does not answer") from error
+        except KafkaException as error:
+            if error_of(error).code() not in _FORBIDDEN:
+                raise ServerError(f"topic {resource.name}: {error}") from error
+            found[resource.name] = None
+        else:
+            found[resource.name] = {name: entry.value for name, entry in entries.items()}
+    return found
+
+
+def settings_findings(
+    client: AdminClient,
+    settings: Settings,
+    topics: Sequence[Topic],
+    found: Mapping[str, dict[str, str] | None],
+) -> list[Finding]:
+    """Compare the settings of topics that are there with what is needed of them.
+
+    Args:
+        client: Asks how often the topics are replicated.
+        settings: Names and addresses.
+        topics: The topics.
+        found: Their settings; see `settings_of`.
+
+    Raises:
+        ServerError: Nobody answers.
+    """
+    there = _topics(client) if topics else {}
+    servers = settings.kafka_bootstrap_servers
+    findings: list[Finding] = []
+    for topic in topics:
+        name = settings.named(topic.name)
+        values = found[name]
+        if values is None:
+            findings.append(_unknown(name))
+            continue
+        replicas = min((len(p.replicas) for p in there[name].partitions.values()), default=1)
+        findings += compare(topic, name, values, replicas, servers)
+    return findings
+
+
+def _unknown(name: str) -> Finding:
+    why = "whether it keeps our promises is not known: allow DescribeConfigs on it"
+    return Finding("warn", name, "its settings", "not ours to read", "readable", why)
+
+
+def _judge(findings: Iterable[Finding], warn: Callable[[Finding], None]) -> None:
+    """Warn of what may break a promise.
+
+    Raises:
+        ServerError: Something does break one; names all of it.
+    """
+    refused = []
+    for finding in findings:
+        if finding.severity == "refuse":
+            refused.append(str(finding))
+        else:
+            warn(finding)
+    if refused:
+        raise ServerError("; ".join(refused))
 
 
 def _create(client: AdminClient, wanted: Sequence[NewTopic]) -> list[str]:

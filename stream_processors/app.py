@@ -32,7 +32,7 @@ from infra.settings import Settings
 from infra.stalls import Place
 from infra.standstill import StandstillGuard
 from infra.telemetry import Health
-from infra.topic_admin import ANY_TIME_AHEAD_MS
+from infra.topic_settings import ANY_TIME_AHEAD_MS
 from infra.watchdog import Watchdog
 from stream_processors.batching import BatchApp, BatchConsumer
 from stream_processors.gathering import Gathering, divide

@@ -241,8 +241,29 @@ class Processor:
         self._learn_fences()
 
     def _learn_fences(self) -> None:
+        """Learn the fences of epochs that the registry knows; no others are stamped by.
+
+        Where the registry does not know a fence's epoch yet, it is read on: then it knows
+        whatever a fence was set for. A fence that is unknown still was set for an activation that
+        is refused now, or by a stranger: there would be no units to stamp its windows with.
+        """
+        registry = self._feed.registry
         for entry in self._history.fences():
-            self._stamps.learn(entry)
+            is_known = registry.has_served(entry.model, entry.version, entry.epoch) or (
+                bool(self._feed.catch_up())
+                and registry.has_served(entry.model, entry.version, entry.epoch)
+            )
+            if is_known:
+                self._stamps.learn(entry)
+            else:
+                _log.warning(
+                    "fence ignored",
+                    model=entry.model,
+                    version=entry.version,
+                    epoch=entry.epoch,
+                    partition=entry.partition,
+                    why="the registry knows no such serving epoch",
+                )
 
     async def _fence(self, nexts: Mapping[int, int]) -> None:
         """Write and confirm the ledger entries that the next windows need.

@@ -241,11 +241,23 @@ class Trainer:
         self._changed = True
 
     def _announce(self, result: RunResult) -> None:
-        """Tell the registry, in order, and then that the run is over."""
+        """Tell the registry, in order, and then that the run is over.
+
+        The verdict is about our version only: if the registry refuses it, or has another one under
+        its number, the run has failed, and nothing of the other's is approved.
+        """
         registered, verdict = result.events
         fault_points.reached("trainer.before-registered")
         self._publisher.send(registered)
         fault_points.reached("trainer.between-registered-and-verdict")
+        self._feed.catch_up()
+        if not self._feed.registry.is_registered(result.registered):
+            number = result.registered.version
+            refused = (r.reason for r in reversed(self._feed.registry.refusals))
+            why = next(refused, "another version has its number")
+            self._fail(result.run, f"the registry refuses version {number}: {why}")
+            forget(self._settings.home, result.run.id)
+            return
         self._publisher.send(verdict)
         self._feed.catch_up()
         model = self._feed.registry.models[result.run.model]

@@ -5,14 +5,17 @@ so calling it again with the same registry gives the same events with the same i
 
 - Activate the newest approved version once every live replica has it ready. With no live
   replica there is nothing to wait for and nothing that would serve it, so wait.
-- A version that no live replica can load is rejected at once; one that only some can load
-  is rejected when they have had time to try again.
+- A version that no live replica can load is rejected at once. One that some have ready waits
+  for the others for a while (`GRACE`, or `SILENCE` for one that says nothing), and serves then:
+  a replica's own trouble, as a wrong bucket, does not hold up the rest. A replica without the
+  version answers with its last good one, and says so (`inference.loader`).
 - An approved version that a newer one overtook is kept until the newer one has served, in
   case that cannot be loaded; then it is rejected, and never serves.
 - When the gate finds that persistence is better than the champion, persistence serves again
   (`fall_back`), until something beats it.
-- When a live replica cannot load the version that serves, the last good one is asked for
-  again: a new epoch with the older version, since epochs only grow.
+- When no live replica can load the version that serves, the last good one is asked for
+  again: a new epoch with the older version, since epochs only grow. As long as one can, it
+  serves on.
 """
 
 from collections.abc import Iterator
@@ -23,8 +26,10 @@ from contracts.ids import digest_of
 from contracts.model_event import Activated, ModelEvent, Rejected, RolledBack
 from contracts.registry import PERSISTENCE, Model, Registry, Serving, State, Version
 
-#: How long replicas that cannot load an approved version may try again, while others can.
+#: How long an approved version that a replica has ready waits for those that cannot load it, and
+#: for those that say nothing: they start, load, or cannot reach the object store.
 GRACE: Final = timedelta(seconds=30)
+SILENCE: Final = timedelta(minutes=5)
 
 
 def decide(registry: Registry, live: frozenset[str], now: datetime) -> list[ModelEvent]:
@@ -69,10 +74,22 @@ def fall_back(model: Model, judged: int, why: str, now: datetime) -> RolledBack 
     )
 
 
-def awaiting(registry: Registry) -> bool:
-    """Whether any decision depends on which replicas are live."""
+def awaiting(registry: Registry, live: frozenset[str] = frozenset()) -> bool:
+    """Whether any decision depends on which replicas are live.
+
+    Args:
+        registry: What exists and what serves.
+        live: Replicas that were found to be live since the registry changed last; none if
+            nobody has looked. While one of them has the version that serves, nothing is to be
+            decided about it, though others may be unable to load it for as long as they live.
+    """
     return any(
-        _candidates(model) or (model.champion is not None and model.champion.unloadable)
+        _candidates(model)
+        or (
+            model.champion is not None
+            and model.champion.unloadable
+            and not live & model.champion.ready
+        )
         for model in registry.models.values()
     )
 
@@ -80,9 +97,8 @@ def awaiting(registry: Registry) -> bool:
 def _of_model(
     name: str, model: Model, serving: Serving, live: frozenset[str], now: datetime
 ) -> Iterator[ModelEvent]:
-    broken = {r: why for r, why in model.versions[serving.version].unloadable.items() if r in live}
-    if broken and serving.version != PERSISTENCE:
-        yield _roll_back(name, model, serving, broken, now)
+    if serving.version != PERSISTENCE and model.is_lost(serving.version, live):
+        yield _roll_back(name, model, serving, live, now)
         return
     latest = max(epoch.version for epoch in model.epochs)
     candidates = _candidates(model)
@@ -92,12 +108,9 @@ def _of_model(
     if not live or not candidates or candidates[-1].number < latest:
         return
     newest = candidates[-1]
-    failed = live & newest.unloadable.keys()
-    if failed == live or (failed and now - (newest.approved_at or now) > GRACE):
-        replica = min(failed)
-        why = f"{replica} cannot load it: {newest.unloadable[replica]}"
-        yield _reject(name, newest, why, now)
-    elif live <= newest.ready:
+    if model.is_lost(newest.number, live):
+        yield _reject(name, newest, _cannot_load(newest, live), now)
+    elif _is_due(newest, live, now):
         yield Activated(
             id="activated-" + digest_of(name, newest.number, serving.epoch + 1),
             model=name,
@@ -105,6 +118,22 @@ def _of_model(
             at=now,
             epoch=serving.epoch + 1,
         )
+
+
+def _is_due(version: Version, live: frozenset[str], now: datetime) -> bool:
+    """Whether an approved version has waited long enough for the live replicas."""
+    if not live & version.ready:
+        return False
+    waited = now - (version.approved_at or now)
+    failed = live & version.unloadable.keys()
+    silent = live - version.ready - failed
+    return (not failed or waited > GRACE) and (not silent or waited > SILENCE)
+
+
+def _cannot_load(version: Version, live: frozenset[str]) -> str:
+    """Say that no live replica can load a version; the first of them says why."""
+    replica = min(live)
+    return f"{replica} cannot load it: {version.unloadable[replica]}"
 
 
 def _candidates(model: Model) -> list[Version]:
@@ -124,15 +153,15 @@ def _reject(name: str, version: Version, why: str, now: datetime) -> Rejected:
 
 
 def _roll_back(
-    name: str, model: Model, serving: Serving, broken: dict[str, str], now: datetime
+    name: str, model: Model, serving: Serving, live: frozenset[str], now: datetime
 ) -> RolledBack:
-    good = model.last_good_before(serving.version)
-    replica = min(broken)
+    good = model.last_good_before(serving.version, live)
+    why = _cannot_load(model.versions[serving.version], live)
     return RolledBack(
         id="rolled-back-" + digest_of(name, good, serving.epoch + 1),
         model=name,
         version=good,
         at=now,
         epoch=serving.epoch + 1,
-        detail=f"version {serving.version}: {replica} cannot load it: {broken[replica]}",
+        detail=f"version {serving.version}: {why}",
     )

@@ -93,16 +93,19 @@ class ReleaseController:
         publisher = Publisher(self._settings, SOURCE)
         said: set[str] = set()
         feed.catch_up()
+        found: frozenset[str] = frozenset()
         while not self._stop.is_set():
-            waiting = awaiting(feed.registry)
+            waiting = awaiting(feed.registry, found)
             live = replicas() if waiting else frozenset()
+            found = live or found
             due = [] if live is None else decide(feed.registry, live, now())
             for event in due:
                 if event.id not in said:
                     publisher.send(event)
                     said.add(event.id)
                     self._tell(event, feed)
-            feed.poll(_AWAITING_SECONDS if waiting else _IDLE_SECONDS)
+            if feed.poll(_AWAITING_SECONDS if waiting else _IDLE_SECONDS):
+                found = frozenset()
             self._beat = time.monotonic()
         feed.close()
 

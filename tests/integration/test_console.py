@@ -27,6 +27,7 @@ from console.waiting import wait_until
 from contracts.errors import DataError, ServerError
 from contracts.events import headers_of, now
 from contracts.headers import CONTENT_TYPE
+from contracts.normaliser import Normaliser
 from contracts.registry import declare
 from contracts.topics import (
     NORMALIZED,
@@ -41,6 +42,7 @@ from infra.object_store import ObjectStore
 from infra.publisher import Publisher
 from infra.settings import Settings
 from infra.topic_admin import create_topics
+from tests.builders import activated, approved, registered
 from tests.places import PROJECT
 from tests.unit.console.made import SPEC, clean_run, story
 
@@ -315,3 +317,24 @@ def _runs(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_a_refused_version_is_listed_with_its_reason(
+    told: Settings, environment: dict[str, str]
+) -> None:
+    """Units of the wrong length: the version is refused, its activation too, and both are told."""
+    wrong = Normaliser((1.0,) * 9, (1.0,) * 9)
+    publisher = Publisher(told, "/test")
+    publisher.send(registered(9, spec=SPEC, units=wrong))
+    publisher.send(approved(9, SPEC.name))
+    publisher.send(activated(9, 9, SPEC.name))
+    listed = json.loads(millrace("models", "list", "--json", environment=environment))
+    refused = [line for line in listed if line["state"] == "refused"]
+    assert [(line["model"], line["version"]) for line in refused] == [(SPEC.name, 9)] * 3
+    assert refused[0]["detail"] == (
+        f"registered: units of 9 sensors for a task of {len(SPEC.sensors)}:"
+        " give one mean and one scale for each"
+    )
+    shown = millrace("models", "list", environment=environment)
+    assert "3 events refused" in shown
+    assert "units of 9 sensors" in shown

@@ -114,6 +114,7 @@ def test_a_broker_that_does_not_answer_is_told_at_once(tmp_path: Path) -> None:
     Address(1, "", "127.0.0.1:1", "http://127.0.0.1:1", None, "").write(home)
     done = millrace("models", "list", home=tmp_path)
     assert done.returncode == 2
+    assert done.stdout == ""
     assert "127.0.0.1:1" in done.stderr
 
 

@@ -211,7 +211,7 @@ def test_fall_back_skips_what_cannot_be_loaded() -> None:
             unloadable(3),
         ]
     )
-    assert registry.models["pumps"].last_good_before(3) == 1
+    assert registry.models["pumps"].last_good_before(3, frozenset({"inference-0"})) == 1
 
 
 def test_models_are_found_by_what_they_read() -> None:

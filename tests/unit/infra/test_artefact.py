@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -215,3 +216,26 @@ def test_the_manifest_is_published_last(store: ObjectStore) -> None:
     publish(store, packed())
     assert list(objects(store))[-1].endswith(MANIFEST)
     assert msgspec.json.decode(list(objects(store).values())[-1], type=Manifest).model == "pumps"
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        np.arange(12, dtype=np.float32).reshape(3, 4).T,
+        np.asfortranarray(np.arange(12, dtype=np.float32).reshape(3, 4)),
+        np.arange(48, dtype=np.float32).reshape(6, 8)[::2, 1::3],
+        np.arange(6, dtype=np.float32)[::-1],
+        np.broadcast_to(np.arange(4, dtype=np.float32), (3, 4)),
+    ],
+    ids=["transposed", "fortran", "strided", "reversed", "broadcast"],
+)
+def test_tensors_come_back_however_they_lie_in_memory(
+    store: ObjectStore, tensor: npt.NDArray[np.float32]
+) -> None:
+    """A tensor that is not C-ordered is stored in its logical order, in weights and optimizer."""
+    made = packed(weights={"a": tensor}, optimizer={"b": tensor})
+    loaded = fetch(store, publish(store, made))
+    assert loaded.optimizer is not None
+    for found in (loaded.weights["a"], loaded.optimizer["b"]):
+        assert found.shape == tensor.shape
+        assert found.tolist() == tensor.tolist()

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from contracts.dead_letter import OFFSET, REASON
 from contracts.drift_alert import DriftAlert
+from contracts.events import encode
 from contracts.headers import SOURCE_OFFSET, header
+from contracts.ledger import LedgerEntry
 from contracts.model_event import Activated, ModelEvent
+from contracts.normaliser import Normaliser
 from contracts.outcome import Outcome
 from contracts.registry import declare
 from contracts.topics import DEAD_LETTERS, DRIFT_ALERTS, NORMALIZED, OUTCOMES, SERVING_LEDGER
@@ -21,6 +24,7 @@ from producers.defects import REASONS, make_bad
 from stream_processors.asset import Asset, state_digest
 from stream_processors.forecasts import MOST_EARLY
 from stream_processors.stamps import Stamps
+from stream_processors.watching import _to_units
 from tests.builders import (
     AT,
     UNITS,
@@ -32,6 +36,7 @@ from tests.builders import (
     pump_spec,
     pump_window,
     registered,
+    registry_of,
     window_record,
 )
 from tests.unit.stream_processors.in_memory import (
@@ -40,6 +45,7 @@ from tests.unit.stream_processors.in_memory import (
     FeedInMemory,
     HistoryInMemory,
     Killed,
+    Output,
     Worker,
 )
 
@@ -195,6 +201,24 @@ def test_news_in_the_middle_of_a_batch_fences_the_whole_batch() -> None:
     assert [(e.epoch, e.first_offset) for e in broker.ledger()] == [(1, 0), (2, 0)]
 
 
+@pytest.mark.parametrize("units", [UNITS, Normaliser((1.0,), (1.0,))], ids=["unknown", "refused"])
+def test_a_fence_that_the_registry_does_not_know_is_not_stamped_by(units: Normaliser) -> None:
+    """A ledger that names a refused or unknown version stops nothing: the one that serves stamps.
+
+    An earlier build set such a fence for units of the wrong length, and ended at each start.
+    """
+    version = 1 if units is not UNITS else 7
+    events = [*DECLARED, registered(1, units=units), approved(1), activated(version, 2)]
+    broker = BrokerInMemory(good(0, 1), events)
+    stale = LedgerEntry("pump", 0, 2, version, 0, AT)
+    broker.written.append(Output(SERVING_LEDGER.name, stale.key, encode(stale), [], 0))
+    asyncio.run(Worker(broker).drain())
+    assert [(w.source.offset, w.version, w.epoch) for w in broker.normalised()] == [
+        (0, 0, 1),
+        (1, 0, 1),
+    ]
+
+
 def test_a_prediction_and_its_truth_are_an_outcome() -> None:
     """Outcomes name version, epoch and errors in the units of the version that served."""
     broker = run_through(good(0, 1, 2), [*DECLARED, *TRAINED])
@@ -244,6 +268,34 @@ def test_a_prediction_that_cannot_be_read_is_passed_over() -> None:
 
     asyncio.run(run())
     assert len(broker.normalised()) == 2
+
+
+def test_what_a_version_made_that_is_refused_since_has_no_outcome() -> None:
+    """Predictions of a version that the registry does not know are passed over and stop nothing."""
+    windows = [pump_window(3 * place) for place in range(3)]
+    broker = BrokerInMemory([window_record(w, i) for i, w in enumerate(windows)], [*DECLARED])
+    worker = Worker(broker)
+
+    async def run() -> None:
+        while await worker.take_windows():
+            pass
+        for offset, version in enumerate((7, 0)):
+            made = prediction_record(
+                prediction_of(windows[offset], offset, version=version), offset
+            )
+            await worker.processor.predictions(0, [made], range(3))
+
+    asyncio.run(run())
+    outcomes = [msgspec.json.decode(v, type=Outcome) for v in broker.values(OUTCOMES)]
+    assert [(o.source.offset, o.version) for o in outcomes] == [(1, 0)]
+
+
+def test_inputs_are_not_tested_in_units_that_are_refused_since() -> None:
+    """Memory that refers to a version which the registry does not know disturbs nothing."""
+    means = np.ones((2, 3))
+    _to_units(means, [7, 1], registry_of(*TRAINED).models["pump"])
+    assert np.isnan(means[0]).all()
+    assert np.allclose(means[1], (1 - np.array(UNITS.mean)) / UNITS.scale)
 
 
 # Crashes

@@ -19,7 +19,7 @@ from contracts.model_event import (
 from contracts.model_spec import ModelSpec
 from contracts.normaliser import Normaliser
 from contracts.registry import Registry, State, declare
-from trainer.release import GRACE, awaiting, decide, fall_back
+from trainer.release import GRACE, SILENCE, awaiting, decide, fall_back
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow",), 60.0, 4, 2, 2)
@@ -105,16 +105,82 @@ def test_what_no_live_replica_can_load_is_rejected_at_once() -> None:
     assert registry.models["pumps"].versions[1].state is State.REJECTED
 
 
-def test_what_one_replica_cannot_load_gets_time_to_be_tried_again() -> None:
-    """A passing fault of one replica rejects nothing; a lasting one does."""
+SECOND = timedelta(seconds=1)
+
+
+def test_what_one_replica_cannot_load_serves_on_the_others() -> None:
+    """It gets time to try again; then its own trouble does not hold up the rest."""
     registry = world(
         registered(1), approved(1), ready(1, "inference-0"), unloadable(1, "inference-1")
     )
     assert decide(registry, BOTH, T0 + GRACE) == []
-    later = decide(registry, BOTH, T0 + GRACE + timedelta(seconds=1))
-    assert [type(event) for event in later] == [Rejected]
+    later = decide(registry, BOTH, T0 + GRACE + SECOND)
+    assert [type(event) for event in later] == [Activated]
     registry.apply(ready(1, "inference-1"))
     assert [type(event) for event in decide(registry, BOTH, T0 + GRACE)] == [Activated]
+
+
+def test_a_replica_that_says_nothing_holds_a_version_up_for_a_while() -> None:
+    """It may be starting, or have no object store; after minutes the others serve without it."""
+    registry = world(registered(1), approved(1), ready(1, "inference-0"))
+    assert decide(registry, BOTH, T0 + SILENCE) == []
+    later = decide(registry, BOTH, T0 + SILENCE + SECOND)
+    assert [type(event) for event in later] == [Activated]
+
+
+def test_a_version_that_no_live_replica_has_ready_waits() -> None:
+    """One cannot load it and the other has not said: neither served nor rejected, however long."""
+    registry = world(registered(1), approved(1), unloadable(1, "inference-0"))
+    assert decide(registry, BOTH, T0 + 10 * SILENCE) == []
+
+
+def test_a_serving_version_that_one_replica_can_load_serves_on() -> None:
+    """A replica's own trouble rolls nobody back; what no live replica can load is."""
+    registry = world(
+        registered(1),
+        approved(1),
+        Activated(id="x", model="pumps", version=1, at=T0, epoch=2),
+        ready(1, "inference-0"),
+        unloadable(1, "inference-1"),
+    )
+    assert decide(registry, BOTH, T0 + 10 * SILENCE) == []
+    registry.apply(unloadable(1, "inference-0"))
+    (event,) = carry_out(registry, BOTH)
+    assert isinstance(event, RolledBack)
+    assert event.version == 0
+
+
+def test_a_rollback_goes_to_what_some_live_replica_can_load() -> None:
+    """A replica that could load nothing does not take away what the others can serve."""
+    registry = world(
+        *(
+            event
+            for version in (1, 2)
+            for event in (
+                registered(version),
+                approved(version),
+                Activated(id="x", model="pumps", version=version, at=T0, epoch=version + 1),
+                unloadable(version, "inference-1"),
+            )
+        ),
+        unloadable(2, "inference-0"),
+    )
+    assert [event.version for event in carry_out(registry, BOTH)] == [1]
+    assert [event.version for event in carry_out(registry, frozenset({"inference-1"}))] == [0]
+
+
+def test_a_broken_replica_is_not_asked_about_for_ever() -> None:
+    """Who is live is asked until one is found that has the version; then nothing depends on it."""
+    registry = world(
+        registered(1),
+        approved(1),
+        Activated(id="x", model="pumps", version=1, at=T0, epoch=2),
+        ready(1, "inference-0"),
+        unloadable(1, "inference-1"),
+    )
+    assert awaiting(registry)
+    assert not awaiting(registry, BOTH)
+    assert awaiting(registry, frozenset({"inference-1"}))
 
 
 def test_the_newest_approved_version_wins_and_the_overtaken_one_never_serves() -> None:
