@@ -30,6 +30,7 @@ def topic_config(topic: Topic) -> dict[str, str]:
         "cleanup.policy": "compact" if topic.compacted else "delete",
         "max.message.bytes": str(topic.max_bytes),
         "message.timestamp.after.max.ms": str(ANY_TIME_AHEAD_MS),
+        **dict(topic.more),
     }
 
 

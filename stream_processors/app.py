@@ -22,7 +22,7 @@ from typing import Any, Final, NoReturn, cast
 import faust
 import structlog
 
-from contracts.topics import MAX_RECORD_BYTES, PREDICTIONS, SENSOR_WINDOWS
+from contracts.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS
 from infra import fault_points
 from infra.faust_kafka import faust_credentials
 from infra.model_feed import ModelFeed
@@ -30,15 +30,17 @@ from infra.settings import Settings
 from infra.stalls import Place
 from infra.standstill import StandstillGuard
 from infra.telemetry import Health
-from infra.topic_admin import ANY_TIME_AHEAD_MS
+from infra.topic_admin import topic_config
 from infra.watchdog import Watchdog
 from stream_processors.batching import BatchApp, BatchConsumer
 from stream_processors.gathering import Gathering, divide
 from stream_processors.held import Held
 from stream_processors.history import KafkaHistory
+from stream_processors.metrics import RECOVERY_REMAINING
 from stream_processors.outputs import Outputs
 from stream_processors.processor import BLOCK_RECORDS, Processor
 from stream_processors.records import Record
+from stream_processors.recovery import MemoryTable, Recovery
 from stream_processors.snapshots import Snapshots
 from stream_processors.watching import DETECTORS, Watch
 
@@ -52,6 +54,9 @@ CHECKPOINT_SECONDS: Final = 0.5
 #: what encoding it takes, up to so many seconds.
 MEMORY_PAUSE: Final = 15
 LONGEST_PAUSE: Final = 2.0
+#: How often the progress of a recovery is looked at, and how often it is logged, seconds.
+RECOVERY_LOOK_SECONDS: Final = 0.5
+RECOVERY_TELL_SECONDS: Final = 5.0
 #: How often partitions without traffic are looked at for due fences, seconds.
 IDLE_SECONDS: Final = 0.1
 #: Records in a batch, at most.
@@ -71,7 +76,7 @@ FROZEN_SECONDS: Final = 0.6 * SESSION_SECONDS
 METADATA_MS: Final = 5_000
 #: How long the end may take, once the process is told to end, seconds.
 END_SECONDS: Final = 6.0
-#: Longest time without progress of a healthy process (table recovery included), seconds.
+#: Longest time without progress of a healthy process, seconds. Recovery that goes on is progress.
 STALL_SECONDS: Final = 120.0
 EXIT_BROKEN: Final = 70
 
@@ -104,6 +109,7 @@ def build_app(settings: Settings, health: Health) -> faust.App:
         store="memory://",
         web_enabled=False,
         datadir=str(data),
+        Table=MemoryTable,
     )
     watched = [SENSOR_WINDOWS] if settings.watch == "nothing" else [SENSOR_WINDOWS, PREDICTIONS]
     topic = app.topic(
@@ -117,20 +123,20 @@ def build_app(settings: Settings, health: Health) -> faust.App:
         partitions=settings.kafka_partitions,
         key_type=bytes,
         value_type=bytes,
-        extra_topic_configs={
-            "max.message.bytes": str(MAX_RECORD_BYTES),
-            "message.timestamp.after.max.ms": str(ANY_TIME_AHEAD_MS),
-        },
+        extra_topic_configs=topic_config(CHANGELOG),
     )
-    _Wiring(app, settings, health, table).attach(topic)
+    _Wiring(app, settings, health, cast(MemoryTable, table)).attach(topic)
     return app
 
 
 class _Wiring:
     """Connects the app's events to the processor."""
 
-    def __init__(self, app: faust.App, settings: Settings, health: Health, table: Any) -> None:
+    def __init__(
+        self, app: faust.App, settings: Settings, health: Health, table: MemoryTable
+    ) -> None:
         self._app = app
+        self._recovery = Recovery(app)
         self._settings = settings
         self._health = health
         self._table = table
@@ -141,7 +147,9 @@ class _Wiring:
         self._owned: set[int] = set()
         self._unacknowledged: list[Any] = []
         self._places: frozenset[Place] | None = None
-        self._watchdog = Watchdog(settings, GROUP, owned=self._worked_on)
+        self._watchdog = Watchdog(
+            settings, GROUP, owned=self._worked_on, started=lambda: table.applied
+        )
         self._guard = StandstillGuard(FROZEN_SECONDS)
         self._beat = time.monotonic()
         health.waiting_for |= {"registry", "partitions"}
@@ -153,6 +161,7 @@ class _Wiring:
         app.task(self._work)
         app.task(self._checkpoints)
         app.task(self._idle_fences)
+        app.task(self._follow_recovery)
         app.task(self._end_in_time)
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_partitions_assigned.connect(self._on_assigned)
@@ -243,7 +252,7 @@ class _Wiring:
         """Fence partitions without traffic, hand on what is held; shows that no batch is stuck."""
         while not self._app.should_stop:
             await asyncio.sleep(IDLE_SECONDS)
-            if self._processor is None or not self._recovered():
+            if self._processor is None or not self._recovery.completed:
                 continue
             try:
                 await self._processor.fence_idle_partitions()
@@ -261,10 +270,22 @@ class _Wiring:
         await asyncio.sleep(END_SECONDS)
         self._give_up("batches could not be acknowledged before its end")
 
-    def _recovered(self) -> bool:
-        """Whether the memory of all assets has been read back once; Faust keeps that for good."""
-        tables: Any = self._app.tables  # typed as a port that does not know its recovery
-        return bool(tables.recovery.completed.is_set())
+    async def _follow_recovery(self) -> None:
+        """Say how far the reading of memory has come; while it goes on, the process is alive."""
+        applied, told = 0, time.monotonic()
+        while not self._app.should_stop:
+            await asyncio.sleep(RECOVERY_LOOK_SECONDS)
+            remaining = self._recovery.remaining()
+            RECOVERY_REMAINING.set(remaining)
+            if not remaining:
+                self._health.waiting_for.discard("recovery")
+                continue
+            self._health.waiting_for.add("recovery")
+            if self._table.applied != applied:
+                applied, self._beat = self._table.applied, time.monotonic()
+            if time.monotonic() - told >= RECOVERY_TELL_SECONDS:
+                told = time.monotonic()
+                _log.info("reads memory back", records=applied, remaining=remaining)
 
     def _problem(self) -> str | None:
         silent = time.monotonic() - self._beat
@@ -275,7 +296,9 @@ class _Wiring:
 
         A partition of `predictions` that waits for its windows is no evidence; theirs is.
         """
-        if self._places is None or self._held is None or not self._recovered():
+        if self._places is None or self._held is None:
+            return None
+        if self._recovery.running or not self._recovery.completed:
             return None
         return self._places - self._held.places
 

@@ -1,9 +1,13 @@
 """What the stream processor counts."""
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 WINDOWS = Counter("millrace_windows_normalised_total", "Windows stamped and normalised", ["model"])
 DEAD = Counter("millrace_dead_letters_total", "Records that could not be used", ["reason"])
 DUPLICATES = Counter("millrace_windows_repeated_total", "Windows that the edge sent twice")
 OUTCOMES_JOINED = Counter("millrace_outcomes_total", "Predictions joined with truth", ["model"])
 FENCES = Counter("millrace_fences_total", "Fences written to the serving ledger")
+RECOVERY_REMAINING = Gauge(
+    "millrace_stream_processor_recovery_remaining_records",
+    "Offsets of the changelog that are still to be read back",
+)

@@ -22,6 +22,8 @@ _MODULES: Final = (
     "network_cases",
     "disk_cases",
     "clock_cases",
+    "cadence_cases",
+    "changelog_cases",
     "broken_cases",
 )
 

@@ -17,8 +17,8 @@ from confluent_kafka import TopicPartition
 from contracts.errors import ServerError
 from contracts.headers import RawHeaders
 from contracts.topics import (
+    CHANGELOG,
     DEAD_LETTERS,
-    FOREVER,
     MODEL_EVENTS,
     NORMALIZED,
     PREDICTIONS,
@@ -29,10 +29,6 @@ from contracts.topics import (
 from infra.kafka import partitions_of, raise_error, reader
 from infra.settings import Settings
 
-#: Memory of the stream processor, as Faust names its topic.
-CHANGELOG: Final = Topic(
-    "millrace.stream-processor-assets-changelog", "asset", "memory", "", FOREVER, compacted=True
-)
 FOLLOWED: Final = (
     SENSOR_WINDOWS,
     NORMALIZED,

@@ -24,7 +24,6 @@ from contracts.topics import (
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
-    TOPICS,
     Topic,
 )
 from infra import embedded
@@ -36,7 +35,7 @@ from infra.publisher import Publisher
 from infra.settings import Settings
 from infra.topic_admin import create_topics
 from tests.faults.evidence import Evidence, gather, ledger_of, model_events, registry_of
-from tests.faults.observer import CHANGELOG, Observer
+from tests.faults.observer import Observer
 from tests.faults.offsets import OffsetSampler
 from tests.faults.processes import PATIENCE, Processes
 from tests.faults.programs import Program
@@ -100,7 +99,7 @@ class Plant(Processes):
         )
         super().__init__(settings, folder)
         self.servers = servers
-        create_topics(admin(self.settings), self.settings, [*TOPICS, CHANGELOG])
+        create_topics(admin(self.settings), self.settings)
         self.store = ObjectStore(self.settings)
         self.store.create_bucket()
         self.observer = Observer(self.settings)
