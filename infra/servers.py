@@ -19,6 +19,7 @@ from contracts.errors import ServerError
 from contracts.topics import Topic
 from infra.kafka import client_config
 from infra.object_store import ObjectStore
+from infra.partitions import partition_counts, uneven
 from infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -57,6 +58,32 @@ def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Eve
         return f"no topic or no leader: {', '.join(without)}" if without else None
 
     return _await(f"Kafka ({settings.kafka_bootstrap_servers})", missing, stop)
+
+
+def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
+    """Wait until all topics keyed by asset have the same partitions; say what differs meanwhile.
+
+    Args:
+        settings: Where Kafka is.
+        stop: Gives up when set.
+
+    Returns:
+        How many they have; None only if it was told to stop.
+    """
+    client = AdminClient({**client_config(settings), "log_level": 0})
+    found: set[int] = set()
+
+    def missing() -> str | None:
+        try:
+            counts = partition_counts(client, settings, _ASK_SECONDS)
+        except ServerError as error:
+            return str(error)
+        found.clear()
+        found.update(counts.values())
+        return uneven(counts) if found else "no topic keyed by asset is there"
+
+    there = _await("topics with equal partitions", missing, stop)
+    return max(found) if there else None
 
 
 def await_store(settings: Settings, stop: threading.Event) -> bool:

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, TopicMetadata
 from contracts.errors import ServerError
 from contracts.topics import TOPICS, Topic
 from infra.kafka import ANSWER_SECONDS, error_of
+from infra.partitions import partition_counts, uneven, wanted_partitions
 from infra.settings import Settings
 
 #: Kafka refuses records that are more than an hour ahead of its own clock, unless told not to: an
@@ -39,6 +40,8 @@ def create_topics(
 ) -> list[str]:
     """Create the topics that are not there yet; those that are stay as they are.
 
+    A topic keyed by asset gets as many partitions as the others have.
+
     Returns:
         Names of the topics that this call created.
 
@@ -46,18 +49,21 @@ def create_topics(
         ServerError: A topic could not be created, gets no leader, or has other partitions
             than the rest; or nobody answers.
     """
+    counts = partition_counts(client, settings)
     wanted = [
         NewTopic(
             settings.named(topic.name),
-            num_partitions=settings.kafka_partitions if topic.by_asset else 1,
+            num_partitions=wanted_partitions(topic, settings, counts),
             replication_factor=settings.kafka_replication,
             config=topic_config(topic),
         )
         for topic in topics
     ]
     created = _create(client, wanted)
-    _await_leaders(client, [topic.topic for topic in wanted])
-    _check_partitions(client, settings, topics)
+    await_leaders(client, [topic.topic for topic in wanted])
+    problem = uneven(partition_counts(client, settings))
+    if problem is not None:
+        raise ServerError(problem)
     return created
 
 
@@ -105,8 +111,12 @@ def _topics(client: AdminClient) -> dict[str, TopicMetadata]:
         raise ServerError(f"Kafka does not say what topics there are: {error}") from error
 
 
-def _await_leaders(client: AdminClient, names: Sequence[str]) -> None:
-    """Wait until clients can use the topics: brokers answer before all of them know."""
+def await_leaders(client: AdminClient, names: Sequence[str]) -> None:
+    """Wait until clients can use the topics: brokers answer before all of them know.
+
+    Raises:
+        ServerError: They cannot, after some time.
+    """
     patience = time.monotonic() + ANSWER_SECONDS
     while True:
         known = _topics(client)
@@ -122,18 +132,3 @@ def _await_leaders(client: AdminClient, names: Sequence[str]) -> None:
         if time.monotonic() > patience:
             raise ServerError(f"topics {waiting} have no leader; look at the brokers' logs")
         time.sleep(_BACK_OFF_SECONDS)
-
-
-def _check_partitions(client: AdminClient, settings: Settings, topics: Sequence[Topic]) -> None:
-    """Order per asset holds only if all topics keyed by asset have the same partitions."""
-    metadata = _topics(client)
-    counts = {
-        name: len(metadata[name].partitions)
-        for topic in topics
-        if topic.by_asset and (name := settings.named(topic.name)) in metadata
-    }
-    if len(set(counts.values())) > 1:
-        raise ServerError(
-            f"topics keyed by asset must have the same number of partitions, but have {counts};"
-            " recreate those that differ"
-        )

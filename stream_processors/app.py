@@ -16,6 +16,7 @@ import asyncio
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn, cast
 
@@ -26,6 +27,7 @@ from contracts.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS
 from infra import fault_points
 from infra.faust_kafka import faust_credentials
 from infra.model_feed import ModelFeed
+from infra.partition_watch import PartitionWatch
 from infra.settings import Settings
 from infra.stalls import Place
 from infra.standstill import StandstillGuard
@@ -81,8 +83,14 @@ STALL_SECONDS: Final = 120.0
 EXIT_BROKEN: Final = 70
 
 
-def build_app(settings: Settings, health: Health) -> faust.App:
-    """Build the app; nothing is connected before it starts."""
+def build_app(settings: Settings, health: Health, partitions: int) -> faust.App:
+    """Build the app; nothing is connected before it starts.
+
+    Args:
+        settings: Where everything is.
+        health: Told what the app waits for.
+        partitions: How many each topic keyed by asset has.
+    """
     data = settings.home / "faust"
     data.mkdir(parents=True, exist_ok=True)
     app = BatchApp(
@@ -103,7 +111,7 @@ def build_app(settings: Settings, health: Health) -> faust.App:
         stream_buffer_maxsize=WAITING_BATCHES,
         # A rebalance waits until the batches in flight are acknowledged.
         stream_wait_empty=True,
-        topic_partitions=settings.kafka_partitions,
+        topic_partitions=partitions,
         topic_replication_factor=settings.kafka_replication,
         topic_disable_leader=True,
         store="memory://",
@@ -120,12 +128,12 @@ def build_app(settings: Settings, health: Health) -> faust.App:
     )
     table = app.Table(
         "assets",
-        partitions=settings.kafka_partitions,
+        partitions=partitions,
         key_type=bytes,
         value_type=bytes,
         extra_topic_configs=topic_config(CHANGELOG),
     )
-    _Wiring(app, settings, health, cast(MemoryTable, table)).attach(topic)
+    _Wiring(app, settings, health, cast(MemoryTable, table), partitions).attach(topic)
     return app
 
 
@@ -133,7 +141,12 @@ class _Wiring:
     """Connects the app's events to the processor."""
 
     def __init__(
-        self, app: faust.App, settings: Settings, health: Health, table: MemoryTable
+        self,
+        app: faust.App,
+        settings: Settings,
+        health: Health,
+        table: MemoryTable,
+        partitions: int,
     ) -> None:
         self._app = app
         self._recovery = Recovery(app)
@@ -146,10 +159,13 @@ class _Wiring:
         self._gathering = Gathering(BLOCK_RECORDS)
         self._owned: set[int] = set()
         self._unacknowledged: list[Any] = []
+        self._follower: asyncio.Task[None] | None = None
         self._places: frozenset[Place] | None = None
         self._watchdog = Watchdog(
             settings, GROUP, owned=self._worked_on, started=lambda: table.applied
         )
+        self._partitions = partitions
+        self._partition_watch = PartitionWatch(settings, GROUP, partitions)
         self._guard = StandstillGuard(FROZEN_SECONDS)
         self._beat = time.monotonic()
         health.waiting_for |= {"registry", "partitions"}
@@ -161,16 +177,18 @@ class _Wiring:
         app.task(self._work)
         app.task(self._checkpoints)
         app.task(self._idle_fences)
-        app.task(self._follow_recovery)
         app.task(self._end_in_time)
         app.on_partitions_revoked.connect(self._on_revoked)
         app.on_partitions_assigned.connect(self._on_assigned)
         app.on_before_shutdown.connect(self._on_shutdown)
         self._watchdog.start()
+        self._partition_watch.start()
 
     async def _agent(self, stream: Any) -> None:
         """Take messages; acknowledge none here."""
         self._guard.start()
+        # Faust starts an app's tasks after the first recovery.
+        self._follower = asyncio.create_task(self._follow_recovery())
         try:
             await self._start()
         except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
@@ -304,6 +322,7 @@ class _Wiring:
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         self._watchdog.stop()
+        self._partition_watch.stop()
         self._guard.stop()
         if self._outputs is not None:
             await self._outputs.close()
@@ -317,6 +336,7 @@ class _Wiring:
 
     async def _on_assigned(self, *arguments: Any, **_: Any) -> None:
         _app, assigned = arguments
+        self._check_partitions()
         self._unacknowledged.clear()
         changelogs = self._app.tables.changelog_topics
         self._places = frozenset(
@@ -328,6 +348,20 @@ class _Wiring:
             self._processor.own(self._owned)
         if self._held is not None:
             self._held.drop()
+
+    def _check_partitions(self) -> None:
+        """End before memory is taken from a changelog that has not grown with the windows.
+
+        Faust deals out topics with other partitions apart: this process might get windows of a
+        partition, and another one the memory of their assets.
+        """
+        actives = self._app.assignor.assigned_actives()
+        by_topic: dict[str, set[int]] = defaultdict(set)
+        for tp in actives:
+            by_topic[tp.topic].add(tp.partition)
+        several = len({frozenset(partitions) for partitions in by_topic.values()}) > 1
+        if several or any(tp.partition >= self._partitions for tp in actives):
+            self._give_up("topics have other partitions than when it began")
 
     async def _start(self) -> None:
         settings = self._settings
