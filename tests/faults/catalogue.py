@@ -24,6 +24,7 @@ _MODULES: Final = (
     "clock_cases",
     "cadence_cases",
     "changelog_cases",
+    "topic_cases",
     "broken_cases",
 )
 

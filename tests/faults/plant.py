@@ -131,6 +131,15 @@ class Plant(Processes):
         self.source.send(8)
         self.until(lambda: self.observer.count(PREDICTIONS) > 0, "the first prediction")
 
+    def grown(self, partitions: int) -> None:
+        """Follow topics that have got more partitions, from their beginning, and send to all."""
+        self.observer.close()
+        self.offsets.close()
+        self.settings = self.settings.model_copy(update={"kafka_partitions": partitions})
+        self.observer = Observer(self.settings)
+        self.offsets = OffsetSampler(self.settings)
+        self.source.spread(partitions)
+
     # --- models --------------------------------------------------------------------------
 
     @property
@@ -194,7 +203,7 @@ class Plant(Processes):
         self.until(
             lambda: (
                 len({e.partition for e in ledger_of(self.observer) if e.epoch == epoch})
-                == PARTITIONS
+                == self.settings.kafka_partitions
             ),
             f"epoch {epoch} in the ledger of every partition",
         )
@@ -263,7 +272,7 @@ class Plant(Processes):
             self.offsets.latest(group, topic.name, partition) >= self.observer.end(topic, partition)
             for group, topics in _READ_BY.items()
             for topic in topics
-            for partition in range(PARTITIONS)
+            for partition in range(self.settings.kafka_partitions)
         )
 
     def latest_prediction(self) -> Prediction:

@@ -86,7 +86,7 @@ class Source:
         self.sent: list[Input] = []
         self.copies = copies
         self.spoils = True
-        self._settings = settings
+        self._partitions = settings.kafka_partitions
         self._topic = settings.named(SENSOR_WINDOWS.name)
         self._seed = seed
         # A broker that is away is part of some cases: librdkafka would say so on stderr.
@@ -135,6 +135,10 @@ class Source:
         """
         self._flush()
 
+    def spread(self, partitions: int) -> None:
+        """Send to so many partitions from now on: some assets move to another one."""
+        self._partitions = partitions
+
     def _flow(self, rate: float, stop: threading.Event) -> None:
         due = time.monotonic()
         while not stop.wait(max(0.0, due - time.monotonic())):
@@ -145,7 +149,7 @@ class Source:
     def _next(self) -> None:
         number, self._turn = self._turn, self._turn + 1
         asset = number % len(ASSETS)
-        partition = asset % self._settings.kafka_partitions
+        partition = asset % self._partitions
         window = self.window(asset, number // len(ASSETS))
         plain = number % 5 == 0
         value = encode_window_json(window) if plain else encode_window(window)
