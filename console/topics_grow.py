@@ -14,7 +14,6 @@ from contracts.errors import ServerError
 from contracts.topics import TOPICS
 from infra.kafka import admin
 from infra.partitions import GROWN_IN, Step, grow, partition_counts, plan
-from infra.topic_admin import await_leaders
 
 
 class Growth(msgspec.Struct, frozen=True):
@@ -58,7 +57,6 @@ def grow_topics(partitions: int, *, dry_run: bool, as_json: bool) -> None:
     if not dry_run:
         for step in steps:
             grow(client, step)
-        await_leaders(client, list(counts))
     if as_json:
         print_json(Growth(partitions, steps, not dry_run))
     elif steps and not dry_run:

@@ -24,7 +24,7 @@ from infra.last_call import LastCall
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
 from infra.partition_watch import PartitionWatch
-from infra.servers import await_partitions
+from infra.partitions import even_partitions
 from infra.settings import Settings
 from infra.telemetry import Health, serve_telemetry
 from infra.watchdog import Watchdog
@@ -84,10 +84,12 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
     loader = patience.until_done(
         lambda: Loader(settings, replica_name(settings), store, networks, servables), "the registry"
     )
-    health.waiting_for.symmetric_difference_update({"broker", "equal partitions"})
-    partitions = await_partitions(settings, stop)
-    if partitions is None:
-        return
+    health.waiting_for.add("equal partitions")
+    health.waiting_for.discard("broker")
+    partitions = patience.until_done(
+        lambda: even_partitions(admin(settings), settings, ASK_SECONDS),
+        "topics with equal partitions",
+    )
     health.waiting_for.discard("equal partitions")
     patience.until_done(loader.step, "the registry to be told")
     thread = threading.Thread(target=loader.run, args=(stop,), name="loader", daemon=True)

@@ -16,6 +16,7 @@ sensor.windows has 8: run `millrace topics grow 8`
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -29,6 +30,10 @@ from infra.settings import Settings
 
 #: Topics keyed by asset, each after those that are written from it: memory first, windows last.
 GROWN_IN: Final = tuple(topic for topic in reversed(TOPICS) if topic.by_asset)
+
+
+#: How long to leave a broker alone between two questions, seconds.
+_BACK_OFF_SECONDS: Final = 0.05
 
 
 class Step(NamedTuple):
@@ -74,6 +79,21 @@ def uneven(counts: Mapping[str, int]) -> str | None:
     )
 
 
+def even_partitions(
+    client: AdminClient | Consumer, settings: Settings, seconds: float = ANSWER_SECONDS
+) -> int:
+    """Ask how many partitions every topic keyed by asset has.
+
+    Raises:
+        ServerError: They differ, none is there, or nobody answers.
+    """
+    counts = partition_counts(client, settings, seconds)
+    problem = uneven(counts) if counts else "no topic keyed by asset is there"
+    if problem is not None:
+        raise ServerError(problem)
+    return max(counts.values())
+
+
 def plan(counts: Mapping[str, int], wanted: int) -> list[Step]:
     """Plan which topics get more partitions, in which order; none if all have them.
 
@@ -94,10 +114,10 @@ def plan(counts: Mapping[str, int], wanted: int) -> list[Step]:
 
 
 def grow(client: AdminClient, step: Step) -> None:
-    """Give a topic its partitions.
+    """Give a topic its partitions; on return clients can use them.
 
     Raises:
-        ServerError: Kafka refuses, or does not answer.
+        ServerError: Kafka refuses, or does not answer, or a partition gets no leader.
     """
     asked: Any = client.create_partitions(
         [NewPartitions(step.topic, step.after)],
@@ -110,6 +130,24 @@ def grow(client: AdminClient, step: Step) -> None:
         raise ServerError(f"topic {step.topic}: Kafka does not answer") from error
     except KafkaException as error:
         raise ServerError(f"topic {step.topic}: {error}") from error
+    patience = time.monotonic() + ANSWER_SECONDS
+    while not _led(client, step):  # brokers answer before all of them know
+        if time.monotonic() > patience:
+            raise ServerError(
+                f"topic {step.topic}: not all of {step.after} partitions have a leader;"
+                " look at the brokers' logs"
+            )
+        time.sleep(_BACK_OFF_SECONDS)
+
+
+def _led(client: AdminClient, step: Step) -> bool:
+    """Whether a topic has its partitions, each with a leader."""
+    try:
+        known = client.list_topics(step.topic, timeout=ANSWER_SECONDS).topics[step.topic]
+    except KafkaException as error:
+        raise ServerError(f"topic {step.topic}: {error}") from error
+    led = [one for one in known.partitions.values() if one.leader >= 0]
+    return known.error is None and len(led) >= step.after
 
 
 def wanted_partitions(topic: Topic, settings: Settings, counts: Mapping[str, int]) -> int:

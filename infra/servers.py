@@ -19,7 +19,7 @@ from contracts.errors import ServerError
 from contracts.topics import Topic
 from infra.kafka import client_config
 from infra.object_store import ObjectStore
-from infra.partitions import partition_counts, uneven
+from infra.partitions import even_partitions
 from infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -71,19 +71,16 @@ def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
         How many they have; None only if it was told to stop.
     """
     client = AdminClient({**client_config(settings), "log_level": 0})
-    found: set[int] = set()
+    found: list[int] = []
 
     def missing() -> str | None:
         try:
-            counts = partition_counts(client, settings, _ASK_SECONDS)
+            found.append(even_partitions(client, settings, _ASK_SECONDS))
         except ServerError as error:
             return str(error)
-        found.clear()
-        found.update(counts.values())
-        return uneven(counts) if found else "no topic keyed by asset is there"
+        return None
 
-    there = _await("topics with equal partitions", missing, stop)
-    return max(found) if there else None
+    return found[0] if _await("topics with equal partitions", missing, stop) else None
 
 
 def await_store(settings: Settings, stop: threading.Event) -> bool:

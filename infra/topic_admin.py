@@ -60,7 +60,7 @@ def create_topics(
         for topic in topics
     ]
     created = _create(client, wanted)
-    await_leaders(client, [topic.topic for topic in wanted])
+    _await_leaders(client, [topic.topic for topic in wanted])
     problem = uneven(partition_counts(client, settings))
     if problem is not None:
         raise ServerError(problem)
@@ -111,12 +111,8 @@ def _topics(client: AdminClient) -> dict[str, TopicMetadata]:
         raise ServerError(f"Kafka does not say what topics there are: {error}") from error
 
 
-def await_leaders(client: AdminClient, names: Sequence[str]) -> None:
-    """Wait until clients can use the topics: brokers answer before all of them know.
-
-    Raises:
-        ServerError: They cannot, after some time.
-    """
+def _await_leaders(client: AdminClient, names: Sequence[str]) -> None:
+    """Wait until clients can use the topics: brokers answer before all of them know."""
     patience = time.monotonic() + ANSWER_SECONDS
     while True:
         known = _topics(client)

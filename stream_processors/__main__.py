@@ -45,7 +45,8 @@ def main() -> int:
     needed = (SENSOR_WINDOWS, PREDICTIONS, NORMALIZED, MODEL_EVENTS, SERVING_LEDGER)
     if not await_kafka(settings, needed, stop):
         return 0
-    health.waiting_for.symmetric_difference_update({"kafka", "equal partitions"})
+    health.waiting_for.add("equal partitions")
+    health.waiting_for.discard("kafka")
     partitions = await_partitions(settings, stop)
     if partitions is None:
         return 0

@@ -61,7 +61,8 @@ def _keep_everything(settings: Settings) -> None:
     topic = ConfigResource(
         ResourceType.TOPIC, settings.named(CHANGELOG.name), incremental_configs=[entry]
     )
-    for done in admin(settings).incremental_alter_configs([topic]).values():
+    client = admin(settings)
+    for done in client.incremental_alter_configs([topic]).values():
         done.result(30.0)
 
 
