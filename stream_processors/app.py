@@ -293,7 +293,10 @@ class _Wiring:
         applied, told = 0, time.monotonic()
         while not self._app.should_stop:
             await asyncio.sleep(RECOVERY_LOOK_SECONDS)
-            remaining = self._recovery.remaining()
+            try:
+                remaining = self._recovery.remaining()
+            except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
+                self._give_up("the progress of its recovery is unknown")
             RECOVERY_REMAINING.set(remaining)
             if not remaining:
                 self._health.waiting_for.discard("recovery")

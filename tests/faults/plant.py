@@ -138,7 +138,7 @@ class Plant(Processes):
         self.settings = self.settings.model_copy(update={"kafka_partitions": partitions})
         self.observer = Observer(self.settings)
         self.offsets = OffsetSampler(self.settings)
-        self.source.spread(partitions)
+        self.source.spread(self.settings)
 
     # --- models --------------------------------------------------------------------------
 

@@ -135,9 +135,14 @@ class Source:
         """
         self._flush()
 
-    def spread(self, partitions: int) -> None:
-        """Send to so many partitions from now on: some assets move to another one."""
-        self._partitions = partitions
+    def spread(self, settings: Settings) -> None:
+        """Send to as many partitions as are set from now on: some assets move to another one.
+
+        Another client sends: the one before learns of new partitions after minutes.
+        """
+        self._flush()
+        self._partitions = settings.kafka_partitions
+        self._client = producer(settings, {"log_level": 0})
 
     def _flow(self, rate: float, stop: threading.Event) -> None:
         due = time.monotonic()
