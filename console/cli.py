@@ -9,6 +9,7 @@ everything that was started has been stopped. Every command has `--json`.
 from __future__ import annotations
 
 import signal
+import sys
 from types import FrameType
 from typing import Annotated, Final
 
@@ -213,6 +214,22 @@ def topics_create(as_json: AsJson = False) -> None:
     from console.topics import create_all
 
     create_all(as_json=as_json)
+
+
+@topics_app.command("grow")
+def topics_grow(
+    partitions: Annotated[int, typer.Argument(min=1, help="How many each topic is to have.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give all topics keyed by asset more partitions.
+
+    Where an edge chooses the partition by the asset's name, an asset may move to another one,
+    where its detectors and joins begin anew: see docs/operations.md before.
+    """
+    from console.topics_grow import grow_topics
+
+    grow_topics(partitions, dry_run=dry_run, as_json=as_json)
 
 
 @dead_letters_app.command("list")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
+from rich.markup import escape
 from rich.table import Table
 
 from console.address import read_address, settings_of_running_system
 from console.health import readiness
 from console.home import Home
 from console.models import VersionLine, read_registry, version_lines
-from console.output import answers, print_json, table
+from console.output import answers, print_json, remarks, table
 from console.supervisor import Supervisor
 from console.topics import TopicLine, topic_lines
 from contracts.errors import ServerError
+from infra.kafka import admin
+from infra.partitions import partition_counts, uneven
 
 
 class ProgramLine(msgspec.Struct, frozen=True):
@@ -38,7 +42,17 @@ class ProgramLine(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The whole answer."""
+    """The whole answer.
+
+    Attributes:
+        kafka: Where Kafka is.
+        s3: Where the object store is.
+        namespace: The namespace.
+        programs: What runs from here.
+        models: All versions of all models.
+        topics: The declared topics.
+        problem: Why not all partitions are read, and what mends it; None if they are.
+    """
 
     kafka: str
     s3: str
@@ -46,6 +60,7 @@ class Status(msgspec.Struct, frozen=True):
     programs: list[ProgramLine]
     models: list[VersionLine]
     topics: list[TopicLine]
+    problem: str | None = None
 
 
 def program_lines(supervisor: Supervisor, telemetry: dict[str, int]) -> list[ProgramLine]:
@@ -85,6 +100,13 @@ def show_status(*, as_json: bool) -> None:
         programs = program_lines(Supervisor(home), address.telemetry if address else {})
     except ServerError:
         programs = []  # servers and services are somebody else's to run
+    problem = uneven(partition_counts(admin(settings), settings))
+    if problem is not None:
+        # Whoever has not noticed yet does so within seconds, and is not ready until it is mended.
+        programs = [
+            replace(line, ready=False, detail="waits for equal partitions") if line.ready else line
+            for line in programs
+        ]
     status = Status(
         settings.kafka_bootstrap_servers,
         settings.s3_endpoint,
@@ -92,6 +114,7 @@ def show_status(*, as_json: bool) -> None:
         programs,
         version_lines(read_registry(settings)),
         topic_lines(settings),
+        problem,
     )
     if as_json:
         print_json(status)
@@ -101,6 +124,8 @@ def show_status(*, as_json: bool) -> None:
         + (f"   namespace {status.namespace}" if status.namespace else ""),
         highlight=False,
     )
+    if status.problem is not None:
+        remarks.print(f"[bold]not all partitions are read:[/bold] {escape(status.problem)}")
     answers.print(programs_table(programs))
     answers.print(
         table(

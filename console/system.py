@@ -29,6 +29,7 @@ from infra.embedded.jars import fetch, maven
 from infra.handshake import shake_hands
 from infra.kafka import admin
 from infra.object_store import ObjectStore
+from infra.partitions import grow, partition_counts, plan, uneven
 from infra.settings import Settings
 from infra.topic_admin import create_topics
 
@@ -148,7 +149,7 @@ def _programs(
             shake_hands(settings)
         prepare(settings, own_servers)
         tell("topics and bucket")
-        create_topics(admin(settings), settings, warn=remark)
+        _prepare_topics(settings, tell, mend=own_servers)
         ObjectStore(settings).create_bucket()
         told = {**endpoints, **environment}
         started = services(settings, free_ports(len(SERVICES)), told, modules)
@@ -220,6 +221,23 @@ def _await_servers(
         )
     )
     return reached, endpoints.environment()
+
+
+def _prepare_topics(settings: Settings, tell: Tell, *, mend: bool) -> None:
+    """Create the topics; complete a growth that was broken off, where the servers are ours.
+
+    They answer to nobody else before everything is up, so that no command could do it.
+
+    Raises:
+        ServerError: Topics keyed by asset have different partitions, and others own them.
+    """
+    client = admin(settings)
+    counts = partition_counts(client, settings)
+    if mend and uneven(counts) is not None:
+        for step in plan(counts, max(counts.values())):
+            tell(f"{step.topic} to have {step.after} partitions, as the others")
+            grow(client, step)
+    create_topics(client, settings, warn=remark)
 
 
 def _await_services(system: System, tell: Tell) -> None:

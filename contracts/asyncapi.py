@@ -18,6 +18,8 @@ from contracts.topics import (
 )
 from contracts.window import JSON
 
+#: Topics that are for others, too.
+_EVENTS: Final = tuple(topic for topic in TOPICS if not topic.internal)
 #: Topics that other systems may write to; the rest is for them to read.
 _OPEN: Final = (SENSOR_WINDOWS, TRAINING_REQUESTS)
 #: Headers of a record that was refused and sent again.
@@ -41,14 +43,14 @@ def asyncapi() -> Document:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": JSON,
-        "channels": {topic.name: _channel(topic) for topic in TOPICS},
+        "channels": {topic.name: _channel(topic) for topic in _EVENTS},
         "operations": {
             f"{'receive' if topic in _OPEN else 'send'}.{topic.name}": {
                 "action": "receive" if topic in _OPEN else "send",
                 "channel": {"$ref": f"#/channels/{topic.name}"},
                 "summary": f"Millrace {'reads' if topic in _OPEN else 'writes'} {topic.holds}.",
             }
-            for topic in TOPICS
+            for topic in _EVENTS
         },
         "components": {
             "messages": {

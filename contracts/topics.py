@@ -35,6 +35,8 @@ class Topic:
         by_asset: Whether it has the partitions of all topics keyed by asset, else one.
         compacted: Whether only the latest record of each key is kept.
         max_bytes: Largest record.
+        internal: Whether it is a service's own memory, and no event for others to read.
+        more: Further settings of Kafka, by their names.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Topic:
     by_asset: bool = True
     compacted: bool = False
     max_bytes: int = 1 << 20
+    internal: bool = False
+    more: tuple[tuple[str, str], ...] = ()
 
 
 _JSON: Final = "application/json"
@@ -123,6 +127,28 @@ SERVING_LEDGER: Final = Topic(
     by_asset=False,
     compacted=True,
 )
+#: Memory of the assets, under the name that Faust gives to the changelog of a table. Whoever takes
+#: a partition over reads all of it, so it is compacted early: Kafka cleans a partition when a fifth
+#: of it is dirty, and after an hour in any case, all but its open segment, of `CHANGELOG_SEGMENT`
+#: bytes or an hour. What is read is then at most 1.25 times the live memory and an open segment,
+#: both as compressed, and what came since the cleaner's last look.
+CHANGELOG_SEGMENT: Final = 16 << 20
+CHANGELOG: Final = Topic(
+    "millrace.stream-processor-assets-changelog",
+    "model, asset and partition",
+    "what the stream processor remembers of an asset",
+    _MSGPACK,
+    FOREVER,
+    compacted=True,
+    max_bytes=MAX_RECORD_BYTES,
+    internal=True,
+    more=(
+        ("segment.bytes", str(CHANGELOG_SEGMENT)),
+        ("segment.ms", str(HOUR_MS)),
+        ("min.cleanable.dirty.ratio", "0.2"),
+        ("max.compaction.lag.ms", str(HOUR_MS)),
+    ),
+)
 
 TOPICS: Final = (
     SENSOR_WINDOWS,
@@ -137,4 +163,5 @@ TOPICS: Final = (
     TRAINING_RUNS,
     MODEL_EVENTS,
     SERVING_LEDGER,
+    CHANGELOG,
 )

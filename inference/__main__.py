@@ -24,6 +24,8 @@ from infra.kafka import admin
 from infra.last_call import LastCall
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
+from infra.partition_watch import PartitionWatch
+from infra.partitions import even_partitions
 from infra.settings import Settings
 from infra.telemetry import Health, serve_telemetry
 from infra.watchdog import Watchdog
@@ -83,7 +85,13 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
     loader = patience.until_done(
         lambda: Loader(settings, replica_name(settings), store, networks, servables), "the registry"
     )
+    health.waiting_for.add("equal partitions")
     health.waiting_for.discard("broker")
+    partitions = patience.until_done(
+        lambda: even_partitions(admin(settings), settings, ASK_SECONDS),
+        "topics with equal partitions",
+    )
+    health.waiting_for.discard("equal partitions")
     patience.until_done(loader.step, "the registry to be told")
     thread = threading.Thread(target=loader.run, args=(stop,), name="loader", daemon=True)
     thread.start()
@@ -96,6 +104,8 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     watchdog = Watchdog(settings, INFERENCE, owned=consumer.places)
     watchdog.start()
+    partition_watch = PartitionWatch(settings, INFERENCE, partitions)
+    partition_watch.start()
     try:
         while not stop.is_set():
             if not thread.is_alive():
@@ -105,6 +115,7 @@ def _serve(settings: Settings, stop: threading.Event) -> None:
                 _tell(health, loader, consumer)
     finally:
         watchdog.stop()
+        partition_watch.stop()
         stop.set()  # whatever has gone wrong: nobody waits for a broker any more
         all_over = consumer.close()
         thread.join(JOIN_SECONDS)

@@ -19,6 +19,7 @@ from contracts.errors import ServerError
 from contracts.topics import Topic
 from infra.kafka import client_config, error_of
 from infra.object_store import ObjectStore
+from infra.partitions import even_partitions
 from infra.refusals import Told, kafka_trouble
 from infra.settings import Settings
 
@@ -66,6 +67,29 @@ def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Eve
         return f"no topic or no leader: {', '.join(without)}" if without else None
 
     return _await(f"Kafka ({settings.kafka_bootstrap_servers})", missing, stop)
+
+
+def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
+    """Wait until all topics keyed by asset have the same partitions; say what differs meanwhile.
+
+    Args:
+        settings: Where Kafka is.
+        stop: Gives up when set.
+
+    Returns:
+        How many they have; None only if it was told to stop.
+    """
+    client = AdminClient({**client_config(settings), "log_level": 0})
+    found: list[int] = []
+
+    def missing() -> str | None:
+        try:
+            found.append(even_partitions(client, settings, _ASK_SECONDS))
+        except ServerError as error:
+            return str(error)
+        return None
+
+    return found[0] if _await("topics with equal partitions", missing, stop) else None
 
 
 def await_store(settings: Settings, stop: threading.Event) -> bool:

@@ -1,8 +1,17 @@
 """Observations of a consumer group go in, a verdict comes out: is this process stuck?
 
-A partition is evidence while it has records to read and its committed offset does not move.
+A partition is evidence while its committed offset does not move and its log goes on after it.
+The log may go on with transaction markers alone, which nobody reads. So a count remembers the end
+that the log had when it began: a `Stall` says that if there is a record in [committed, end), that
+record was there all the time and was not taken. Whoever acts on it looks for one first, and if
+there is none, observes ``end`` as the committed offset from then on, which begins the count anew.
+Hence a process that commits every record within `Limits.stall_seconds` of its arrival is never
+ended, whatever markers lie between the records; after a marker, a record that is not taken may
+be found out one stall time later.
+
 What counts is time that was *observed*: a broker that answers nothing, or a process that was
-stopped meanwhile, adds none of it, and a gap in the observations begins the count anew.
+stopped meanwhile, adds none of it, and a gap in the observations begins the count anew. A start
+counts for as long as it makes no progress.
 
 >>> place = Place("sensor.windows", 0)
 >>> limits = Limits(stall_seconds=5, start_seconds=60, most_step_seconds=3)
@@ -16,7 +25,7 @@ stopped meanwhile, adds none of it, and a gap in the observations begins the cou
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 
@@ -37,7 +46,7 @@ class Limits:
 
     Attributes:
         stall_seconds: A partition with records to read, whose committed offset stands still.
-        start_seconds: Start-up, and the recovery of tables.
+        start_seconds: Start-up, or the recovery of tables, without progress.
         most_step_seconds: Most that the time between two observations counts.
     """
 
@@ -52,18 +61,25 @@ class Observation:
 
     Attributes:
         owned: Partitions that the process works on; None while it starts or recovers tables.
-        progress: Committed offset of the group (-1 for none) and the offset after the last
-            readable record, by partition; one that gave no answer is left out. None if
-            nobody answered.
+        progress: Committed offset of the group (-1 for none) and the end of the log, by
+            partition; one that gave no answer is left out. None if nobody answered.
+        started: How far the start has come, in any unit; another value is progress.
     """
 
     owned: Collection[Place] | None
     progress: Mapping[Place, tuple[int, int]] | None
+    started: int = 0
 
 
 @dataclass(frozen=True)
 class Standstill:
-    """A committed offset with records after it, and for how long that has been seen."""
+    """A committed offset that stands before the end of its log.
+
+    Attributes:
+        committed: The offset; -1 for none.
+        end: The end of the log when this was seen first.
+        seconds: For how long it has been seen.
+    """
 
     committed: int
     end: int
@@ -77,11 +93,13 @@ class Memory:
     Attributes:
         at: When the last one was; None before the first, and after one without an answer.
         still: Partitions that stand still.
-        starting_seconds: For how long the process has been starting.
+        started: How far the start had come.
+        starting_seconds: For how long the start has not come any further.
     """
 
     at: float | None = None
     still: Mapping[Place, Standstill] = field(default_factory=dict)
+    started: int | None = None
     starting_seconds: float = 0.0
 
 
@@ -91,7 +109,8 @@ class Stall:
 
     Attributes:
         seconds: For how long.
-        still: Partitions that stand still; none if it is the start that takes too long.
+        still: Partitions that stand still, if a record lies between the committed offset and
+            the end of one; none if it is the start that does not go on.
     """
 
     seconds: float
@@ -100,7 +119,7 @@ class Stall:
     def __str__(self) -> str:
         """Say it in one line."""
         if not self.still:
-            return f"not ready after {self.seconds:.0f} s"
+            return f"not ready, and no progress for {self.seconds:.0f} s"
         places = ", ".join(
             f"{place} stands at {max(one.committed, 0)} of {one.end}"
             for place, one in sorted(self.still.items())
@@ -126,17 +145,21 @@ def judge(
         return Memory(), None
     step = 0.0 if memory.at is None else min(now - memory.at, limits.most_step_seconds)
     if seen.owned is None:
-        starting = memory.starting_seconds + step
+        stands = memory.started == seen.started
+        starting = memory.starting_seconds + step if stands else 0.0
         late = starting >= limits.start_seconds
-        return Memory(at=now, starting_seconds=starting), Stall(starting, {}) if late else None
+        begun = Memory(at=now, started=seen.started, starting_seconds=starting)
+        return begun, Stall(starting, {}) if late else None
     still: dict[Place, Standstill] = {}
     for place in seen.owned:
         committed, end = seen.progress.get(place, (0, 0))
         if end <= max(committed, 0):
             continue
         before = memory.still.get(place)
-        known = before is not None and before.committed == committed
-        still[place] = Standstill(committed, end, before.seconds + step if before and known else 0)
+        if before is not None and before.committed == committed:
+            still[place] = replace(before, seconds=before.seconds + step)
+        else:
+            still[place] = Standstill(committed, end, 0.0)
     overdue = {place: one for place, one in still.items() if one.seconds >= limits.stall_seconds}
     verdict = Stall(max(one.seconds for one in overdue.values()), overdue) if overdue else None
     return Memory(at=now, still=still), verdict

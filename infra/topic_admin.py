@@ -25,6 +25,7 @@ from confluent_kafka.admin import (
 from contracts.errors import ServerError
 from contracts.topics import TOPICS, Topic
 from infra.kafka import ANSWER_SECONDS, error_of
+from infra.partitions import partition_counts, uneven, wanted_partitions
 from infra.settings import Settings
 from infra.topic_settings import Finding, compare, topic_config
 
@@ -51,6 +52,8 @@ def create_topics(
 ) -> list[str]:
     """Create the topics that are not there yet; those that are stay as they are.
 
+    A topic keyed by asset gets as many partitions as the others have.
+
     Args:
         client: Asks.
         settings: Names, partitions and replication.
@@ -64,10 +67,11 @@ def create_topics(
         ServerError: A topic could not be created, gets no leader, has other partitions than the
             rest, or settings that break a promise; or nobody answers.
     """
+    counts = partition_counts(client, settings)
     wanted = [
         NewTopic(
             settings.named(topic.name),
-            num_partitions=settings.kafka_partitions if topic.by_asset else 1,
+            num_partitions=wanted_partitions(topic, settings, counts),
             replication_factor=settings.kafka_replication,
             config=topic_config(topic),
         )
@@ -75,7 +79,9 @@ def create_topics(
     ]
     created = _create(client, wanted)
     _await_leaders(client, [topic.topic for topic in wanted])
-    _check_partitions(client, settings, topics)
+    problem = uneven(partition_counts(client, settings))
+    if problem is not None:
+        raise ServerError(problem)
     older = [topic for topic in topics if settings.named(topic.name) not in created]
     found = settings_of(client, [settings.named(topic.name) for topic in older])
     _judge(settings_findings(client, settings, older, found), warn)
@@ -224,18 +230,3 @@ def _await_leaders(client: AdminClient, names: Sequence[str]) -> None:
         if time.monotonic() > patience:
             raise ServerError(f"topics {waiting} have no leader; look at the brokers' logs")
         time.sleep(_BACK_OFF_SECONDS)
-
-
-def _check_partitions(client: AdminClient, settings: Settings, topics: Sequence[Topic]) -> None:
-    """Order per asset holds only if all topics keyed by asset have the same partitions."""
-    metadata = _topics(client)
-    counts = {
-        name: len(metadata[name].partitions)
-        for topic in topics
-        if topic.by_asset and (name := settings.named(topic.name)) in metadata
-    }
-    if len(set(counts.values())) > 1:
-        raise ServerError(
-            f"topics keyed by asset must have the same number of partitions, but have {counts};"
-            " recreate those that differ"
-        )

@@ -68,6 +68,7 @@ def topic_config(topic: Topic) -> dict[str, str]:
         CLEANUP: "compact" if topic.compacted else "delete",
         MAX_BYTES: str(topic.max_bytes),
         TIME_AHEAD: str(ANY_TIME_AHEAD_MS),
+        **dict(topic.more),
     }
 
 
@@ -89,6 +90,7 @@ def compare(
             *_kept(topic, found),
             *_taken(topic, found),
             *_replicated(found, replicas),
+            *_compacted_early(topic, found),
         )
     ]
 
@@ -153,6 +155,14 @@ def _replicated(found: Mapping[str, str], replicas: int) -> Iterator[_Rule]:
     if found.get(UNCLEAN, "false").lower() == "true":
         why = "a replica that lacks confirmed records may become leader, and they are lost"
         yield "warn", UNCLEAN, "false", why, f"{UNCLEAN}=false"
+
+
+def _compacted_early(topic: Topic, found: Mapping[str, str]) -> Iterator[_Rule]:
+    """Whether what a restart reads stays short, by the settings that a topic declares for that."""
+    for setting, declared in topic.more:
+        if setting in found and found[setting] != declared:
+            why = "a restart may have much more to read back than memory is live"
+            yield "warn", setting, declared, why, f"{setting}={declared}"
 
 
 def words(milliseconds: int) -> str:

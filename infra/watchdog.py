@@ -11,12 +11,13 @@ stop it, too::
 
 `owned` must answer at once, from any thread: the partitions that are being worked on, by
 their full topic names, or None while the process is not there yet (it waits for a broker,
-joins its group, recovers tables).
+joins its group, recovers tables). `started` says how far it has come meanwhile: a start, however
+long, is not ended while that number changes.
 
-No false alarms: a broker that is away or does not answer is no evidence; the marks that
-transactions leave at a log's end, and aborted records, are no records to read (before it
-acts, the watchdog tries to read one); and time in which the whole process was stopped does
-not count. A process without a group, whose main loop may hang, is watched by `BeatWatchdog`.
+No false alarms: a broker that is away or does not answer is no evidence; transaction markers
+and aborted records are no records to read (before it acts, the watchdog reads one that was there
+when its count began); and time in which the whole process was stopped does not count. A process
+without a group, whose main loop may hang, is watched by `BeatWatchdog`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from infra.empty_ranges import EmptyRanges
 from infra.guard_thread import GuardThread
 from infra.kafka import consumer, reader, whole_ms
 from infra.settings import Settings
@@ -46,7 +48,7 @@ _log = structlog.get_logger(__name__)
 
 #: A partition with records to read, whose committed offset stands still for so long, seconds.
 STALL_SECONDS: Final = 30.0
-#: How long start-up and the recovery of tables may take, seconds.
+#: How long start-up, and the recovery of tables, may make no progress, seconds.
 START_SECONDS: Final = 180.0
 #: Exit status that says: broken, start me again.
 EXIT_STALLED: Final = 70
@@ -82,6 +84,7 @@ class Watchdog(GuardThread):
         group: str,
         owned: Owned,
         *,
+        started: Callable[[], int] = lambda: 0,
         stall_seconds: float = STALL_SECONDS,
         start_seconds: float = START_SECONDS,
         every_seconds: float = _EVERY_SECONDS,
@@ -93,14 +96,16 @@ class Watchdog(GuardThread):
             settings: Where Kafka is.
             group: The consumer group, before the namespace.
             owned: See the module's text.
+            started: See the module's text.
             stall_seconds: How long a partition with records to read may stand still.
-            start_seconds: How long `owned` may be None.
+            start_seconds: How long `owned` may be None while `started` stays the same.
             every_seconds: How often to look.
             end: What to do with a process that is stuck.
         """
         super().__init__("watchdog", every_seconds)
         self._offsets = _GroupOffsets(settings, group)
         self._owned = owned
+        self._started = started
         self._limits = Limits(stall_seconds, start_seconds, 2 * every_seconds)
         self._end = end
         self._memory = Memory()
@@ -117,11 +122,11 @@ class Watchdog(GuardThread):
         progress = self._offsets.progress(before or ())
         after = self._owned()
         if before is None or after is None:
-            return Observation(None, progress)
+            return Observation(None, progress, self._started())
         return Observation(set(before) & set(after), progress)
 
     def _is_real(self, stall: Stall) -> bool:
-        """Whether there is a record to read where a partition stands still."""
+        """Whether a partition stands still before a record, which was there all the time."""
         if not stall.still:
             return True
         return any(
@@ -140,8 +145,7 @@ class _GroupOffsets:
         self._settings = settings
         self._group = group
         self._client = self._connect()
-        #: Partitions without a record between a committed offset and an end.
-        self._nothing: dict[Place, tuple[int, int]] = {}
+        self._empty = EmptyRanges()
 
     def _connect(self) -> Consumer:
         return consumer(self._settings, self._group, {"log_level": 0})
@@ -149,6 +153,7 @@ class _GroupOffsets:
     def progress(self, places: Collection[Place]) -> Mapping[Place, tuple[int, int]] | None:
         """Ask for committed offsets and ends; None if nobody answers.
 
+        A committed offset before a range that `has_record` found empty counts as its end.
         The next question is another client's then: one may have lost its brokers for good.
         """
         seen: dict[Place, tuple[int, int]] = {}
@@ -163,15 +168,14 @@ class _GroupOffsets:
                     continue
                 place, offset = Place(one.topic, one.partition), max(one.offset, -1)
                 _, end = self._client.get_watermark_offsets(one, timeout=_ANSWER_SECONDS)
-                nothing = self._nothing.get(place) == (offset, end)
-                seen[place] = (end, end) if nothing else (offset, end)
+                seen[place] = (self._empty.next_unknown(place, offset), end)
         except KafkaException:
             self._client = self._connect()
             return None
         return seen
 
     def has_record(self, place: Place, committed: int, end: int) -> bool:
-        """Try to read a record from a committed offset on; False if none is to be had."""
+        """Try to read a record in [committed, end); False if none is to be had."""
         start = committed if committed >= 0 else OFFSET_BEGINNING
         client = reader(self._settings, {"enable.partition.eof": True, "log_level": 0})
         patience = time.monotonic() + _ANSWER_SECONDS
@@ -180,11 +184,14 @@ class _GroupOffsets:
             while time.monotonic() < patience:
                 message = client.poll(whole_ms(patience - time.monotonic()))
                 error = None if message is None else message.error()
-                if message is not None and error is None:
+                if message is None:
+                    continue
+                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+                    continue
+                if error is None and (message.offset() or 0) < end:
                     return True
-                if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                    self._nothing[place] = (committed, end)
-                    return False
+                self._empty.note(place, committed, end)
+                return False
         except KafkaException:
             return False  # no answer is no evidence
         finally:

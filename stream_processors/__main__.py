@@ -15,7 +15,7 @@ from contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDO
 from infra import fault_points
 from infra.error_line import say_error
 from infra.logs import configure_logs
-from infra.servers import await_kafka
+from infra.servers import await_kafka, await_partitions
 from infra.settings import Settings
 from infra.telemetry import Health, serve_telemetry
 from stream_processors.app import build_app
@@ -46,8 +46,13 @@ def main() -> int:
     needed = (SENSOR_WINDOWS, PREDICTIONS, NORMALIZED, MODEL_EVENTS, SERVING_LEDGER)
     if not await_kafka(settings, needed, stop):
         return 0
+    health.waiting_for.add("equal partitions")
     health.waiting_for.discard("kafka")
-    app = build_app(settings, health)
+    partitions = await_partitions(settings, stop)
+    if partitions is None:
+        return 0
+    health.waiting_for.discard("equal partitions")
+    app = build_app(settings, health, partitions)
     gc.freeze()  # what is there now stays
     gc.set_threshold(YOUNG_OBJECTS)
     worker = faust.Worker(

@@ -16,6 +16,7 @@ import asyncio
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn, cast
 
@@ -24,24 +25,27 @@ import structlog
 from faust.types import TP
 
 from contracts.groups import STREAM_PROCESSOR
-from contracts.topics import MAX_RECORD_BYTES, PREDICTIONS, SENSOR_WINDOWS
+from contracts.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS
 from infra import fault_points
 from infra.faust_kafka import faust_credentials
 from infra.model_feed import ModelFeed
+from infra.partition_watch import PartitionWatch
 from infra.settings import Settings
 from infra.stalls import Place
 from infra.standstill import StandstillGuard
 from infra.telemetry import Health
-from infra.topic_settings import ANY_TIME_AHEAD_MS
+from infra.topic_settings import topic_config
 from infra.watchdog import Watchdog
 from stream_processors.batching import BatchApp, BatchConsumer
 from stream_processors.gathering import Gathering, divide
 from stream_processors.held import Held
 from stream_processors.history import KafkaHistory
 from stream_processors.lineages import LOOK_SECONDS, Lineages
+from stream_processors.metrics import RECOVERY_REMAINING
 from stream_processors.outputs import Outputs
 from stream_processors.processor import BLOCK_RECORDS, Processor
 from stream_processors.records import Record
+from stream_processors.recovery import MemoryTable, Recovery
 from stream_processors.snapshots import Snapshots
 from stream_processors.watching import DETECTORS, Watch
 
@@ -53,6 +57,9 @@ CHECKPOINT_SECONDS: Final = 0.5
 #: what encoding it takes, up to so many seconds.
 MEMORY_PAUSE: Final = 15
 LONGEST_PAUSE: Final = 2.0
+#: How often the progress of a recovery is looked at, and how often it is logged, seconds.
+RECOVERY_LOOK_SECONDS: Final = 0.5
+RECOVERY_TELL_SECONDS: Final = 5.0
 #: How often partitions without traffic are looked at for due fences, seconds.
 IDLE_SECONDS: Final = 0.1
 #: Records in a batch, at most.
@@ -72,13 +79,19 @@ FROZEN_SECONDS: Final = 0.6 * SESSION_SECONDS
 METADATA_MS: Final = 5_000
 #: How long the end may take, once the process is told to end, seconds.
 END_SECONDS: Final = 6.0
-#: Longest time without progress of a healthy process (table recovery included), seconds.
+#: Longest time without progress of a healthy process, seconds. Recovery that goes on is progress.
 STALL_SECONDS: Final = 120.0
 EXIT_BROKEN: Final = 70
 
 
-def build_app(settings: Settings, health: Health) -> faust.App:
-    """Build the app; nothing is connected before it starts."""
+def build_app(settings: Settings, health: Health, partitions: int) -> faust.App:
+    """Build the app; nothing is connected before it starts.
+
+    Args:
+        settings: Where everything is.
+        health: Told what the app waits for.
+        partitions: How many each topic keyed by asset has.
+    """
     data = settings.home / "faust"
     data.mkdir(parents=True, exist_ok=True)
     app = BatchApp(
@@ -99,12 +112,13 @@ def build_app(settings: Settings, health: Health) -> faust.App:
         stream_buffer_maxsize=WAITING_BATCHES,
         # A rebalance waits until the batches in flight are acknowledged.
         stream_wait_empty=True,
-        topic_partitions=settings.kafka_partitions,
+        topic_partitions=partitions,
         topic_replication_factor=settings.kafka_replication,
         topic_disable_leader=True,
         store="memory://",
         web_enabled=False,
         datadir=str(data),
+        Table=MemoryTable,
     )
     watched = [SENSOR_WINDOWS] if settings.watch == "nothing" else [SENSOR_WINDOWS, PREDICTIONS]
     topic = app.topic(
@@ -115,23 +129,28 @@ def build_app(settings: Settings, health: Health) -> faust.App:
     )
     table = app.Table(
         "assets",
-        partitions=settings.kafka_partitions,
+        partitions=partitions,
         key_type=bytes,
         value_type=bytes,
-        extra_topic_configs={
-            "max.message.bytes": str(MAX_RECORD_BYTES),
-            "message.timestamp.after.max.ms": str(ANY_TIME_AHEAD_MS),
-        },
+        extra_topic_configs=topic_config(CHANGELOG),
     )
-    _Wiring(app, settings, health, table).attach(topic)
+    _Wiring(app, settings, health, cast(MemoryTable, table), partitions).attach(topic)
     return app
 
 
 class _Wiring:
     """Connects the app's events to the processor."""
 
-    def __init__(self, app: BatchApp, settings: Settings, health: Health, table: Any) -> None:
+    def __init__(
+        self,
+        app: BatchApp,
+        settings: Settings,
+        health: Health,
+        table: MemoryTable,
+        partitions: int,
+    ) -> None:
         self._app = app
+        self._recovery = Recovery(app)
         self._settings = settings
         self._health = health
         self._table = table
@@ -143,8 +162,13 @@ class _Wiring:
         self._assigned: frozenset[TP] = frozenset()
         self._lineages = app.lineages = Lineages(settings, self._give_up)
         self._unacknowledged: list[Any] = []
+        self._follower: asyncio.Task[None] | None = None
         self._places: frozenset[Place] | None = None
-        self._watchdog = Watchdog(settings, STREAM_PROCESSOR, owned=self._worked_on)
+        self._watchdog = Watchdog(
+            settings, STREAM_PROCESSOR, owned=self._worked_on, started=lambda: table.applied
+        )
+        self._partitions = partitions
+        self._partition_watch = PartitionWatch(settings, STREAM_PROCESSOR, partitions)
         self._guard = StandstillGuard(FROZEN_SECONDS)
         self._beat = time.monotonic()
         health.waiting_for |= {"registry", "partitions"}
@@ -163,10 +187,13 @@ class _Wiring:
         app.on_rebalance_complete.connect(self._on_recovered)
         app.on_before_shutdown.connect(self._on_shutdown)
         self._watchdog.start()
+        self._partition_watch.start()
 
     async def _agent(self, stream: Any) -> None:
         """Take messages; acknowledge none here."""
         self._guard.start()
+        # Faust starts an app's tasks after the first recovery.
+        self._follower = asyncio.create_task(self._follow_recovery())
         try:
             await self._start()
         except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
@@ -248,7 +275,7 @@ class _Wiring:
         """Fence partitions without traffic, hand on what is held; shows that no batch is stuck."""
         while not self._app.should_stop:
             await asyncio.sleep(IDLE_SECONDS)
-            if self._processor is None or not self._recovered():
+            if self._processor is None or not self._recovery.completed:
                 continue
             try:
                 await self._processor.fence_idle_partitions()
@@ -275,10 +302,25 @@ class _Wiring:
         await asyncio.sleep(END_SECONDS)
         self._give_up("batches could not be acknowledged before its end")
 
-    def _recovered(self) -> bool:
-        """Whether the memory of all assets has been read back once; Faust keeps that for good."""
-        tables: Any = self._app.tables  # typed as a port that does not know its recovery
-        return bool(tables.recovery.completed.is_set())
+    async def _follow_recovery(self) -> None:
+        """Say how far the reading of memory has come; while it goes on, the process is alive."""
+        applied, told = 0, time.monotonic()
+        while not self._app.should_stop:
+            await asyncio.sleep(RECOVERY_LOOK_SECONDS)
+            try:
+                remaining = self._recovery.remaining()
+            except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
+                self._give_up("the progress of its recovery is unknown")
+            RECOVERY_REMAINING.set(remaining)
+            if not remaining:
+                self._health.waiting_for.discard("recovery")
+                continue
+            self._health.waiting_for.add("recovery")
+            if self._table.applied != applied:
+                applied, self._beat = self._table.applied, time.monotonic()
+            if time.monotonic() - told >= RECOVERY_TELL_SECONDS:
+                told = time.monotonic()
+                _log.info("reads memory back", records=applied, remaining=remaining)
 
     def _problem(self) -> str | None:
         silent = time.monotonic() - self._beat
@@ -289,12 +331,15 @@ class _Wiring:
 
         A partition of `predictions` that waits for its windows is no evidence; theirs is.
         """
-        if self._places is None or self._held is None or not self._recovered():
+        if self._places is None or self._held is None:
+            return None
+        if self._recovery.running or not self._recovery.completed:
             return None
         return self._places - self._held.places
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         self._watchdog.stop()
+        self._partition_watch.stop()
         self._guard.stop()
         if self._outputs is not None:
             await self._outputs.close()
@@ -309,6 +354,7 @@ class _Wiring:
     async def _on_assigned(self, *arguments: Any, **_: Any) -> None:
         _app, assigned = arguments
         self._assigned = frozenset(assigned)
+        self._check_partitions()
         self._unacknowledged.clear()
         changelogs = self._app.tables.changelog_topics
         self._places = frozenset(
@@ -327,6 +373,20 @@ class _Wiring:
             await self._lineages.take_over(self._assigned)
         except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
             self._give_up("partitions could not be taken over")
+
+    def _check_partitions(self) -> None:
+        """End before memory is taken from a changelog that has not grown with the windows.
+
+        Faust deals out topics with other partitions apart: this process might get windows of a
+        partition, and another one the memory of their assets.
+        """
+        actives = self._app.assignor.assigned_actives()
+        by_topic: dict[str, set[int]] = defaultdict(set)
+        for tp in actives:
+            by_topic[tp.topic].add(tp.partition)
+        several = len({frozenset(partitions) for partitions in by_topic.values()}) > 1
+        if several or any(tp.partition >= self._partitions for tp in actives):
+            self._give_up("topics have other partitions than when it began")
 
     async def _start(self) -> None:
         settings = self._settings

@@ -2,8 +2,8 @@
 
 Faust delivers, tracks and acknowledges one message at a time, and that machinery is what a
 record costs. `BatchConsumer` delivers one message per partition and poll instead, whose
-value is the list of the partition's records; everything else (groups, rebalancing, flow
-control, tables) stays Faust's.
+value is the list of the partition's records, of a changelog, too (`recovery`); everything else
+(groups, rebalancing, flow control, tables) stays Faust's.
 
 The unit of acknowledgement is then the batch. A batch message carries the offset of its
 *last* record, so acknowledging it commits all of it. That is right because batches of a
@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, Final, cast
 
 import faust
@@ -197,13 +197,30 @@ class BatchConsumer(driver.Consumer):
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             if tp.topic not in changelogs:
                 await self._follow(tp, batch)
-            # Table recovery reads its changelog through here too, one record at a time.
-            singly = tp.topic in changelogs
-            one_by_one = (self._to_message(tp, record) for record in batch)
-            for message in one_by_one if singly else [self._to_batch(tp, batch)]:
-                if not self._is_current(generation):
-                    return
-                yield tp, message
+            if not self._is_current(generation):
+                return
+            yield tp, self._to_batch(tp, batch)
+        for tp, offset in self._without_records(active or ()):
+            if not self._is_current(generation):
+                return
+            yield tp, self._message(tp, offset, None, [])
+
+    def _without_records(self, active: Collection[TP]) -> list[tuple[TP, int]]:
+        """Offsets of changelogs before the next one to fetch, where no record was to deliver.
+
+        A recovery waits for the last offset of its changelog. That may be one of a transaction
+        marker, or of a record that compaction has removed.
+        """
+        if not self.app.rebalancing:  # no table is being recovered
+            return []
+        changelogs = self.app.tables.changelog_topics
+        found = []
+        for tp in [tp for tp in active if tp.topic in changelogs]:
+            position = self._thread.place_of(tp)[0]
+            delivered = self._read_offset[tp]
+            if position is not None and position - 1 > (-1 if delivered is None else delivered):
+                found.append((tp, position - 1))
+        return found
 
     async def _follow(self, tp: TP, batch: list[Any]) -> None:
         """Look whether records follow those that were read before, and tell what does not.
@@ -229,30 +246,29 @@ class BatchConsumer(driver.Consumer):
         return bool(self.flow_active) and self.app.consumer_generation_id == generation
 
     def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
-        """One message for records of a partition, at the place of the last one.
+        """One message for records of a partition.
 
-        The message has Kafka's offset; the records have positions from here on.
+        The message has Kafka's offset; records of topics that are read have positions from here on.
         """
-        message = self._message(tp, batch[-1], None, batch)
-        lineage = self._lineages.of(tp)
-        if lineage.shifts:
-            for record in batch:
-                record.offset = lineage.position(record.offset)
+        message = self._message(tp, batch[-1].offset, batch[-1], batch)
+        if tp.topic not in self.app.tables.changelog_topics:
+            lineage = self._lineages.of(tp)
+            if lineage.shifts:
+                for record in batch:
+                    record.offset = lineage.position(record.offset)
         return message
 
-    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        return self._message(tp, record, record.key, record.value)
-
-    def _message(self, tp: TP, at: Any, key: bytes | None, value: Any) -> ConsumerMessage:
+    def _message(self, tp: TP, offset: int, last: Any, records: Any) -> ConsumerMessage:
+        """One message for records of a partition, at the place of the last one, if there is one."""
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
-            offset=at.offset,
-            timestamp=at.timestamp / 1000.0,
-            timestamp_type=at.timestamp_type,
+            offset=offset,
+            timestamp=0.0 if last is None else last.timestamp / 1000.0,
+            timestamp_type=0 if last is None else last.timestamp_type,
             headers=[],
-            key=key,
-            value=value,
+            key=None,
+            value=records,
             checksum=None,
             serialized_key_size=0,
             serialized_value_size=0,
@@ -286,7 +302,7 @@ class BatchTransport(driver.Transport):
 
 
 class BatchApp(faust.App):
-    """A Faust app whose agents receive batches.
+    """A Faust app whose agents receive batches, as do its tables: they must be `MemoryTable`.
 
     Attributes:
         lineages: Positions of what is read; set before the app starts.

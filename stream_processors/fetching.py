@@ -33,6 +33,9 @@ FETCH_WAIT_MS: Final = 50
 #: table's changelog never are, after recovery, so each checkpoint costs this; aiokafka's
 #: default is 0.1.
 UNREAD_SECONDS: Final = 0.01
+#: Records of a changelog that are taken at once while a table is recovered: a poll has a cost of
+#: its own. Their bytes are bounded by what was fetched, `FETCH_BYTES` of a partition as compressed.
+RECOVERY_RECORDS: Final = 20_000
 #: Timestamp of a record that has none, as Kafka writes it.
 _NO_TIME: Final = -1
 
@@ -238,6 +241,19 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         await commit(told)
         for tp, place in told.items():
             lineages.was_committed(TP(*tp), place.offset)
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,
+        max_records: int | None = None,
+    ) -> Any:
+        """Take more at once while a table is recovered."""
+        most = RECOVERY_RECORDS if self.app.rebalancing else max_records
+        return await super()._fetch_records(
+            consumer, active_partitions, timeout=timeout, max_records=most
+        )
 
     def place_of(self, tp: TP) -> tuple[int | None, int | None, float]:
         """Look up what is known of a partition; from any thread.

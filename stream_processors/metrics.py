@@ -1,6 +1,6 @@
 """What the stream processor counts."""
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 WINDOWS = Counter("millrace_windows_normalised_total", "Windows stamped and normalised", ["model"])
 DEAD = Counter("millrace_dead_letters_total", "Records that could not be used", ["reason"])
@@ -9,4 +9,8 @@ OUTCOMES_JOINED = Counter("millrace_outcomes_total", "Predictions joined with tr
 FENCES = Counter("millrace_fences_total", "Fences written to the serving ledger")
 SPLIT = Counter(
     "millrace_split_assets_total", "Assets whose records come in more than one partition", ["model"]
+)
+RECOVERY_REMAINING = Gauge(
+    "millrace_stream_processor_recovery_remaining_records",
+    "Offsets of the changelog that are still to be read back",
 )

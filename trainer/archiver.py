@@ -35,7 +35,8 @@ from infra.error_line import say_error
 from infra.kafka import ANSWER_SECONDS, consumer, raise_error
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
-from infra.servers import await_kafka, await_store
+from infra.partition_watch import PartitionWatch
+from infra.servers import await_kafka, await_partitions, await_store
 from infra.settings import Settings
 from infra.stalls import Place
 from infra.telemetry import Health, serve_telemetry
@@ -285,7 +286,8 @@ def main() -> int:
         health = Health(alive, {"servers", "assignment"})
         serve_telemetry(settings, health)
         there = await_kafka(settings, [*ARCHIVED, TRAINING_RUNS], stop)
-        if not (there and await_store(settings, stop)):
+        partitions = await_partitions(settings, stop) if there else None
+        if partitions is None or not await_store(settings, stop):
             return 0
         last_step = time.monotonic()
         health.waiting_for.discard("servers")
@@ -297,12 +299,15 @@ def main() -> int:
             stall_seconds=limits.max_seconds + limits.stall_seconds,
         )
         watchdog.start()
+        partition_watch = PartitionWatch(settings, GROUP, partitions)
+        partition_watch.start()
         while not stop.is_set():
             archiver.step(time.monotonic())
             last_step = time.monotonic()
             if archiver.assigned:
                 health.waiting_for.discard("assignment")
         watchdog.stop()
+        partition_watch.stop()
         archiver.close()
     except MillraceError as error:
         say_error("archiver", error)

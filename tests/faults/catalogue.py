@@ -25,6 +25,9 @@ _MODULES: Final = (
     "network_cases",
     "disk_cases",
     "clock_cases",
+    "cadence_cases",
+    "changelog_cases",
+    "partition_cases",
     "topic_cases",
     "broken_cases",
 )

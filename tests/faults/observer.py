@@ -19,8 +19,8 @@ from contracts.errors import ServerError
 from contracts.headers import RawHeaders
 from contracts.topic_epoch import PER_INCARNATION
 from contracts.topics import (
+    CHANGELOG,
     DEAD_LETTERS,
-    FOREVER,
     MODEL_EVENTS,
     NORMALIZED,
     PREDICTIONS,
@@ -31,10 +31,6 @@ from contracts.topics import (
 from infra.kafka import partitions_of, raise_error, reader
 from infra.settings import Settings
 
-#: Memory of the stream processor, as Faust names its topic.
-CHANGELOG: Final = Topic(
-    "millrace.stream-processor-assets-changelog", "asset", "memory", "", FOREVER, compacted=True
-)
 #: How long it may take to read other records, seconds.
 _BEGIN_SECONDS: Final = 30.0
 FOLLOWED: Final = (

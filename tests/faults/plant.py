@@ -24,7 +24,6 @@ from contracts.topics import (
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
-    TOPICS,
     Topic,
 )
 from infra import embedded
@@ -36,7 +35,7 @@ from infra.publisher import Publisher
 from infra.settings import Settings
 from infra.topic_admin import create_topics
 from tests.faults.evidence import Evidence, gather, ledger_of, model_events, registry_of
-from tests.faults.observer import CHANGELOG, Observer
+from tests.faults.observer import Observer
 from tests.faults.offsets import OffsetSampler
 from tests.faults.processes import PATIENCE, Processes
 from tests.faults.programs import Program
@@ -102,7 +101,7 @@ class Plant(Processes):
         )
         super().__init__(settings, folder)
         self.servers = servers
-        create_topics(admin(self.settings), self.settings, [*TOPICS, CHANGELOG])
+        create_topics(admin(self.settings), self.settings)
         self.store = ObjectStore(self.settings)
         self.store.create_bucket()
         self.observer = Observer(self.settings)
@@ -135,6 +134,15 @@ class Plant(Processes):
         """Send some windows, and wait until inference has answered one: it has started then."""
         self.source.send(8)
         self.until(lambda: self.observer.count(PREDICTIONS) > 0, "the first prediction")
+
+    def grown(self, partitions: int) -> None:
+        """Follow topics that have got more partitions, from their beginning, and send to all."""
+        self.observer.close()
+        self.offsets.close()
+        self.settings = self.settings.model_copy(update={"kafka_partitions": partitions})
+        self.observer = Observer(self.settings)
+        self.offsets = OffsetSampler(self.settings)
+        self.source.spread(self.settings)
 
     # --- models --------------------------------------------------------------------------
 
@@ -199,7 +207,7 @@ class Plant(Processes):
         self.until(
             lambda: (
                 len({e.partition for e in ledger_of(self.observer) if e.epoch == epoch})
-                == PARTITIONS
+                == self.settings.kafka_partitions
             ),
             f"epoch {epoch} in the ledger of every partition",
         )
@@ -268,7 +276,7 @@ class Plant(Processes):
             self.offsets.latest(group, topic.name, partition) >= self.observer.end(topic, partition)
             for group, topics in _READ_BY.items()
             for topic in topics
-            for partition in range(PARTITIONS)
+            for partition in range(self.settings.kafka_partitions)
         )
 
     def latest_prediction(self) -> Prediction:

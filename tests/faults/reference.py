@@ -21,17 +21,17 @@ from confluent_kafka import KafkaException
 from console.waiting import wait_until
 from contracts.errors import ServerError
 from contracts.topics import (
+    CHANGELOG,
     MODEL_EVENTS,
     PREDICTIONS,
     SENSOR_WINDOWS,
     SERVING_LEDGER,
-    TOPICS,
     Topic,
 )
 from infra.kafka import admin, producer
 from infra.settings import Settings
 from infra.topic_admin import create_topics
-from tests.faults.observer import CHANGELOG, Observer, Seen
+from tests.faults.observer import Observer, Seen
 from tests.faults.programs import Program
 from tests.faults.state import differences, digests
 
@@ -126,7 +126,7 @@ class Reference:
 
     def _start(self) -> None:
         if self._observer is None:
-            create_topics(admin(self._settings), self._settings, [*TOPICS, CHANGELOG])
+            create_topics(admin(self._settings), self._settings)
             self._client = producer(self._settings)
             self._observer = Observer(self._settings, [CHANGELOG])
         program = self._make(self._settings, self._folder)

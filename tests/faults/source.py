@@ -86,7 +86,7 @@ class Source:
         self.sent: list[Input] = []
         self.copies = copies
         self.spoils = True
-        self._settings = settings
+        self._partitions = settings.kafka_partitions
         self._topic = settings.named(SENSOR_WINDOWS.name)
         self._seed = seed
         # A broker that is away is part of some cases: librdkafka would say so on stderr.
@@ -123,10 +123,6 @@ class Source:
             thread.join()
         self._flush()
 
-    def reconnect(self) -> None:
-        """Send with another client: the topic, or what the broker knew of this one, is gone."""
-        self._client = producer(self._settings, {"log_level": 0})
-
     def again(self, record: Input) -> None:
         """Send a record once more; `flush` waits for it."""
         self._send(record)
@@ -139,6 +135,15 @@ class Source:
         """
         self._flush()
 
+    def spread(self, settings: Settings) -> None:
+        """Send to as many partitions as are set from now on: some assets move to another one.
+
+        Another client sends: the one before learns of new partitions after minutes.
+        """
+        self._flush()
+        self._partitions = settings.kafka_partitions
+        self._client = producer(settings, {"log_level": 0})
+
     def _flow(self, rate: float, stop: threading.Event) -> None:
         due = time.monotonic()
         while not stop.wait(max(0.0, due - time.monotonic())):
@@ -149,7 +154,7 @@ class Source:
     def _next(self) -> None:
         number, self._turn = self._turn, self._turn + 1
         asset = number % len(ASSETS)
-        partition = asset % self._settings.kafka_partitions
+        partition = asset % self._partitions
         window = self.window(asset, number // len(ASSETS))
         plain = number % 5 == 0
         value = encode_window_json(window) if plain else encode_window(window)

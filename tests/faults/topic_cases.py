@@ -132,7 +132,7 @@ def _create_anew(plant: Plant) -> None:
     create_topics(client, plant.settings, [SENSOR_WINDOWS])
     plant.observer.begin_again(SENSOR_WINDOWS, dict.fromkeys(range(PARTITIONS), 0))
     plant.forgotten.add(SENSOR_WINDOWS.name)
-    plant.source.reconnect()
+    plant.source.spread(plant.settings)
 
 
 def _cut(plant: Plant, *, partition: int, lost: int) -> None:
@@ -146,7 +146,7 @@ def _cut(plant: Plant, *, partition: int, lost: int) -> None:
     servers.start(KAFKA)
     plant.observer.begin_again(SENSOR_WINDOWS, {partition: first})
     plant.forgotten.add(SENSOR_WINDOWS.name)
-    plant.source.reconnect()
+    plant.source.spread(plant.settings)
 
 
 def _ends(plant: Plant, topic: Topic) -> dict[int, int]:

@@ -16,7 +16,7 @@ from infra.kafka import admin, consumer, producer
 from infra.settings import Settings
 from infra.stalls import Place
 from infra.topic_admin import create_topics
-from infra.watchdog import EXIT_STALLED, Watchdog
+from infra.watchdog import EXIT_STALLED, Watchdog, _GroupOffsets
 from tests.integration.foreign_writer import transactional_producer
 from tests.integration.observing import environment
 from tests.places import PROJECT
@@ -91,12 +91,27 @@ def test_marks_and_aborted_records_are_no_lag(settings: Settings, place: Place) 
     commit(settings, place, 1)
     ended = Ended()
     watchdog = watch(settings, place, ended)
-    nothing = watchdog._offsets._nothing
-    wait_until(lambda: place in nothing, "a look at what is there", seconds=30)
-    assert nothing[place] == (1, 4)
+    empty = watchdog._offsets._empty
+    wait_until(lambda: empty.next_unknown(place, 1) == 4, "a look at what is there", seconds=30)
     assert watchdog._offsets.progress({place}) == {place: (4, 4)}
     send(settings, place, 1)
     assert ended.happened.wait(30), "a record after them is lag again"
+
+
+def test_a_record_that_came_after_the_count_began_is_not_its_evidence(
+    settings: Settings, place: Place
+) -> None:
+    """The marker was there all the time; the record behind it has only just come."""
+    writer = transactional_producer(settings, "writer")
+    writer.begin_transaction()
+    writer.produce(place.topic, b"x", partition=place.partition)
+    writer.commit_transaction(10)
+    offsets = _GroupOffsets(settings, GROUP)
+    commit(settings, place, 1)
+    send(settings, place, 1)
+    assert not offsets.has_record(place, 1, 2)
+    assert offsets.progress({place}) == {place: (2, 3)}
+    assert offsets.has_record(place, 2, 3)
 
 
 HANGING = """

@@ -20,6 +20,7 @@ def test_order_per_asset_can_hold() -> None:
         "drift.alerts",
         "dead.letters",
         "dead.letters.mended",
+        "millrace.stream-processor-assets-changelog",
     }
 
 
@@ -31,11 +32,12 @@ def test_an_oversized_window_arrives() -> None:
 def test_what_must_be_kept_is_kept() -> None:
     """The registry and what a compacted topic holds are never deleted by age."""
     kept = {topic.name for topic in TOPICS if topic.retention_ms == FOREVER}
-    assert {
+    assert kept == {
         "model.events",
         "training.runs",
         "serving.ledger",
         "dead.letters.mended",
         "topic.epochs",
-    } == kept
+        "millrace.stream-processor-assets-changelog",
+    }
     assert {topic.name for topic in TOPICS if topic.compacted} <= kept

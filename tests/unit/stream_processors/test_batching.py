@@ -167,14 +167,44 @@ def test_nothing_is_delivered_after_the_group_has_moved_on() -> None:
     asyncio.run(run())
 
 
-def test_changelogs_are_delivered_singly() -> None:
-    """Table recovery expects one record at a time."""
+def test_changelogs_are_delivered_in_batches_too() -> None:
+    """At the place of the last record: recovery ends with the batch that reaches the end."""
 
     async def run() -> None:
         reader = consumer()
         (topic,) = reader.app.tables.changelog_topics
         reader.poll = {TP(topic, 0): [Fetched(1, topic), Fetched(2, topic)]}
-        assert [message.offset for _, message in await deliver(reader)] == [1, 2]
+        ((_, message),) = await deliver(reader)
+        assert message.offset == 2
+        assert message.value == reader.poll[TP(topic, 0)]
+
+    asyncio.run(run())
+
+
+def test_offsets_without_records_at_a_changelogs_end_are_delivered_without_records() -> None:
+    """Recovery waits for the last offset, be it a marker's or removed by compaction; once."""
+
+    async def run() -> None:
+        reader = consumer()
+        (topic,) = reader.app.tables.changelog_topics
+        changelog = TP(topic, 0)
+        thread: Any = reader._thread
+        reader.app.rebalancing = True
+        reader.poll = {changelog: []}
+        reader._read_offset[changelog] = 2
+        for position, delivered in [(None, []), (3, []), (5, [4])]:
+            thread.places = {changelog: (position, 5, 0.0)}
+            found = reader._without_records({changelog, WINDOWS})
+            assert [offset for _, offset in found] == delivered
+        reader._read_offset[changelog] = 4
+        assert not reader._without_records({changelog})
+        reader._read_offset[changelog] = None
+        thread.places = {changelog: (0, 0, 0.0)}
+        assert not reader._without_records({changelog}), "an empty changelog"
+        thread.places = {changelog: (1, 1, 0.0)}
+        assert reader._without_records({changelog}) == [(changelog, 0)]
+        reader.app.rebalancing = False
+        assert not reader._without_records({changelog})
 
     asyncio.run(run())
 
