@@ -12,8 +12,8 @@ from trainer.archive_index import Entry, Index, decode_index, index_key, named, 
 
 #: How far before the topic's end an archive's end is looked for first, records, and by how much
 #: that grows from one attempt to the next.
-_NEAR: Final = 5_000
-_FARTHER: Final = 16
+_NEAR: Final = 250
+_FARTHER: Final = 32
 
 
 class Catalogue:
