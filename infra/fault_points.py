@@ -40,6 +40,8 @@ POINTS: Final = frozenset(
         "inference.after-commit",
         "archiver.before-output",
         "archiver.between-output-and-commit",
+        "archiver.between-merge-and-index",
+        "archiver.between-removal-and-index",
         "trainer.before-registered",
         "trainer.between-registered-and-verdict",
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 import urllib3
@@ -17,6 +18,20 @@ from infra.refusals import store_trouble
 from infra.settings import Settings
 
 _TROUBLE = (MinioException, urllib3.exceptions.HTTPError, OSError)
+#: An object up to this size is sent in one request: the store has it whole or not at all, and
+#: keeps no parts of one that a crash has cut short.
+_ONE_REQUEST: Final = 1 << 30
+
+
+class MissingObjectError(DataError):
+    """An object is not in the store."""
+
+
+class StoredObject(NamedTuple):
+    """An object as a listing shows it: its key, and its size in bytes."""
+
+    key: str
+    bytes: int
 
 
 class ObjectStore:
@@ -69,7 +84,12 @@ class ObjectStore:
         """
         try:
             self._client.put_object(
-                self.bucket, key, io.BytesIO(data), len(data), content_type=content_type
+                self.bucket,
+                key,
+                io.BytesIO(data),
+                len(data),
+                content_type=content_type,
+                part_size=_ONE_REQUEST,
             )
         except _TROUBLE as error:
             raise self._trouble(f"put {key}", error) from error
@@ -84,8 +104,9 @@ class ObjectStore:
             limit: Bytes that it may have.
 
         Raises:
-            DataError: It is not there, too large, or not what the digest says; or no object
-                can have this key.
+            MissingObjectError: It is not there.
+            DataError: It is too large, or not what the digest says; or no object can have this
+                key.
             ServerError: The store does not answer, refuses, or has no such bucket; or this
                 machine has no memory for the object.
         """
@@ -94,7 +115,7 @@ class ObjectStore:
                 data: bytes = response.read(limit + 1)
         except S3Error as error:
             if error.code == "NoSuchKey":
-                raise DataError(f"object {self.bucket}/{key} is not there") from error
+                raise MissingObjectError(f"object {self.bucket}/{key} is not there") from error
             raise self._trouble(f"get {key}", error) from error
         except ValueError as error:  # the client's word for a key that no object can have
             raise DataError(f"object {self.bucket}/{key!a}: {error}") from error
@@ -108,8 +129,8 @@ class ObjectStore:
             raise DataError(f"object {key} has SHA-256 {found}, not {digest}: it was altered")
         return data
 
-    def keys(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
-        """List the keys under a prefix, in order.
+    def objects(self, prefix: str, *, after: str | None = None) -> Iterator[StoredObject]:
+        """List the objects under a prefix, in order of their keys.
 
         Args:
             prefix: What the keys begin with.
@@ -120,9 +141,22 @@ class ObjectStore:
                 self.bucket, prefix, recursive=True, start_after=after
             ):
                 if item.object_name is not None:
-                    yield item.object_name
+                    yield StoredObject(item.object_name, item.size or 0)
         except _TROUBLE as error:
             raise self._trouble(f"list {prefix}", error) from error
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove objects; one that is not there is removed already."""
+        try:
+            for problem in self._client.remove_objects(
+                self.bucket, [DeleteObject(key) for key in keys]
+            ):
+                raise ServerError(
+                    f"object store {self._where}: cannot remove {self.bucket}/{problem.name}:"
+                    f" {problem.message}"
+                )
+        except _TROUBLE as error:
+            raise self._trouble("remove objects", error) from error
 
     def buckets(self) -> list[str]:
         """List the names of all buckets that the key pair may see."""

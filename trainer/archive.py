@@ -5,24 +5,31 @@ archive/<topic>/partition=<p>/<first>-<last>.parquet      offsets, 20 digits
 ```
 
 A record is archived as it came (key, value, headers, timestamp), so that a replay sends the
-same bytes again, and a change of our structures never makes the archive unreadable. The
-names alone say what is archived: nothing else has to be kept in step with the objects.
+same bytes again, and a change of our structures never makes the archive unreadable. Objects
+are written small, so that a run need not wait for its records, and are merged into larger ones
+later (`trainer.merger`): an object whose offsets another one covers is superseded by it.
 """
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from contracts.errors import DataError
 from contracts.headers import RawHeaders
-from infra.object_store import ObjectStore
 
 ROOT: Final = "archive"
+#: A row group of a merged object ends when it has so many bytes or records: a reader takes one
+#: into memory at a time.
+_GROUP_BYTES: Final = 4 << 20
+_GROUP_RECORDS: Final = 5_000
 CONTENT_TYPE: Final = "application/vnd.apache.parquet"
 _PAIR: Final = pa.struct([pa.field("name", pa.string()), pa.field("value", pa.binary())])
 SCHEMA: Final = pa.schema(
@@ -51,6 +58,19 @@ class ArchivedObject(NamedTuple):
     def key(self) -> str:
         """Its key in the object store."""
         return f"{prefix_of(self.topic, self.partition)}{self.first:020d}-{self.last:020d}.parquet"
+
+
+class DamagedObjectError(DataError):
+    """An object is not a Parquet file of the archive.
+
+    Attributes:
+        key: Its key.
+    """
+
+    def __init__(self, key: str, why: str) -> None:
+        """Name it, and say why."""
+        super().__init__(f"{key} {why}")
+        self.key = key
 
 
 class Record(NamedTuple):
@@ -134,58 +154,122 @@ def _bytes_column(values: Sequence[bytes | None], kind: pa.DataType) -> pa.Array
     return pa.Array.from_buffers(kind, len(values), buffers)
 
 
-def decode_records(data: bytes, where: str) -> Iterator[Record]:
-    """Read records back, in order.
+def decode_records(
+    data: bytes, where: str, first: int = 0, until: int | None = None
+) -> Iterator[Record]:
+    """Read records back, in order, one row group in memory at a time.
 
     Args:
         data: The object.
         where: Its key, for the error message.
+        first: First offset wanted.
+        until: Offset after the last one wanted; all when None.
 
     Raises:
-        DataError: It is not a Parquet file of the archive.
+        DamagedObjectError: It is not a Parquet file of the archive.
     """
+    for table in _tables(data, where, first, until):
+        for batch in table.to_batches():
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                headers = [(pair["name"], pair["value"]) for pair in row[4] or []]
+                yield Record(row[0], row[1], row[2], row[3], headers)
+
+
+def merge_objects(parts: Iterable[tuple[str, bytes]]) -> bytes:
+    """Write the records of objects as one object, each offset once.
+
+    One row group and the result are in memory at a time. Records are moved as columns; none
+    becomes a Python object.
+
+    Args:
+        parts: Keys and contents, by first offset.
+
+    Raises:
+        DamagedObjectError: A part is not a Parquet file of the archive.
+    """
+    sink = io.BytesIO()
+    waiting: list[pa.Table] = []
+    next_offset = 0
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
+        for key, data in parts:
+            for table in _tables(data, key, next_offset, None):
+                next_offset = table.column("offset")[-1].as_py() + 1
+                waiting.append(table)
+                if _is_group(waiting):
+                    _write_group(writer, waiting)
+        if waiting:
+            _write_group(writer, waiting)
+    pa.default_memory_pool().release_unused()
+    return sink.getvalue()
+
+
+class RecordDigest:
+    """SHA-256 over all that records hold; it does not depend on how they are stored.
+
+    Each field is preceded by its length, so that no two sequences of records give the same
+    input; null has the length -1.
+
+    >>> digest = RecordDigest()
+    >>> digest.add(Record(0, 0, None, b"x", []))
+    >>> digest.hexadecimal[:8]
+    '2ee68196'
+    """
+
+    def __init__(self) -> None:
+        """Begin with no records."""
+        self._digest = sha256()
+
+    def add(self, record: Record) -> None:
+        """Add the next record."""
+        pairs = [part for name, value in record.headers for part in (name.encode(), value)]
+        parts = [struct.pack(">qqi", record.offset, record.timestamp_ms, len(record.headers))]
+        for part in (record.key, record.value, *pairs):
+            parts += (struct.pack(">i", -1 if part is None else len(part)), part or b"")
+        self._digest.update(b"".join(parts))
+
+    @property
+    def hexadecimal(self) -> str:
+        """The digest of the records so far."""
+        return self._digest.hexdigest()
+
+
+def _tables(data: bytes, where: str, first: int, until: int | None) -> Iterator[pa.Table]:
+    """Read the rows with offsets of a range, without pandas, a row group at a time."""
     try:
-        table = pq.ParquetFile(io.BytesIO(data)).read()  # without pandas, as in `encode_records`
+        file = pq.ParquetFile(io.BytesIO(data))
+        if not file.schema_arrow.equals(SCHEMA):
+            raise DamagedObjectError(
+                where, f"has other columns than the archive's: {file.schema_arrow.names}"
+            )
+        for number in range(file.num_row_groups):
+            bounds = file.metadata.row_group(number).column(0).statistics
+            known = bounds is not None and bounds.has_min_max
+            if known and (bounds.max < first or (until is not None and bounds.min >= until)):
+                continue
+            table = file.read_row_group(number)
+            offsets = _integers(table.column("offset").combine_chunks())
+            begin = int(np.searchsorted(offsets, first))
+            end = len(offsets) if until is None else int(np.searchsorted(offsets, until))
+            if begin < end:
+                yield table.slice(begin, end - begin)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{where} cannot be read: {error}") from error
-    if not table.schema.equals(SCHEMA):
-        raise DataError(f"{where} has other columns than the archive's: {table.schema.names}")
-    for batch in table.to_batches():
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            headers = [(pair["name"], pair["value"]) for pair in row[4] or []]
-            yield Record(row[0], row[1], row[2], row[3], headers)
+        raise DamagedObjectError(where, f"cannot be read: {error}") from error
 
 
-class Catalogue:
-    """What is archived, as the store lists it; each object is listed once, since none changes."""
+def _integers(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Look at a column without nulls as it lies in memory: `to_numpy` would import pandas."""
+    values = np.frombuffer(column.buffers()[1], np.int64)
+    return values[column.offset : column.offset + len(column)]
 
-    def __init__(self, store: ObjectStore) -> None:
-        """List nothing yet."""
-        self._store = store
-        self._objects: dict[tuple[str, int], list[ArchivedObject]] = {}
 
-    def refresh(self, topic: str, partition: int) -> list[ArchivedObject]:
-        """List a partition's objects.
+def _is_group(tables: list[pa.Table]) -> bool:
+    rows = sum(table.num_rows for table in tables)
+    size: int = sum(table.nbytes for table in tables)
+    return rows >= _GROUP_RECORDS or size >= _GROUP_BYTES
 
-        Returns:
-            All of them, by offset.
 
-        Raises:
-            ServerError: The store does not answer.
-        """
-        known = self._objects.setdefault((topic, partition), [])
-        after = known[-1].key if known else None
-        for key in self._store.keys(prefix_of(topic, partition), after=after):
-            found = parse_key(key)
-            if found is not None:
-                known.append(found)
-        return known
-
-    def end(self, topic: str, partition: int) -> int:
-        """Find the offset after the last archived record; 0 if there is none.
-
-        Raises:
-            ServerError: The store does not answer.
-        """
-        objects = self.refresh(topic, partition)
-        return max((item.last + 1 for item in objects), default=0)
+def _write_group(writer: pq.ParquetWriter, tables: list[pa.Table]) -> None:
+    """Write tables as one row group, and forget them."""
+    table = pa.concat_tables(tables)
+    writer.write_table(table, row_group_size=max(table.num_rows, 1))
+    tables.clear()

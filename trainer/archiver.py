@@ -6,12 +6,15 @@ python -m trainer.archiver
 
 Guarantee: every record is in exactly one object. Objects are written whole, one partition's
 in order, each beginning where the last one ended; and where that was is read from the store
-itself on every assignment, never from committed offsets (those only show the lag). So a
+itself after every assignment, never from committed offsets (those only show the lag). So a
 crash at any point repeats nothing and leaves no gap and no overlap: a buffered record that
 was not stored is consumed again, a stored one is not. Records that are still buffered when
 a partition is taken away are forgotten for the same reason. A static group membership fences
 an archiver that hangs and comes back after it was replaced; the one object that it might
 then still be writing is the only possible overlap, and readers take a record once.
+
+A thread beside this one merges the objects (`trainer.merger`), so that neither a start nor a
+reader takes longer the older the archive is.
 """
 
 import signal
@@ -25,14 +28,14 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from prometheus_client import Counter, Gauge
 
-from contracts.errors import MillraceError, ServerError
+from contracts.errors import MillraceError
 from contracts.events import EventReader
 from contracts.invalid_record import InvalidRecord
 from contracts.topics import OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, TRAINING_RUNS, Topic
 from contracts.training import FINISHED, TrainingRun
 from infra import fault_points
 from infra.error_line import say_error
-from infra.kafka import ANSWER_SECONDS, consumer, raise_error
+from infra.kafka import consumer, raise_error, watermarks
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
 from infra.partition_watch import PartitionWatch
@@ -41,8 +44,10 @@ from infra.settings import Settings
 from infra.stalls import Place
 from infra.telemetry import Health, serve_telemetry
 from infra.watchdog import Watchdog
-from trainer.archive import CONTENT_TYPE, ArchivedObject, Catalogue, Record, encode_records
+from trainer.archive import CONTENT_TYPE, ArchivedObject, Record, encode_records
+from trainer.merger import Merger
 from trainer.settings import ArchiverSettings
+from trainer.starts import Bounds, StartSearch, start_of
 from trainer.tail import Tail
 
 ARCHIVED: Final[Sequence[Topic]] = (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES)
@@ -101,8 +106,13 @@ class Archiver:
         self._topics = {settings.named(topic.name): topic.name for topic in ARCHIVED}
         self._buffers: dict[tuple[str, int], Buffer] = {}
         self._runs = AwaitedRuns(settings)
-        #: Offset after the last archived record, by partition that is assigned.
+        #: Offset after the last archived record, by partition that is read.
         self._stored: dict[Place, int] = {}
+        #: Partitions that were assigned and are not read yet, what their topics have of them,
+        #: and the search for where to begin.
+        self._assigned: list[Place] | None = None
+        self._bounds: dict[Place, Bounds] = {}
+        self._search: StartSearch | None = None
         self._committed_at = 0.0
         self.assigned = False
         self._client: Consumer = consumer(
@@ -128,7 +138,7 @@ class Archiver:
         )
 
     def step(self, now: float) -> int:
-        """Consume for a moment and write what is due.
+        """Consume for a moment and write what is due; after an assignment, find where to begin.
 
         Args:
             now: A clock in seconds.
@@ -144,6 +154,7 @@ class Archiver:
             raise_error(message)
             if message.error() is None:
                 self._keep(message, now)
+        self._begin()
         awaited = self._runs.waiting()
         written = 0
         for place, buffer in self._buffers.items():
@@ -157,8 +168,12 @@ class Archiver:
         return written
 
     def places(self) -> set[Place] | None:
-        """Name the partitions that are archived here; None before an assignment."""
+        """Name the partitions that are read here; None before an assignment."""
         return set(self._stored) if self.assigned else None
+
+    def owned(self) -> set[tuple[str, int]]:
+        """Name the same partitions as the archive does."""
+        return {(self._topics[place.topic], place.partition) for place in set(self._stored)}
 
     def close(self) -> None:
         """Write what is buffered and leave."""
@@ -209,32 +224,51 @@ class Archiver:
             self._client.commit(offsets=offsets, asynchronous=True)
 
     def _on_assign(self, client: Consumer, places: list[TopicPartition]) -> None:
-        catalogue = Catalogue(self._store)
-        starts = []
-        for place in places:
-            end = catalogue.end(self._topics[place.topic], place.partition)
-            low, high = client.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
-            if end > high:
-                raise ServerError(
-                    f"the archive of {place.topic}/{place.partition} ends at {end}, the topic at"
-                    f" {high}: the topic was created anew. Move the objects under archive/ away,"
-                    " or choose another MILLRACE_NAMESPACE"
-                )
-            if end < low:
-                _log.warning("records lost to retention", place=str(place), first=end, last=low - 1)
-            starts.append(TopicPartition(place.topic, place.partition, max(end, low)))
-        client.assign(starts)
-        self._buffers.clear()
-        self._stored = {Place(at.topic, at.partition): at.offset for at in starts}
-        self._committed_at = 0.0
+        """Take partitions; they are read once `_begin` has found out from where."""
+        client.assign([])
+        self._forget()
+        self._assigned = [Place(at.topic, at.partition) for at in places]
         self.assigned = True
-        _log.info("archiving", partitions=len(places))
 
-    def _on_revoke(self, client: Consumer, places: list[TopicPartition]) -> None:
-        for place in places:
-            self._buffers.pop((self._topics[place.topic], place.partition), None)
+    def _begin(self) -> None:
+        """Look for the starts of partitions that were assigned, and read them when all are known.
+
+        Raises:
+            ServerError: Broker or store do not answer, or the archive is ahead of a topic.
+        """
+        if self._assigned is None:
+            return
+        if self._search is None:
+            self._bounds = {
+                place: Bounds(*watermarks(self._client, TopicPartition(*place)))
+                for place in self._assigned
+            }
+            topics = {place: self._topics[place.topic] for place in self._assigned}
+            self._search = StartSearch(self._store, topics, self._bounds)
+        ends = self._search.result()
+        if ends is None:
+            return
+        starts = {place: start_of(place, end, self._bounds[place]) for place, end in ends.items()}
+        for place, start in starts.items():
+            if start > ends[place]:
+                _log.warning(
+                    "records lost to retention", place=str(place), first=ends[place], last=start - 1
+                )
+        self._client.assign([TopicPartition(*place, start) for place, start in starts.items()])
+        self._assigned = self._search = None
+        self._stored = starts
+        self._committed_at = 0.0
+        _log.info("archiving", partitions=len(starts))
+
+    def _on_revoke(self, client: Consumer, _: list[TopicPartition]) -> None:
         client.unassign()
+        self._forget()
         self.assigned = False
+
+    def _forget(self) -> None:
+        """Drop what belongs to an assignment: all partitions are given and taken together."""
+        self._buffers.clear()
+        self._assigned = self._search = None
         self._stored = {}
 
 
@@ -301,13 +335,16 @@ def main() -> int:
         watchdog.start()
         partition_watch = PartitionWatch(settings, GROUP, partitions)
         partition_watch.start()
+        merger = Merger(ObjectStore(settings), limits, archiver.owned)
+        merger.start()
         while not stop.is_set():
             archiver.step(time.monotonic())
             last_step = time.monotonic()
-            if archiver.assigned:
+            if archiver.owned():
                 health.waiting_for.discard("assignment")
         watchdog.stop()
         partition_watch.stop()
+        merger.stop()
         archiver.close()
     except MillraceError as error:
         say_error("archiver", error)

@@ -1,8 +1,9 @@
-"""Exactly the records that a run learns from: archive objects, their digests, where to stop.
+"""Exactly the records that a run learns from: ranges of offsets, digests of their records.
 
-The manifest is stored under its own digest and named in the run's record. Objects of the
-archive are immutable and the ends are fixed before anything is read, so the same manifest
-always gives the same dataset.
+The manifest is stored under its own digest and named in the run's record. A range is read from
+whatever objects hold it: those that were pinned, or a larger one into which they were merged
+since. The digest is that of the records and not of an object's bytes, and the ends are fixed
+before anything is read, so the same manifest always gives the same dataset.
 """
 
 from bisect import bisect_left, bisect_right
@@ -24,7 +25,15 @@ from contracts.source import Source
 from contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from contracts.window import SensorWindow, decode_window
 from infra.object_store import ObjectStore
-from trainer.archive import ArchivedObject, Catalogue, Record, decode_records
+from trainer.archive import (
+    ArchivedObject,
+    Record,
+    RecordDigest,
+    decode_records,
+    encode_records,
+    parse_key,
+)
+from trainer.catalogue import Catalogue
 from trainer.dataset import Dataset, Place, Truth, build_dataset, truths_of
 from trainer.journal import Ends
 
@@ -35,13 +44,14 @@ T = TypeVar("T")
 
 
 class PinnedObject(msgspec.Struct, frozen=True):
-    """An object of the archive, and how to know that it is the same one.
+    """A range of a partition's records, and how to know that they are the same ones.
 
     Attributes:
-        key: Its key.
-        sha256: Digest of its bytes, hexadecimal.
-        first: First offset in it.
-        last: Last offset in it.
+        key: Object that held them when they were pinned; names topic and partition.
+        sha256: Digest of the records from ``first`` to before ``until`` (`RecordDigest`),
+            hexadecimal; in a manifest of version 1 that of the object's bytes.
+        first: First offset.
+        last: Last offset of that object.
         until: Offset at which reading stops; records from it on are not part of the run.
     """
 
@@ -61,6 +71,7 @@ class DataManifest(msgspec.Struct, frozen=True):
         max_windows: Most windows to keep, the most recent ones.
         windows: Objects of `sensor.windows`.
         outcomes: Objects of `outcomes`.
+        v: 2; a manifest of version 1 has digests of objects.
     """
 
     model: str
@@ -68,7 +79,7 @@ class DataManifest(msgspec.Struct, frozen=True):
     max_windows: int
     windows: list[PinnedObject]
     outcomes: list[PinnedObject]
-    v: int = 1
+    v: int = 2
 
     def encode(self) -> bytes:
         """Encode as JSON; the same manifest gives the same bytes."""
@@ -129,11 +140,12 @@ def pin(
             pinned: list[PinnedObject] = []
             count = 0
             for item, data in _fetched(store, pool, objects[::-1]):
-                found = _sources(item, data, end, spec)
+                records = list(decode_records(data, item.key, until=end))
+                found = _sources(item, records, spec)
                 for source in found:
                     places.setdefault(source.partition, []).append(source.offset)
                 if found:
-                    pinned.append(_pinned(item, end, data))
+                    pinned.append(_pinned(item, end, records))
                 count += len(found)
                 if count >= max_windows:
                     break
@@ -146,7 +158,10 @@ def pin(
                 if item.first < end
                 and bisect_left(offsets, item.first) < bisect_right(offsets, item.last)
             ]
-            windows.extend(_pinned(item, end, data) for item, data in _fetched(store, pool, wanted))
+            windows.extend(
+                _pinned(item, end, list(decode_records(data, item.key, until=end)))
+                for item, data in _fetched(store, pool, wanted)
+            )
     if not outcomes:
         raise DataError(f"model {spec.name}: there are no outcomes to learn from yet")
     manifest = DataManifest(spec.name, spec.sensor_set, max_windows, windows, outcomes)
@@ -167,20 +182,25 @@ def fetch_manifest(store: ObjectStore, key: str, digest: str) -> DataManifest:
         raise DataError(f"{key} is not a data manifest: {error}") from error
 
 
-def read_dataset(store: ObjectStore, manifest: DataManifest, spec: ModelSpec) -> Dataset:
+def read_dataset(
+    store: ObjectStore, catalogue: Catalogue, manifest: DataManifest, spec: ModelSpec
+) -> Dataset:
     """Read a manifest's records and join windows with their truth.
 
     Args:
         store: Where the archive is.
+        catalogue: Says which objects hold them now.
         manifest: Which records.
         spec: The model.
 
     Raises:
-        DataError: An object was altered or removed, or no window has its truth.
+        MissingObjectError: An object is gone that the catalogue names.
+        DataError: Records were altered or removed, or no window has its truth.
         ServerError: The store does not answer.
     """
-    truths = truths_of(_each(store, manifest.outcomes, _outcome), spec)
-    windows = _each(store, manifest.windows, partial(_window, truths))
+    archive = Archive(store, catalogue, manifest.v)
+    truths = truths_of(archive.each(manifest.outcomes, _outcome), spec)
+    windows = archive.each(manifest.windows, partial(_window, truths))
     return build_dataset(windows, truths, spec, max_windows=manifest.max_windows)
 
 
@@ -207,23 +227,69 @@ def _window(
         return None  # the stream processor made it a dead letter
 
 
-def _each(
-    store: ObjectStore,
-    objects: list[PinnedObject],
-    read: Callable[[int, Record], T | None],
-) -> Iterator[T]:
-    """Read the records of objects, in order, a few objects ahead."""
-    with ThreadPoolExecutor(_FETCHERS) as pool:
-        # Batches keep at most a few objects in memory.
-        for start in range(0, len(objects), _FETCHERS):
-            batch = objects[start : start + _FETCHERS]
-            contents = pool.map(lambda item: store.get(item.key, digest=item.sha256), batch)
-            for item, data in zip(batch, contents, strict=True):
-                partition = int(item.key.split("partition=")[1].split("/")[0])
-                for record in decode_records(data, item.key):
-                    found = read(partition, record) if record.offset < item.until else None
-                    if found is not None:
-                        yield found
+class Archive:
+    """Reads pinned ranges from the objects that hold them now."""
+
+    def __init__(self, store: ObjectStore, catalogue: Catalogue, version: int) -> None:
+        """Prepare to read ranges of a manifest of some version; nothing is fetched yet."""
+        self._store = store
+        self._catalogue = catalogue
+        self._version = version
+
+    def each(
+        self, ranges: list[PinnedObject], read: Callable[[int, Record], T | None]
+    ) -> Iterator[T]:
+        """Read the records of ranges, in order, a few objects ahead.
+
+        Raises:
+            DataError: The records of a range are not those that were pinned; said after the
+                last of them.
+        """
+        with ThreadPoolExecutor(_FETCHERS) as pool:
+            # Batches keep at most a few objects in memory.
+            for start in range(0, len(ranges), _FETCHERS):
+                batch = [(pinned, self._holders(pinned)) for pinned in ranges[start:][:_FETCHERS]]
+                keys = {item.key for _, items in batch for item in items}
+                data = dict(zip(keys, pool.map(self._store.get, keys), strict=True))
+                for pinned, items in batch:
+                    yield from self._range(pinned, [(i.key, data[i.key]) for i in items], read)
+
+    def _holders(self, pinned: PinnedObject) -> list[ArchivedObject]:
+        item = parse_key(pinned.key)
+        if item is None:
+            raise DataError(f"{pinned.key} is no object of the archive: the manifest is damaged")
+        return self._catalogue.covering(item.topic, item.partition, item.first, item.last + 1)
+
+    def _range(
+        self,
+        pinned: PinnedObject,
+        objects: list[tuple[str, bytes]],
+        read: Callable[[int, Record], T | None],
+    ) -> Iterator[T]:
+        partition = int(pinned.key.split("partition=")[1].split("/")[0])
+        digest = RecordDigest()
+        # Version 1 has digests of whole objects, which the same writer makes again.
+        whole: list[Record] = []
+        next_offset = pinned.first
+        for key, data in objects:
+            for record in decode_records(data, key, next_offset, pinned.last + 1):
+                next_offset = record.offset + 1
+                if self._version == 1:
+                    whole.append(record)
+                if record.offset >= pinned.until:
+                    continue
+                digest.add(record)
+                if (found := read(partition, record)) is not None:
+                    yield found
+        made = digest.hexadecimal
+        if self._version == 1:
+            same = [data for key, data in objects if key == pinned.key]
+            made = sha256(same[0] if same else encode_records(whole)).hexdigest()
+        if made != pinned.sha256:
+            raise DataError(
+                f"the records of {pinned.key} up to {pinned.until} have SHA-256 {made}, not"
+                f" {pinned.sha256}: the archive was altered, or records of it were removed"
+            )
 
 
 def _fetched(
@@ -235,13 +301,15 @@ def _fetched(
         yield from zip(batch, pool.map(lambda item: store.get(item.key), batch), strict=True)
 
 
-def _sources(item: ArchivedObject, data: bytes, end: int, spec: ModelSpec) -> list[Source]:
+def _sources(item: ArchivedObject, records: list[Record], spec: ModelSpec) -> list[Source]:
     """List the windows that an object's outcomes of a model came from."""
-    records = (record for record in decode_records(data, item.key) if record.offset < end)
     outcomes = (_outcome(item.partition, record) for record in records)
     return [one.source for one in outcomes if one is not None and one.model == spec.name]
 
 
-def _pinned(item: ArchivedObject, end: int, data: bytes) -> PinnedObject:
-    digest = sha256(data).hexdigest()
-    return PinnedObject(item.key, digest, item.first, item.last, min(end, item.last + 1))
+def _pinned(item: ArchivedObject, end: int, records: list[Record]) -> PinnedObject:
+    digest = RecordDigest()
+    for record in records:
+        digest.add(record)
+    until = min(end, item.last + 1)
+    return PinnedObject(item.key, digest.hexadecimal, item.first, item.last, until)

@@ -17,8 +17,8 @@ from contracts.events import event_time, now, to_ms
 from contracts.model_event import Registered
 from contracts.training import TrainingRun
 from infra.artefact import PackedArtefact, fetch, pack, publish
-from infra.object_store import ObjectStore
-from trainer.archive import Catalogue
+from infra.object_store import MissingObjectError, ObjectStore
+from trainer.catalogue import Catalogue
 from trainer.dataset import Dataset
 from trainer.job import Job, RunResult, store_result
 from trainer.learn import Learned, LearnSettings, learn
@@ -46,11 +46,11 @@ def prepare(
         ServerError: The store does not answer.
     """
     run = job.run
-    if run.manifest is not None and run.manifest_digest is not None:
-        manifest = fetch_manifest(store, run.manifest, run.manifest_digest)
-    else:
-        manifest = _pin(job, store, wait)
-    data = read_dataset(store, manifest, job.spec)
+    try:
+        manifest, data = _read(job, store, Catalogue(store), wait)
+    except MissingObjectError as problem:
+        _log.warning("the index is not true; all is listed", run=run.id, why=str(problem))
+        manifest, data = _read(job, store, Catalogue(store, whole=True), wait)
     _log.info("data is ready", run=run.id, windows=len(data))
     pinned = msgspec.structs.replace(
         run,
@@ -118,8 +118,21 @@ def make(job: Job, run: TrainingRun, data: Dataset, store: ObjectStore) -> str:
     return store_result(store, RunResult(decided, registered, learned.fall_back))
 
 
-def _pin(job: Job, store: ObjectStore, wait: Callable[[float], None]) -> DataManifest:
-    catalogue = Catalogue(store)
+def _read(
+    job: Job, store: ObjectStore, catalogue: Catalogue, wait: Callable[[float], None]
+) -> tuple[DataManifest, Dataset]:
+    """Fetch the run's manifest, or make it, and read its records."""
+    run = job.run
+    if run.manifest is not None and run.manifest_digest is not None:
+        manifest = fetch_manifest(store, run.manifest, run.manifest_digest)
+    else:
+        manifest = _pin(job, store, catalogue, wait)
+    return manifest, read_dataset(store, catalogue, manifest, job.spec)
+
+
+def _pin(
+    job: Job, store: ObjectStore, catalogue: Catalogue, wait: Callable[[float], None]
+) -> DataManifest:
     waited = 0.0
     while behind := lacking(catalogue, job.ends):
         if waited > job.archive_seconds:

@@ -86,6 +86,11 @@ class ArchiverSettings(_Frozen):
             take (`trainer.archiver`) comes before it.
         stall_seconds: How much longer than ``max_seconds`` a record may wait before the process
             ends, to be started again.
+        merge_objects: Objects that are merged into one, and again so many of those.
+        merge_bytes: Largest object that merging makes.
+        merge_seconds: How often it is looked what there is to merge.
+        retired_seconds: How long objects that were merged are kept for readers that know them;
+            longer than a run takes to read its data.
     """
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_ARCHIVER_", frozen=True, extra="ignore")
@@ -95,3 +100,7 @@ class ArchiverSettings(_Frozen):
     max_seconds: float = Field(default=15.0, gt=0)
     awaited_seconds: float = Field(default=0.2, gt=0)
     stall_seconds: float = Field(default=45.0, gt=0)
+    merge_objects: int = Field(default=32, ge=2)
+    merge_bytes: int = Field(default=32 << 20, ge=1)
+    merge_seconds: float = Field(default=60.0, gt=0)
+    retired_seconds: float = Field(default=900.0, gt=0)

@@ -21,6 +21,7 @@ _MODULES: Final = (
     "edge_cases",
     "trainer_cases",
     "replica_cases",
+    "archive_cases",
     "random_cases",
     "network_cases",
     "disk_cases",

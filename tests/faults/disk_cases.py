@@ -22,7 +22,8 @@ from tests.faults.plant import PARTITIONS, Plant
 from tests.faults.servers import KAFKA, S3
 from tests.faults.small_disk import SmallDisk
 from tests.places import jar_folder
-from trainer.archive import Catalogue, decode_records
+from trainer.archive import decode_records
+from trainer.catalogue import Catalogue
 
 _SOME: Final = 100
 _RATE: Final = 100.0

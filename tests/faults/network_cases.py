@@ -20,7 +20,7 @@ from tests.faults.edge_cases import replaying_edge, until_sent
 from tests.faults.plant import PARTITIONS, PATIENCE, Plant
 from tests.faults.proxy import Proxy
 from tests.faults.servers import KAFKA, Servers
-from trainer.archive import Catalogue
+from trainer.catalogue import Catalogue
 
 #: Longest recovery after a broker's return, seconds.
 RECOVERY_SECONDS: Final = 15.0

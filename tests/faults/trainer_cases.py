@@ -14,7 +14,8 @@ from tests.faults.cases import case
 from tests.faults.evidence import model_events
 from tests.faults.plant import Plant
 from tests.faults.source import SPEC
-from trainer.archive import Catalogue, decode_records
+from trainer.archive import decode_records
+from trainer.catalogue import Catalogue
 
 _SOME: Final = 100
 #: Windows that a training learns from.

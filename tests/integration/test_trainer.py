@@ -39,7 +39,8 @@ from infra.object_store import ObjectStore
 from infra.publisher import Publisher
 from infra.settings import Settings
 from infra.topic_admin import create_topics
-from trainer.archive import ArchivedObject, Catalogue, decode_records
+from trainer.archive import ArchivedObject, Record, decode_records, encode_records, prefix_of
+from trainer.catalogue import Catalogue
 from trainer.job import DIGEST, JOB, RunResult, store_result
 from trainer.loop import Trainer
 from trainer.runner import folder_of
@@ -139,6 +140,9 @@ class World:
             "MILLRACE_TRAINER_FIRST_OUTCOMES": "0",
             "MILLRACE_TRAINER_MAX_AGE_DAYS": "0",
             "MILLRACE_ARCHIVER_MAX_SECONDS": "0.2",
+            "MILLRACE_ARCHIVER_MERGE_OBJECTS": "3",
+            "MILLRACE_ARCHIVER_MERGE_SECONDS": "0.2",
+            "MILLRACE_ARCHIVER_RETIRED_SECONDS": "1",
         }
 
     @staticmethod
@@ -199,9 +203,9 @@ def finished(world: World, name: str) -> Callable[[], TrainingRun | None]:
 def test_every_record_is_archived_once_though_the_archiver_is_killed(world: World) -> None:
     """Killed at any moment and started again, it leaves no gap, no overlap and no repetition."""
     sent = 0
-    catalogue = Catalogue(world.store)
 
     def archived() -> int:
+        catalogue = Catalogue(world.store)
         return sum(catalogue.end(SENSOR_WINDOWS.name, partition) for partition in range(4))
 
     for killed in (True, True, False):
@@ -219,6 +223,7 @@ def test_every_record_is_archived_once_though_the_archiver_is_killed(world: Worl
             else:
                 everything = sent
                 until(lambda: archived() >= everything or None, "the whole topic")  # noqa: B023
+    catalogue = Catalogue(world.store)
     values: Counter[bytes | None] = Counter()
     for partition in range(4):
         expected = 0
@@ -230,6 +235,33 @@ def test_every_record_is_archived_once_though_the_archiver_is_killed(world: Worl
             values.update(record.value for record in records)
             expected = item.last + 1
     assert values == {b"%d" % number: 1 for number in range(sent)}
+
+
+def test_an_archive_of_many_objects_is_gone_on_with_at_once(world: World) -> None:
+    """No index yet, 200 objects: the archiver finds the end, goes on, and merges them."""
+    for number in range(300):
+        world.publish(SENSOR_WINDOWS, "a", b"%d" % number, 0, [])
+    assert world.client.flush(30) == 0
+    for offset in range(200):
+        item = ArchivedObject(SENSOR_WINDOWS.name, 0, offset, offset)
+        world.store.put(item.key, encode_records([Record(offset, 0, b"a", b"%d" % offset, [])]))
+    prefix = prefix_of(SENSOR_WINDOWS.name, 0)
+
+    def few() -> bool | None:
+        return len(list(world.store.objects(prefix))) < 20 or None
+
+    with world.process("trainer.archiver"):
+        until(
+            lambda: Catalogue(world.store).end(SENSOR_WINDOWS.name, 0) == 300 or None,
+            "the rest of the topic",
+        )
+        until(few, "the objects to be merged")
+    values = [
+        record.value
+        for item in Catalogue(world.store).refresh(SENSOR_WINDOWS.name, 0)
+        for record in decode_records(world.store.get(item.key), item.key)
+    ]
+    assert values == [b"%d" % number for number in range(300)]
 
 
 def test_an_archive_of_a_topic_that_was_created_anew_is_refused(world: World) -> None:

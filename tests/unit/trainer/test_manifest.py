@@ -1,10 +1,10 @@
 """Which objects of the archive a run pins."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import cast
 
+import msgspec
 import pytest
 
 from contracts.errors import DataError
@@ -14,35 +14,15 @@ from contracts.outcome import Outcome
 from contracts.source import Source
 from contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from infra.object_store import ObjectStore
-from trainer.archive import ArchivedObject, Catalogue, Record, encode_records
-from trainer.manifest import DataManifest, fetch_manifest, pin
+from tests.unit.trainer.shelf import Shelf
+from trainer.archive import ArchivedObject, Record, decode_records, encode_records
+from trainer.catalogue import Catalogue
+from trainer.manifest import Archive, DataManifest, fetch_manifest, pin
+from trainer.merger import Merger
+from trainer.settings import ArchiverSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow", "heat"), 60.0, 4, 2, 2)
-
-
-class Shelf:
-    """A store in memory that notes what is fetched."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.fetched: list[str] = []
-
-    def put(self, key: str, data: bytes, _: str = "") -> str:
-        """Store an object."""
-        self.objects[key] = data
-        return sha256(data).hexdigest()
-
-    def get(self, key: str, *, digest: str | None = None) -> bytes:
-        """Fetch an object."""
-        self.fetched.append(key)
-        data = self.objects[key]
-        assert digest in {None, sha256(data).hexdigest()}
-        return data
-
-    def keys(self, prefix: str, *, after: str | None = None) -> Iterator[str]:
-        """List objects."""
-        return (k for k in sorted(self.objects) if k.startswith(prefix) and k > (after or ""))
 
 
 def outcome(offset: int, model: str, partition: int) -> bytes:
@@ -117,3 +97,49 @@ def test_a_model_without_outcomes_has_nothing_to_learn_from() -> None:
     archive(shelf, ["other"])
     with pytest.raises(DataError, match="no outcomes"):
         pinned(shelf, end=10, most=5)
+
+
+def kept(record: Record) -> tuple[int, bytes | None]:
+    """What is compared of a record."""
+    return record.offset, record.value
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_manifest_gives_the_same_records_after_its_objects_were_merged(version: int) -> None:
+    """It names offsets; a larger object has them now, and the pinned ones are deleted."""
+    shelf = Shelf()
+    archive(shelf, ["pumps"] * 9)
+    made = pinned(shelf, end=85, most=30)
+    if version == 1:
+        old = [
+            msgspec.structs.replace(o, sha256=sha256(shelf.objects_by_key[o.key]).hexdigest())
+            for o in made.outcomes
+        ]
+        made = msgspec.structs.replace(made, outcomes=old, v=1)
+    store = cast("ObjectStore", shelf)
+
+    def read() -> list[tuple[int, bytes | None]]:
+        ranges = Archive(store, Catalogue(store), made.v)
+        return list(ranges.each(made.outcomes, lambda _, record: kept(record)))
+
+    before = read()
+    assert [offset for offset, _ in before] == list(range(50, 85))
+    limits = ArchiverSettings(merge_objects=3, retired_seconds=1)
+    for moment in range(10):
+        Merger(store, limits, set).round(OUTCOMES.name, 0, 2.0 * moment)
+    assert not any(o.key in shelf.objects_by_key for o in made.outcomes)
+    assert read() == before
+
+
+def test_records_that_were_altered_are_not_those_of_a_manifest() -> None:
+    """The message says which, and that the archive was altered."""
+    shelf = Shelf()
+    archive(shelf, ["pumps"])
+    made = pinned(shelf, end=10, most=30)
+    records = list(decode_records(shelf.get(made.outcomes[0].key), ""))
+    altered = [*records[:-1], records[-1]._replace(value=b"other")]
+    shelf.put(made.outcomes[0].key, encode_records(altered))
+    store = cast("ObjectStore", shelf)
+    ranges = Archive(store, Catalogue(store), made.v)
+    with pytest.raises(DataError, match="the archive was altered"):
+        list(ranges.each(made.outcomes, lambda _, record: kept(record)))

@@ -1,0 +1,218 @@
+"""Objects of the archive are merged, and whatever breaks off, each record is there once."""
+
+from contextlib import suppress
+from typing import cast
+
+import pytest
+
+from contracts.errors import ServerError
+from infra.object_store import ObjectStore
+from tests.unit.trainer.shelf import Shelf
+from trainer.archive import ArchivedObject, Record, decode_records, encode_records
+from trainer.archive_index import UNREADABLE, Entry, Index, index_key
+from trainer.catalogue import Catalogue, find_end, read_index
+from trainer.merge_plan import plan
+from trainer.merger import Merger
+from trainer.settings import ArchiverSettings
+
+TOPIC = "outcomes"
+LIMITS = ArchiverSettings(merge_objects=4, merge_bytes=1 << 20, retired_seconds=10)
+
+
+def record(offset: int) -> Record:
+    """The record at an offset."""
+    return Record(offset, 7, None, b"%d" % offset, [("n", b"1")])
+
+
+def store_of(shelf: Shelf) -> ObjectStore:
+    """The shelf as the code under test sees it."""
+    return cast("ObjectStore", shelf)
+
+
+def archive(shelf: Shelf, offsets: range, most: int = 2) -> None:
+    """Archive records in objects of a few."""
+    for first in range(offsets.start, offsets.stop, most):
+        held = [record(o) for o in range(first, min(first + most, offsets.stop))]
+        item = ArchivedObject(TOPIC, 0, first, held[-1].offset)
+        shelf.put(item.key, encode_records(held))
+
+
+def merger(shelf: Shelf, limits: ArchiverSettings = LIMITS) -> Merger:
+    """A merger that is not started: rounds are asked for."""
+    return Merger(store_of(shelf), limits, lambda: {(TOPIC, 0)})
+
+
+def merge_all(shelf: Shelf, now: float = 0.0) -> None:
+    """Do rounds until there is nothing to do."""
+    started = merger(shelf)
+    for _ in range(100):
+        if not started.round(TOPIC, 0, now):
+            return
+    raise AssertionError("there is always something to do")
+
+
+def read(shelf: Shelf, *, whole: bool = False) -> list[Record]:
+    """Read everything that the catalogue names."""
+    items = Catalogue(store_of(shelf), whole=whole).refresh(TOPIC, 0)
+    return [r for i in items for r in decode_records(shelf.get(i.key), i.key)]
+
+
+def parquet(shelf: Shelf) -> int:
+    """How many objects the archive has."""
+    return sum(key.endswith(".parquet") for key in shelf.objects_by_key)
+
+
+def test_small_objects_become_large_ones_and_are_deleted_later() -> None:
+    """After 100 objects of 2 records there are few, with the same records; the rest waits."""
+    shelf = Shelf()
+    archive(shelf, range(200))
+    merge_all(shelf, now=0.0)
+    items = Catalogue(store_of(shelf)).refresh(TOPIC, 0)
+    assert [(i.first, i.last) for i in items] == [(0, 127), (128, 159), (160, 191), (192, 199)]
+    assert parquet(shelf) > 100
+    assert read(shelf) == read(shelf, whole=True) == [record(o) for o in range(200)]
+    merge_all(shelf, now=9.9)
+    assert parquet(shelf) > 100
+    merge_all(shelf, now=10.0)
+    assert parquet(shelf) == len(items)
+    assert read(shelf) == read(shelf, whole=True) == [record(o) for o in range(200)]
+    index = read_index(store_of(shelf), TOPIC, 0)
+    assert index is not None
+    assert index.retired == ()
+
+
+@pytest.mark.parametrize("changes", range(0, 90, 3))
+def test_a_merger_that_dies_anywhere_loses_and_repeats_nothing(changes: int) -> None:
+    """Broken off after any number of changes of the store, and gone on with later."""
+    shelf = Shelf()
+    archive(shelf, range(83))
+    wanted = [record(o) for o in range(83)]
+    shelf.changes_left = changes
+    with suppress(ServerError):
+        for moment in range(20):
+            merger(shelf).round(TOPIC, 0, 20.0 * moment)
+    assert read(shelf) == read(shelf, whole=True) == wanted
+    shelf.changes_left = None
+    merge_all(shelf, now=3000.0)
+    merge_all(shelf, now=4000.0)
+    assert read(shelf) == read(shelf, whole=True) == wanted
+    assert parquet(shelf) <= 7
+
+
+def test_a_merged_object_without_its_index_supersedes_its_parts() -> None:
+    """A reader between the two writes, or after a crash between them, has each record once."""
+    shelf = Shelf()
+    archive(shelf, range(12))
+    whole = ArchivedObject(TOPIC, 0, 0, 7)
+    shelf.put(whole.key, encode_records([record(o) for o in range(8)]))
+    assert read(shelf) == [record(o) for o in range(12)]
+    merge_all(shelf)
+    merge_all(shelf, now=100.0)
+    assert read(shelf) == read(shelf, whole=True) == [record(o) for o in range(12)]
+    assert ArchivedObject(TOPIC, 0, 2, 3).key not in shelf.objects_by_key
+
+
+def test_records_that_two_objects_have_are_merged_once() -> None:
+    """An archiver that hung and came back may have written an object with other cuts."""
+    shelf = Shelf()
+    archive(shelf, range(8))
+    odd = ArchivedObject(TOPIC, 0, 1, 4)
+    shelf.put(odd.key, encode_records([record(o) for o in range(1, 5)]))
+    merge_all(shelf)
+    assert read(shelf) == [record(o) for o in range(8)]
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"nothing", b'{"entries":[[5,9,1,1],[0,3,1,1]]}'])
+def test_an_index_that_is_damaged_counts_for_nothing(data: bytes) -> None:
+    """All objects are listed then, and the next merge writes an index."""
+    shelf = Shelf()
+    archive(shelf, range(40))
+    shelf.put(index_key(TOPIC, 0), data)
+    assert read(shelf) == [record(o) for o in range(40)]
+    merge_all(shelf)
+    assert read(shelf) == [record(o) for o in range(40)]
+    assert (read_index(store_of(shelf), TOPIC, 0) or Index()).end > 0
+
+
+def test_an_index_that_names_what_is_gone_is_made_anew() -> None:
+    """An archiver that hung may leave an old one, whose objects were merged and deleted."""
+    shelf = Shelf()
+    archive(shelf, range(24))
+    merge_all(shelf)
+    old = shelf.objects_by_key[index_key(TOPIC, 0)]
+    archive(shelf, range(24, 60))
+    merge_all(shelf)
+    merge_all(shelf, now=100.0)
+    shelf.objects_by_key[index_key(TOPIC, 0)] = old
+    archive(shelf, range(60, 120))
+    merge_all(shelf, now=200.0)
+    merge_all(shelf, now=300.0)
+    assert read(shelf) == read(shelf, whole=True) == [record(o) for o in range(120)]
+
+
+def test_a_damaged_object_is_left_alone_and_the_others_are_merged() -> None:
+    """One object that nobody can read stops neither the merging nor the index."""
+    shelf = Shelf()
+    archive(shelf, range(80))
+    damaged = ArchivedObject(TOPIC, 0, 20, 21)
+    shelf.objects_by_key[damaged.key] = b"not parquet"
+    merge_all(shelf)
+    merge_all(shelf, now=100.0)
+    index = read_index(store_of(shelf), TOPIC, 0)
+    assert index is not None
+    assert [e.first for e in index.entries if e.level == UNREADABLE] == [20]
+    assert index.end > 60
+    assert shelf.objects_by_key[damaged.key] == b"not parquet"
+    assert parquet(shelf) < 16
+
+
+def test_one_archiver_does_not_write_over_the_index_of_another() -> None:
+    """It began with an index that is not there any more: it leaves all as it is."""
+    shelf = Shelf()
+    archive(shelf, range(24))
+    other = Index((Entry(0, 23, 1, 1),)).encode()
+
+    class Overtaken(Shelf):
+        def put(self, key: str, data: bytes, kind: str = "") -> str:
+            super().put(index_key(TOPIC, 0), other)
+            return super().put(key, data, kind)
+
+    overtaken = Overtaken()
+    overtaken.objects_by_key = shelf.objects_by_key
+    assert not merger(overtaken).round(TOPIC, 0, 0.0)
+    assert overtaken.objects_by_key[index_key(TOPIC, 0)] == other
+
+
+@pytest.mark.parametrize("end", [0, 1, 4_999, 5_000, 5_001, 700_000, 10**12 + 3])
+@pytest.mark.parametrize("behind", [0, 1, 6_000, 10**6])
+def test_the_end_is_found_without_listing_the_archive(end: int, behind: int) -> None:
+    """Wherever it is, near the topic's end or far from it, a few requests find it."""
+    shelf = Shelf()
+    for last in range(max(end - 40, 0), end):
+        shelf.put(ArchivedObject(TOPIC, 0, last, last).key, b"")
+    assert find_end(store_of(shelf), TOPIC, 0, end + behind) == end
+    assert shelf.listings <= 9
+
+
+def test_ninety_days_of_objects_are_few_and_each_is_rewritten_rarely() -> None:
+    """518,400 objects of 15 seconds, each of 3 kB: what is left, and how often it was written."""
+    most, size, count = 32, 3_000, 90 * 86_400 // 15
+    entries: list[Entry] = []
+    written = 0
+    for first in range(0, count, most):
+        entries += [Entry(number, number, size) for number in range(first, first + most)]
+        while groups := plan(entries[-4 * most :], most=most, most_bytes=32 << 20):
+            for group in groups:
+                whole = Entry(
+                    group[0].first,
+                    group[-1].last,
+                    sum(one.bytes for one in group),
+                    group[0].level + 1,
+                )
+                written += whole.bytes
+                at = entries.index(group[0], max(len(entries) - 4 * most, 0))
+                entries[at : at + len(group)] = [whole]
+    assert sum(one.last - one.first + 1 for one in entries) == count
+    full = count * size // (30 << 20)
+    assert len(entries) < 3 * most + full
+    assert written < 4 * count * size
