@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from contracts.dead_letter import Origin, headers_again
 from contracts.errors import DataError, ServerError
-from contracts.headers import CONTENT_TYPE, ID, RawHeaders, header
+from contracts.headers import CONTENT_TYPE, ID, RawHeaders, content_type_of, header
 from contracts.invalid_record import InvalidRecord
 from contracts.topics import SENSOR_WINDOWS
 from contracts.window import decode_window
@@ -96,7 +96,7 @@ def again(
     value = value if mend.value is None else mend.value
     key = key if mend.key is None else mend.key.encode()
     try:
-        window = decode_window(value, header(made, CONTENT_TYPE) or "")
+        window = decode_window(value, content_type_of(made))
     except InvalidRecord as problem:
         raise DataError(f"so mended, it is no window yet: {problem}") from problem
     if key != window.asset.encode():
@@ -186,7 +186,7 @@ class Resender:
 
 
 def _replaced(headers: RawHeaders, name: str, value: bytes) -> RawHeaders:
-    """Headers with one value for a name, where it was or else in front."""
-    kept = [(known, said) for known, said in headers if known != name]
-    place = next((i for i, (known, _) in enumerate(headers) if known == name), 0)
+    """Headers with one value for a name in any case, where it was or else in front."""
+    kept = [(known, said) for known, said in headers if known.lower() != name]
+    place = next((i for i, (known, _) in enumerate(headers) if known.lower() == name), 0)
     return [*kept[:place], (name, value), *kept[place:]]

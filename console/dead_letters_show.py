@@ -24,7 +24,7 @@ from console.dead_letters_topic import (
 from console.output import answers, print_json, table, text
 from contracts.dead_letter import original_headers
 from contracts.errors import DataError
-from contracts.headers import CONTENT_TYPE, header
+from contracts.headers import content_type_of
 
 #: Standard output, in place of a file.
 STDOUT: Final = "-"
@@ -104,7 +104,7 @@ def _sheet(letter: Letter, state: State, taken: int | None, message: Message) ->
         why_final(letter),
         taken,
         [(name, data.decode(errors="replace")) for name, data in headers],
-        content_of(bytes_of(message.value()) or b"", header(headers, CONTENT_TYPE)),
+        content_of(bytes_of(message.value()) or b"", content_type_of(headers)),
     )
 
 

@@ -15,7 +15,7 @@ from console.evidence import Evidence as TopicEvidence
 from console.evidence import Refusal, SentWindow
 from contracts import dead_letter
 from contracts.events import EventReader
-from contracts.headers import CONTENT_TYPE, header
+from contracts.headers import CONTENT_TYPE, content_type_of, header
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.model_event import ModelEvent
@@ -120,7 +120,7 @@ def ledger_of(observer: Observer) -> list[LedgerEntry]:
 
 def _window(record: Seen) -> SensorWindow | None:
     try:
-        return decode_window(record.value, header(record.headers, CONTENT_TYPE) or "")
+        return decode_window(record.value, content_type_of(record.headers))
     except InvalidRecord:
         return None
 
