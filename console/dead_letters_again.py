@@ -124,6 +124,7 @@ class Resender:
         self._topic = settings.named(SENSOR_WINDOWS.name)
         self._handed = self._confirmed = 0
         self._refusal: str | None = None
+        self._too_large = 0
         self._client = producer(
             settings,
             {
@@ -147,6 +148,7 @@ class Resender:
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 self._refusal = error.str()
+                self._too_large += error.code() == KafkaError.MSG_SIZE_TOO_LARGE
                 return
             self._confirmed += 1
             on_confirmed(message.offset() or 0)
@@ -174,9 +176,16 @@ class Resender:
         """Wait until the broker has everything.
 
         Raises:
+            DataError: A record is too large for the topic.
             ServerError: It has not.
         """
         self._client.flush(_CONFIRM_SECONDS + _REPORT_SECONDS)
+        if self._too_large:
+            raise DataError(
+                f"{self._too_large} of {self._handed} records do not fit into {self._topic}, which"
+                f" takes {SENSOR_WINDOWS.max_bytes} bytes once compressed; the others were sent:"
+                " have the device send smaller windows"
+            )
         if self._confirmed < self._handed:
             raise ServerError(
                 f"{self._handed - self._confirmed} of {self._handed} records were not confirmed"

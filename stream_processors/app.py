@@ -36,6 +36,7 @@ from stream_processors.batching import BatchApp, BatchConsumer
 from stream_processors.gathering import Gathering, divide
 from stream_processors.held import Held
 from stream_processors.history import KafkaHistory
+from stream_processors.letters import Letters, StoredValues
 from stream_processors.outputs import Outputs
 from stream_processors.processor import BLOCK_RECORDS, Processor
 from stream_processors.records import Record
@@ -320,6 +321,7 @@ class _Wiring:
             outputs,
             Snapshots(self._table.data),
             None if detectors is None else Watch(feed.registry, outputs, detectors),
+            Letters(outputs, StoredValues(settings)),
         )
         self._processor.own(self._owned)
         self._held = Held(

@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import faust
+from aiokafka.errors import CorruptRecordException
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import TransportT
@@ -33,6 +34,7 @@ from mode.utils.futures import notify
 
 from stream_processors.fetching import FetchThread
 from stream_processors.readable import Readable
+from stream_processors.unpacking import UnreadBatch
 
 #: Least time between two polls that find little, seconds. A batch has a cost of its own, and so
 #: have the requests to the broker: at a low rate, what comes within this time is one batch.
@@ -194,6 +196,16 @@ class BatchConsumer(driver.Consumer):
         return self._message(tp, batch[-1], None, batch)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        """One message for a record of memory, none of which may be missing.
+
+        Raises:
+            CorruptRecordException: A batch of it cannot be read.
+        """
+        if isinstance(record, UnreadBatch):
+            raise CorruptRecordException(
+                f"{tp.topic}/{tp.partition} holds memory that cannot be read, up to offset"
+                f" {record.offset}: {record.problem}; look at the broker's disk"
+            )
         return self._message(tp, record, record.key, record.value)
 
     def _message(self, tp: TP, at: Any, key: bytes | None, value: Any) -> ConsumerMessage:

@@ -18,9 +18,10 @@ from aiokafka.record.legacy_records import LegacyRecordBatch
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from contracts.invalid_record import InvalidRecord
 from stream_processors.batch_header import COUNTED, LENGTH, checksum
 from stream_processors.packing import packed_headers
-from stream_processors.unpacking import FetchedRecord, unpacked
+from stream_processors.unpacking import CODEC_BITS, FetchedRecord, unpacked, unread
 
 #: Longest wait of a fetch for data. A partition whose records were still unread when a fetch
 #: was sent is not in it, and has to wait for its end; Faust fixes 1.5 s.
@@ -29,6 +30,11 @@ FETCH_WAIT_MS: Final = 50
 #: table's changelog never are, after recovery, so each checkpoint costs this; aiokafka's
 #: default is 0.1.
 UNREAD_SECONDS: Final = 0.01
+#: Bytes of records that are taken at once, at most, and those of one batch more: what is fetched
+#: may be much larger once it is decompressed.
+TAKE_BYTES: Final = 16 << 20
+#: Place of the attributes in the format before record batches.
+_OLD_ATTRIBUTES: Final = 17
 #: Timestamp of a record that has none, as Kafka writes it.
 _NO_TIME: Final = -1
 
@@ -66,6 +72,11 @@ class Piece(NamedTuple):
         """Offset of the last one."""
         return self.records[-1].offset
 
+    @property
+    def size(self) -> int:
+        """Bytes of their values and keys."""
+        return sum([len(each.value or b"") + len(each.key or b"") for each in self.records])
+
 
 class CheckedRecords(fetcher.MemoryRecords):  # type: ignore[misc]  # untyped
     """Record batches as they were fetched; compares each one's checksum when it is taken out.
@@ -94,15 +105,30 @@ class CheckedRecords(fetcher.MemoryRecords):  # type: ignore[misc]  # untyped
         whole = self._data[begin : self._begin]
         is_legacy = isinstance(batch, LegacyRecordBatch)  # the format before record batches
         if not (batch.validate_crc() if is_legacy else checksum(whole) == batch.crc):
+            (first,) = struct.unpack_from(">q", whole)
             raise CorruptRecordException(
-                f"the record batch at byte {begin} of what was fetched is not as it was written"
+                f"the record batch at offset {first} is not as it was written: its checksum is"
+                " another; it is fetched again. If that does not help, the broker's disk has"
+                " changed it: look at the broker, or move the group's offset past it"
             )
-        records = partial(_of_old, batch) if is_legacy else partial(unpacked, whole)
+        records = partial(_of_old, batch, whole) if is_legacy else partial(unpacked, whole)
         return FetchedBatch(batch, records)
 
 
-def _of_old(batch: Any) -> list[FetchedRecord]:
-    """Records of the format before record batches, which had no headers, and once no times."""
+def _of_old(batch: Any, whole: memoryview) -> list[FetchedRecord]:
+    """Records of the format before record batches, which had no headers, and once no times.
+
+    Compressed ones, whose size nobody can bound here, are not taken out: no broker since Kafka 4
+    lets anybody write any.
+    """
+    if whole[_OLD_ATTRIBUTES] & CODEC_BITS:
+        last = batch.next_offset - 1
+        problem = InvalidRecord(
+            "undecodable_batch",
+            "a batch is compressed in the message format of before Kafka 0.11; send it again with"
+            " a newer client",
+        )
+        return [unread(bytes(whole), last, last, _NO_TIME, 1, problem)]
     no_headers = packed_headers([])
     return [
         FetchedRecord(
@@ -129,17 +155,24 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
         super().__init__(tp, records, *rest)
         self._check_crcs = False
         self._left: list[FetchedRecord] = []
+        self._place = f"{tp.topic}/{tp.partition}"
+        self._bytes = 0
 
     def take(self, most: int | None) -> tuple[list[FetchedRecord], bool]:
         """Take records, at most so many, and tell whether there are no more.
 
+        No further batch is taken out once they have `TAKE_BYTES`.
+
         Raises:
             CorruptRecordException: They are not as they were written.
-            UnsupportedCodecError: Nobody here can decompress them.
         """
         taken: list[FetchedRecord] = []
-        while most is None or len(taken) < most:
-            left: list[FetchedRecord] = self._left or next(self, [])
+        self._bytes = 0
+        while (most is None or len(taken) < most) and self._bytes < TAKE_BYTES:
+            try:
+                left: list[FetchedRecord] = self._left or next(self, [])
+            except CorruptRecordException as error:
+                raise CorruptRecordException(f"{self._place}: {error}") from error
             if not left:
                 return taken, True
             room = len(left) if most is None else most - len(taken)
@@ -150,6 +183,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
 
     def _consumer_record(self, tp: Any, piece: Piece) -> list[FetchedRecord]:  # noqa: ARG002
         """What of a piece was not taken before; where reading begins may be within a batch."""
+        self._bytes += piece.size
         begin = self.next_fetch_offset
         if piece.records[0].offset >= begin:
             return piece.records
@@ -170,7 +204,6 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # untyped
 
         Raises:
             CorruptRecordException: They are not as they were written.
-            UnsupportedCodecError: Nobody here can decompress them.
         """
         tp = self._topic_partition
         there = self._partition_records

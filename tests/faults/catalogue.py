@@ -18,6 +18,7 @@ _MODULES: Final = (
     "store_cases",
     "edge_cases",
     "trainer_cases",
+    "record_cases",
     "random_cases",
     "network_cases",
     "disk_cases",
