@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import Final
 from urllib.parse import urlsplit
 
 import urllib3
@@ -15,6 +16,8 @@ from minio.error import MinioException, S3Error
 from contracts.errors import DataError, ServerError
 from infra.settings import Settings
 
+#: Connections that are kept: parts of a large object go side by side, three at a time.
+_CONNECTIONS: Final = 4
 _TROUBLE = (MinioException, urllib3.exceptions.HTTPError, OSError)
 
 
@@ -32,7 +35,7 @@ class ObjectStore:
         Args:
             settings: Where the store is.
             bucket: Another bucket than the settings', as for a recording to read.
-            seconds: How long to wait for an answer, which is asked for once then; None waits
+            seconds: How long to wait for each answer, which is asked for once then; None waits
                 longer, and asks again.
         """
         endpoint = urlsplit(settings.s3_endpoint)
@@ -45,6 +48,7 @@ class ObjectStore:
             secure=endpoint.scheme == "https",
             region=settings.s3_region,
             http_client=urllib3.PoolManager(
+                maxsize=_CONNECTIONS,
                 timeout=urllib3.Timeout(connect=3, read=30)
                 if seconds is None
                 else urllib3.Timeout(connect=seconds, read=seconds),

@@ -18,8 +18,7 @@ from contracts.names import MAX_NAME_BYTES, is_name, name_problem, segment_probl
 from contracts.topics import MAX_WINDOW_BYTES
 from contracts.window import MSGPACK, Layout, WindowBody, read_window, read_windows
 from stream_processors.packing import packed_headers
-from stream_processors.records import Payload
-from stream_processors.unpacking import unread_batch
+from stream_processors.records import Payload, problem_of
 
 #: Event times outside of these say that a device's clock is wrong.
 EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
@@ -101,8 +100,8 @@ def _form(record: Payload, latest_ms: int) -> tuple[WindowBody, Layout]:
     Raises:
         InvalidRecord: Why it cannot be used.
     """
-    if (batch := unread_batch(record)) is not None:
-        raise batch.problem
+    if (problem := problem_of(record)) is not None:
+        raise problem
     key, value = record.key, record.value
     if not key:
         raise InvalidRecord("empty_key", "the record has no key; send the asset's name")

@@ -6,7 +6,7 @@
 A letter is written once for each record (`positions.Position.is_written`), in the order of the
 records. The object store can hold it up for some seconds, and after a failure not again for
 `REST_SECONDS`: a store that is away costs the whole values of letters, not the windows beside
-them. What it did not take is counted, and the letter says where it still is.
+them. What it did not take in time is counted, and the letter says where it still is.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from stream_processors.unpacking import unread_batch
 
 _log = structlog.get_logger(__name__)
 #: How long the object store may take for a value, seconds.
-STORE_SECONDS: Final = 3.0
+STORE_SECONDS: Final = 10.0
 #: How long it is left alone after it has not answered, seconds.
 REST_SECONDS: Final = 30.0
 

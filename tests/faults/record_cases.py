@@ -93,6 +93,8 @@ def a_batch_is_too_large(plant: Plant) -> None:
         _send(plant, [(b"pump-1", value, _typed(MSGPACK))] * 4, "zstd")
         plant.until_predicted(_SOME)
         plant.until_recovered()
+    _expect_reasons(plant, {"oversized_batch": 1})
+    plant.quiet()
     letters = _letters(plant, "oversized_batch")
     plant.expect(len(letters) == 1, f"{len(letters)} letters of one batch")
     for letter in letters:
