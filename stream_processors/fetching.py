@@ -21,7 +21,7 @@ from faust.types import TP
 from contracts.invalid_record import InvalidRecord
 from stream_processors.batch_header import COUNTED, LENGTH, checksum
 from stream_processors.packing import packed_headers
-from stream_processors.unpacking import CODEC_BITS, FetchedRecord, unpacked, unread
+from stream_processors.unpacking import CODEC_BITS, FetchedRecord, measured, unread
 
 #: Longest wait of a fetch for data. A partition whose records were still unread when a fetch
 #: was sent is not in it, and has to wait for its end; Faust fixes 1.5 s.
@@ -42,8 +42,8 @@ _NO_TIME: Final = -1
 class FetchedBatch:
     """A record batch as the fetcher takes one, whose records come all at once."""
 
-    def __init__(self, batch: Any, records: Callable[[], list[FetchedRecord]]) -> None:
-        """Take aiokafka's batch, and what takes out its records."""
+    def __init__(self, batch: Any, records: Callable[[], tuple[list[FetchedRecord], int]]) -> None:
+        """Take aiokafka's batch, and what takes out its records and tells their bytes."""
         self._batch = batch
         self._records = records
 
@@ -53,9 +53,9 @@ class FetchedBatch:
 
     def __iter__(self) -> Iterator[Piece]:
         """Yield its records as one piece, if it has any."""
-        records = self._records()
+        records, size = self._records()
         if records:
-            yield Piece(records)
+            yield Piece(records, size)
 
     def __next__(self) -> Any:
         """The first record, of a batch that says how a transaction ended."""
@@ -63,19 +63,15 @@ class FetchedBatch:
 
 
 class Piece(NamedTuple):
-    """Records that were fetched together; the fetcher takes it for one record."""
+    """Records that were fetched together, and their bytes; the fetcher takes it for one record."""
 
     records: list[FetchedRecord]
+    size: int
 
     @property
     def offset(self) -> int:
         """Offset of the last one."""
         return self.records[-1].offset
-
-    @property
-    def size(self) -> int:
-        """Bytes of their values and keys."""
-        return sum([len(each.value or b"") + len(each.key or b"") for each in self.records])
 
 
 class CheckedRecords(fetcher.MemoryRecords):  # type: ignore[misc]  # untyped
@@ -111,11 +107,11 @@ class CheckedRecords(fetcher.MemoryRecords):  # type: ignore[misc]  # untyped
                 " another; it is fetched again. If that does not help, the broker's disk has"
                 " changed it: look at the broker, or move the group's offset past it"
             )
-        records = partial(_of_old, batch, whole) if is_legacy else partial(unpacked, whole)
+        records = partial(_of_old, batch, whole) if is_legacy else partial(measured, whole)
         return FetchedBatch(batch, records)
 
 
-def _of_old(batch: Any, whole: memoryview) -> list[FetchedRecord]:
+def _of_old(batch: Any, whole: memoryview) -> tuple[list[FetchedRecord], int]:
     """Records of the format before record batches, which had no headers, and once no times.
 
     Compressed ones, whose size nobody can bound here, are not taken out: no broker since Kafka 4
@@ -128,9 +124,9 @@ def _of_old(batch: Any, whole: memoryview) -> list[FetchedRecord]:
             "a batch is compressed in the message format of before Kafka 0.11; send it again with"
             " a newer client",
         )
-        return [unread(bytes(whole), last, last, _NO_TIME, 1, problem)]
+        return [unread(bytes(whole), last, last, _NO_TIME, 1, problem)], len(whole)
     no_headers = packed_headers([])
-    return [
+    records = [
         FetchedRecord(
             each.offset,
             _NO_TIME if each.timestamp is None else each.timestamp,
@@ -141,6 +137,7 @@ def _of_old(batch: Any, whole: memoryview) -> list[FetchedRecord]:
         )
         for each in batch
     ]
+    return records, len(whole)
 
 
 class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped

@@ -80,12 +80,13 @@ def _together(records: Sequence[Payload], latest_ms: int) -> Forms | None:
         return None
     bodies, layouts = read
     assets = [body.asset.encode() for body in bodies]
+    names = set(assets)
     starts = [body.start_ms for body in bodies]
     periods = {body.period_seconds for body in bodies}
     is_good = (
         [record.key for record in records] == assets
-        and max(map(len, assets)) <= MAX_NAME_BYTES  # first: `is_name` remembers what it is asked
-        and all(map(is_name, set(assets)))
+        and max(map(len, names)) <= MAX_NAME_BYTES  # first: `is_name` remembers what it is asked
+        and all(map(is_name, names))
         and not any(map(segment_problem, {body.segment for body in bodies}))
         and all(0 < period < math.inf for period in periods)
         and min(starts) >= EARLIEST_MS

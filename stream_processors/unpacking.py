@@ -87,6 +87,11 @@ def unpacked(batch: memoryview) -> list[FetchedRecord]:
     Returns:
         Its records; or one `UnreadBatch` if they are too large, or not as Kafka describes them.
     """
+    return measured(batch)[0]
+
+
+def measured(batch: memoryview) -> tuple[list[FetchedRecord], int]:
+    """Like `unpacked`; also how many bytes the records have once decompressed."""
     first_offset, *_, attributes, last, first_ms, latest_ms, _, _, _, count = HEADER.unpack_from(
         batch
     )
@@ -94,11 +99,13 @@ def unpacked(batch: memoryview) -> list[FetchedRecord]:
         data = decompressed(batch[HEADER_BYTES:], attributes & CODEC_BITS)
         records = _all_records(data, count, first_offset, first_ms)
     except InvalidRecord as problem:
-        return [unread(bytes(batch), first_offset, first_offset + last, latest_ms, count, problem)]
+        last_offset = first_offset + last
+        whole = unread(bytes(batch), first_offset, last_offset, latest_ms, count, problem)
+        return [whole], len(batch)
     if attributes & APPEND_TIME:
         for record in records:
             record.timestamp, record.timestamp_type = latest_ms, 1
-    return records
+    return records, len(data)
 
 
 def unread_batch(record: object) -> UnreadBatch | None:

@@ -307,7 +307,7 @@ def test_no_more_is_taken_at_once_than_memory_is_meant_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What is fetched may be much larger once it is decompressed."""
-    monkeypatch.setattr(fetching, "TAKE_BYTES", 2)
+    monkeypatch.setattr(fetching, "TAKE_BYTES", 1)
     there = fetched(BATCHES)
     assert [offsets(there.take(10)[0]) for _ in range(2)] == [[0, 1, 2], [5, 6]]
     assert there.take(10) == ([], True)
