@@ -102,10 +102,11 @@ def test_memory_that_does_not_fit_gives_up_its_oldest_forecasts() -> None:
 def test_memory_without_forecasts_fits_whatever_it_knows() -> None:
     """Tests on as many sensors as there may be, and as many early values."""
     asset = Asset()
-    lanes = {
-        "page_hinkley": bytes(8 * page_hinkley_lanes.FIELDS * MAX_SENSORS),
-        "adwin": bytes(8 * adwin_lanes.FIELDS * MAX_SENSORS),
-    }
-    asset.monitor = AssetMonitor(MonitorState(**lanes))
+    asset.monitor = AssetMonitor(
+        MonitorState(
+            page_hinkley=bytes(8 * page_hinkley_lanes.FIELDS * MAX_SENSORS),
+            adwin=bytes(8 * adwin_lanes.FIELDS * MAX_SENSORS),
+        )
+    )
     early = 4 * MOST_VALUES + 1024 * 100
     assert len(asset.snapshot()) + early + MAX_NAME_BYTES < MOST_MEMORY
