@@ -312,7 +312,8 @@ def test_a_value_that_fits_into_no_letter_comes_back_whole(story: Story) -> None
 
     # Its topic has lost it, and so has the store.
     place = TopicPartition(story.settings.named(SENSOR_WINDOWS.name), PARTITION, line["offset"] + 1)
-    (gone,) = admin(story.settings).delete_records([place]).values()
+    client = admin(story.settings)
+    (gone,) = client.delete_records([place]).values()
     gone.result(30)
     assert "is not there any more" in story.run("retry", line["ref"], status=2)
     assert "is not there any more" in story.run("show", line["ref"], "--raw", "-", status=2)
