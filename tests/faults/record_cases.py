@@ -62,7 +62,7 @@ def a_name_is_too_long(plant: Plant) -> None:
 @case("record/oversized-value", own_plant=True, compares_state=False)
 def a_value_is_too_large(plant: Plant) -> None:
     """JSON that travels compressed, and whose dead letter would not fit."""
-    bits = plant.rng.integers(0, 2, 8_450_000, dtype=np.uint8)
+    bits = plant.rng.integers(0, 2, 9_600_000, dtype=np.uint8)
     text = np.full((len(bits), 2), ord(","), np.uint8)
     text[:, 0] = ord("0") + bits
     value = b'{"values":[' + text.tobytes()[:-1] + b"]}"
