@@ -96,6 +96,25 @@ def read_bodies(
         )
 
 
+def read_record(settings: Settings, place: Origin) -> Message | None:
+    """Read the record that was refused; None if it is not in its topic any more.
+
+    Raises:
+        ServerError: No broker answers, or the topic is not there.
+    """
+    name = settings.named(place.topic)
+    client = reader(settings)
+    try:
+        low, high = watermarks(client, TopicPartition(name, place.partition))
+        if not low <= place.offset < high:
+            return None
+        stretch = _Stretch(place.partition, place.offset, place.offset + 1)
+        found = list(_read(client, name, [stretch]))
+    finally:
+        client.close()
+    return found[0] if found else None
+
+
 def headers_in(message: Message) -> RawHeaders:
     """A record's headers with their bytes; a null is empty."""
     return [(name, value or b"") for name, value in message.headers() or []]

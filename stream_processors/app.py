@@ -40,6 +40,7 @@ from stream_processors.batching import BatchApp, BatchConsumer
 from stream_processors.gathering import Gathering, divide
 from stream_processors.held import Held
 from stream_processors.history import KafkaHistory
+from stream_processors.letters import Letters, StoredValues
 from stream_processors.lineages import LOOK_SECONDS, Lineages
 from stream_processors.metrics import RECOVERY_REMAINING
 from stream_processors.outputs import Outputs
@@ -402,6 +403,7 @@ class _Wiring:
             outputs,
             Snapshots(self._table.data),
             None if detectors is None else Watch(feed.registry, outputs, detectors),
+            Letters(outputs, StoredValues(settings)),
         )
         self._processor.own(self._owned)
         self._held = Held(

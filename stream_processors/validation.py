@@ -18,7 +18,10 @@ import numpy.typing as npt
 from contracts.invalid_record import InvalidRecord
 from contracts.missing import ABSENT_ABOVE, fill_missing
 from contracts.model_spec import ModelSpec
+from contracts.names import MAX_NAME_BYTES
 from contracts.registry import Model, Registry
+from contracts.sizes import takes
+from contracts.topics import NORMALIZED
 from contracts.window import Layout, WindowBody
 from stream_processors.forms import LATEST_AHEAD_MS, Forms, forms
 from stream_processors.recent_windows import checksum
@@ -26,6 +29,8 @@ from stream_processors.records import Payload
 
 #: No sensor reads more than this in any unit; larger numbers are defects.
 LARGEST: Final = 1e30
+#: Bytes that a normalised window has beside its readings, at most: names, ids, headers.
+_BESIDE_READINGS: Final = 8 * MAX_NAME_BYTES + 2048
 
 
 @dataclass(frozen=True)
@@ -144,15 +149,57 @@ def _model_for(layout: Layout, registry: Registry) -> Model:
     if model is not None and model.serving is not None:
         spec = model.spec
         if (spec.sensors, spec.window) == (layout.sensors, layout.samples):  # not their id alone
+            _check_size(spec)
             return model
-    for other in registry.models.values():
-        spec = other.spec
-        if spec.sensors == layout.sensors and spec.period_seconds == layout.period_seconds:
-            raise InvalidRecord(
-                "wrong_shape",
-                f"{layout.samples} samples; model {spec.name} reads {spec.window}",
+    raise _why_not(layout, [other.spec for other in registry.models.values()])
+
+
+def _check_size(spec: ModelSpec) -> None:
+    """Refuse windows whose normalised form `sensor.windows.normalized` would not take.
+
+    Raises:
+        InvalidRecord: They would be too large.
+    """
+    readings = 4 * spec.window * len(spec.sensors) + len(spec.sensors)
+    if not takes(NORMALIZED, readings + _BESIDE_READINGS):
+        raise InvalidRecord(
+            "oversized_output",
+            f"a normalised window of model {spec.name} has {readings} bytes of readings, and"
+            f" {NORMALIZED.name} takes records of {NORMALIZED.max_bytes}; declare a model with"
+            " fewer samples or sensors",
+        )
+
+
+def _why_not(layout: Layout, specs: Sequence[ModelSpec]) -> InvalidRecord:
+    """Say why no model reads a sensor set, and which one nearly does."""
+    wanted = sorted(layout.sensors)
+    alike = [spec for spec in specs if sorted(spec.sensors) == wanted]
+    in_order = [spec for spec in alike if spec.sensors == layout.sensors]
+    timely = [spec for spec in in_order if spec.period_seconds == layout.period_seconds]
+    for spec in timely:
+        if spec.window == layout.samples:
+            return InvalidRecord(
+                "unknown_sensor_set",
+                f"model {spec.name} reads such windows, but no version of it serves yet;"
+                " `millrace models list` shows its state",
             )
-    raise InvalidRecord(
+        return InvalidRecord(
+            "wrong_shape", f"{layout.samples} samples; model {spec.name} reads {spec.window}"
+        )
+    for spec in in_order:
+        return InvalidRecord(
+            "unknown_sensor_set",
+            f"model {spec.name} reads these sensors every {spec.period_seconds} s, and this"
+            f" window has period_seconds {layout.period_seconds}; send that period, or declare"
+            " another model with `millrace models declare`",
+        )
+    for spec in alike:
+        return InvalidRecord(
+            "unknown_sensor_set",
+            f"model {spec.name} reads these sensors in the order {list(spec.sensors)}, not"
+            f" {list(layout.sensors)}; send the columns in the model's order",
+        )
+    return InvalidRecord(
         "unknown_sensor_set",
         f"no model reads sensors {list(layout.sensors)} every {layout.period_seconds} s;"
         " declare one with `millrace models declare`",
