@@ -18,10 +18,7 @@ import numpy.typing as npt
 from contracts.invalid_record import InvalidRecord
 from contracts.missing import ABSENT_ABOVE, fill_missing
 from contracts.model_spec import ModelSpec
-from contracts.names import MAX_NAME_BYTES
 from contracts.registry import Model, Registry
-from contracts.sizes import takes
-from contracts.topics import NORMALIZED
 from contracts.window import Layout, WindowBody
 from stream_processors.forms import LATEST_AHEAD_MS, Forms, forms
 from stream_processors.recent_windows import checksum
@@ -29,8 +26,6 @@ from stream_processors.records import Payload
 
 #: No sensor reads more than this in any unit; larger numbers are defects.
 LARGEST: Final = 1e30
-#: Bytes that a normalised window has beside its readings, at most: names, ids, headers.
-_BESIDE_READINGS: Final = 8 * MAX_NAME_BYTES + 2048
 
 
 @dataclass(frozen=True)
@@ -54,8 +49,11 @@ class Block:
     present: npt.NDArray[np.bool_]
 
     def checksum(self, place: int) -> int:
-        """Checksum of a window's readings, however its missing ones were written."""
-        if self.filled is self.values:
+        """Checksum of a window's readings, however its missing ones were written.
+
+        It is the same whatever else is in the block.
+        """
+        if self.filled is self.values or not np.isnan(self.values[place]).any():
             return checksum(self.bodies[place].values)
         return checksum(self.filled[place].tobytes() + self.present[place].tobytes())
 
@@ -149,25 +147,8 @@ def _model_for(layout: Layout, registry: Registry) -> Model:
     if model is not None and model.serving is not None:
         spec = model.spec
         if (spec.sensors, spec.window) == (layout.sensors, layout.samples):  # not their id alone
-            _check_size(spec)
             return model
     raise _why_not(layout, [other.spec for other in registry.models.values()])
-
-
-def _check_size(spec: ModelSpec) -> None:
-    """Refuse windows whose normalised form `sensor.windows.normalized` would not take.
-
-    Raises:
-        InvalidRecord: They would be too large.
-    """
-    readings = 4 * spec.window * len(spec.sensors) + len(spec.sensors)
-    if not takes(NORMALIZED, readings + _BESIDE_READINGS):
-        raise InvalidRecord(
-            "oversized_output",
-            f"a normalised window of model {spec.name} has {readings} bytes of readings, and"
-            f" {NORMALIZED.name} takes records of {NORMALIZED.max_bytes}; declare a model with"
-            " fewer samples or sensors",
-        )
 
 
 def _why_not(layout: Layout, specs: Sequence[ModelSpec]) -> InvalidRecord:

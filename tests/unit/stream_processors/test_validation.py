@@ -16,13 +16,14 @@ from contracts.headers import CONTENT_TYPE, RawHeaders, header
 from contracts.ids import window_id
 from contracts.invalid_record import InvalidRecord
 from contracts.names import MAX_NAME_BYTES, MAX_SENSORS
-from contracts.registry import Model, Registry
-from contracts.topics import MAX_RECORD_BYTES, MAX_WINDOW_BYTES, NORMALIZED
-from contracts.window import JSON, MSGPACK, Layout, SensorWindow, encode_window, encode_window_json
+from contracts.registry import Model, Registry, declare
+from contracts.topics import MAX_WINDOW_BYTES, NORMALIZED
+from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
 from producers.defects import REASONS, make_bad
 from stream_processors.forms import EARLIEST_MS, LATEST_AHEAD_MS, forms
-from stream_processors.validation import LARGEST, _model_for, judge
+from stream_processors.validation import LARGEST, judge
 from tests.builders import (
+    AT,
     START_MS,
     WindowRecord,
     pump_spec,
@@ -469,7 +470,7 @@ def test_the_detail_names_the_model_that_nearly_reads_it() -> None:
     short = msgspec.structs.replace(good, values=good.values[:-1])
     assert "model pump reads 6" in detail_of(short)
     waiting = Registry()
-    waiting.apply(registered(0))
+    waiting.apply(declare(pump_spec(), AT)[0])
     with pytest.raises(InvalidRecord, match="no version of it serves yet"):
         validate(b"pump-1", encode_window(good), PACKED, waiting)
 
@@ -481,16 +482,6 @@ def test_a_bad_name_leaves_its_neighbours_alone() -> None:
     judgement = judge(records, REGISTRY, NOW_MS)
     assert {row: problem.reason for row, problem in judgement.refused.items()} == {1: "bad_name"}
     assert [row for block in judgement.blocks for row in block.rows] == [0, 2]
-
-
-def test_a_model_whose_windows_would_not_fit_refuses_them() -> None:
-    """Each alone, before anything remembers it; other models' windows go on."""
-    wide = pump_spec("wide", window=(MAX_RECORD_BYTES // 12) + 1)
-    registry = registry_of(specs=(pump_spec(), wide))
-    with pytest.raises(InvalidRecord, match="fewer samples") as refused:
-        _model_for(Layout(wide.sensors, wide.period_seconds, wide.window), registry)
-    assert refused.value.reason == "oversized_output"
-    assert _model_for(Layout(wide.sensors, 60.0, 6), registry).spec == pump_spec()
 
 
 def test_no_window_that_is_taken_has_a_normalised_form_that_does_not_fit() -> None:
