@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Final
 
 import structlog
@@ -75,17 +76,28 @@ class TopicEpochs:
         self._settings = settings
         self._lineages: dict[tuple[str, int], Lineage] = defaultdict(Lineage)
         self._read = EventReader[TopicEpoch](TopicEpoch)
-        self._admin: AdminClient = admin(settings)
-        self._publisher = Publisher(settings, source)
+        self._source = source
         self._place = TopicPartition(settings.named(TOPIC_EPOCHS.name), 0, 0)
         self._client = reader(settings)
         self._client.assign([self._place])
         self._next = 0
         self.refresh()
 
+    @cached_property
+    def _admin(self) -> AdminClient:
+        return admin(self._settings)
+
+    @cached_property
+    def _publisher(self) -> Publisher:
+        return Publisher(self._settings, self._source)
+
     def lineage(self, topic: Topic, partition: int) -> Lineage:
         """What is known of a partition; follows `refresh`."""
         return self._lineages[topic.name, partition]
+
+    def offset(self, topic: str, partition: int, position: int) -> int | None:
+        """Kafka offset of a position in a topic, named without the namespace; None if it is gone."""
+        return self._lineages[topic, partition].offset(position)
 
     def refresh(self) -> None:
         """Fold the events that are there now.
