@@ -96,7 +96,7 @@ class TopicEpochs:
         return self._lineages[topic.name, partition]
 
     def offset(self, topic: str, partition: int, position: int) -> int | None:
-        """Kafka offset of a position in a topic, named without the namespace; None if it is gone."""
+        """Kafka offset of a position in a topic, without the namespace; None if gone."""
         return self._lineages[topic, partition].offset(position)
 
     def refresh(self) -> None:
