@@ -79,9 +79,8 @@ class Observer:
         self._names = {settings.named(topic.name): topic.name for topic in topics}
         # A broker that is away is part of many cases: librdkafka would say so on stderr.
         self._client = reader(settings, {"log_level": 0})
-        self._client.assign(
-            [TopicPartition(n, p, 0) for n in self._names for p in partitions_of(self._client, n)]
-        )
+        self._places = [(n, p) for n in self._names for p in partitions_of(self._client, n)]
+        self._client.assign([TopicPartition(*place, 0) for place in self._places])
         #: First offset and number of the incarnation that a partition is in now.
         self._begun: dict[tuple[str, int], tuple[int, int]] = {}
         self._again: SimpleQueue[tuple[Topic, Mapping[int, int], threading.Event]] = SimpleQueue()
@@ -160,12 +159,14 @@ class Observer:
                 key = topic.name, partition
                 self._begun[key] = (first, self._begun.get(key, (0, 0))[1] + 1)
                 self._ends[key] = first
-            places = [
-                TopicPartition(full, partition, self._ends.get((name, partition), 0))
-                for full, name in self._names.items()
-                for partition in partitions_of(self._client, full)
-            ]
-            self._client.assign(places)
+            self._client.assign(
+                [
+                    TopicPartition(
+                        name, partition, self._ends.get((self._names[name], partition), 0)
+                    )
+                    for name, partition in self._places
+                ]
+            )
             done.set()
 
     def _position(self, topic: str, partition: int, offset: int) -> int:

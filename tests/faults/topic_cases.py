@@ -143,8 +143,8 @@ def _cut(plant: Plant, *, partition: int, lost: int) -> None:
     servers.kill(KAFKA, signal.SIGTERM)
     name = plant.settings.named(SENSOR_WINDOWS.name)
     first = cut_log(servers.home / "kafka" / "data", name, partition, end - lost)
-    servers.start(KAFKA)
     plant.observer.begin_again(SENSOR_WINDOWS, {partition: first})
+    servers.start(KAFKA)
     plant.forgotten.add(SENSOR_WINDOWS.name)
     plant.source.spread(plant.settings)
 
@@ -163,5 +163,6 @@ def _expire(plant: Plant, topic: Topic) -> None:
     """Have all records of a topic expire now."""
     ends: Mapping[int, int] = _ends(plant, topic)
     places = [TopicPartition(plant.settings.named(topic.name), *place) for place in ends.items()]
-    for done in admin(plant.settings).delete_records(places).values():
+    client = admin(plant.settings)  # held here: its answers would never come without it
+    for done in client.delete_records(places).values():
         done.result(_ANSWER_SECONDS)
