@@ -45,6 +45,7 @@ from contracts.topics import (
 )
 from contracts.window import MSGPACK
 from infra import fault_points
+from infra.balance import Balance
 from infra.model_feed import ModelFeed
 from stream_processors.asset import Asset
 from stream_processors.held import is_ahead
@@ -100,6 +101,7 @@ class Processor:
         self._snapshots = snapshots
         self._watch = watch
         self._stamps = Stamps()
+        self._balance = Balance(SENSOR_WINDOWS.name, ("normalised", "refused", "repeated"))
         self._owned: set[int] = set()
         self._read_prediction = EventReader[Prediction](Prediction)
         self._turn = asyncio.Lock()
@@ -113,6 +115,8 @@ class Processor:
         """
         async with self._turn:
             self._feed.poll(0)
+            for partition, records in found.items():
+                self._balance.read(partition, len(records))
             for batch in batches(found, BLOCK_RECORDS):
                 await self._take(batch)
             await self._outputs.send()
@@ -139,6 +143,8 @@ class Processor:
             invalid = {*judgement.refused, *final}
             again = await position.resolve(records, part.rows, rows, invalid)
             DUPLICATES.inc(len(again.passed))
+            silent = again.passed | final.difference(judgement.refused, again.refused)
+            self._balance.settle(part.partition, "repeated", len(silent))
             found.add(final, again)
         fault_points.reached("stream-processor.before-output")
         for block in judgement.blocks:
@@ -152,6 +158,7 @@ class Processor:
         for part, position in own:
             made = [record for _, record in found.made[part.of(made_rows)]]
             self._outputs.write_all(NORMALIZED, in_msgpack(made), part.partition)
+            self._balance.settle(part.partition, "normalised", len(made))
             self._write_refused(part, position, records, found)
             position.taken = records[part.rows[-1]].offset + 1
             position.next = max(position.next, position.taken)
@@ -162,7 +169,9 @@ class Processor:
         """Write the dead letters of a partition's records, and the notes about those mended."""
         partition = part.partition
         for row in filter(part.rows.__contains__, sorted(found.refused)):
-            if not position.is_written(DEAD_LETTERS, records[row].offset):
+            if position.is_written(DEAD_LETTERS, records[row].offset):
+                self._balance.settle(partition, "repeated", 1)
+            else:
                 self._dead_letter(partition, records[row], found.refused[row])
         for row in filter(part.rows.__contains__, sorted(found.taken)):
             note = note_of(partition, records[row], found.taken[row], now())
@@ -330,6 +339,7 @@ class Processor:
                 fences += self._stamps.of(name, partition, offsets)
                 written = bisect_right(offsets, position.written_through(NORMALIZED))
                 unwritten += range(here.start + written, here.stop)
+                self._balance.settle(partition, "repeated", written)
         windows = stamped(block, places, fences, sources)
         headers = DerivedHeaders(NORMALIZED_WINDOW, ORIGIN, MSGPACK, now()).packed(
             [windows[index].window_id for index in unwritten],
@@ -355,6 +365,7 @@ class Processor:
         assets: list[Asset] = []
         for part in batch.parts:
             memory: dict[str, Asset] = {}
+            repeated = 0
             here = part.of(rows)
             for place, row, body in zip(
                 range(here.start, here.stop), rows[here], block.bodies[here], strict=True
@@ -367,10 +378,12 @@ class Processor:
                     memory[body.asset] = asset
                 offset = batch.records[row].offset
                 if offset <= asset.windows_through:
+                    repeated += 1
                     continue
                 sight = asset.recent.see(body.start_ms, body.segment, block.checksum(place))
                 if sight is Sight.REPEATED:
                     DUPLICATES.inc()
+                    repeated += 1
                     continue
                 if sight is Sight.CHANGED:
                     found.refused[row] = changed(body)
@@ -379,6 +392,7 @@ class Processor:
                 asset.windows_through = offset
                 places.append(place)
                 assets.append(asset)
+            self._balance.settle(part.partition, "repeated", repeated)
         return places, assets
 
     def _dead_letter(self, partition: int, record: Record, problem: InvalidRecord) -> None:
@@ -393,6 +407,7 @@ class Processor:
         headers.append((SOURCE_OFFSET, str(record.offset).encode()))
         self._outputs.write(DEAD_LETTERS, record.key, record.value or b"", headers, partition)
         DEAD.labels(problem.reason).inc()
+        self._balance.settle(partition, "refused", 1)
 
     def _prediction(self, partition: int, record: Record, taken: int, readable: range) -> bool:
         """Take one record of `predictions`, unless it has to wait for its window."""
