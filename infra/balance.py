@@ -4,8 +4,8 @@
               read - settled = waiting
 
 In one life of a process, and at every moment at which nothing is under way, the counts of a
-partition balance exactly: a record that has no fate, or two, is seen here, whatever the reason. What
-Kafka dropped before it could be read was never handed over; `infra.losses` counts that.
+partition balance exactly: a record that has no fate, or two, is seen here, whatever the reason.
+What Kafka dropped before it could be read was never handed over; `infra.losses` counts that.
 
 >>> balance = Balance("doctest")
 >>> balance.read(3, 10)
