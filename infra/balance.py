@@ -58,12 +58,13 @@ class Balance:
         self._topic = topic
         self._fates = fates
         self._waiting: Counter[int] = Counter()
+        self._metrics: dict[tuple[int, Fate], Metric] = {}
 
     def read(self, partition: int, count: int) -> None:
         """Count records that were handed over."""
         if partition not in self._waiting:
             for fate in self._fates:
-                SETTLED.labels(self._topic, str(partition), fate)
+                self._metric(partition, fate)
         self._waiting[partition] += count
         READ.labels(self._topic, str(partition)).inc(count)
 
@@ -71,7 +72,7 @@ class Balance:
         """Count records whose fate is decided."""
         if count:
             self._waiting[partition] -= count
-            SETTLED.labels(self._topic, str(partition), fate).inc(count)
+            self._metric(partition, fate).inc(count)
 
     def undo(self, keep: Mapping[int, int]) -> None:
         """Count all that waits as undone, but for what is still under way.
@@ -90,3 +91,10 @@ class Balance:
     def open(self) -> dict[int, int]:
         """Partitions with records that have no fate yet, or more fates than records."""
         return {partition: count for partition, count in self._waiting.items() if count}
+
+    def _metric(self, partition: int, fate: Fate) -> Metric:
+        """Find a metric; remembered, since finding one takes longer than counting."""
+        key = partition, fate
+        if key not in self._metrics:
+            self._metrics[key] = SETTLED.labels(self._topic, str(partition), fate)
+        return self._metrics[key]

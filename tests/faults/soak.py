@@ -126,6 +126,7 @@ class Soak:
         self._losses: list[LossLine] = []
         self._forgotten: set[str] = set()
         self._told = 0.0
+        self._victims: list[str] = []
         self.tally = Tally()
         self.problems: list[str] = []
         self.kills: list[KillLine] = []
@@ -176,7 +177,9 @@ class Soak:
     def _stretch(self, seconds: float) -> None:
         """Let windows flow, kill somebody on the way, and judge once all is quiet."""
         plant = self._plant
-        victim = str(plant.rng.choice(SERVICES))
+        if not self._victims:  # each has its turn before one has another
+            self._victims = [str(name) for name in plant.rng.permutation(SERVICES)]
+        victim = self._victims.pop()
         with plant.source.flowing(self._rate):
             self._pass(seconds * float(plant.rng.uniform(0.2, 0.5)))
             plant[victim].kill()
