@@ -98,9 +98,9 @@ class InferenceConsumer:
         self._patience.beat()
         ahead = self._ahead
         arrived = self._membership.fetch(idle=ahead is None)
-        counts = Counter(message.partition() or 0 for message in arrived)
+        counts = Counter(map(Message.partition, arrived))
         for partition, count in counts.items():
-            self._balance.read(partition, count)
+            self._balance.read(partition or 0, count)
         behind = set(counts)
         if self._flights.over and not self._landed(behind):
             return

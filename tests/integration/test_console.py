@@ -221,6 +221,9 @@ def test_a_system_runs_while_the_block_does(
         assert {r["program"] for r in status["restarts"]} == {*SERVICES}
         assert {r["restarts"] for r in status["restarts"]} == {0}
         assert status["concerns"] == []
+        shown = millrace("status", environment=environment)
+        assert "records to read" in shown
+        assert "look:" not in shown
 
         first = states["inference"].pid
         assert first is not None

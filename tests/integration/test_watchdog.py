@@ -134,6 +134,8 @@ def test_lag_is_what_can_be_read(settings: Settings, place: Place) -> None:
     assert shown._value.get() == 0
     send(settings, place, 100)
     assert offsets.lags(offsets.progress({place}) or {}, settled=True) == {place: 100}
+    offsets.show({})
+    assert not [s for family in LAG.collect() for s in family.samples if s.labels["group"] == GROUP]
     offsets.close()
 
 

@@ -40,7 +40,7 @@ def test_a_watchdog_that_hears_nothing_asks_through_another_client(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its own may have lost the broker for good."""
-    monkeypatch.setattr("infra.watchdog._ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("infra.group_offsets._ANSWER_SECONDS", 0.05)
     offsets = GroupOffsets(NOWHERE, "group")
     first = offsets._client
     assert offsets.progress([]) is None
