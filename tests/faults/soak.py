@@ -329,10 +329,10 @@ def main() -> int:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     servers = Servers(work / "servers")
-    servers.start()
     plant: SoakPlant | None = None
     soak: Soak | None = None
     try:
+        servers.start()
         plant = SoakPlant(servers.endpoints, work, "soak", arguments.seed, servers)
         plant.serve()
         for name in (TRAINER, ARCHIVER):
