@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check bench faults lock
+.PHONY: help setup demo up test check bench faults soak lock
 
 help: setup ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: setup ## Speed and memory against peers and limits, about 50 minutes: [AR
 
 faults: setup ## Every fault, and what is left of the guarantees after it: [ARGS="--case 'kill@*'"]
 	@$(BIN)/python -m tests.faults --seeds 50 $(ARGS)
+
+soak: setup ## Hours of windows, random kills and a topic created anew, judged: [ARGS="--minutes 10"]
+	@$(BIN)/python -m tests.faults.soak $(ARGS)
 
 lock: setup ## Renew requirements.lock from pyproject.toml (needs the network)
 	@$(BIN)/uv pip compile pyproject.toml --extra all --extra dev --universal \

@@ -12,7 +12,7 @@ from typing import Final
 from contracts.errors import ServerError
 
 _ANSWER_SECONDS: Final = 1.0
-_HOST: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
 _PORTS: Final = range(20_000, 30_000)
 
 
@@ -31,7 +31,7 @@ class Readiness:
 
 def readiness(port: int) -> Readiness:
     """Ask a service's /readyz and /healthz."""
-    connection = http.client.HTTPConnection(_HOST, port, timeout=_ANSWER_SECONDS)
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_ANSWER_SECONDS)
     try:
         connection.request("GET", "/healthz")
         answer = connection.getresponse()
@@ -65,10 +65,10 @@ def free_ports(count: int) -> list[int]:
             break
         with socket.socket() as listener:
             try:
-                listener.bind((_HOST, port))
+                listener.bind((LOOPBACK, port))
             except OSError:
                 continue  # taken
         found.append(port)
     if len(found) < count:
-        raise ServerError(f"fewer than {count} ports of {_PORTS} are free on {_HOST}")
+        raise ServerError(f"fewer than {count} ports of {_PORTS} are free on {LOOPBACK}")
     return found

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from typing import Final
+
 import msgspec
 from msgspec.structs import replace
 from rich.markup import escape
 from rich.table import Table
 
+from console.accounts import (
+    BalanceLine,
+    LossLine,
+    RestartLine,
+    accounts,
+    concerns,
+    metrics_of,
+    restarts,
+    unsettled,
+)
 from console.address import read_address, settings_of_running_system
 from console.health import readiness
 from console.home import Home
+from console.lags import LagLine, lag_lines
 from console.models import VersionLine, read_registry, version_lines
 from console.output import answers, print_json, remarks, table
 from console.supervisor import Supervisor
 from console.topics import TopicLine, topic_lines
+from console.waiting import wait_until
 from contracts.errors import ServerError
 from infra.kafka import admin
 from infra.partitions import partition_counts, uneven
+
+#: How long records that have no fate yet may be on their way before that is told, seconds.
+_SETTLE_SECONDS: Final = 4.0
 
 
 class ProgramLine(msgspec.Struct, frozen=True):
@@ -51,6 +70,12 @@ class Status(msgspec.Struct, frozen=True):
         programs: What runs from here.
         models: All versions of all models.
         topics: The declared topics.
+        balances: What became of the records that each service was handed.
+        losses: Records that Kafka dropped before a service had read them.
+        lags: Records that each group has still to read.
+        restarts: How often each program was started again.
+        concerns: What is wrong although all may be ready: losses, an account that does not
+            balance, restarts over and over.
         problem: Why not all partitions are read, and what mends it; None if they are.
     """
 
@@ -60,6 +85,11 @@ class Status(msgspec.Struct, frozen=True):
     programs: list[ProgramLine]
     models: list[VersionLine]
     topics: list[TopicLine]
+    balances: list[BalanceLine] = []
+    losses: list[LossLine] = []
+    lags: list[LagLine] = []
+    restarts: list[RestartLine] = []
+    concerns: list[str] = []
     problem: str | None = None
 
 
@@ -100,6 +130,10 @@ def show_status(*, as_json: bool) -> None:
         programs = program_lines(Supervisor(home), address.telemetry if address else {})
     except ServerError:
         programs = []  # servers and services are somebody else's to run
+    telemetry = address.telemetry if address else {}
+    before, _ = _accounts(telemetry)
+    balances, losses = _settled_accounts(telemetry)
+    started = _restarts(home)
     problem = uneven(partition_counts(admin(settings), settings))
     if problem is not None:
         # Whoever has not noticed yet does so within seconds, and is not ready until it is mended.
@@ -114,6 +148,11 @@ def show_status(*, as_json: bool) -> None:
         programs,
         version_lines(read_registry(settings)),
         topic_lines(settings),
+        balances,
+        losses,
+        lag_lines(settings),
+        started,
+        concerns(before, balances, losses, started),
         problem,
     )
     if as_json:
@@ -126,7 +165,10 @@ def show_status(*, as_json: bool) -> None:
     )
     if status.problem is not None:
         remarks.print(f"[bold]not all partitions are read:[/bold] {escape(status.problem)}")
+    for concern in status.concerns:
+        answers.print(f"[bold]look:[/bold] {escape(concern)}")
     answers.print(programs_table(programs))
+    _print_accounts(status)
     answers.print(
         table(
             "models",
@@ -139,6 +181,70 @@ def show_status(*, as_json: bool) -> None:
             "topics",
             ("topic", "partitions", "records"),
             [(t.name, t.partitions, t.records) for t in status.topics],
+        )
+    )
+
+
+def _accounts(telemetry: Mapping[str, int]) -> tuple[list[BalanceLine], list[LossLine]]:
+    """Ask every service that answers."""
+    balances: list[BalanceLine] = []
+    losses: list[LossLine] = []
+    for service, port in telemetry.items():
+        metrics = metrics_of(port)
+        if metrics is not None:
+            lines, lost = accounts(service, metrics)
+            balances += lines
+            losses += lost
+    return balances, losses
+
+
+def _settled_accounts(telemetry: Mapping[str, int]) -> tuple[list[BalanceLine], list[LossLine]]:
+    """Ask until every record has its fate; while records flow, that may never be."""
+    found = _accounts(telemetry)
+    end = time.monotonic() + _SETTLE_SECONDS
+
+    def settled() -> bool:
+        nonlocal found
+        found = _accounts(telemetry)
+        return not unsettled(found[0]) or time.monotonic() > end
+
+    if unsettled(found[0]):
+        wait_until(settled, "records to be settled", seconds=4 * _SETTLE_SECONDS)
+    return found
+
+
+def _restarts(home: Home) -> list[RestartLine]:
+    try:
+        log = (home.logs / "supervisord.log").read_text(errors="replace")
+    except OSError:
+        return []  # no process manager runs, or has run, from here
+    return restarts(log.splitlines(), time.time())
+
+
+def _print_accounts(status: Status) -> None:
+    """Print what became of the records, and how many are still to be read."""
+    answers.print(
+        table(
+            "records of this life of each service",
+            ("service", "topic", "partition", "read", "became", "waiting"),
+            [
+                (
+                    line.service,
+                    line.topic,
+                    line.partition,
+                    line.read,
+                    ", ".join(f"{n} {fate}" for fate, n in sorted(line.fates.items()) if n),
+                    line.waiting,
+                )
+                for line in status.balances
+            ],
+        )
+    )
+    answers.print(
+        table(
+            "lag",
+            ("group", "topic", "partition", "records to read"),
+            [(line.group, line.topic, line.partition, line.records) for line in status.lags],
         )
     )
 

@@ -6,5 +6,7 @@ from typing import Final
 
 #: The stream processors.
 STREAM_PROCESSOR: Final = "millrace.stream-processor"
+#: The archiver.
+ARCHIVER: Final = "millrace.archiver"
 #: The inference replicas: its members are those that are live.
 INFERENCE: Final = "millrace.inference"

@@ -15,6 +15,7 @@ it are written down, so that the network always has something to do.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -36,6 +37,7 @@ from inference.patience import Patience
 from inference.reading import Reading, read
 from inference.servables import Servable, Servables
 from inference.transactions import TransactionalWriter, Unsure
+from infra.balance import Balance
 from infra.losses import tell_lost
 from infra.output_ends import last_source_offsets
 from infra.settings import Settings
@@ -77,7 +79,10 @@ class InferenceConsumer:
         #: answer any more, or will be fetched again.
         self._tenure = 0
         name = f"millrace.{self._name}"
-        self._flights = Flights(lambda: TransactionalWriter(settings, name, patience))
+        self._balance = Balance(NORMALIZED.name, ("predicted", "refused", "repeated", "undone"))
+        self._flights = Flights(
+            lambda: TransactionalWriter(settings, name, patience), self._balance
+        )
         self._membership = Membership(settings, self._name, patience, self._leave)
 
     def run_once(self) -> None:
@@ -93,7 +98,10 @@ class InferenceConsumer:
         self._patience.beat()
         ahead = self._ahead
         arrived = self._membership.fetch(idle=ahead is None)
-        behind = {message.partition() for message in arrived}
+        counts = Counter(map(Message.partition, arrived))
+        for partition, count in counts.items():
+            self._balance.read(partition or 0, count)
+        behind = set(counts)
         if self._flights.over and not self._landed(behind):
             return
         if ahead is not None and ahead.tenure != self._tenure:
@@ -202,6 +210,7 @@ class InferenceConsumer:
         if self._ahead is not None:
             partitions = partitions | self._ahead.reading.next_offsets.keys()
             self._ahead = None
+        self._balance.undo(self._flights.under_way)
         self._membership.rewind(partitions & self._membership.owned)
 
     def _servable(self, stamp: Stamp) -> tuple[Servable, Normaliser | None] | None:

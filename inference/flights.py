@@ -30,10 +30,12 @@ from typing import Any, NamedTuple
 from confluent_kafka import TopicPartition
 
 from inference.answers import Answers
+from inference.fates import Fates, fates_of
 from inference.metrics import BATCH, REPEATED
 from inference.reading import Reading
 from inference.records import Record
 from inference.transactions import COMMIT_SECONDS, TransactionalWriter, Undone, Unsure
+from infra.balance import Balance
 from infra.fault_points import reached
 
 
@@ -72,6 +74,7 @@ class Failed(NamedTuple):
 
 class _Flight(NamedTuple):
     batch: Batch
+    fates: Fates
     end: Future[None]
     #: When it is left behind, seconds of the monotonic clock.
     until: float
@@ -86,16 +89,21 @@ class Flights:
     """Writes one micro-batch after the other, and commits it on a thread of its own."""
 
     def __init__(
-        self, connect: Callable[[], TransactionalWriter], seconds: float = COMMIT_SECONDS
+        self,
+        connect: Callable[[], TransactionalWriter],
+        balance: Balance,
+        seconds: float = COMMIT_SECONDS,
     ) -> None:
         """Connect; nothing is under way yet.
 
         Args:
             connect: Makes a writer, which fences those before it. It is the other thread's
                 while something is under way.
+            balance: Told what became of the records of a micro-batch that is committed.
             seconds: How long a commit may take.
         """
         self._connect = connect
+        self._balance = balance
         self._seconds = seconds
         self._writer = connect()
         self._thread = ThreadPoolExecutor(1, "writer")
@@ -107,6 +115,14 @@ class Flights:
     def over(self) -> bool:
         """Whether a micro-batch has come to its end, whichever, and has not been landed."""
         return self._flight is not None and (self._flight.end.done() or not self._flight.left)
+
+    @property
+    def under_way(self) -> dict[int, int]:
+        """How many records of each partition have been launched and not landed."""
+        found: dict[int, int] = {}
+        for (partition, _), count in (self._flight.fates if self._flight else {}).items():
+            found[partition] = found.get(partition, 0) + count
+        return found
 
     def launch(self, batch: Batch, records: Sequence[Record]) -> None:
         """Produce a micro-batch, and begin to commit it; the last one must have been landed.
@@ -130,7 +146,8 @@ class Flights:
             end.set_exception(why)
         else:
             end = self._thread.submit(self._commit, self._writer, batch)
-        self._flight = _Flight(batch, end, time.monotonic() + self._seconds)
+        fates = fates_of(batch.reading, records)
+        self._flight = _Flight(batch, fates, end, time.monotonic() + self._seconds)
 
     def wait(self, seconds: float = inf) -> None:
         """Wait until nothing is being written, or has been left behind."""
@@ -148,7 +165,7 @@ class Flights:
         """
         if self._flight is None:
             return None
-        batch, end, _ = self._flight
+        batch, fates, end, _ = self._flight
         self.wait()
         self._flight = None
         partitions = frozenset(batch.reading.next_offsets)
@@ -161,6 +178,8 @@ class Flights:
             end.result()
         except (Undone, Unsure) as why:
             return Failed(partitions, why)
+        for (partition, fate), count in fates.items():
+            self._balance.settle(partition, fate, count)
         return None
 
     def renew(self) -> None:
@@ -185,5 +204,5 @@ class Flights:
         writer.commit(batch.offsets, batch.group)
         reached("inference.after-commit")
         batch.answers.count()
-        REPEATED.inc(batch.reading.repeated)
+        REPEATED.inc(sum(batch.reading.repeated.values()))
         BATCH.observe(batch.size)

@@ -33,14 +33,14 @@ class Reading(NamedTuple):
         windows: Windows to be answered, in their order.
         refused: Dead letters of records that are no windows.
         answered: Source offset that each partition will be answered up to.
-        repeated: Windows that have been answered before.
+        repeated: How many windows of a partition have been answered before.
         next_offsets: The offset after the last record, by partition.
     """
 
     windows: list[NormalizedWindow]
     refused: list[Record]
     answered: dict[int, int]
-    repeated: int
+    repeated: dict[int, int]
     next_offsets: dict[int, int]
 
 
@@ -55,7 +55,7 @@ def read(arrived: Iterable[Message], answered: Mapping[int, int]) -> Reading:
     refused: list[Record] = []
     seen = dict(answered)
     after: dict[int, int] = {}
-    repeated = 0
+    repeated: dict[int, int] = {}
     for message in arrived:
         partition: Any = message.partition()
         offset: Any = message.offset()
@@ -74,7 +74,7 @@ def read(arrived: Iterable[Message], answered: Mapping[int, int]) -> Reading:
             )
             refused.append(_refused(message, partition, offset, problem))
         elif source.offset <= seen.get(partition, -1):
-            repeated += 1
+            repeated[partition] = repeated.get(partition, 0) + 1
         else:
             seen[partition] = source.offset
             windows.append(window)

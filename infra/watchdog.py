@@ -1,7 +1,8 @@
 """Ends a process that has stopped to make progress without dying; its supervisor starts it anew.
 
 A thread asks Kafka, with a client of its own, for the offsets that the group has committed
-and for the ends of the partitions that this process works on (`infra.stalls` judges). It
+and for the ends of the partitions that this process works on (`infra.stalls` judges), and shows
+the lag in a metric (`infra.group_offsets`). It
 needs nothing of the thread that it watches, so that it works while that one hangs in Python
 or its event loop is blocked; only native code that never lets go of the interpreter would
 stop it, too::
@@ -26,21 +27,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Final, NoReturn
 
 import structlog
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-)
 
-from infra.empty_ranges import EmptyRanges
+from infra.group_offsets import GroupOffsets
 from infra.guard_thread import GuardThread
-from infra.kafka import consumer, reader, whole_ms
 from infra.settings import Settings
 from infra.stalls import Limits, Memory, Observation, Place, Stall, judge
 
@@ -53,7 +46,6 @@ START_SECONDS: Final = 180.0
 #: Exit status that says: broken, start me again.
 EXIT_STALLED: Final = 70
 _EVERY_SECONDS: Final = 3.0
-_ANSWER_SECONDS: Final = 5.0
 #: Whoever hangs may hold the log's lock: the last words get so long, seconds.
 _LAST_WORDS_SECONDS: Final = 2.0
 
@@ -103,7 +95,7 @@ class Watchdog(GuardThread):
             end: What to do with a process that is stuck.
         """
         super().__init__("watchdog", every_seconds)
-        self._offsets = _GroupOffsets(settings, group)
+        self._offsets = GroupOffsets(settings, group)
         self._owned = owned
         self._started = started
         self._limits = Limits(stall_seconds, start_seconds, 2 * every_seconds)
@@ -120,6 +112,8 @@ class Watchdog(GuardThread):
     def _look(self) -> Observation:
         before = self._owned()
         progress = self._offsets.progress(before or ())
+        if progress is not None:
+            self._offsets.show(progress)
         after = self._owned()
         if before is None or after is None:
             return Observation(None, progress, self._started())
@@ -133,70 +127,6 @@ class Watchdog(GuardThread):
             self._offsets.has_record(place, one.committed, one.end)
             for place, one in stall.still.items()
         )
-
-
-class _GroupOffsets:
-    """Asks Kafka how far a group is."""
-
-    def __init__(self, settings: Settings, group: str) -> None:
-        # It never subscribes, and so is no member of the group. Not an administrative client:
-        # librdkafka 2.16 aborts the whole process when the broker dies under a question of one
-        # that goes through the group's coordinator. Whether Kafka is away is told by others.
-        self._settings = settings
-        self._group = group
-        self._client = self._connect()
-        self._empty = EmptyRanges()
-
-    def _connect(self) -> Consumer:
-        return consumer(self._settings, self._group, {"log_level": 0})
-
-    def progress(self, places: Collection[Place]) -> Mapping[Place, tuple[int, int]] | None:
-        """Ask for committed offsets and ends; None if nobody answers.
-
-        A committed offset before a range that `has_record` found empty counts as its end.
-        The next question is another client's then: one may have lost its brokers for good.
-        """
-        seen: dict[Place, tuple[int, int]] = {}
-        try:
-            self._client.poll(0)  # lets it drop what it wants to tell about connections
-            if not places:
-                self._client.list_topics(timeout=_ANSWER_SECONDS)
-                return {}
-            asked = [TopicPartition(*place) for place in places]
-            for one in self._client.committed(asked, _ANSWER_SECONDS):
-                if one.error is not None:
-                    continue
-                place, offset = Place(one.topic, one.partition), max(one.offset, -1)
-                _, end = self._client.get_watermark_offsets(one, timeout=_ANSWER_SECONDS)
-                seen[place] = (self._empty.next_unknown(place, offset), end)
-        except KafkaException:
-            self._client = self._connect()
-            return None
-        return seen
-
-    def has_record(self, place: Place, committed: int, end: int) -> bool:
-        """Try to read a record in [committed, end); False if none is to be had."""
-        start = committed if committed >= 0 else OFFSET_BEGINNING
-        client = reader(self._settings, {"enable.partition.eof": True, "log_level": 0})
-        patience = time.monotonic() + _ANSWER_SECONDS
-        try:
-            client.assign([TopicPartition(place.topic, place.partition, start)])
-            while time.monotonic() < patience:
-                message = client.poll(whole_ms(patience - time.monotonic()))
-                error = None if message is None else message.error()
-                if message is None:
-                    continue
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
-                    continue
-                if error is None and (message.offset() or 0) < end:
-                    return True
-                self._empty.note(place, committed, end)
-                return False
-        except KafkaException:
-            return False  # no answer is no evidence
-        finally:
-            client.close()
-        return False
 
 
 class BeatWatchdog(GuardThread):

@@ -45,6 +45,7 @@ from contracts.topics import (
 )
 from contracts.window import MSGPACK
 from infra import fault_points
+from infra.balance import Balance
 from infra.model_feed import ModelFeed
 from stream_processors.asset import Asset
 from stream_processors.held import is_ahead
@@ -104,6 +105,7 @@ class Processor:
         self._watch = watch
         self._letters = letters
         self._stamps = Stamps()
+        self._balance = Balance(SENSOR_WINDOWS.name, ("normalised", "refused", "repeated"))
         self._owned: set[int] = set()
         self._read_prediction = EventReader[Prediction](Prediction)
         self._turn = asyncio.Lock()
@@ -117,6 +119,8 @@ class Processor:
         """
         async with self._turn:
             self._feed.poll(0)
+            for partition, records in found.items():
+                self._balance.read(partition, len(records))
             for batch in batches(found, BLOCK_RECORDS):
                 await self._take(batch)
             await self._outputs.send()
@@ -143,6 +147,8 @@ class Processor:
             invalid = {*judgement.refused, *final}
             again = await position.resolve(records, part.rows, rows, invalid)
             DUPLICATES.inc(len(again.passed))
+            silent = again.passed | final.difference(judgement.refused, again.refused)
+            self._balance.settle(part.partition, "repeated", len(silent))
             found.add(final, again)
         fault_points.reached("stream-processor.before-output")
         for block in judgement.blocks:
@@ -156,6 +162,7 @@ class Processor:
         for part, position in own:
             made = [record for _, record in found.made[part.of(made_rows)]]
             self._outputs.write_all(NORMALIZED, in_msgpack(made), part.partition)
+            self._balance.settle(part.partition, "normalised", len(made))
             await self._write_refused(part, position, records, found)
             position.taken = records[part.rows[-1]].offset + 1
             position.next = max(position.next, position.taken)
@@ -166,8 +173,11 @@ class Processor:
         """Write the dead letters of a partition's records, and the notes about those mended."""
         partition = part.partition
         for row in filter(part.rows.__contains__, sorted(found.refused)):
-            if not position.is_written(DEAD_LETTERS, records[row].offset):
+            if position.is_written(DEAD_LETTERS, records[row].offset):
+                self._balance.settle(partition, "repeated", 1)
+            else:
                 await self._letters.write(partition, records[row], found.refused[row])
+                self._balance.settle(partition, "refused", 1)
         for row in filter(part.rows.__contains__, sorted(found.taken)):
             note = note_of(partition, records[row], found.taken[row], now())
             self._outputs.write(
@@ -334,6 +344,7 @@ class Processor:
                 fences += self._stamps.of(name, partition, offsets)
                 written = bisect_right(offsets, position.written_through(NORMALIZED))
                 unwritten += range(here.start + written, here.stop)
+                self._balance.settle(partition, "repeated", written)
         windows = stamped(block, places, fences, sources)
         headers = DerivedHeaders(NORMALIZED_WINDOW, ORIGIN, MSGPACK, now()).packed(
             [windows[index].window_id for index in unwritten],
@@ -359,6 +370,7 @@ class Processor:
         assets: list[Asset] = []
         for part in batch.parts:
             memory: dict[str, Asset] = {}
+            repeated = 0
             here = part.of(rows)
             for place, row, body in zip(
                 range(here.start, here.stop), rows[here], block.bodies[here], strict=True
@@ -371,10 +383,12 @@ class Processor:
                     memory[body.asset] = asset
                 offset = batch.records[row].offset
                 if offset <= asset.windows_through:
+                    repeated += 1
                     continue
                 sight = asset.recent.see(body.start_ms, body.segment, block.checksum(place))
                 if sight is Sight.REPEATED:
                     DUPLICATES.inc()
+                    repeated += 1
                     continue
                 if sight is Sight.CHANGED:
                     found.refused[row] = changed(body)
@@ -383,6 +397,7 @@ class Processor:
                 asset.windows_through = offset
                 places.append(place)
                 assets.append(asset)
+            self._balance.settle(part.partition, "repeated", repeated)
         return places, assets
 
     def _prediction(self, partition: int, record: Record, taken: int, readable: range) -> bool:

@@ -5,7 +5,7 @@ Records become values here; judging them is `tests.faults.oracle`'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -29,6 +29,7 @@ from contracts.topics import (
     PREDICTIONS,
     SENSOR_WINDOWS,
     SERVING_LEDGER,
+    Topic,
 )
 from contracts.window import SensorWindow, decode_window
 from tests.faults.observer import Observer, Seen
@@ -72,16 +73,31 @@ class Evidence:
 
 def gather(observer: Observer, inputs: Iterable[Input], commits: Iterable[Committed]) -> Evidence:
     """Decode what an observer has seen."""
+    return decode(observer.records, inputs, commits)
+
+
+def decode(
+    records: Callable[[Topic], Sequence[Seen]],
+    inputs: Iterable[Input],
+    commits: Iterable[Committed],
+) -> Evidence:
+    """Decode records.
+
+    Args:
+        records: Those of a topic, as they were seen.
+        inputs: What the source has sent.
+        commits: Committed offsets as they changed.
+    """
     topics = TopicEvidence()
-    windows = observer.records(SENSOR_WINDOWS)
+    windows = records(SENSOR_WINDOWS)
     topics.windows = [
         SentWindow(r.partition, r.offset, r.timestamp_ms, _window(r)) for r in windows
     ]
-    topics.normalized = [_unpack(r.value) for r in observer.records(NORMALIZED)]
-    topics.predictions = [_read_prediction(r.value) for r in observer.records(PREDICTIONS)]
-    topics.refusals = [each for r in observer.records(DEAD_LETTERS) for each in _refusals(r)]
-    topics.ledger = [_read_entry(r.value) for r in observer.records(SERVING_LEDGER)]
-    topics.model_events = model_events(observer)
+    topics.normalized = [_unpack(r.value) for r in records(NORMALIZED)]
+    topics.predictions = [_read_prediction(r.value) for r in records(PREDICTIONS)]
+    topics.refusals = [each for r in records(DEAD_LETTERS) for each in _refusals(r)]
+    topics.ledger = [_read_entry(r.value) for r in records(SERVING_LEDGER)]
+    topics.model_events = events_of(records(MODEL_EVENTS))
     return Evidence(
         inputs=list(inputs),
         raw=[
@@ -96,8 +112,13 @@ def gather(observer: Observer, inputs: Iterable[Input], commits: Iterable[Commit
 
 def model_events(observer: Observer) -> list[ModelEvent]:
     """The registry's events so far; what is none is passed over, as every reader does."""
+    return events_of(observer.records(MODEL_EVENTS))
+
+
+def events_of(records: Iterable[Seen]) -> list[ModelEvent]:
+    """Decode records of the registry; what is none is passed over."""
     found: list[ModelEvent] = []
-    for record in observer.records(MODEL_EVENTS):
+    for record in records:
         try:
             found.append(_read_event(record.value))
         except InvalidRecord:

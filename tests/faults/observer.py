@@ -76,6 +76,7 @@ class Observer:
         self._problem: Exception | None = None
         self._seen: dict[str, list[Seen]] = defaultdict(list)
         self._ends: dict[tuple[str, int], int] = {}
+        self._taken: dict[str, int] = defaultdict(int)
         self._names = {settings.named(topic.name): topic.name for topic in topics}
         # A broker that is away is part of many cases: librdkafka would say so on stderr.
         self._client = reader(settings, {"log_level": 0})
@@ -93,8 +94,16 @@ class Observer:
         return list(self._seen[topic.name])
 
     def count(self, topic: Topic) -> int:
-        """How many records of a topic there are so far."""
-        return len(self._seen[topic.name])
+        """How many records of a topic there are so far, those that were taken included."""
+        return self._taken[topic.name] + len(self._seen[topic.name])
+
+    def take(self, topic: Topic) -> list[Seen]:
+        """Take the records of a topic so far; they are forgotten here: memory is bounded."""
+        seen = self._seen[topic.name]
+        taken = seen[:]
+        del seen[: len(taken)]  # the thread adds only behind them
+        self._taken[topic.name] += len(taken)
+        return taken
 
     def end(self, topic: Topic, partition: int) -> int:
         """The offset after the last record of a partition so far; 0 if it has none."""

@@ -54,6 +54,12 @@ class OffsetSampler:
         """Every offset that differed from the one seen before it, in the order of sampling."""
         return list(self._samples)
 
+    def take(self) -> list[Committed]:
+        """Take the changes so far; they are forgotten here."""
+        taken = self._samples[:]
+        del self._samples[: len(taken)]  # the thread adds only behind them
+        return taken
+
     def latest(self, group: str, topic: str, partition: int) -> int:
         """The latest committed offset; names without the namespace; 0 if there is none."""
         return self._latest.get((group, topic, partition), 0)

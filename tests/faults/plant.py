@@ -106,12 +106,16 @@ class Plant(Processes):
         self.store.create_bucket()
         self.observer = Observer(self.settings)
         self.offsets = OffsetSampler(self.settings)
-        self.source = Source(self.settings, seed)
+        self.source = self.make_source(seed)
         self.inputs: list[Input] = []
         self.archived: dict[str, list[int]] = {}
         self._publisher = Publisher(self.settings, SOURCE)
         self._reference = Reference(self.settings, self.observer, self._calm_processor, self.folder)
         self.begin(seed)
+
+    def make_source(self, seed: int) -> Source:
+        """Make what sends windows."""
+        return Source(self.settings, seed)
 
     def begin(self, seed: int) -> None:
         """Forget the faults of the case before, and seed the next one's moments."""
@@ -242,12 +246,13 @@ class Plant(Processes):
         """Wait for the first prediction of a window that was sent after the last fault."""
         mark = self.faults[-1]
         self.until(
-            lambda: self._seconds_from(mark) < float("inf"),
+            lambda: self.seconds_from(mark) < float("inf"),
             "a prediction of a window sent after the fault",
             seconds,
         )
 
-    def _seconds_from(self, mark: float) -> float:
+    def seconds_from(self, mark: float) -> float:
+        """How long recovery took from a moment; see `seconds_to_recover`."""
         observer = self.observer
         return seconds_to_recover(
             mark, observer.records(SENSOR_WINDOWS), observer.records(PREDICTIONS)
@@ -272,7 +277,7 @@ class Plant(Processes):
         return self._worked_off()
 
     def _worked_off(self) -> bool:
-        return self.observer.count(SENSOR_WINDOWS) >= len(self.source.sent) and all(
+        return self.observer.count(SENSOR_WINDOWS) >= self.source.count and all(
             self.offsets.latest(group, topic.name, partition) >= self.observer.end(topic, partition)
             for group, topics in _READ_BY.items()
             for topic in topics
@@ -318,7 +323,7 @@ class Plant(Processes):
         Returns:
             Seconds; None if no fault was noted, infinity if nothing came after one.
         """
-        return max((self._seconds_from(mark) for mark in self.faults), default=None)
+        return max((self.seconds_from(mark) for mark in self.faults), default=None)
 
     def tidy(self) -> None:
         """Also let the source send every record once again."""

@@ -59,6 +59,7 @@ class Program:
     Attributes:
         name: Its name, unique in a plant; also that of its log.
         lives: Its processes, oldest first.
+        telemetry_port: Where it serves its health and metrics; None if it does not.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Program:
         self._command = [sys.executable, "-m", module, *arguments]
         self._environment = {**environment}
         self._log = log
-        self._port = telemetry_port
+        self.telemetry_port = telemetry_port
         self._ends = ends
         self._stopping = threading.Event()
         self._finished = threading.Event()
@@ -182,7 +183,9 @@ class Program:
 
     def is_ready(self) -> bool:
         """Whether its present process says that it does its work."""
-        return self._port is None or (self.pid is not None and readiness(self._port).ready)
+        return self.telemetry_port is None or (
+            self.pid is not None and readiness(self.telemetry_port).ready
+        )
 
     def wait_ready(self, seconds: float = 60.0) -> None:
         """Wait until it is ready.

@@ -84,6 +84,7 @@ class Source:
             copies: How often every record is sent, one after the other.
         """
         self.sent: list[Input] = []
+        self._taken = 0
         self.copies = copies
         self.spoils = True
         self._partitions = settings.kafka_partitions
@@ -151,11 +152,26 @@ class Source:
             for _ in ASSETS:
                 self._next()
 
+    def take(self) -> list[Input]:
+        """Take what was sent so far; it is forgotten here, so that memory is bounded."""
+        taken = self.sent[:]
+        del self.sent[: len(taken)]  # a thread that sends adds only behind them
+        self._taken += len(taken)
+        return taken
+
+    @property
+    def count(self) -> int:
+        """How many records were sent so far, those that were taken included."""
+        return self._taken + len(self.sent)
+
     def _next(self) -> None:
         number, self._turn = self._turn, self._turn + 1
-        asset = number % len(ASSETS)
+        self._emit(number % len(ASSETS), number // len(ASSETS), number)
+
+    def _emit(self, asset: int, place: int, number: int) -> None:
+        """Send an asset's window of a place, and now and then a bad record behind it."""
         partition = asset % self._partitions
-        window = self.window(asset, number // len(ASSETS))
+        window = self.window(asset, place)
         plain = number % 5 == 0
         value = encode_window_json(window) if plain else encode_window(window)
         headers = window_headers(window, JSON if plain else MSGPACK, _ORIGIN, window.end_ms)
@@ -168,12 +184,16 @@ class Source:
             for _ in range(self.copies):
                 self._send(Input(None, bad.reason, bad.key, bad.value, bad.headers, partition))
 
+    def name_of(self, asset: int) -> str:
+        """Name of an asset."""
+        return ASSETS[asset]
+
     def window(self, asset: int, number: int) -> SensorWindow:
         """Build a pump's window of a number: the same for the same seed."""
         first = number * SPEC.stride
         rows = [self._reading(asset, first + step) for step in range(SPEC.window)]
         return SensorWindow(
-            ASSETS[asset],
+            self.name_of(asset),
             SPEC.sensors,
             START_MS + first * SPEC.period_ms,
             SPEC.period_seconds,

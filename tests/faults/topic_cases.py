@@ -30,7 +30,7 @@ def windows_are_created_anew(plant: Plant) -> None:
     """`sensor.windows` is deleted and created under running services; new windows follow."""
     plant.source.send(4 * _SOME)
     plant.quiet()
-    _create_anew(plant)
+    create_anew(plant)
     plant.fault()
     plant.source.send(6 * _SOME)
     plant.until_predicted(_SOME)
@@ -42,7 +42,7 @@ def windows_are_created_anew_while_nobody_looks(plant: Plant) -> None:
     plant.source.send(4 * _SOME)
     plant.quiet()
     plant[STREAM_PROCESSOR].stop()
-    _create_anew(plant)
+    create_anew(plant)
     plant.source.send(6 * _SOME)
     plant[STREAM_PROCESSOR].start()
     plant.fault()
@@ -123,7 +123,7 @@ def a_swap_after_a_quiet_time(plant: Plant) -> None:
         plant.until_predicted(_SOME)
 
 
-def _create_anew(plant: Plant) -> None:
+def create_anew(plant: Plant) -> None:
     """Delete `sensor.windows`, create it again, and have source and observer use that."""
     client = admin(plant.settings)
     name = plant.settings.named(SENSOR_WINDOWS.name)

@@ -217,6 +217,13 @@ def test_a_system_runs_while_the_block_does(
         assert home.address.stat().st_mode & 0o077 == 0
         status = json.loads(millrace("status", "--json", environment=environment))
         assert {p["name"]: p["ready"] for p in status["programs"]} == dict.fromkeys(SERVICES, True)
+        assert {lag["records"] for lag in status["lags"]} == {0}
+        assert {r["program"] for r in status["restarts"]} == {*SERVICES}
+        assert {r["restarts"] for r in status["restarts"]} == {0}
+        assert status["concerns"] == []
+        shown = millrace("status", environment=environment)
+        assert "records to read" in shown
+        assert "look:" not in shown
 
         first = states["inference"].pid
         assert first is not None

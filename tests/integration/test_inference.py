@@ -62,13 +62,17 @@ class Replica:
     stop: threading.Event
 
     def until(self, observer: Observer, predictions: int) -> None:
-        """Work until so many predictions are there for a `read_committed` reader."""
+        """Work until so many predictions are there for a `read_committed` reader.
+
+        Then, whatever has gone wrong, each record that was read has one fate that was counted.
+        """
         for _ in range(ROUNDS):
             self.consumer.run_once()
             looks = iter((False, True))
             observer.until(lambda: next(looks), 10.0, "a look")  # noqa: B023  (called at once)
-            if observer.count(PREDICTIONS) >= predictions:
+            if observer.count(PREDICTIONS) >= predictions and not self.consumer._balance.open:
                 return
+        assert self.consumer._balance.open == {}
         raise AssertionError(f"{observer.count(PREDICTIONS)} predictions of {predictions}")
 
 

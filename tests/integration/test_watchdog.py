@@ -12,11 +12,12 @@ from confluent_kafka import TopicPartition
 
 from console.waiting import wait_until
 from contracts.topics import SENSOR_WINDOWS
+from infra.group_offsets import LAG, GroupOffsets
 from infra.kafka import admin, consumer, producer
 from infra.settings import Settings
 from infra.stalls import Place
 from infra.topic_admin import create_topics
-from infra.watchdog import EXIT_STALLED, Watchdog, _GroupOffsets
+from infra.watchdog import EXIT_STALLED, Watchdog
 from tests.integration.foreign_writer import transactional_producer
 from tests.integration.observing import environment
 from tests.places import PROJECT
@@ -106,12 +107,36 @@ def test_a_record_that_came_after_the_count_began_is_not_its_evidence(
     writer.begin_transaction()
     writer.produce(place.topic, b"x", partition=place.partition)
     writer.commit_transaction(10)
-    offsets = _GroupOffsets(settings, GROUP)
+    offsets = GroupOffsets(settings, GROUP)
     commit(settings, place, 1)
     send(settings, place, 1)
     assert not offsets.has_record(place, 1, 2)
     assert offsets.progress({place}) == {place: (2, 3)}
     assert offsets.has_record(place, 2, 3)
+
+
+def test_lag_is_what_can_be_read(settings: Settings, place: Place) -> None:
+    """Records only: markers and aborted records are none; 0 where the log ends in a marker."""
+    writer = transactional_producer(settings, "writer")
+    for end in (writer.commit_transaction, writer.abort_transaction, writer.commit_transaction):
+        writer.begin_transaction()
+        writer.produce(place.topic, b"x", partition=place.partition)
+        writer.flush(10)
+        end(10)
+    offsets = GroupOffsets(settings, GROUP)
+    for committed, lag in ((0, 2), (1, 1), (5, 0)):
+        commit(settings, place, committed)
+        progress = offsets.progress({place})
+        assert progress is not None
+        assert offsets.lags(progress, settled=True) == {place: lag}
+    shown = LAG.labels(GROUP, SENSOR_WINDOWS.name, "0")
+    offsets.show(offsets.progress({place}) or {})
+    assert shown._value.get() == 0
+    send(settings, place, 100)
+    assert offsets.lags(offsets.progress({place}) or {}, settled=True) == {place: 100}
+    offsets.show({})
+    assert not [s for family in LAG.collect() for s in family.samples if s.labels["group"] == GROUP]
+    offsets.close()
 
 
 HANGING = """

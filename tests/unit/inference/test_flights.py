@@ -16,6 +16,7 @@ from inference.reading import Reading
 from inference.records import Record
 from inference.servables import Persistence, Servable
 from inference.transactions import TransactionalWriter, Undone, Unsure
+from infra.balance import Balance
 from infra.fault_points import InjectedError, arm
 from tests.builders import UNITS, pump_spec, pump_window, stamped_window
 
@@ -62,9 +63,18 @@ def broker() -> Broker:
 
 
 @pytest.fixture
-def flights(broker: Broker) -> Iterator[Flights]:
+def balance() -> Balance:
+    """The records of one micro-batch have been read."""
+    made = Balance("test.flights")
+    made.read(0, 2)
+    made.read(2, 3)
+    return made
+
+
+@pytest.fixture
+def flights(broker: Broker, balance: Balance) -> Iterator[Flights]:
     """Nothing is under way yet."""
-    made = Flights(lambda: cast(TransactionalWriter, broker))
+    made = Flights(lambda: cast(TransactionalWriter, broker), balance)
     yield made
     broker.allowed.set()
     made.close(LONG)
@@ -81,7 +91,7 @@ def batch() -> Iterator[Callable[[], Batch]]:
             windows = [stamped_window(pump_window(), 0, version=1, units=UNITS)]
             answers = Answers(windows, network)
             answers.ask(servable, None, [0])
-            reading = Reading(windows, [REFUSED], {0: 0}, 0, {0: 1, 2: 8})
+            reading = Reading(windows, [REFUSED], {0: 0}, {2: 3}, {0: 1, 2: 8})
             return Batch(reading, answers, [TopicPartition("topic", 0, 1)], "the group", 2, 0)
 
         yield make
@@ -103,6 +113,39 @@ def test_a_micro_batch_is_written_whole(
     assert first[0] == PREDICTIONS.name
     assert last == REFUSED
     assert [(place.partition, place.offset) for place in broker.places[0]] == [(0, 1)]
+
+
+def test_a_record_has_its_fate_once_it_is_committed(
+    flights: Flights, broker: Broker, balance: Balance, batch: Callable[[], Batch]
+) -> None:
+    """Under way it still waits, and is not undone with the rest; predicted, refused, repeated."""
+    broker.allowed.clear()
+    launch(flights, batch())
+    assert flights.under_way == {0: 2, 2: 3}
+    balance.read(0, 4)
+    balance.undo(flights.under_way)
+    assert balance.open == {0: 2, 2: 3}
+    broker.allowed.set()
+    assert flights.land() is None
+    assert balance.open == {}
+    assert flights.under_way == {}
+
+
+@pytest.mark.parametrize("why", [Undone("aborted"), Unsure("fenced")])
+def test_what_has_failed_waits_until_it_is_undone(
+    flights: Flights,
+    broker: Broker,
+    balance: Balance,
+    batch: Callable[[], Batch],
+    why: Undone | Unsure,
+) -> None:
+    """Nothing is counted of a micro-batch that is not committed; it is read again."""
+    broker.failures = [why]
+    launch(flights, batch())
+    assert flights.land() is not None
+    assert balance.open == {0: 2, 2: 3}
+    balance.undo(flights.under_way)
+    assert balance.open == {}
 
 
 def test_the_caller_goes_on_meanwhile(
@@ -153,11 +196,13 @@ def test_a_failure_names_the_partitions_to_go_back_to(
     assert flights.land() is None
 
 
-def test_a_commit_without_an_end_is_left_behind(broker: Broker, batch: Callable[[], Batch]) -> None:
+def test_a_commit_without_an_end_is_left_behind(
+    broker: Broker, balance: Balance, batch: Callable[[], Batch]
+) -> None:
     """The client may never return; another writer and another thread take its place."""
     second = Broker()
     writers = iter([broker, second])
-    flights = Flights(lambda: cast(TransactionalWriter, next(writers)), seconds=0.05)
+    flights = Flights(lambda: cast(TransactionalWriter, next(writers)), balance, seconds=0.05)
     broker.allowed.clear()
     launch(flights, batch())
     flights.wait()

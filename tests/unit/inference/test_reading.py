@@ -88,7 +88,7 @@ def test_a_window_is_answered_once() -> None:
     records = [arrived(packed(o), i) for i, o in enumerate([4, 5, 6, 6, 5, 7])]
     reading = read(records, {0: 4})
     assert [w.source.offset for w in reading.windows] == [5, 6, 7]
-    assert reading.repeated == 3
+    assert reading.repeated == {0: 3}
     assert reading.next_offsets == {0: 6}
 
 
