@@ -23,7 +23,6 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 from prometheus_client import Counter
 
 from contracts.errors import ServerError
@@ -75,7 +74,6 @@ class TopicEpochs:
         self._settings = settings
         self._lineages: dict[tuple[str, int], Lineage] = defaultdict(Lineage)
         self._read = EventReader[TopicEpoch](TopicEpoch)
-        self._admin: AdminClient = admin(settings)
         self._publisher = Publisher(settings, source)
         self._place = TopicPartition(settings.named(TOPIC_EPOCHS.name), 0, 0)
         self._client = reader(settings)
@@ -102,20 +100,26 @@ class TopicEpochs:
             (place,) = self._client.position([self._place])
             self._next = max(self._next, place.offset)
 
-    def ids(self, topics: Iterable[Topic]) -> dict[str, str]:
+    def ids(self, topics: Iterable[Topic], seconds: float = ANSWER_SECONDS) -> dict[str, str]:
         """Ask for Kafka's ids of topics, by name without the namespace.
+
+        Each question has a client of its own: librdkafka 2.8 may crash the process when one client
+        sees two ids of the same topic (its issue 4964).
+
+        Args:
+            topics: The topics.
+            seconds: How long the broker may take.
 
         Raises:
             ServerError: No broker answers, or a topic is not there.
         """
         names = {self._settings.named(topic.name): topic.name for topic in topics}
         found: dict[str, str] = {}
-        answers = self._admin.describe_topics(
-            TopicCollection(list(names)), request_timeout=ANSWER_SECONDS
-        )
+        client = admin(self._settings)
+        answers = client.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
         for name, answer in answers.items():
             try:
-                found[names[name]] = str(answer.result(2 * ANSWER_SECONDS).topic_id)
+                found[names[name]] = str(answer.result(2 * seconds).topic_id)
             except (KafkaException, TimeoutError) as error:
                 raise ServerError(f"Kafka does not describe topic {name}: {error}") from error
         return found

@@ -4,18 +4,22 @@
 python -m trainer.archiver
 ```
 
-Guarantee: every record is in exactly one object. Objects are written whole, one partition's
-in order, each beginning where the last one ended; and where that was is read from the store
-itself after every assignment, never from committed offsets (those only show the lag). So a
-crash at any point repeats nothing and leaves no gap and no overlap: a buffered record that
-was not stored is consumed again, a stored one is not. Records that are still buffered when
-a partition is taken away are forgotten for the same reason. A static group membership fences
-an archiver that hangs and comes back after it was replaced; the one object that it might
-then still be writing is the only possible overlap, and readers take a record once.
+Guarantee: every record that can be read is in exactly one object, under its position
+(`contracts.topic_epoch`), so also every record of a topic that was created anew or lost its end.
+Objects are written whole, one partition's in order; where the next one begins is read from the
+store itself after every assignment, never from committed offsets (those only show the lag). So a
+crash at any point repeats nothing and leaves no gap and no overlap: a buffered record that was
+not stored is consumed again, a stored one is not. Records that are still buffered when a
+partition is taken away are forgotten for the same reason. A static group membership fences an
+archiver that hangs and comes back after it was replaced; the one object that it might then still
+be writing is the only possible overlap, and readers take a record once. What cannot be read or
+stored is passed over, counted, named in the log, and noted in the store (`trainer.gaps`).
 
 A thread beside this one merges the objects (`trainer.merger`), so that neither a start nor a
 reader takes longer the older the archive is.
 """
+
+from __future__ import annotations
 
 import signal
 import sys
@@ -28,14 +32,19 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from prometheus_client import Counter, Gauge
 
-from contracts.errors import MillraceError
-from contracts.events import EventReader
-from contracts.invalid_record import InvalidRecord
-from contracts.topics import OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, TRAINING_RUNS, Topic
-from contracts.training import FINISHED, TrainingRun
+from contracts.errors import MillraceError, ServerError
+from contracts.topic_epoch import NO_EPOCH, metadata_of, parts_of
+from contracts.topics import (
+    OUTCOMES,
+    PREDICTIONS,
+    SENSOR_WINDOWS,
+    TOPIC_EPOCHS,
+    TRAINING_RUNS,
+    Topic,
+)
 from infra import fault_points
 from infra.error_line import say_error
-from infra.kafka import consumer, raise_error, watermarks
+from infra.kafka import consumer, is_out_of_range, is_unknown_topic, raise_error, watermarks
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
 from infra.partition_watch import PartitionWatch
@@ -45,10 +54,12 @@ from infra.stalls import Place
 from infra.telemetry import Health, serve_telemetry
 from infra.watchdog import Watchdog
 from trainer.archive import CONTENT_TYPE, ArchivedObject, Record, encode_records
+from trainer.awaited_runs import AwaitedRuns
+from trainer.buffer import Buffer
+from trainer.incarnations import Incarnations
 from trainer.merger import Merger
 from trainer.settings import ArchiverSettings
-from trainer.starts import Bounds, StartSearch, start_of
-from trainer.tail import Tail
+from trainer.starts import StartSearch
 
 ARCHIVED: Final[Sequence[Topic]] = (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES)
 GROUP: Final = "millrace.archiver"
@@ -61,6 +72,10 @@ _POLL_SECONDS: Final = 0.1
 _STALL_SECONDS: Final = 60.0
 #: How often the committed offsets are brought into step with the store.
 _COMMIT_SECONDS: Final = 5.0
+#: How often it is looked whether a topic was created anew.
+_LOOK_SECONDS: Final = 5.0
+#: How often the client asks for the partitions of topics: a topic that comes back is read then.
+_METADATA_MS: Final = 30_000
 #: How long leaving the group may take at the end.
 _LEAVE_SECONDS: Final = 3.0
 _log = structlog.get_logger(__name__)
@@ -70,72 +85,30 @@ _bytes = Counter("millrace_archiver_bytes_total", "Bytes written", ["topic"])
 _buffered = Gauge("millrace_archiver_buffered_bytes", "Bytes that wait for their object")
 
 
-class Buffer:
-    """Records of one partition that wait for their object."""
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self.records: list[Record] = []
-        self.bytes = 0
-        self.since = 0.0
-
-    def add(self, record: Record, now: float) -> None:
-        """Add a record; ``now`` is a clock in seconds."""
-        if not self.records:
-            self.since = now
-        self.records.append(record)
-        self.bytes += len(record.value or b"") + len(record.key or b"")
-
-    def due(self, settings: ArchiverSettings, now: float, *, awaited: bool) -> bool:
-        """Whether it should be written now: full, old enough, or somebody waits for it."""
-        wait = settings.awaited_seconds if awaited else settings.max_seconds
-        return bool(self.records) and (
-            len(self.records) >= settings.max_records
-            or self.bytes >= settings.max_bytes
-            or now - self.since >= wait
-        )
-
-
 class Archiver:
     """Writes the topics' partitions that it is assigned; owned by one thread."""
 
     def __init__(self, settings: Settings, limits: ArchiverSettings, store: ObjectStore) -> None:
         """Join the group; nothing is read yet."""
+        self._settings = settings
         self._limits = limits
         self._store = store
-        self._topics = {settings.named(topic.name): topic.name for topic in ARCHIVED}
-        self._buffers: dict[tuple[str, int], Buffer] = {}
+        self._topics = {settings.named(topic.name): topic for topic in ARCHIVED}
+        self._buffers: dict[Place, Buffer] = {}
         self._runs = AwaitedRuns(settings)
-        #: Offset after the last archived record, by partition that is read.
+        self._incarnations = Incarnations(settings, GROUP, self._topics)
+        #: Kafka offset after the last archived record, and after the last one that was read, by
+        #: partition that is read.
         self._stored: dict[Place, int] = {}
-        #: Partitions that were assigned and are not read yet, what their topics have of them,
-        #: and the search for where to begin.
+        self._read: dict[Place, int] = {}
+        #: Partitions that were assigned and are not read yet, and the search for where to begin.
         self._assigned: list[Place] | None = None
-        self._bounds: dict[Place, Bounds] = {}
         self._search: StartSearch | None = None
-        self._committed_at = 0.0
+        #: Why the assignment has to begin anew; None if it need not.
+        self._stale: str | None = None
+        self._committed_at = self._looked_at = 0.0
         self.assigned = False
-        self._client: Consumer = consumer(
-            settings,
-            GROUP,
-            {
-                "partition.assignment.strategy": "range",
-                # Where to read is taken from the store; an offset that the topic does not have
-                # any more ends the process, whose next assignment says what is wrong.
-                "auto.offset.reset": "error",
-                "group.instance.id": f"archiver-{settings.replica}",
-                "session.timeout.ms": 10_000,
-                "client.id": f"archiver-{settings.replica}",
-                "fetch.min.bytes": _FETCH_BYTES,
-                "fetch.wait.max.ms": _FETCH_MS,
-            },
-        )
-        self._client.subscribe(
-            list(self._topics),
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_revoke,
-        )
+        self._client: Consumer = self._join()
 
     def step(self, now: float) -> int:
         """Consume for a moment and write what is due; after an assignment, find where to begin.
@@ -148,19 +121,18 @@ class Archiver:
 
         Raises:
             KafkaException: The client cannot go on.
-            ServerError: The store does not answer, or is ahead of a topic.
+            ServerError: Broker or store do not answer.
         """
-        for message in self._client.consume(self._limits.max_records, _POLL_SECONDS):
-            raise_error(message)
-            if message.error() is None:
-                self._keep(message, now)
+        if self._stale is not None:
+            self._join_anew(self._stale)
+        written = self._consume(now)
         self._begin()
         awaited = self._runs.waiting()
-        written = 0
-        for place, buffer in self._buffers.items():
-            if buffer.due(self._limits, now, awaited=awaited):
-                self._write(place, buffer)
-                written += 1
+        due = [p for p, b in self._buffers.items() if b.due(self._limits, now, awaited=awaited)]
+        written += self._write(due)
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
+            self._are_the_same()
         if now - self._committed_at >= _COMMIT_SECONDS:
             self._committed_at = now
             self._commit(self._stored)
@@ -173,53 +145,155 @@ class Archiver:
 
     def owned(self) -> set[tuple[str, int]]:
         """Name the same partitions as the archive does."""
-        return {(self._topics[place.topic], place.partition) for place in set(self._stored)}
+        return {(self._topics[p.topic].name, p.partition) for p in set(self._stored)}
 
     def close(self) -> None:
         """Write what is buffered and leave."""
-        for place, buffer in self._buffers.items():
-            if buffer.records:
-                self._write(place, buffer)
-        # With a broker that is away librdkafka waits for what it has not committed; nobody else
-        # does, since the store decides where we stand.
+        self._write([place for place, buffer in self._buffers.items() if buffer.records])
+        self._leave()
+        self._runs.close()
+        self._incarnations.close()
+
+    def _join(self) -> Consumer:
+        client = consumer(
+            self._settings,
+            GROUP,
+            {
+                "partition.assignment.strategy": "range",
+                # Where to read is taken from the store; an offset that the topic does not have
+                # begins the assignment anew.
+                "auto.offset.reset": "error",
+                "group.instance.id": f"archiver-{self._settings.replica}",
+                "session.timeout.ms": 10_000,
+                "client.id": f"archiver-{self._settings.replica}",
+                "fetch.min.bytes": _FETCH_BYTES,
+                "fetch.wait.max.ms": _FETCH_MS,
+                "topic.metadata.refresh.interval.ms": _METADATA_MS,
+            },
+        )
+        client.subscribe(
+            list(self._topics),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+        return client
+
+    def _leave(self) -> None:
+        """Leave the broker; one that is away is not waited for.
+
+        With a broker that is away librdkafka waits for what it has not committed; nobody else
+        does, since the store decides where we stand.
+        """
         leaving = threading.Thread(target=self._client.close, name="leaving", daemon=True)
         leaving.start()
         leaving.join(_LEAVE_SECONDS)
-        self._runs.close()
 
-    def _keep(self, message: Message, now: float) -> None:
+    def _begin_anew(self, why: str) -> None:
+        """Forget what is read and buffered; the next step takes the partitions over again."""
+        self._forget()
+        self.assigned = False
+        self._stale = why
+
+    def _join_anew(self, why: str) -> None:
+        """Join the group with another client.
+
+        What this one knows of leaders and their epochs may be of a topic that is not there any
+        more.
+        """
+        _log.warning("the assignment begins anew", why=why)
+        self._leave()
+        self._forget()
+        self._stale = None
+        self._client = self._join()
+
+    def _consume(self, now: float) -> int:
+        """Buffer what arrives in a moment; write what is full meanwhile."""
+        written = 0
+        for message in self._client.consume(self._limits.max_records, _POLL_SECONDS):
+            error = message.error()
+            if error is None:
+                written += self._keep(message, now)
+            elif is_out_of_range(error):
+                self._begin_anew(error.str())
+            elif is_unknown_topic(error):
+                _log.warning("a topic is away", why=error.str())
+            else:
+                raise_error(message)
+        return written
+
+    def _keep(self, message: Message, now: float) -> int:
+        """Buffer a record, and write the buffer if it is full."""
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         if topic is None or partition is None or offset is None:
-            return
-        buffer = self._buffers.setdefault((self._topics[topic], partition), Buffer())
+            return 0
+        place = Place(topic, partition)
+        if place not in self._read:
+            return 0  # read for an assignment that has ended
+        epoch = message.leader_epoch()
+        known = NO_EPOCH if epoch is None else epoch
+        if not self._incarnations.follow(place, known, offset, self._read[place]):
+            self._begin_anew(f"{place} has begun another incarnation")
+            return 0
         headers = [(name, value or b"") for name, value in message.headers() or []]
+        position = self._incarnations.position(place, offset)
+        buffer = self._buffers.setdefault(place, Buffer())
         buffer.add(
-            Record(offset, message.timestamp()[1], message.key(), message.value(), headers), now
+            Record(position, message.timestamp()[1], message.key(), message.value(), headers), now
+        )
+        self._read[place] = offset + 1
+        return self._write([place]) if buffer.full(self._limits) else 0
+
+    def _are_the_same(self) -> bool:
+        """Whether the topics are those that are read; if others are, begin anew."""
+        try:
+            same = self._incarnations.are_the_same()
+        except ServerError as error:  # a broker is away, or a topic is just being created anew
+            _log.warning("topics not looked at, nothing is written", why=str(error))
+            return False
+        if not same:
+            self._begin_anew("a topic was created anew")
+        return same
+
+    def _write(self, places: Sequence[Place]) -> int:
+        """Store what is buffered of partitions, unless the topics are others by now.
+
+        Returns:
+            Number of objects written.
+        """
+        if not places or not self._are_the_same():
+            return 0
+        return sum(
+            self._store_object(place, records)
+            for place in places
+            for records in list(self._buffers[place].objects())
         )
 
-    def _write(self, place: tuple[str, int], buffer: Buffer) -> None:
+    def _store_object(self, place: Place, records: list[Record]) -> int:
         """Store one object, then forget its records: the store decides where we stand."""
-        topic, partition = place
-        records = buffer.records
-        item = ArchivedObject(topic, partition, records[0].offset, records[-1].offset)
+        topic = self._topics[place.topic].name
+        item = ArchivedObject(topic, place.partition, records[0].offset, records[-1].offset)
         data = encode_records(records)
         fault_points.reached("archiver.before-output")
         self._store.put(item.key, data, CONTENT_TYPE)
-        self._buffers[place] = Buffer()
+        self._buffers[place].drop(len(records))
         _records.labels(topic).inc(len(records))
         _objects.labels(topic).inc()
         _bytes.labels(topic).inc(len(data))
-        name = next(name for name, short in self._topics.items() if short == topic)
         fault_points.reached("archiver.between-output-and-commit")
-        self._stored[Place(name, partition)] = item.last + 1
-        self._commit({Place(name, partition): item.last + 1})
+        self._stored[place] = parts_of(item.last)[1] + 1
+        self._commit({place: self._stored[place]})
+        return 1
 
     def _commit(self, stored: Mapping[Place, int]) -> None:
         """Say where the store stands: for the lag, and the watchdog, only.
 
         A commit that is lost is made up for by the next one of all partitions.
         """
-        offsets = [TopicPartition(*place, offset) for place, offset in stored.items()]
+        offsets = [
+            TopicPartition(*place, offset, metadata_of(self._incarnations.of(place)))
+            for place, offset in stored.items()
+        ]
         if offsets:
             self._client.commit(offsets=offsets, asynchronous=True)
 
@@ -234,33 +308,33 @@ class Archiver:
         """Look for the starts of partitions that were assigned, and read them when all are known.
 
         Raises:
-            ServerError: Broker or store do not answer, or the archive is ahead of a topic.
+            ServerError: Broker or store do not answer, or `Incarnations.take_over` refuses.
         """
         if self._assigned is None:
             return
         if self._search is None:
-            self._bounds = {
-                place: Bounds(*watermarks(self._client, TopicPartition(*place)))
+            near = {
+                place: self._incarnations.near(
+                    place, watermarks(self._client, TopicPartition(*place))[1]
+                )
                 for place in self._assigned
             }
-            topics = {place: self._topics[place.topic] for place in self._assigned}
-            self._search = StartSearch(self._store, topics, self._bounds)
+            topics = {place: self._topics[place.topic].name for place in self._assigned}
+            self._search = StartSearch(self._store, topics, near)
         ends = self._search.result()
         if ends is None:
             return
-        starts = {place: start_of(place, end, self._bounds[place]) for place, end in ends.items()}
-        for place, start in starts.items():
-            if start > ends[place]:
-                _log.warning(
-                    "records lost to retention", place=str(place), first=ends[place], last=start - 1
-                )
+        starts = self._incarnations.take_over(ends)
         self._client.assign([TopicPartition(*place, start) for place, start in starts.items()])
         self._assigned = self._search = None
         self._stored = starts
+        self._read = dict(starts)
         self._committed_at = 0.0
         _log.info("archiving", partitions=len(starts))
 
     def _on_revoke(self, client: Consumer, _: list[TopicPartition]) -> None:
+        if client is not self._client:
+            return  # one that was left, and ends late
         client.unassign()
         self._forget()
         self.assigned = False
@@ -270,33 +344,8 @@ class Archiver:
         self._buffers.clear()
         self._assigned = self._search = None
         self._stored = {}
-
-
-class AwaitedRuns:
-    """Knows whether a run waits for the archive: started, with no data manifest yet."""
-
-    def __init__(self, settings: Settings) -> None:
-        """Start reading `training.runs`."""
-        self._tail = Tail(settings, [TRAINING_RUNS])
-        self._read = EventReader[TrainingRun](TrainingRun)
-        self._open: set[str] = set()
-
-    def waiting(self) -> bool:
-        """Read on, and say whether any run waits for the archive."""
-        for _, message in self._tail.poll(0.0):
-            try:
-                run = self._read(message.value() or b"")
-            except InvalidRecord:
-                continue  # the trainer, whose topic it is, reports it
-            if run.state == "started" and run.manifest is None:
-                self._open.add(run.id)
-            elif run.state in FINISHED or run.manifest is not None:
-                self._open.discard(run.id)
-        return bool(self._open)
-
-    def close(self) -> None:
-        """Leave the broker."""
-        self._tail.close()
+        self._read = {}
+        self._incarnations.forget()
 
 
 def main() -> int:
@@ -319,7 +368,7 @@ def main() -> int:
 
         health = Health(alive, {"servers", "assignment"})
         serve_telemetry(settings, health)
-        there = await_kafka(settings, [*ARCHIVED, TRAINING_RUNS], stop)
+        there = await_kafka(settings, [*ARCHIVED, TRAINING_RUNS, TOPIC_EPOCHS], stop)
         partitions = await_partitions(settings, stop) if there else None
         if partitions is None or not await_store(settings, stop):
             return 0
@@ -340,6 +389,7 @@ def main() -> int:
         while not stop.is_set():
             archiver.step(time.monotonic())
             last_step = time.monotonic()
+            merger.check()
             if archiver.owned():
                 health.waiting_for.discard("assignment")
         watchdog.stop()
