@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from contracts import dead_letter
+from contracts.cut_letter import cut_of
 from contracts.dead_letter import Origin, first_origin
 from contracts.errors import SettingsError
 from contracts.events import event_time
@@ -89,7 +90,7 @@ class Letter(msgspec.Struct, frozen=True, gc=False):
         source: The record that was refused.
         first_origin: The record that was refused first.
         is_window: Whether the stream processor refused it, so that it can be sent again.
-        size: Bytes of its value.
+        size: Bytes of the refused record's value, of which a letter that is cut holds the head.
     """
 
     place: Reference
@@ -115,6 +116,8 @@ def letter_of(
         headers: Its headers.
         size: Bytes of its value.
     """
+    cut = cut_of(headers)
+    is_batch = header(headers, dead_letter.BATCH_RECORDS) is not None
     source = Origin(
         header(headers, dead_letter.TOPIC) or "",
         _number(header(headers, dead_letter.PARTITION)),
@@ -131,8 +134,11 @@ def letter_of(
         intern((key or b"").decode(errors="replace")),
         source,
         first_origin(headers, source),
-        source.topic == SENSOR_WINDOWS.name and source.offset >= 0 and says_through,
-        size,
+        source.topic == SENSOR_WINDOWS.name
+        and source.offset >= 0
+        and says_through
+        and not is_batch,
+        size if cut is None else cut.size,
     )
 
 
@@ -140,6 +146,16 @@ def why_final(letter: Letter) -> str | None:
     """Say why a letter cannot be sent again; None if it can."""
     if letter.is_window:
         return None
+    if letter.reason == "oversized_output":
+        return (
+            f"it is an event of {letter.source.topic} that was too large for its topic, and no"
+            " record that somebody sent"
+        )
+    if letter.reason in {"oversized_batch", "undecodable_batch"}:
+        return (
+            "its value is a whole batch of records, as it was fetched: have its sender send them"
+            " again in smaller batches"
+        )
     if letter.source.topic == SENSOR_WINDOWS.name:
         return (
             "its window was taken, and has had its effect on the detectors; the version made no"

@@ -16,7 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from contracts.dead_letter import Origin, headers_again
 from contracts.errors import DataError, ServerError
-from contracts.headers import CONTENT_TYPE, ID, RawHeaders, header
+from contracts.headers import CONTENT_TYPE, ID, RawHeaders, content_type_of, header
 from contracts.invalid_record import InvalidRecord
 from contracts.topics import SENSOR_WINDOWS
 from contracts.window import decode_window
@@ -96,7 +96,7 @@ def again(
     value = value if mend.value is None else mend.value
     key = key if mend.key is None else mend.key.encode()
     try:
-        window = decode_window(value, header(made, CONTENT_TYPE) or "")
+        window = decode_window(value, content_type_of(made))
     except InvalidRecord as problem:
         raise DataError(f"so mended, it is no window yet: {problem}") from problem
     if key != window.asset.encode():
@@ -124,6 +124,7 @@ class Resender:
         self._topic = settings.named(SENSOR_WINDOWS.name)
         self._handed = self._confirmed = 0
         self._refusal: str | None = None
+        self._too_large = 0
         self._client = producer(
             settings,
             {
@@ -147,6 +148,7 @@ class Resender:
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 self._refusal = error.str()
+                self._too_large += error.code() == KafkaError.MSG_SIZE_TOO_LARGE
                 return
             self._confirmed += 1
             on_confirmed(message.offset() or 0)
@@ -174,9 +176,16 @@ class Resender:
         """Wait until the broker has everything.
 
         Raises:
+            DataError: A record is too large for the topic.
             ServerError: It has not.
         """
         self._client.flush(_CONFIRM_SECONDS + _REPORT_SECONDS)
+        if self._too_large:
+            raise DataError(
+                f"{self._too_large} of {self._handed} records do not fit into {self._topic}, which"
+                f" takes {SENSOR_WINDOWS.max_bytes} bytes once compressed; the others were sent:"
+                " have the device send smaller windows"
+            )
         if self._confirmed < self._handed:
             raise ServerError(
                 f"{self._handed - self._confirmed} of {self._handed} records were not confirmed"
@@ -186,7 +195,7 @@ class Resender:
 
 
 def _replaced(headers: RawHeaders, name: str, value: bytes) -> RawHeaders:
-    """Headers with one value for a name, where it was or else in front."""
-    kept = [(known, said) for known, said in headers if known != name]
-    place = next((i for i, (known, _) in enumerate(headers) if known == name), 0)
+    """Headers with one value for a name in any case, where it was or else in front."""
+    kept = [(known, said) for known, said in headers if known.lower() != name]
+    place = next((i for i, (known, _) in enumerate(headers) if known.lower() == name), 0)
     return [*kept[:place], (name, value), *kept[place:]]

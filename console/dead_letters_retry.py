@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -29,13 +29,8 @@ from console.dead_letters import (
 )
 from console.dead_letters_again import Again, Mend, Resender, again
 from console.dead_letters_list import place_text, visible
-from console.dead_letters_topic import (
-    bytes_of,
-    headers_in,
-    read_bodies,
-    read_letters,
-    read_mended,
-)
+from console.dead_letters_topic import read_bodies, read_letters, read_mended
+from console.dead_letters_whole import Whole, held, whole
 from console.models import read_registry
 from console.output import answers, print_json, table
 from contracts.dead_letter import Origin
@@ -49,6 +44,7 @@ from stream_processors.validation import judge
 STDIN: Final = "-"
 #: Lines of a table for people; the rest is counted.
 _MOST_LINES: Final = 50
+_NOT_WHOLE: Final = "its whole value cannot be had any more (`millrace dead-letters show` says why)"
 
 
 class SentLine(msgspec.Struct):
@@ -122,7 +118,8 @@ def retry_letters(
         as_json: One object.
 
     Raises:
-        DataError: There is no such letter, or it cannot be sent again.
+        DataError: There is no such letter, it cannot be sent again, or its whole value cannot be
+            had any more.
         ServerError: Nothing runs, or Kafka does not confirm.
         SettingsError: Nothing is chosen, or too much.
     """
@@ -161,9 +158,11 @@ def _retry(
         done.passed_over.update(passed)
         bodies = read_bodies(settings, chosen)
     resender = None if dry_run else Resender(settings)
-    for letter, message in bodies:
-        headers, value = headers_in(message), bytes_of(message.value()) or b""
-        record = again(letter.first_origin, bytes_of(message.key()), value, headers, mend)
+    records = _records(settings, bodies, mend, None if choice is None else done)
+    if choice is None:
+        records = iter(list(records))  # whatever is wrong with one, before any of them is sent
+    for letter, came in records:
+        record = again(letter.first_origin, *came, mend)
         remark = refusal(record, registry)
         if choice is not None and remark is not None:
             done.passed_over[remark] = done.passed_over.get(remark, 0) + 1
@@ -177,6 +176,32 @@ def _retry(
     if resender is not None:
         resender.confirmed()
     return done
+
+
+def _records(
+    settings: Settings, bodies: Iterable[tuple[Letter, Message]], mend: Mend, done: Retry | None
+) -> Iterator[tuple[Letter, Whole]]:
+    """The records of letters; their whole values only where no other one is given.
+
+    Args:
+        settings: Where they are.
+        bodies: The letters.
+        mend: What is changed.
+        done: Counts those whose whole value cannot be had any more; None if there may be none.
+
+    Raises:
+        DataError: There is such a letter, and nobody counts it.
+    """
+    for letter, message in bodies:
+        try:
+            is_given = mend.value is not None
+            record = held(message) if is_given else whole(settings, letter, message)
+        except DataError:
+            if done is None:
+                raise
+            done.passed_over[_NOT_WHOLE] = done.passed_over.get(_NOT_WHOLE, 0) + 1
+            continue
+        yield letter, record
 
 
 def read_value(where: str | None) -> bytes | None:

@@ -7,24 +7,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from confluent_kafka import Message
 from rich.pretty import pretty_repr
 
 from console.address import settings_of_running_system
 from console.dead_letters import Letter, State, parse_reference, states, why_final
 from console.dead_letters_content import Content, content_of
 from console.dead_letters_list import LetterLine, line_of, place_text, visible
-from console.dead_letters_topic import (
-    bytes_of,
-    headers_in,
-    read_bodies,
-    read_letters,
-    read_mended,
-)
+from console.dead_letters_topic import read_bodies, read_letters, read_mended
+from console.dead_letters_whole import Whole, held, whole
 from console.output import answers, print_json, table, text
 from contracts.dead_letter import original_headers
 from contracts.errors import DataError
-from contracts.headers import CONTENT_TYPE, header
+from contracts.headers import content_type_of
 
 #: Standard output, in place of a file.
 STDOUT: Final = "-"
@@ -44,6 +38,7 @@ class LetterSheet(msgspec.Struct, frozen=True):
         letter: What the list says of it.
         why_final: Why it cannot be sent again; None if it can.
         taken_offset: Offset of the record that was taken in the end; None if none was.
+        cut: Why only the head of its value is here; None if all of it is.
         headers: The original record's headers, as text.
         content: What its value says.
     """
@@ -51,6 +46,7 @@ class LetterSheet(msgspec.Struct, frozen=True):
     letter: LetterLine
     why_final: str | None
     taken_offset: int | None
+    cut: str | None
     headers: list[tuple[str, str]]
     content: Content
 
@@ -65,20 +61,26 @@ def show_letter(ref: str, raw: str | None, *, as_json: bool) -> None:
         as_json: One object.
 
     Raises:
-        DataError: There is no such letter, or the file cannot be written.
+        DataError: There is no such letter, its whole value cannot be had any more, or the file
+            cannot be written.
         ServerError: Nothing runs.
         SettingsError: ``ref`` is no place.
     """
     place = parse_reference(ref)
     settings = settings_of_running_system()
     ((letter, message),) = read_bodies(settings, [place])
-    value = bytes_of(message.value()) or b""
     if raw is not None:
-        _write(value, raw)
+        _write(whole(settings, letter, message).value, raw)
         return
+    cut: str | None = None
+    try:
+        record = whole(settings, letter, message)
+    except DataError as error:
+        record, cut = held(message), str(error)
     mended = read_mended(settings)
     known = states(read_letters(settings, letter.time), mended)
-    sheet = _sheet(letter, known.get(place, State.OPEN), mended.get(letter.first_origin), message)
+    taken = mended.get(letter.first_origin)
+    sheet = _sheet(letter, known.get(place, State.OPEN), taken, record, cut)
     if as_json:
         print_json(sheet)
     else:
@@ -97,14 +99,17 @@ def _write(value: bytes, where: str) -> None:
         raise DataError(f"{where} cannot be written: {error.strerror}") from error
 
 
-def _sheet(letter: Letter, state: State, taken: int | None, message: Message) -> LetterSheet:
-    headers = original_headers(headers_in(message))
+def _sheet(
+    letter: Letter, state: State, taken: int | None, record: Whole, cut: str | None
+) -> LetterSheet:
+    headers = original_headers(record.headers)
     return LetterSheet(
         line_of(letter, state),
         why_final(letter),
         taken,
+        cut,
         [(name, data.decode(errors="replace")) for name, data in headers],
-        content_of(bytes_of(message.value()) or b"", header(headers, CONTENT_TYPE)),
+        content_of(record.value, content_type_of(headers)),
     )
 
 
@@ -117,7 +122,7 @@ def _print(letter: Letter, sheet: LetterSheet) -> None:
         ("refused first as", place_text(letter.first_origin)),
         ("state", _state(sheet)),
         ("key", visible(letter.asset)),
-        ("value", f"{letter.size} bytes"),
+        ("value", f"{letter.size} bytes" + (f"; {visible(sheet.cut)}" if sheet.cut else "")),
     ]
     answers.print(table(f"dead letter {letter.place}", ("", ""), facts))
     rows = [(visible(name), visible(said, _MOST_TEXT)) for name, said in sheet.headers]

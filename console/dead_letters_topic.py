@@ -18,6 +18,7 @@ from contracts.mended import Mended
 from contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS
 from infra.kafka import ANSWER_SECONDS, partitions_of, raise_error, read_all, reader, watermarks
 from infra.settings import Settings
+from infra.topic_epochs import TopicEpochs
 
 _POLL_SECONDS: Final = 0.2
 _AT_ONCE: Final = 1000
@@ -94,6 +95,28 @@ def read_bodies(
             f"there is no dead letter {min(missing)} (any more); `millrace dead-letters list`"
             " shows those that are there"
         )
+
+
+def read_record(settings: Settings, place: Origin) -> Message | None:
+    """Read the record that was refused; None if it is not in its topic any more.
+
+    Raises:
+        ServerError: No broker answers, or the topic is not there.
+    """
+    name = settings.named(place.topic)
+    epochs = TopicEpochs(settings, "/millrace/console")
+    client = reader(settings)
+    try:
+        low, high = watermarks(client, TopicPartition(name, place.partition))
+        offset = epochs.offset(place.topic, place.partition, place.offset)
+        if offset is None or not low <= offset < high:
+            return None
+        stretch = _Stretch(place.partition, offset, offset + 1)
+        found = list(_read(client, name, [stretch]))
+    finally:
+        client.close()
+        epochs.close()
+    return found[0] if found else None
 
 
 def headers_in(message: Message) -> RawHeaders:

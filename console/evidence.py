@@ -16,7 +16,7 @@ from confluent_kafka import Message
 from contracts import dead_letter
 from contracts.drift_alert import DriftAlert
 from contracts.events import EventReader
-from contracts.headers import CONTENT_TYPE, RawHeaders, header
+from contracts.headers import RawHeaders, content_type_of, header
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.model_event import ModelEvent
@@ -140,7 +140,7 @@ def _normalized(settings: Settings, found: Evidence) -> Iterator[NormalizedWindo
 def _sent(message: Message) -> SentWindow:
     window = None
     try:
-        content_type = header(raw_headers(message), CONTENT_TYPE) or ""
+        content_type = content_type_of(raw_headers(message))
         window = decode_window(message.value() or b"", content_type)
     except InvalidRecord:
         pass  # the dead letter says why; the checker looks for it

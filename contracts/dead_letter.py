@@ -1,7 +1,8 @@
 """A record that could not be used, kept as it came, with where it came from and why.
 
 The value and key are the original bytes, and the original headers are kept, so that a
-mended record can be sent again. What we know about the failure is in headers of our own.
+mended record can be sent again. What we know about the failure is in headers of our own. A letter
+that would be too large is cut, and says so (`contracts.cut_letter`).
 
 A record that is sent again carries its *first origin*: the place of the record that was
 refused first, however often it has been refused and sent again since. It goes to the first
@@ -37,11 +38,43 @@ ORIGIN_PARTITION = f"{ORIGIN_PREFIX}partition"
 ORIGIN_OFFSET = f"{ORIGIN_PREFIX}offset"
 #: Reason of a record whose first origin does not count: its own place is its letter's first origin.
 BAD_ORIGIN: Final = "bad_origin"
+#: Of a batch whose records could not be taken out: its first offset, and how many it says it has.
+#: The letter's offset is that of the last, its value the batch as it was fetched.
+BATCH_FIRST_OFFSET = "millrace_batch_first_offset"
+BATCH_RECORDS = "millrace_batch_records"
+#: Of a letter that is cut (`contracts.cut_letter`): the value's size and digest, how much of it is
+#: here, its key in the object store or why it has none; the size of a key or of headers, if cut.
+VALUE_BYTES = "millrace_value_bytes"
+VALUE_SHA256 = "millrace_value_sha256"
+VALUE_HEAD = "millrace_value_head_bytes"
+VALUE_OBJECT = "millrace_value_object"
+VALUE_NOTE = "millrace_value_note"
+KEY_BYTES = "millrace_key_bytes"
+HEADERS_BYTES = "millrace_headers_bytes"
 #: A detail may quote the record; headers are no place for a megabyte of it.
 MOST_DETAIL: Final = 1000
 
 #: Headers that say why and whence, and are no part of the original record.
-_OURS: Final = frozenset({REASON, DETAIL, TOPIC, PARTITION, OFFSET, TIMESTAMP, SOURCE_OFFSET})
+OURS: Final = frozenset(
+    {
+        REASON,
+        DETAIL,
+        TOPIC,
+        PARTITION,
+        OFFSET,
+        TIMESTAMP,
+        SOURCE_OFFSET,
+        BATCH_FIRST_OFFSET,
+        BATCH_RECORDS,
+        VALUE_BYTES,
+        VALUE_SHA256,
+        VALUE_HEAD,
+        VALUE_OBJECT,
+        VALUE_NOTE,
+        KEY_BYTES,
+        HEADERS_BYTES,
+    }
+)
 _ORIGIN: Final = frozenset({ORIGIN_TOPIC, ORIGIN_PARTITION, ORIGIN_OFFSET})
 
 
@@ -87,7 +120,7 @@ def dead_letter_headers(
 
 def original_headers(headers: Iterable[tuple[str, bytes]]) -> RawHeaders:
     """A dead letter's headers without those that say why it is one."""
-    return [(name, value) for name, value in headers if name not in _OURS]
+    return [(name, value) for name, value in headers if name not in OURS]
 
 
 def headers_again(headers: Iterable[tuple[str, bytes]], origin: Origin) -> RawHeaders:

@@ -49,6 +49,24 @@ def around_id(
     return shared[:place], shared[place + 1 :]
 
 
+def content_type_of(headers: Sequence[tuple[str, bytes]] | None) -> str | None:
+    """Find the media type of a record's value, lower case and without parameters.
+
+    The header's name may be in any case, as HTTP and MQTT bridges send it; the last one wins.
+
+    >>> content_type_of([("Content-Type", b"Application/JSON; charset=utf-8")])
+    'application/json'
+
+    Returns:
+        The type; None if there is no such header, or it is not UTF-8.
+    """
+    for name, value in reversed(headers or []):
+        if name == CONTENT_TYPE or name.lower() == CONTENT_TYPE:
+            said = header([(name, value)], name)
+            return None if said is None else said.partition(";")[0].strip().lower()
+    return None
+
+
 def header(headers: Sequence[tuple[str, bytes]] | None, name: str) -> str | None:
     """Find a header's text; the last one wins; None if absent or not UTF-8."""
     for key, value in reversed(headers or []):

@@ -1,4 +1,6 @@
-"""Bounds on what a registry event may say by itself: names, sizes, numbers and moments.
+"""Bounds on what a registry event may say by itself: sizes, numbers and moments.
+
+Names are checked where an event is decoded (`contracts.names`, `contracts.path_names`).
 
 `model.events` is read by every service, from its beginning, at every start. So an event that
 made one of them fail would make all of them fail, for good. Whatever our own programs have ever
@@ -11,7 +13,7 @@ import re
 from datetime import datetime
 from typing import Final
 
-from contracts.model_event import Artefact, ModelEvent, Ready, Registered, Unloadable
+from contracts.model_event import ModelEvent, Registered
 from contracts.model_spec import ModelSpec
 from contracts.normaliser import Normaliser
 from contracts.topics import MAX_WINDOW_BYTES
@@ -23,9 +25,6 @@ MAX_VERSION: Final = (1 << 31) - 1
 #: How far a version or a serving epoch may be ahead of the last one. A writer takes the next; a
 #: training that failed has used a number up.
 MAX_LEAP: Final = 1_000_000
-#: Characters of a name at most, and of an artefact's prefix: keys have 1,024 bytes.
-MAX_NAME: Final = 200
-MAX_PREFIX: Final = 800
 #: A window and a horizon last so long at most, seconds (a hundred years): their ends are moments.
 MAX_SPAN_SECONDS: Final = 100 * 365.25 * 86_400
 #: Readings that fit into a window's record, float32 each.
@@ -34,7 +33,6 @@ MAX_READINGS: Final = MAX_WINDOW_BYTES // 4
 #: what Python can express cannot be compared in every time zone.
 YEARS: Final = range(1900, 9000)
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _SHOWN: Final = 40
 
@@ -45,19 +43,11 @@ def problem_of(event: ModelEvent) -> str | None:
     Returns:
         The reason, in words; None if there is nothing wrong with it.
     """
-    if not _is_name(event.model):
-        return _not_a_name("model name", event.model)
     if not 0 <= event.version <= MAX_VERSION:
         return f"version {_number(event.version)} is not from 0 to {MAX_VERSION}"
     if event.at.year not in YEARS:
         return _not_a_moment("at", event.at)
-    match event:
-        case Registered():
-            return _registration(event)
-        case Ready() | Unloadable() if not _is_name(event.replica):
-            return _not_a_name("replica name", event.replica)
-        case _:
-            return None
+    return _registration(event) if isinstance(event, Registered) else None
 
 
 def _registration(event: Registered) -> str | None:
@@ -76,12 +66,8 @@ def _registration(event: Registered) -> str | None:
         event.artefact is not None or units != Normaliser.identity(len(spec.sensors))
     ):
         return "version 0 is persistence: it has no artefact, and physical units"
-    if event.artefact is not None:
-        problem = _files(event.artefact)
-        if problem is not None:
-            return problem
-    if event.run_id is not None and not _is_name(event.run_id):
-        return _not_a_name("run id", event.run_id)
+    if event.artefact is not None and not _DIGEST.fullmatch(event.artefact.digest):
+        return f"artefact digest {_short(event.artefact.digest)} is no SHA-256 in hexadecimal"
     for name, moment in (("from", event.trained_from), ("until", event.trained_until)):
         if moment is not None and moment.year not in YEARS:
             return _not_a_moment(f"trained {name}", moment)
@@ -90,9 +76,6 @@ def _registration(event: Registered) -> str | None:
 
 def _task(spec: ModelSpec) -> str | None:
     """Say why no service could read this task's windows, or keep its forecasts."""
-    long = [name for name in spec.sensors if len(name) > MAX_NAME]
-    if long:
-        return f"sensor name {_short(long[0])} has more than {MAX_NAME} characters"
     if spec.window * len(spec.sensors) > MAX_READINGS:
         return (
             f"a window of {_number(spec.window)} x {len(spec.sensors)} readings does not fit into"
@@ -106,36 +89,6 @@ def _task(spec: ModelSpec) -> str | None:
     if max(spec.window, spec.horizon, spec.stride) * spec.period_seconds > MAX_SPAN_SECONDS:
         return "window, horizon or stride last more than a hundred years"
     return None
-
-
-def _files(artefact: Artefact) -> str | None:
-    """Say why an artefact cannot be in the object store under this key."""
-    prefix = artefact.prefix
-    parts = prefix.split("/")
-    if (
-        len(prefix.encode()) > MAX_PREFIX
-        or not prefix.isprintable()
-        or "\\" in prefix
-        or not {"", ".", ".."}.isdisjoint(parts)
-    ):
-        return (
-            f"artefact prefix {_short(prefix)} is no object key: give printable parts between"
-            f" slashes, none of them empty or dots, at most {MAX_PREFIX} bytes"
-        )
-    if not _DIGEST.fullmatch(artefact.digest):
-        return f"artefact digest {_short(artefact.digest)} is no SHA-256 in hexadecimal"
-    return None
-
-
-def _is_name(text: str) -> bool:
-    return len(text) <= MAX_NAME and _NAME.fullmatch(text) is not None
-
-
-def _not_a_name(what: str, text: str) -> str:
-    return (
-        f"{what} {_short(text)} is not allowed: give letters, digits, dots, hyphens and"
-        f" underscores, a letter or digit first, at most {MAX_NAME}"
-    )
 
 
 def _not_a_moment(what: str, moment: datetime) -> str:

@@ -11,8 +11,8 @@ import msgspec
 
 from contracts.model_spec import ModelSpec
 from contracts.moment import Moment
-from contracts.names import KeyPrefix, ModelName, ReplicaName, RunId
 from contracts.normaliser import Normaliser
+from contracts.path_names import KeyPrefix, ModelName, ReplicaName, RunId
 
 
 class Artefact(msgspec.Struct, frozen=True):

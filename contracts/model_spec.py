@@ -14,7 +14,8 @@ import msgspec
 
 from contracts.errors import DataError
 from contracts.ids import digest_of
-from contracts.names import ModelName
+from contracts.names import MAX_SENSORS, name_problem
+from contracts.path_names import ModelName
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -40,7 +41,8 @@ class ModelSpec(msgspec.Struct, frozen=True):
         targets: Sensors that are forecast; all of them when empty.
 
     Raises:
-        DataError: A target is not among the sensors, or a name stands twice.
+        DataError: A target is not among the sensors, a name stands twice or is none
+            (`contracts.names`), or there are too many sensors.
     """
 
     name: ModelName
@@ -58,6 +60,14 @@ class ModelSpec(msgspec.Struct, frozen=True):
             raise DataError(
                 f"model {self.name}: sensors must be named, each once; got {list(self.sensors)}"
             )
+        if len(self.sensors) > MAX_SENSORS:
+            raise DataError(
+                f"model {self.name[:40]!r}: {len(self.sensors)} sensors; a model may have"
+                f" {MAX_SENSORS}: declare several with fewer"
+            )
+        for name in (self.name, *self.sensors):
+            if (problem := name_problem(name)) is not None:
+                raise DataError(f"model {self.name[:40]!r}: the name {name[:40]!r} {problem}")
         unknown = [name for name in self.targets if name not in self.sensors]
         if unknown:
             raise DataError(

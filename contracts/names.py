@@ -1,32 +1,57 @@
-r"""Names that become a path or an object key: what they may be.
+r"""Names that others choose (assets, sensors, segments, models), and the bounds on them.
 
-They come from topics that others can write to, and so are checked where an event is read: one
-that leads out of its folder, or holds a control character, makes no event. Whoever builds a
-path from a name resolves it and checks it once more.
+A name goes into the key, the value and the id of everything that is derived from a window, and
+into every line that is printed of it. So it has a bound in bytes: outputs of a window have a
+known largest size. It is not blank, and holds neither U+0000 nor U+001F: the latter separates
+the parts of ids and of changelog keys (`contracts.ids`), so two assets could be taken for one.
+Other control characters are taken: whoever prints a name escapes it.
 
-The patterns end in ``$(?!\n)``, since ``$`` alone would let a line break at the end pass in
-Python; JSON Schema's dialect reads them alike.
+>>> name_problem("PUMP-07"), name_problem("pump\x1b[41m")
+(None, None)
+>>> name_problem("\t ")
+'is blank'
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from functools import lru_cache
+from typing import Final
 
-import msgspec
+#: Bytes of UTF-8 that a name may have, and sensors that a window may have.
+MAX_NAME_BYTES: Final = 255
+MAX_SENSORS: Final = 1024
+_FORBIDDEN: Final = {"\x00": "U+0000", "\x1f": "U+001F"}
 
-#: Characters of a name, at most: with what is put before it, a name of a file.
-MOST_CHARACTERS: Final = 200
 
-_PLAIN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$(?!\n)"
-_KEY: Final = r"^(?!\.{0,2}(/|$))(?!.*/\.{0,2}(/|$))[^\x00-\x1f\x7f-\x9f\u2028\u2029]+$(?!\n)"
+def name_problem(name: str) -> str | None:
+    """Say what is wrong with a name, as the end of a sentence; None if nothing is."""
+    if len(name) > MAX_NAME_BYTES or (size := _size(name)) > MAX_NAME_BYTES:
+        size = len(name) if len(name) > MAX_NAME_BYTES else size
+        return f"has {size} bytes or more; it may have {MAX_NAME_BYTES} bytes of UTF-8"
+    if size < 0:
+        return "holds half of a surrogate pair, which is no character; send UTF-8"
+    if not name or name.isspace():
+        return "is blank"
+    for character, code in _FORBIDDEN.items():
+        if character in name:
+            return f"holds the control character {code}, which separates ids; leave it out"
+    return None
 
-#: Id of a training run: a folder of the trainer, and part of object keys.
-RunId = Annotated[str, msgspec.Meta(pattern=_PLAIN, max_length=MOST_CHARACTERS)]
-#: Name of a replica, as the setting of that name allows it, or with a word before it.
-ReplicaName = Annotated[
-    str, msgspec.Meta(pattern=r"^(?!\.{1,2}$)[A-Za-z0-9_.-]+$(?!\n)", max_length=MOST_CHARACTERS)
-]
-#: Name of a model: part of object keys. Its parts between slashes are never empty, `.` or `..`.
-ModelName = Annotated[str, msgspec.Meta(pattern=_KEY, max_length=MOST_CHARACTERS)]
-#: Prefix of an artefact's object keys.
-KeyPrefix = Annotated[str, msgspec.Meta(pattern=_KEY, max_length=3 * MOST_CHARACTERS)]
+
+def segment_problem(name: str) -> str | None:
+    """Like `name_problem`; an empty one says that the source has no segments."""
+    return name_problem(name) if name else None
+
+
+@lru_cache(maxsize=1 << 14)
+def is_name(encoded: bytes) -> bool:
+    """Whether UTF-8 bytes, of which there are not too many, are a name; remembers the answer."""
+    return name_problem(encoded.decode()) is None
+
+
+def _size(name: str) -> int:
+    """Bytes of a name in UTF-8; -1 if it has none."""
+    try:
+        return len(name.encode())
+    except UnicodeEncodeError:
+        return -1

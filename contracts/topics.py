@@ -18,6 +18,9 @@ FOREVER: Final = -1
 #: one arrives, and is a dead letter with a reason rather than an error at a distant device.
 MAX_WINDOW_BYTES: Final = 1 << 20
 MAX_RECORD_BYTES: Final = 4 << 20
+#: Bytes that a record batch may have once decompressed; every reader of `sensor.windows` bounds it
+#: before it takes memory. A larger one is one dead letter.
+MAX_BATCH_BYTES: Final = 64 << 20
 #: A dead letter is the largest record that arrives, and what we say about it.
 MAX_DEAD_LETTER_BYTES: Final = MAX_RECORD_BYTES + (1 << 20)
 
@@ -71,10 +74,20 @@ NORMALIZED: Final = Topic(
     max_bytes=MAX_RECORD_BYTES,
 )
 PREDICTIONS: Final = Topic(
-    "predictions", "asset", "a forecast, with full provenance", _JSON, 7 * DAY_MS
+    "predictions",
+    "asset",
+    "a forecast, with full provenance",
+    _JSON,
+    7 * DAY_MS,
+    max_bytes=MAX_RECORD_BYTES,
 )
 OUTCOMES: Final = Topic(
-    "outcomes", "asset", "a prediction joined with its truth, and its error", _JSON, 7 * DAY_MS
+    "outcomes",
+    "asset",
+    "a prediction joined with its truth, and its error",
+    _JSON,
+    7 * DAY_MS,
+    max_bytes=MAX_RECORD_BYTES,
 )
 DRIFT_ALERTS: Final = Topic(
     "drift.alerts", "asset", "what a detector found, and the evidence", _JSON, LONG_MS

@@ -2,7 +2,7 @@
 
 MessagePack carries the readings as little-endian float32 bytes (about ten times cheaper
 to code than text) and is what our producers send; plain JSON is accepted from any device.
-The ``content-type`` header tells them apart.
+The ``content-type`` header tells them apart (`contracts.headers.content_type_of`).
 
 >>> import numpy as np
 >>> window = SensorWindow("pump-1", ("flow",), 0, 1.0, np.array([[1.0], [np.nan]], "f4"))
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from contracts.ids import window_id
 from contracts.invalid_record import InvalidRecord
 from contracts.model_spec import sensor_set_id
+from contracts.names import MAX_SENSORS, name_problem
 
 MSGPACK: Final = "application/msgpack"
 JSON: Final = "application/json"
@@ -180,12 +181,12 @@ def encode_window_json(window: SensorWindow) -> bytes:
     )
 
 
-def decode_window(data: bytes, content_type: str) -> SensorWindow:
+def decode_window(data: bytes, content_type: str | None) -> SensorWindow:
     """Decode a window from either encoding.
 
     Args:
         data: The record's value.
-        content_type: The record's ``content-type`` header.
+        content_type: Its media type, as `contracts.headers.content_type_of` finds it.
 
     Raises:
         InvalidRecord: Not a window; its ``reason`` says why. Values are not judged here.
@@ -197,12 +198,12 @@ def decode_window(data: bytes, content_type: str) -> SensorWindow:
     )
 
 
-def read_window(data: bytes, content_type: str) -> tuple[WindowBody, Layout]:
+def read_window(data: bytes, content_type: str | None) -> tuple[WindowBody, Layout]:
     """Read a window from either encoding, up to its readings.
 
     Args:
         data: The record's value.
-        content_type: The record's ``content-type`` header.
+        content_type: Its media type, as `contracts.headers.content_type_of` finds it.
 
     Returns:
         The window, whose ``values`` make ``samples`` rows of the layout's sensors.
@@ -218,6 +219,11 @@ def read_window(data: bytes, content_type: str) -> tuple[WindowBody, Layout]:
             if plain.v != VERSION:  # before its rows are looked at
                 raise _unknown(plain.v)
             body = _body_of(plain)
+        elif content_type is None:
+            raise InvalidRecord(
+                "wrong_content_type",
+                f"the record has no content-type header; send one: {MSGPACK} or {JSON}",
+            )
         else:
             raise InvalidRecord(
                 "wrong_content_type",
@@ -277,17 +283,31 @@ def _layout(sensors: bytes, period_seconds: float, size: int) -> Layout:
     """Layout of windows that have these encoded sensors and so many bytes of readings."""
     names = _unpack_names(sensors)
     columns = len(names)
-    if columns == 0 or not size or size % (4 * columns):
+    if columns == 0:
+        raise InvalidRecord("wrong_shape", "the window names no sensor; name one per column")
+    if not size or size % (4 * columns):
         raise InvalidRecord(
             "wrong_shape", f"{size} bytes of float32 do not make rows of {columns} sensors"
         )
+    if columns > MAX_SENSORS:
+        raise InvalidRecord(
+            "bad_name",
+            f"{columns} sensors; a window may have {MAX_SENSORS}: send several with fewer",
+        )
+    for name in names:
+        if (problem := name_problem(name)) is not None:
+            raise InvalidRecord("bad_name", f"the sensor name {name[:40]!r} {problem}")
     return Layout(names, period_seconds, size // (4 * columns))
 
 
 def _body_of(plain: PlainWindow) -> WindowBody:
     """The JSON form as the other."""
     columns = len(plain.sensors)
-    if columns == 0 or not plain.values or any(len(row) != columns for row in plain.values):
+    if columns == 0:
+        raise InvalidRecord("wrong_shape", "the window names no sensor; name one per column")
+    if not plain.values:
+        raise InvalidRecord("wrong_shape", "the window has no rows of values; send one per sample")
+    if any(len(row) != columns for row in plain.values):
         raise InvalidRecord("wrong_shape", f"every row must have {columns} values, one per sensor")
     with np.errstate(over="ignore"):  # 1e300 becomes infinite, which validation names
         block = np.array(plain.values, dtype=np.float64).astype("<f4")

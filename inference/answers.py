@@ -18,7 +18,8 @@ from contracts.events import now
 from contracts.invalid_record import InvalidRecord
 from contracts.normaliser import Normaliser
 from contracts.normalized_window import NormalizedWindow
-from contracts.topics import MAX_RECORD_BYTES
+from contracts.sizes import record_size, takes
+from contracts.topics import PREDICTIONS as PREDICTIONS_TOPIC
 from inference.batches import SIZES
 from inference.metrics import LATENCY, PREDICTIONS
 from inference.predictions import Forecasts, misfits, predict
@@ -26,8 +27,9 @@ from inference.reading import unanswered
 from inference.records import Record, latencies_ms, prediction_records
 from inference.servables import Servable
 
-#: Longest JSON of a prediction, bytes; its key and headers need some room, too.
-MOST_BYTES: Final = MAX_RECORD_BYTES - 4096
+#: Bytes of a key and a value that fit into a record of `predictions`, whatever its headers are,
+#: which are ours and have less than 1 kB; what has more is measured.
+SURE_BYTES: Final = PREDICTIONS_TOPIC.max_bytes - 4096
 
 
 class _Run(NamedTuple):
@@ -104,13 +106,18 @@ class Answers:
         for index in np.flatnonzero(~said.finite).tolist():
             why = f"version {run.servable.version} made no finite forecast of it"
             self.refuse(run.places[index], InvalidRecord("forecast_not_finite", why))
-        if max(len(record[2]) for record in made) > MOST_BYTES:
+        if max([len(key or b"") + len(value) for _, key, value, _, _ in made]) > SURE_BYTES:
             self._refuse_large(run, made)
         self._latencies.append((run.servable, latencies_ms(run.windows, at)[said.finite]))
 
     def _refuse_large(self, run: _Run, made: Sequence[Record]) -> None:
-        """Refuse what no topic takes."""
-        for place, (_, _, value, _, _) in zip(run.places, made, strict=True):
-            if len(value) > MOST_BYTES:
-                why = f"{len(value)} bytes of JSON; forecast fewer steps or sensors"
+        """Refuse what `predictions` does not take."""
+        for place, (_, key, value, headers, _) in zip(run.places, made, strict=True):
+            size = record_size(key, value, headers)
+            if not takes(PREDICTIONS_TOPIC, size):
+                why = (
+                    f"its prediction has {size} bytes, and a record of {PREDICTIONS_TOPIC.name} may"
+                    f" have {PREDICTIONS_TOPIC.max_bytes}; have the model forecast fewer steps or"
+                    " sensors"
+                )
                 self.refuse(place, InvalidRecord("forecast_too_large", why))

@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 import msgspec
 from confluent_kafka import Message
 
+from contracts.cut_letter import cut_letter
 from contracts.dead_letter import dead_letter_headers
+from contracts.headers import RawHeaders
 from contracts.invalid_record import InvalidRecord
 from contracts.normalized_window import NormalizedWindow
+from contracts.sizes import record_size, takes
 from contracts.topics import DEAD_LETTERS, NORMALIZED
 from inference.records import Record
 
@@ -89,7 +92,7 @@ def unanswered(window: NormalizedWindow, problem: InvalidRecord) -> Record:
         offset=source.offset,
         timestamp_ms=source.timestamp_ms,
     )
-    return DEAD_LETTERS.name, window.asset.encode(), _pack(window), headers, source.partition
+    return _letter(window.asset.encode(), _pack(window), headers, source.partition)
 
 
 def _refused(message: Message, partition: int, offset: int, problem: InvalidRecord) -> Record:
@@ -101,7 +104,17 @@ def _refused(message: Message, partition: int, offset: int, problem: InvalidReco
         offset=offset,
         timestamp_ms=message.timestamp()[1],
     )
-    key, value = _bytes(message.key()), _bytes(message.value()) or b""
+    return _letter(_bytes(message.key()), _bytes(message.value()) or b"", headers, partition)
+
+
+def _letter(key: bytes | None, value: bytes, headers: RawHeaders, partition: int) -> Record:
+    """Make a dead letter, which is cut if it would be too large.
+
+    Its whole value is not kept elsewhere: what is refused here is final, and its record is in its
+    topic until its retention.
+    """
+    if not takes(DEAD_LETTERS, record_size(key, value, headers)):
+        key, value, headers = cut_letter(key, value, headers, None)
     return DEAD_LETTERS.name, key, value, headers, partition
 
 

@@ -24,7 +24,7 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from contracts.topics import PREDICTIONS
+from contracts.topics import MAX_DEAD_LETTER_BYTES, PREDICTIONS
 from inference.metrics import ABORTED, COMMIT
 from inference.patience import Patience, TooLong
 from inference.records import Record
@@ -157,6 +157,9 @@ class TransactionalWriter:
             {
                 "transactional.id": self._id,
                 "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                # Each record was made to fit into its own topic (`answers`, `reading`): one that
+                # the client refuses would be refused again, for ever.
+                "message.max.bytes": MAX_DEAD_LETTER_BYTES,
                 "linger.ms": LINGER_MS,
                 "compression.level": COMPRESSION_LEVEL,
                 "retry.backoff.ms": TRANSACTION_RETRY_MS,

@@ -271,6 +271,11 @@ def is_out_of_range(error: KafkaError) -> bool:
     return error.code() in _OUT_OF_RANGE
 
 
+def is_undecompressible(error: KafkaError) -> bool:
+    """Whether a record batch cannot be decompressed, or only beyond the client's bound."""
+    return error.code() == KafkaError._BAD_COMPRESSION
+
+
 def is_unknown_topic(error: KafkaError) -> bool:
     """Whether a topic that is read was deleted, or is another one by now."""
     return error.code() in _UNKNOWN_TOPIC

@@ -17,6 +17,8 @@ from contracts.errors import DataError, ServerError
 from infra.refusals import store_trouble
 from infra.settings import Settings
 
+#: Connections that are kept: parts of a large object go side by side, three at a time.
+_CONNECTIONS: Final = 4
 _TROUBLE = (MinioException, urllib3.exceptions.HTTPError, OSError)
 #: An object up to this size is sent in one request: the store has it whole or not at all, and
 #: keeps no parts of one that a crash has cut short.
@@ -40,12 +42,16 @@ class ObjectStore:
     Every method raises `ServerError` when the store does not answer or refuses.
     """
 
-    def __init__(self, settings: Settings, bucket: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, bucket: str | None = None, *, seconds: float | None = None
+    ) -> None:
         """Prepare a client; nothing is sent yet.
 
         Args:
             settings: Where the store is.
             bucket: Another bucket than the settings', as for a recording to read.
+            seconds: How long to wait for each answer, which is asked for once then; None waits
+                longer, and asks again.
         """
         endpoint = urlsplit(settings.s3_endpoint)
         self._where = settings.s3_endpoint
@@ -58,9 +64,14 @@ class ObjectStore:
             secure=endpoint.scheme == "https",
             region=settings.s3_region,
             http_client=urllib3.PoolManager(
-                timeout=urllib3.Timeout(connect=3, read=30),
+                maxsize=_CONNECTIONS,
+                timeout=urllib3.Timeout(connect=3, read=30)
+                if seconds is None
+                else urllib3.Timeout(connect=seconds, read=seconds),
                 retries=urllib3.Retry(
-                    total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504)
+                    total=3 if seconds is None else 0,
+                    backoff_factor=0.2,
+                    status_forcelist=(500, 502, 503, 504),
                 ),
             ),
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Final
 
 import structlog
@@ -39,9 +40,19 @@ from contracts.topic_epoch import (
     parts_of,
 )
 from contracts.topics import TOPIC_EPOCHS, Topic
-from infra.kafka import ANSWER_SECONDS, Reader, admin, raise_error, reader, watermarks
+from infra.batch_end import batch_end
+from infra.kafka import (
+    ANSWER_SECONDS,
+    Reader,
+    admin,
+    is_undecompressible,
+    raise_error,
+    reader,
+    watermarks,
+)
 from infra.publisher import Publisher
 from infra.settings import Settings
+from infra.stalls import Place
 
 _log = structlog.get_logger(__name__)
 _INCARNATIONS: Final = Counter(
@@ -74,16 +85,24 @@ class TopicEpochs:
         self._settings = settings
         self._lineages: dict[tuple[str, int], Lineage] = defaultdict(Lineage)
         self._read = EventReader[TopicEpoch](TopicEpoch)
-        self._publisher = Publisher(settings, source)
+        self._source = source
         self._place = TopicPartition(settings.named(TOPIC_EPOCHS.name), 0, 0)
         self._client = reader(settings)
         self._client.assign([self._place])
         self._next = 0
         self.refresh()
 
+    @cached_property
+    def _publisher(self) -> Publisher:
+        return Publisher(self._settings, self._source)
+
     def lineage(self, topic: Topic, partition: int) -> Lineage:
         """What is known of a partition; follows `refresh`."""
         return self._lineages[topic.name, partition]
+
+    def offset(self, topic: str, partition: int, position: int) -> int | None:
+        """Kafka offset of a position in a topic, without the namespace; None if gone."""
+        return self._lineages[topic, partition].offset(position)
 
     def refresh(self) -> None:
         """Fold the events that are there now.
@@ -198,7 +217,7 @@ class TopicEpochs:
         )
         try:
             spans = {p: watermarks(client, TopicPartition(name, p)) for p in known}
-            lasts = _last_epochs(client, name, spans)
+            lasts = _last_epochs(self._settings, client, name, spans)
             processed: dict[int, Span] = {}
             for partition, (low, high) in spans.items():
                 last = self.lineage(topic, partition).last
@@ -208,25 +227,29 @@ class TopicEpochs:
                     incarnation,
                 ):
                     processed[partition] = (low, min(offset, high))
-            before = _last_epochs(client, name, processed)
+            before = _last_epochs(self._settings, client, name, processed)
             logs = {}
             for partition, (_, high) in spans.items():
                 last = self.lineage(topic, partition).last
                 newer = None
                 if last is not None and NO_EPOCH < last.leader_epoch < before.get(partition, -1):
                     span = processed[partition]
-                    newer = _first_newer(client, name, partition, last.leader_epoch, span)
+                    newer = _first_newer(
+                        self._settings, client, name, partition, last.leader_epoch, span
+                    )
                 logs[partition] = Log(topic_id, high, lasts.get(partition, NO_EPOCH), newer)
             return logs, spans
         finally:
             client.close()
 
 
-def _last_epochs(client: Reader, name: str, spans: Mapping[int, Span]) -> dict[int, int]:
+def _last_epochs(
+    settings: Settings, client: Reader, name: str, spans: Mapping[int, Span]
+) -> dict[int, int]:
     """Leader epoch of the last record in [first, end) of partitions that have one near the end."""
     begins = {p: max(first, end - LAST_RECORDS) for p, (first, end) in spans.items() if first < end}
     found: dict[int, int] = {}
-    for message in _read(client, name, begins):
+    for message in _read(settings, client, name, begins):
         partition, offset = message.partition() or 0, message.offset() or 0
         if offset < spans[partition][1]:
             found[partition] = _epoch_of(message)
@@ -236,7 +259,7 @@ def _last_epochs(client: Reader, name: str, spans: Mapping[int, Span]) -> dict[i
 
 
 def _first_newer(
-    client: Reader, name: str, partition: int, leader_epoch: int, span: Span
+    settings: Settings, client: Reader, name: str, partition: int, leader_epoch: int, span: Span
 ) -> Newer | None:
     """Find where larger leader epochs begin in [first, end): they ascend along a log."""
     first, end = span
@@ -244,7 +267,7 @@ def _first_newer(
     while first < end:
         middle = (first + end) // 2
         begins = {partition: middle}
-        message = next(_read(client, name, begins), None)
+        message = next(_read(settings, client, name, begins), None)
         epoch = NO_EPOCH if message is None else _epoch_of(message)
         if epoch > leader_epoch:
             end, newer = middle, Newer(middle, epoch)
@@ -253,8 +276,13 @@ def _first_newer(
     return newer
 
 
-def _read(client: Reader, name: str, begins: dict[int, int]) -> Iterator[Message]:
-    """Read partitions, each from an offset to its end, or until it is taken out of ``begins``."""
+def _read(
+    settings: Settings, client: Reader, name: str, begins: dict[int, int]
+) -> Iterator[Message]:
+    """Read partitions, each from an offset to its end, or until it is taken out of ``begins``.
+
+    A record batch that cannot be decompressed is passed over.
+    """
     client.assign([TopicPartition(name, p, offset) for p, offset in begins.items()])
     heard = time.monotonic()
     while begins:
@@ -264,6 +292,11 @@ def _read(client: Reader, name: str, begins: dict[int, int]) -> Iterator[Message
             partition = message.partition() or 0
             if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                 begins.pop(partition, None)
+                continue
+            if error is not None and is_undecompressible(error):
+                end = batch_end(settings, Place(name, partition), message.offset() or 0)
+                client.seek(TopicPartition(name, partition, end))
+                heard = time.monotonic()
                 continue
             raise_error(message)
             if error is None and partition in begins:

@@ -40,6 +40,7 @@ from stream_processors.batching import BatchApp, BatchConsumer
 from stream_processors.gathering import Gathering, divide
 from stream_processors.held import Held
 from stream_processors.history import KafkaHistory
+from stream_processors.letters import Letters, StoredValues
 from stream_processors.lineages import LOOK_SECONDS, Lineages
 from stream_processors.metrics import RECOVERY_REMAINING
 from stream_processors.outputs import Outputs
@@ -288,11 +289,22 @@ class _Wiring:
                 self._health.waiting_for.discard("partitions")
 
     async def _look_at_topics(self) -> None:
-        """End the process if a topic was created anew under it."""
+        """End the process if a topic was created anew under it; ask for a topic that was not dealt.
+
+        A member of the group that is started again under its name gets the partitions that it
+        had, without a new deal. If a topic was just not there when they were dealt, nobody would
+        read it. So the group is asked once more, once in a life: a member that leads the group
+        has it deal again, and for any other nothing changes.
+        """
+        asked = False
         while not self._app.should_stop:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                await self._lineages.look()
+                there = await self._lineages.look()
+                if there and not asked and there - {tp.topic for tp in self._assigned}:
+                    asked = True
+                    _log.info("the group is asked for topics that were not dealt", topics=there)
+                    cast(BatchConsumer, self._app.consumer).rejoin()
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("the topics could not be looked at")
 
@@ -402,6 +414,7 @@ class _Wiring:
             outputs,
             Snapshots(self._table.data),
             None if detectors is None else Watch(feed.registry, outputs, detectors),
+            Letters(outputs, StoredValues(settings)),
         )
         self._processor.own(self._owned)
         self._held = Held(

@@ -26,6 +26,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any, Final, cast
 
 import faust
+from aiokafka.errors import CorruptRecordException
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.transports import TransportT
@@ -35,6 +36,7 @@ from mode.utils.futures import notify
 from stream_processors.fetching import FetchThread
 from stream_processors.lineages import Lineages
 from stream_processors.readable import Readable
+from stream_processors.unpacking import UnreadBatch
 
 #: Least time between two polls that find little, seconds. A batch has a cost of its own, and so
 #: have the requests to the broker: at a low rate, what comes within this time is one batch.
@@ -86,6 +88,10 @@ class BatchConsumer(driver.Consumer):
     def let_go(self, tp: TP) -> None:
         """Fetch a partition again that was held back."""
         self._held_back.discard(tp)
+
+    def rejoin(self) -> None:
+        """Ask the group for partitions again, with the topics that there are now."""
+        self._thread.rejoin()
 
     def readable(self, tp: TP, since: float) -> range:
         """Positions of a partition that are or were read since it was taken over.
@@ -249,13 +255,25 @@ class BatchConsumer(driver.Consumer):
         """One message for records of a partition.
 
         The message has Kafka's offset; records of topics that are read have positions from here on.
+
+        Raises:
+            CorruptRecordException: A batch of memory cannot be read, and none of it may be missing.
         """
         message = self._message(tp, batch[-1].offset, batch[-1], batch)
-        if tp.topic not in self.app.tables.changelog_topics:
-            lineage = self._lineages.of(tp)
-            if lineage.shifts:
-                for record in batch:
-                    record.offset = lineage.position(record.offset)
+        if tp.topic in self.app.tables.changelog_topics:
+            unread = next((each for each in batch if isinstance(each, UnreadBatch)), None)
+            if unread is not None:
+                raise CorruptRecordException(
+                    f"{tp.topic}/{tp.partition} holds memory that cannot be read, up to offset"
+                    f" {unread.offset}: {unread.problem}; look at the broker's disk"
+                )
+            return message
+        lineage = self._lineages.of(tp)
+        if lineage.shifts:
+            for record in batch:
+                if isinstance(record, UnreadBatch):
+                    record.first_offset = lineage.position(record.first_offset)
+                record.offset = lineage.position(record.offset)
         return message
 
     def _message(self, tp: TP, offset: int, last: Any, records: Any) -> ConsumerMessage:

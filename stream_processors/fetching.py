@@ -19,12 +19,13 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from contracts.invalid_record import InvalidRecord
 from contracts.topic_epoch import NO_EPOCH, metadata_of
 from stream_processors.batch_header import COUNTED, EPOCH, LENGTH, checksum
 from stream_processors.leader_epochs import LeaderEpochs
 from stream_processors.lineages import Lineages
 from stream_processors.packing import packed_headers
-from stream_processors.unpacking import FetchedRecord, unpacked
+from stream_processors.unpacking import CODEC_BITS, FetchedRecord, measured, unread
 
 #: Longest wait of a fetch for data. A partition whose records were still unread when a fetch
 #: was sent is not in it, and has to wait for its end; Faust fixes 1.5 s.
@@ -36,6 +37,11 @@ UNREAD_SECONDS: Final = 0.01
 #: Records of a changelog that are taken at once while a table is recovered: a poll has a cost of
 #: its own. Their bytes are bounded by what was fetched, `FETCH_BYTES` of a partition as compressed.
 RECOVERY_RECORDS: Final = 20_000
+#: Bytes of records that are taken at once, at most, and those of one batch more: what is fetched
+#: may be much larger once it is decompressed.
+TAKE_BYTES: Final = 16 << 20
+#: Place of the attributes in the format before record batches.
+_OLD_ATTRIBUTES: Final = 17
 #: Timestamp of a record that has none, as Kafka writes it.
 _NO_TIME: Final = -1
 
@@ -43,8 +49,8 @@ _NO_TIME: Final = -1
 class FetchedBatch:
     """A record batch as the fetcher takes one, whose records come all at once."""
 
-    def __init__(self, batch: Any, records: Callable[[], list[FetchedRecord]]) -> None:
-        """Take aiokafka's batch, and what takes out its records."""
+    def __init__(self, batch: Any, records: Callable[[], tuple[list[FetchedRecord], int]]) -> None:
+        """Take aiokafka's batch, and what takes out its records and tells their bytes."""
         self._batch = batch
         self._records = records
 
@@ -54,9 +60,9 @@ class FetchedBatch:
 
     def __iter__(self) -> Iterator[Piece]:
         """Yield its records as one piece, if it has any."""
-        records = self._records()
+        records, size = self._records()
         if records:
-            yield Piece(records)
+            yield Piece(records, size)
 
     def __next__(self) -> Any:
         """The first record, of a batch that says how a transaction ended."""
@@ -64,9 +70,10 @@ class FetchedBatch:
 
 
 class Piece(NamedTuple):
-    """Records that were fetched together; the fetcher takes it for one record."""
+    """Records that were fetched together, and their bytes; the fetcher takes it for one record."""
 
     records: list[FetchedRecord]
+    size: int
 
     @property
     def offset(self) -> int:
@@ -105,21 +112,36 @@ class CheckedRecords(fetcher.MemoryRecords):  # type: ignore[misc]  # untyped
         whole = self._data[begin : self._begin]
         is_legacy = isinstance(batch, LegacyRecordBatch)  # the format before record batches
         if not (batch.validate_crc() if is_legacy else checksum(whole) == batch.crc):
+            (first,) = struct.unpack_from(">q", whole)
             raise CorruptRecordException(
-                f"the record batch at byte {begin} of what was fetched is not as it was written"
+                f"the record batch at offset {first} is not as it was written: its checksum is"
+                " another; it is fetched again. If that does not help, the broker's disk has"
+                " changed it: look at the broker, or move the group's offset past it"
             )
         (leader_epoch,) = (NO_EPOCH,) if is_legacy else struct.unpack_from(">i", whole, EPOCH)
         if leader_epoch != self._leader_epoch:
             self._leader_epoch = leader_epoch
             self.saw(leader_epoch, batch.base_offset)
-        records = partial(_of_old, batch) if is_legacy else partial(unpacked, whole)
+        records = partial(_of_old, batch, whole) if is_legacy else partial(measured, whole)
         return FetchedBatch(batch, records)
 
 
-def _of_old(batch: Any) -> list[FetchedRecord]:
-    """Records of the format before record batches, which had no headers, and once no times."""
+def _of_old(batch: Any, whole: memoryview) -> tuple[list[FetchedRecord], int]:
+    """Records of the format before record batches, which had no headers, and once no times.
+
+    Compressed ones, whose size nobody can bound here, are not taken out: no broker since Kafka 4
+    lets anybody write any.
+    """
+    if whole[_OLD_ATTRIBUTES] & CODEC_BITS:
+        last = batch.next_offset - 1
+        problem = InvalidRecord(
+            "undecodable_batch",
+            "a batch is compressed in the message format of before Kafka 0.11; send it again with"
+            " a newer client",
+        )
+        return [unread(bytes(whole), last, last, _NO_TIME, 1, problem)], len(whole)
     no_headers = packed_headers([])
-    return [
+    records = [
         FetchedRecord(
             each.offset,
             _NO_TIME if each.timestamp is None else each.timestamp,
@@ -130,6 +152,7 @@ def _of_old(batch: Any) -> list[FetchedRecord]:
         )
         for each in batch
     ]
+    return records, len(whole)
 
 
 class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
@@ -152,17 +175,24 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
         records.saw = partial(epochs.saw, tp)
         self._check_crcs = False
         self._left: list[FetchedRecord] = []
+        self._place = f"{tp.topic}/{tp.partition}"
+        self._bytes = 0
 
     def take(self, most: int | None) -> tuple[list[FetchedRecord], bool]:
         """Take records, at most so many, and tell whether there are no more.
 
+        No further batch is taken out once they have `TAKE_BYTES`.
+
         Raises:
             CorruptRecordException: They are not as they were written.
-            UnsupportedCodecError: Nobody here can decompress them.
         """
         taken: list[FetchedRecord] = []
-        while most is None or len(taken) < most:
-            left: list[FetchedRecord] = self._left or next(self, [])
+        self._bytes = 0
+        while (most is None or len(taken) < most) and self._bytes < TAKE_BYTES:
+            try:
+                left: list[FetchedRecord] = self._left or next(self, [])
+            except CorruptRecordException as error:
+                raise CorruptRecordException(f"{self._place}: {error}") from error
             if not left:
                 return taken, True
             room = len(left) if most is None else most - len(taken)
@@ -173,6 +203,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
 
     def _consumer_record(self, tp: Any, piece: Piece) -> list[FetchedRecord]:  # noqa: ARG002
         """What of a piece was not taken before; where reading begins may be within a batch."""
+        self._bytes += piece.size
         begin = self.next_fetch_offset
         if piece.records[0].offset >= begin:
             return piece.records
@@ -193,7 +224,6 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # untyped
 
         Raises:
             CorruptRecordException: They are not as they were written.
-            UnsupportedCodecError: Nobody here can decompress them.
         """
         tp = self._topic_partition
         there = self._partition_records
@@ -254,6 +284,11 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         return await super()._fetch_records(
             consumer, active_partitions, timeout=timeout, max_records=most
         )
+
+    def rejoin(self) -> None:
+        """Ask the group for partitions again; from any thread."""
+        coordinator = self._ensure_consumer()._coordinator
+        self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
 
     def place_of(self, tp: TP) -> tuple[int | None, int | None, float]:
         """Look up what is known of a partition; from any thread.

@@ -235,6 +235,27 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
         for answer in [*self.early, *(f.answer for f in self.open if f.answer is not None)]:
             answer.timestamp_ms = 0
 
+    def give_up_oldest(self, excess: int) -> int:
+        """Drop the oldest open forecasts, until so many bytes of a snapshot are gone.
+
+        What is dropped has no outcome. Once no forecast is left, no reading is kept either.
+
+        Returns:
+            How many were dropped; 0 if there is none any more.
+        """
+        count = freed = 0
+        for forecast in self.open:
+            if freed >= excess:
+                break
+            answer = forecast.answer
+            held = 0 if answer is None else len(answer.forecast) + len(answer.persistence)
+            freed += held + len(forecast.truth or b"")
+            count += 1
+        needed = self._give_up(count)
+        for segment in self.readings.keys() - needed.keys():
+            del self.readings[segment]
+        return count
+
     def _is_next(self, readings: Readings, start: int, size: int, task: JoinTask) -> bool:
         """Whether a window begins where the one forecast does that is undecided, and decides it.
 

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from operator import methodcaller
 from typing import Final, NamedTuple
 
-from contracts.headers import CONTENT_TYPE, header
+from contracts.headers import CONTENT_TYPE, content_type_of
 from contracts.invalid_record import InvalidRecord
+from contracts.names import MAX_NAME_BYTES, is_name, name_problem, segment_problem
 from contracts.topics import MAX_WINDOW_BYTES
 from contracts.window import MSGPACK, Layout, WindowBody, read_window, read_windows
 from stream_processors.packing import packed_headers
-from stream_processors.records import Payload
+from stream_processors.records import Payload, problem_of
 
 #: Event times outside of these say that a device's clock is wrong.
 EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
@@ -78,12 +79,15 @@ def _together(records: Sequence[Payload], latest_ms: int) -> Forms | None:
     if read is None:
         return None
     bodies, layouts = read
-    keys = [record.key for record in records]
+    assets = [body.asset.encode() for body in bodies]
+    names = set(assets)
     starts = [body.start_ms for body in bodies]
     periods = {body.period_seconds for body in bodies}
     is_good = (
-        [body.asset.encode() for body in bodies] == keys
-        and b"" not in keys
+        [record.key for record in records] == assets
+        and max(map(len, names)) <= MAX_NAME_BYTES  # first: `is_name` remembers what it is asked
+        and all(map(is_name, names))
+        and not any(map(segment_problem, {body.segment for body in bodies}))
         and all(0 < period < math.inf for period in periods)
         and min(starts) >= EARLIEST_MS
         and max(starts) <= latest_ms
@@ -97,6 +101,8 @@ def _form(record: Payload, latest_ms: int) -> tuple[WindowBody, Layout]:
     Raises:
         InvalidRecord: Why it cannot be used.
     """
+    if (problem := problem_of(record)) is not None:
+        raise problem
     key, value = record.key, record.value
     if not key:
         raise InvalidRecord("empty_key", "the record has no key; send the asset's name")
@@ -108,6 +114,10 @@ def _form(record: Payload, latest_ms: int) -> tuple[WindowBody, Layout]:
             f"{len(value)} bytes; a window may have {MAX_WINDOW_BYTES}: send shorter ones",
         )
     body, layout = read_window(value, _content_type(record))
+    if (wrong := name_problem(body.asset)) is not None:
+        raise InvalidRecord("bad_name", f"the asset name {body.asset[:40]!r} {wrong}")
+    if (wrong := segment_problem(body.segment)) is not None:
+        raise InvalidRecord("bad_name", f"the segment name {body.segment[:40]!r} {wrong}")
     if body.asset.encode() != key:
         raise InvalidRecord(
             "key_mismatch", f"the key is not the window's asset {body.asset!r}; send it as key"
@@ -125,7 +135,5 @@ def _form(record: Payload, latest_ms: int) -> tuple[WindowBody, Layout]:
     return body, layout
 
 
-def _content_type(record: Payload) -> str:
-    if _ends_in_msgpack(record.packed):
-        return MSGPACK
-    return header(record.headers, CONTENT_TYPE) or ""
+def _content_type(record: Payload) -> str | None:
+    return MSGPACK if _ends_in_msgpack(record.packed) else content_type_of(record.headers)

@@ -1,55 +1,118 @@
-"""First origins of a partition: which of its records were refused first, as the letters tell.
+"""Dead letters of `sensor.windows`: one for each record that is refused, whatever its size.
 
-A record that says it was sent again is taken only if the place that it names is one of them;
-so nobody can have a window taken, or passed over, in the name of a record that was never
-refused.
+    refused record ─► fits? ─► outputs
+                         └─► object store, at most `STORE_SECONDS` ─► cut ─► outputs
 
-The letters are read from their end, once a record that was sent again comes: down to the
-oldest origin that it asks for, and if an older one is asked for later, down to the beginning.
-So a partition's letters are read twice at most. Afterwards the owner adds those that it
-writes. A letter that has expired is not among them.
-
->>> letters = Letters([3, 9], since=3)
->>> letters.add(12)
->>> 9 in letters, 10 in letters, 12 in letters, letters.since
-(True, False, True, 3)
+A letter is written once for each record (`positions.Position.is_written`), in the order of the
+records. The object store can hold it up for some seconds, and after a failure not again for
+`REST_SECONDS`: a store that is away costs the whole values of letters, not the windows beside
+them. What it did not take in time is counted, and the letter says where it still is.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
-from collections.abc import Iterable
+import asyncio
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, Protocol
+
+import structlog
+
+from contracts.cut_letter import CutLetter, cut_letter, object_key
+from contracts.dead_letter import BATCH_FIRST_OFFSET, BATCH_RECORDS, dead_letter_headers
+from contracts.errors import ServerError
+from contracts.headers import SOURCE_OFFSET
+from contracts.invalid_record import InvalidRecord
+from contracts.sizes import record_size, takes
+from contracts.topics import DEAD_LETTERS, SENSOR_WINDOWS
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from stream_processors.metrics import CUT, DEAD
+from stream_processors.outputs import Outputs
+from stream_processors.records import Record
+from stream_processors.unpacking import unread_batch
+
+_log = structlog.get_logger(__name__)
+#: How long the object store may take for a value, seconds.
+STORE_SECONDS: Final = 10.0
+#: How long it is left alone after it has not answered, seconds.
+REST_SECONDS: Final = 30.0
+
+
+class Values(Protocol):
+    """Where whole values are kept."""
+
+    async def keep(self, key: str, value: bytes) -> bool:
+        """Keep a value; whether that was done, which is known after some seconds at most."""
+
+
+class StoredValues:
+    """Keeps values in the object store; owned by the event loop."""
+
+    def __init__(
+        self, settings: Settings, *, seconds: float = STORE_SECONDS, rest: float = REST_SECONDS
+    ) -> None:
+        """Prepare a client.
+
+        Args:
+            settings: Where the store is.
+            seconds: How long it may take for a value.
+            rest: How long it is left alone after it has not answered.
+        """
+        self._store = ObjectStore(settings, seconds=seconds)
+        self._seconds = seconds
+        self._rest = rest
+        self._thread = ThreadPoolExecutor(1, "values")
+        self._late: Future[str] | None = None
+        self._again = 0.0
+
+    async def keep(self, key: str, value: bytes) -> bool:
+        """Store a value, which may have been stored before; see `Values`."""
+        is_late = self._late is not None and not self._late.done()
+        if is_late or time.monotonic() < self._again:
+            return False
+        stored = self._late = self._thread.submit(self._store.put, key, value)
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(stored), self._seconds)
+        except (ServerError, TimeoutError) as error:
+            self._again = time.monotonic() + self._rest
+            _log.warning(
+                "the whole value of a dead letter is not kept: the object store does not take it",
+                key=key,
+                bytes=len(value),
+                why=str(error) or f"no answer in {self._seconds:g} s",
+            )
+            return False
+        return True
 
 
 class Letters:
-    """Offsets of the records that were refused first; 8 bytes each.
+    """Writes dead letters; owned by the event loop."""
 
-    Attributes:
-        since: Offset from which they are known.
-    """
+    def __init__(self, outputs: Outputs, values: Values) -> None:
+        """Take where they go, and where whole values are kept."""
+        self._outputs = outputs
+        self._values = values
 
-    def __init__(self, offsets: Iterable[int], *, since: int) -> None:
-        """Start with those that have a letter.
-
-        Args:
-            offsets: The offsets, in any order.
-            since: All of them from this offset on are given.
-        """
-        self.since = since
-        self._offsets = array("q", sorted(offsets))
-
-    def __contains__(self, offset: int) -> bool:
-        """Whether a record was refused first; asked about offsets from `since` on."""
-        place = bisect_left(self._offsets, offset)
-        return place < len(self._offsets) and self._offsets[place] == offset
-
-    def __len__(self) -> int:
-        """How many are known."""
-        return len(self._offsets)
-
-    def add(self, offset: int) -> None:
-        """Add a record that is refused now; adding it again changes nothing."""
-        place = bisect_left(self._offsets, offset)
-        if place == len(self._offsets) or self._offsets[place] != offset:
-            self._offsets.insert(place, offset)
+    async def write(self, partition: int, record: Record, problem: InvalidRecord) -> None:
+        """Write the dead letter of a record of `sensor.windows`."""
+        headers = dead_letter_headers(
+            list(record.headers),
+            problem,
+            topic=SENSOR_WINDOWS.name,
+            partition=partition,
+            offset=record.offset,
+            timestamp_ms=record.timestamp,
+        )
+        headers.append((SOURCE_OFFSET, b"%d" % record.offset))
+        if (batch := unread_batch(record)) is not None:
+            headers.append((BATCH_FIRST_OFFSET, b"%d" % batch.first_offset))
+            headers.append((BATCH_RECORDS, b"%d" % batch.count))
+        letter = CutLetter(record.key, record.value or b"", headers)
+        if not takes(DEAD_LETTERS, record_size(*letter)):
+            name = object_key(SENSOR_WINDOWS.name, partition, record.offset)
+            is_kept = await self._values.keep(name, letter.value)
+            letter = cut_letter(*letter, name if is_kept else None)
+            CUT.labels("object store" if is_kept else "source topic").inc()
+        self._outputs.write(DEAD_LETTERS, *letter, partition)
+        DEAD.labels(problem.reason).inc()

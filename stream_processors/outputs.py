@@ -4,6 +4,10 @@ Records wait in a record batch per partition, which leaves in one send. The prod
 idempotent: it writes each record once and in order per partition. A failed delivery raises,
 and the process ends before it could acknowledge what it has not written. Nothing leaves after
 a failure: the next life takes the last record of an output for the end of all that was written.
+
+A record that its topic would not take never leaves. One event (`write`) that is too large becomes a
+dead letter that names its topic, and nothing else is held up. Windows (`write_all`) are never too
+large: `validation` refuses those of a model whose windows would be.
 """
 
 from __future__ import annotations
@@ -20,11 +24,16 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from contracts.cut_letter import CutLetter, cut_letter
+from contracts.dead_letter import dead_letter_headers
 from contracts.errors import ServerError
 from contracts.headers import RawHeaders
-from contracts.topics import Topic
+from contracts.invalid_record import InvalidRecord
+from contracts.sizes import record_size, takes
+from contracts.topics import DEAD_LETTERS, Topic
 from infra.faust_kafka import aiokafka_config
 from infra.settings import Settings
+from stream_processors.metrics import DEAD
 from stream_processors.packing import Content, packed_headers
 from stream_processors.record_batches import RecordBatch
 
@@ -130,14 +139,24 @@ class Outputs:
     ) -> None:
         """Put a record into its partition's batch; `send` lets it leave.
 
+        One that its topic would not take becomes a dead letter, see the module.
+
         Args:
-            topic: A topic, or the full name of one that is not among ours.
+            topic: A topic, or the full name of one that is not among ours, whose limit the
+                caller keeps.
             key: The record's key.
             value: Its value.
             headers: Its headers.
             partition: Its partition; topics that are not keyed by asset have only the first.
         """
         raw_key = key.encode() if isinstance(key, str) else key
+        if isinstance(topic, Topic):
+            size = record_size(raw_key, value, headers)
+            if not takes(topic, size):
+                raw_key, value, headers = _too_large(
+                    topic, raw_key, value, headers, partition, size
+                )
+                topic = DEAD_LETTERS
         self.write_all(topic, [(raw_key, value, packed_headers(headers))], partition)
 
     def write_all(self, topic: Topic | str, records: Iterable[Content], partition: int) -> None:
@@ -248,3 +267,24 @@ class Outputs:
             self._fail(failure)
         if not batch.confirmed.done():
             batch.confirmed.set_result(failure)
+
+
+def _too_large(
+    topic: Topic, key: bytes | None, value: bytes, headers: RawHeaders, partition: int, size: int
+) -> CutLetter:
+    """The dead letter of an event that its topic would not take; it has no place anywhere."""
+    problem = InvalidRecord(
+        "oversized_output",
+        f"an event of {size} bytes does not fit into a record of {topic.name}, which may have"
+        f" {topic.max_bytes}; have the model forecast fewer steps or sensors",
+    )
+    DEAD.labels(problem.reason).inc()
+    said = dead_letter_headers(
+        headers,
+        problem,
+        topic=topic.name,
+        partition=partition,
+        offset=-1,
+        timestamp_ms=round(time.time() * 1000),
+    )
+    return cut_letter(key, value, said, None)

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import structlog
 
 from contracts.topics import DEAD_LETTERS, NORMALIZED, Topic
+from stream_processors.first_origins import FirstOrigins
 from stream_processors.history import History
-from stream_processors.letters import Letters
 from stream_processors.records import Record
 from stream_processors.retries import NOTHING, Resolution, Retries, oldest_origin, resolve
 
@@ -49,7 +49,7 @@ class Position:
         self._written = written
         self._refused: set[int] | None = None
         self._retries: Retries | None = None
-        self._letters: Letters | None = None
+        self._letters: FirstOrigins | None = None
 
     def written_through(self, topic: Topic) -> int:
         """Last source offset that an output had when the partition was taken over; -1 if none."""
@@ -106,7 +106,7 @@ class Position:
             return
         since = oldest if self._letters is None else 0
         found = await asyncio.to_thread(self._history.refused_first_since, self._partition, since)
-        self._letters = Letters(found, since=since)
+        self._letters = FirstOrigins(found, since=since)
 
     def refuse(self, offset: int, origin: int | None) -> None:
         """Take note of a record that is refused after `resolve`.

@@ -9,6 +9,8 @@ What a crash repeats, and why it has no second effect:
 
 - *normalised windows and dead letters* carry their source offset, so on taking a partition
   over, the outputs themselves tell what is already there, and it is not written again;
+- the *whole value* of a dead letter that is cut goes to the object store before its letter, under
+  a key that follows from its place: a second time it is the same object;
 - a record that was *refused* stays refused, even if by now it would not be: a person may have
   sent it again;
 - of records that were *sent again*, the notes in `dead.letters.mended` tell which one of a
@@ -29,9 +31,7 @@ from typing import Final
 
 import structlog
 
-from contracts.dead_letter import dead_letter_headers
 from contracts.events import NORMALIZED_WINDOW, EventReader, encode, headers_of, now
-from contracts.headers import SOURCE_OFFSET
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.prediction import Prediction
@@ -49,7 +49,8 @@ from infra.model_feed import ModelFeed
 from stream_processors.asset import Asset
 from stream_processors.held import is_ahead
 from stream_processors.history import History
-from stream_processors.metrics import DEAD, DUPLICATES, FENCES, WINDOWS
+from stream_processors.letters import Letters
+from stream_processors.metrics import DUPLICATES, FENCES, WINDOWS
 from stream_processors.outputs import Outputs
 from stream_processors.packing import DerivedHeaders, in_msgpack
 from stream_processors.parts import Batch, Part, batches
@@ -83,6 +84,7 @@ class Processor:
         outputs: Outputs,
         snapshots: Snapshots,
         watch: Watch | None,
+        letters: Letters,
     ) -> None:
         """Take the collaborators, and learn the fences that are in the ledger.
 
@@ -92,6 +94,7 @@ class Processor:
             outputs: Where everything is written.
             snapshots: Memory of the assets.
             watch: Detectors and joins; None if nothing is to be watched.
+            letters: Writes dead letters.
         """
         self._feed = feed
         self._history = history
@@ -99,6 +102,7 @@ class Processor:
         self._outputs = outputs
         self._snapshots = snapshots
         self._watch = watch
+        self._letters = letters
         self._stamps = Stamps()
         self._owned: set[int] = set()
         self._read_prediction = EventReader[Prediction](Prediction)
@@ -152,18 +156,18 @@ class Processor:
         for part, position in own:
             made = [record for _, record in found.made[part.of(made_rows)]]
             self._outputs.write_all(NORMALIZED, in_msgpack(made), part.partition)
-            self._write_refused(part, position, records, found)
+            await self._write_refused(part, position, records, found)
             position.taken = records[part.rows[-1]].offset + 1
             position.next = max(position.next, position.taken)
 
-    def _write_refused(
+    async def _write_refused(
         self, part: Part, position: Position, records: Sequence[Record], found: Verdicts
     ) -> None:
         """Write the dead letters of a partition's records, and the notes about those mended."""
         partition = part.partition
         for row in filter(part.rows.__contains__, sorted(found.refused)):
             if not position.is_written(DEAD_LETTERS, records[row].offset):
-                self._dead_letter(partition, records[row], found.refused[row])
+                await self._letters.write(partition, records[row], found.refused[row])
         for row in filter(part.rows.__contains__, sorted(found.taken)):
             note = note_of(partition, records[row], found.taken[row], now())
             self._outputs.write(
@@ -380,19 +384,6 @@ class Processor:
                 places.append(place)
                 assets.append(asset)
         return places, assets
-
-    def _dead_letter(self, partition: int, record: Record, problem: InvalidRecord) -> None:
-        headers = dead_letter_headers(
-            list(record.headers),
-            problem,
-            topic=SENSOR_WINDOWS.name,
-            partition=partition,
-            offset=record.offset,
-            timestamp_ms=record.timestamp,
-        )
-        headers.append((SOURCE_OFFSET, str(record.offset).encode()))
-        self._outputs.write(DEAD_LETTERS, record.key, record.value or b"", headers, partition)
-        DEAD.labels(problem.reason).inc()
 
     def _prediction(self, partition: int, record: Record, taken: int, readable: range) -> bool:
         """Take one record of `predictions`, unless it has to wait for its window."""

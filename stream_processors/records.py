@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from contracts.invalid_record import InvalidRecord
+
 
 class Payload(Protocol):
     """What a record says, wherever it is."""
@@ -36,3 +38,13 @@ class Record(Payload, Protocol):
     @property
     def timestamp(self) -> int:
         """Milliseconds UTC."""
+
+
+def problem_of(record: Payload) -> InvalidRecord | None:
+    """Why the records that one stands for cannot be taken out; None if it is a record itself.
+
+    The class of the former (`unpacking.UnreadBatch`) is not named here: whoever judges records
+    without a broker needs no client of one.
+    """
+    problem: InvalidRecord | None = getattr(record, "problem", None)
+    return problem

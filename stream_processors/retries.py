@@ -38,7 +38,7 @@ from contracts.invalid_record import InvalidRecord
 from contracts.mended import Mended
 from contracts.moment import Moment
 from contracts.topics import SENSOR_WINDOWS
-from stream_processors.letters import Letters
+from stream_processors.first_origins import FirstOrigins
 from stream_processors.records import Record
 
 #: First origins that a partition remembers; 16 bytes each. More are refused, never forgotten.
@@ -150,7 +150,7 @@ def resolve(
     rows: Iterable[int],
     invalid: Iterable[int],
     retries: Retries,
-    letters: Letters,
+    letters: FirstOrigins,
 ) -> Resolution:
     """Decide which records that were sent before are taken, in their order.
 

@@ -2,19 +2,31 @@
 
 The table's changelog is a compacted topic, which Faust reads back when a partition is taken
 over. It is written with the other outputs, so that whoever checkpoints can wait for it.
+
+Memory that would not fit into a record of the changelog gives up its oldest open forecasts, which
+then have no outcome: that is said, and counted. It happens where a model forecasts so many steps of
+so many sensors that a few forecasts have megabytes. Which forecasts those are depends on when
+memory is written, so it is not the same again after a crash. What is left then always fits: see
+`MOST_MEMORY`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 
+from contracts.sizes import record_size
+from contracts.topics import MAX_RECORD_BYTES
 from stream_processors.asset import Asset
-from stream_processors.metrics import SPLIT
+from stream_processors.metrics import GIVEN_UP, SPLIT
 
 _log = structlog.get_logger(__name__)
+#: Bytes of an asset's memory that its record has room for, with three names in its key. Without
+#: open forecasts it has less: early predictions are `MOST_VALUES`, and the detectors of a sensor
+#: have some 1 kB.
+MOST_MEMORY: Final = MAX_RECORD_BYTES - record_size(bytes(1024), b"", [])
 
 AssetKey = tuple[str, str, int]
 #: Queues a record of the changelog: its key, the memory, its partition.
@@ -82,7 +94,28 @@ class Snapshots:
     def take(self) -> list[Memory]:
         """Encode the memory that changed since the last time, as it is now."""
         changed, self._changed = self._changed, set()
-        return [Memory(_encode(key), self._live[key].snapshot(), key[2]) for key in changed]
+        return [Memory(_encode(key), self._snapshot(key), key[2]) for key in changed]
+
+    def _snapshot(self, key: AssetKey) -> bytes:
+        """Encode an asset's memory; one that is too large gives up forecasts first."""
+        asset = self._live[key]
+        memory, given_up = asset.snapshot(), 0
+        while (excess := len(memory) - MOST_MEMORY) > 0:
+            dropped = asset.forecasts.give_up_oldest(excess)
+            if not dropped:
+                break
+            given_up += dropped
+            memory = asset.snapshot()
+        if given_up:
+            GIVEN_UP.inc(given_up)
+            _log.warning(
+                "forecasts have no outcome: the asset's memory would not fit into its record;"
+                " have the model forecast fewer steps or sensors",
+                model=key[0],
+                asset=key[1],
+                forecasts=given_up,
+            )
+        return memory
 
     def write(self, taken: list[Memory], changelog: Changelog) -> None:
         """Write memory that was taken, into the table and its changelog."""

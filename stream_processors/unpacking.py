@@ -13,16 +13,17 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
-from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
-from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
+from aiokafka.errors import CorruptRecordException
 
+from contracts.invalid_record import InvalidRecord
 from stream_processors.batch_header import HEADER, HEADER_BYTES
+from stream_processors.decompression import decompressed
 
 #: Bits of a batch's attributes: its codec; whether the broker's clock is its time.
 CODEC_BITS: Final = 0x07
 APPEND_TIME: Final = 0x08
-#: How a codec's data are read, by its number.
-_DECODERS: Final = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
+#: Headers of a record that has none, in Kafka's form.
+_NO_HEADERS: Final = b"\0"
 
 #: Bit of a number that is less than 0, as the length of null is.
 _NEGATIVE: Final = 1
@@ -60,27 +61,79 @@ class FetchedRecord(msgspec.Struct, gc=False):
         return unpacked_headers(self.packed)
 
 
+class UnreadBatch(FetchedRecord, gc=False):
+    """A batch whose records nobody can take out: it stands for all of them, in one record.
+
+    Its offset is that of its last record, so that whoever has taken it goes on after the batch;
+    its value is the batch, as it was fetched.
+
+    Attributes:
+        first_offset: Offset of its first record.
+        count: Records that it says it has.
+        problem: Why they cannot be taken out.
+    """
+
+    first_offset: int
+    count: int
+    problem: InvalidRecord
+
+
 def unpacked(batch: memoryview) -> list[FetchedRecord]:
     """Take all records out of a record batch, whose checksum is right.
 
     Args:
         batch: One whole batch of version 2, and nothing after it.
 
-    Raises:
-        CorruptRecordException: It is not as Kafka describes one.
-        UnsupportedCodecError: Nobody here can decompress it.
+    Returns:
+        Its records; or one `UnreadBatch` if they are too large, or not as Kafka describes them.
     """
-    first_offset, *_, attributes, _, first_ms, latest_ms, _, _, _, count = HEADER.unpack_from(batch)
-    data = _decompressed(batch[HEADER_BYTES:], attributes & CODEC_BITS)
+    return measured(batch)[0]
+
+
+def measured(batch: memoryview) -> tuple[list[FetchedRecord], int]:
+    """Like `unpacked`; also how many bytes the records have once decompressed."""
+    first_offset, *_, attributes, last, first_ms, latest_ms, _, _, _, count = HEADER.unpack_from(
+        batch
+    )
     try:
-        records, end = _records(data, count, first_offset, first_ms)
-    except IndexError as error:
-        raise CorruptRecordException("a record ends after its batch") from error
-    if end != len(data):
-        raise CorruptRecordException(f"{count} records end at byte {end} of {len(data)}")
+        data = decompressed(batch[HEADER_BYTES:], attributes & CODEC_BITS)
+        records = _all_records(data, count, first_offset, first_ms)
+    except InvalidRecord as problem:
+        last_offset = first_offset + last
+        whole = unread(bytes(batch), first_offset, last_offset, latest_ms, count, problem)
+        return [whole], len(batch)
     if attributes & APPEND_TIME:
         for record in records:
             record.timestamp, record.timestamp_type = latest_ms, 1
+    return records, len(data)
+
+
+def unread_batch(record: object) -> UnreadBatch | None:
+    """The batch that a record stands for; None if it is a record, as nearly all are."""
+    return record if isinstance(record, UnreadBatch) else None
+
+
+def unread(
+    batch: bytes, first: int, last: int, at_ms: int, count: int, problem: InvalidRecord
+) -> UnreadBatch:
+    """What stands for a batch's records, from the first offset to the last."""
+    return UnreadBatch(last, max(at_ms, 0), 0, None, batch, _NO_HEADERS, first, count, problem)
+
+
+def _all_records(data: bytes, count: int, first_offset: int, first_ms: int) -> list[FetchedRecord]:
+    """Take all records out of a batch's data.
+
+    Raises:
+        InvalidRecord: They are not as Kafka describes them.
+    """
+    try:
+        records, end = _records(data, count, first_offset, first_ms)
+    except IndexError as error:
+        raise InvalidRecord("undecodable_batch", "a record ends after its batch") from error
+    if end != len(data):
+        raise InvalidRecord(
+            "undecodable_batch", f"{count} records end at byte {end} of {len(data)} of their batch"
+        )
     return records
 
 
@@ -104,15 +157,6 @@ def unpacked_headers(packed: bytes) -> list[tuple[str, bytes | None]]:
     if at != len(packed):
         raise CorruptRecordException(f"{count >> 1} headers end at byte {at} of {len(packed)}")
     return headers
-
-
-def _decompressed(data: memoryview, codec: int) -> bytes:
-    if not codec:
-        return bytes(data)
-    if codec not in _DECODERS:
-        raise UnsupportedCodecError(f"records are compressed by an unknown codec, {codec}")
-    found: bytes = _DECODERS[codec](data)
-    return found
 
 
 def _records(  # noqa: C901, PLR0912  (see below)

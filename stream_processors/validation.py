@@ -49,8 +49,11 @@ class Block:
     present: npt.NDArray[np.bool_]
 
     def checksum(self, place: int) -> int:
-        """Checksum of a window's readings, however its missing ones were written."""
-        if self.filled is self.values:
+        """Checksum of a window's readings, however its missing ones were written.
+
+        It is the same whatever else is in the block.
+        """
+        if self.filled is self.values or not np.isnan(self.values[place]).any():
             return checksum(self.bodies[place].values)
         return checksum(self.filled[place].tobytes() + self.present[place].tobytes())
 
@@ -145,14 +148,39 @@ def _model_for(layout: Layout, registry: Registry) -> Model:
         spec = model.spec
         if (spec.sensors, spec.window) == (layout.sensors, layout.samples):  # not their id alone
             return model
-    for other in registry.models.values():
-        spec = other.spec
-        if spec.sensors == layout.sensors and spec.period_seconds == layout.period_seconds:
-            raise InvalidRecord(
-                "wrong_shape",
-                f"{layout.samples} samples; model {spec.name} reads {spec.window}",
+    raise _why_not(layout, [other.spec for other in registry.models.values()])
+
+
+def _why_not(layout: Layout, specs: Sequence[ModelSpec]) -> InvalidRecord:
+    """Say why no model reads a sensor set, and which one nearly does."""
+    wanted = sorted(layout.sensors)
+    alike = [spec for spec in specs if sorted(spec.sensors) == wanted]
+    in_order = [spec for spec in alike if spec.sensors == layout.sensors]
+    timely = [spec for spec in in_order if spec.period_seconds == layout.period_seconds]
+    for spec in timely:
+        if spec.window == layout.samples:
+            return InvalidRecord(
+                "unknown_sensor_set",
+                f"model {spec.name} reads such windows, but no version of it serves yet;"
+                " `millrace models list` shows its state",
             )
-    raise InvalidRecord(
+        return InvalidRecord(
+            "wrong_shape", f"{layout.samples} samples; model {spec.name} reads {spec.window}"
+        )
+    for spec in in_order:
+        return InvalidRecord(
+            "unknown_sensor_set",
+            f"model {spec.name} reads these sensors every {spec.period_seconds} s, and this"
+            f" window has period_seconds {layout.period_seconds}; send that period, or declare"
+            " another model with `millrace models declare`",
+        )
+    for spec in alike:
+        return InvalidRecord(
+            "unknown_sensor_set",
+            f"model {spec.name} reads these sensors in the order {list(spec.sensors)}, not"
+            f" {list(layout.sensors)}; send the columns in the model's order",
+        )
+    return InvalidRecord(
         "unknown_sensor_set",
         f"no model reads sensors {list(layout.sensors)} every {layout.period_seconds} s;"
         " declare one with `millrace models declare`",

@@ -29,12 +29,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from prometheus_client import Counter, Gauge
 
 from contracts.errors import MillraceError, ServerError
+from contracts.headers import RawHeaders
 from contracts.topic_epoch import NO_EPOCH, metadata_of, parts_of
 from contracts.topics import (
+    MAX_BATCH_BYTES,
     OUTCOMES,
     PREDICTIONS,
     SENSOR_WINDOWS,
@@ -43,8 +45,16 @@ from contracts.topics import (
     Topic,
 )
 from infra import fault_points
+from infra.batch_end import batch_end
 from infra.error_line import say_error
-from infra.kafka import consumer, is_out_of_range, is_unknown_topic, raise_error, watermarks
+from infra.kafka import (
+    consumer,
+    is_out_of_range,
+    is_undecompressible,
+    is_unknown_topic,
+    raise_error,
+    watermarks,
+)
 from infra.logs import configure_logs
 from infra.object_store import ObjectStore
 from infra.partition_watch import PartitionWatch
@@ -56,6 +66,7 @@ from infra.watchdog import Watchdog
 from trainer.archive import CONTENT_TYPE, ArchivedObject, Record, encode_records
 from trainer.awaited_runs import AwaitedRuns
 from trainer.buffer import Buffer
+from trainer.gaps import BATCH, HEADERS, RECORD, Gap, note_gap
 from trainer.incarnations import Incarnations
 from trainer.merger import Merger
 from trainer.settings import ArchiverSettings
@@ -82,6 +93,19 @@ _log = structlog.get_logger(__name__)
 _records = Counter("millrace_archiver_records_total", "Records archived", ["topic"])
 _objects = Counter("millrace_archiver_objects_total", "Objects written", ["topic"])
 _bytes = Counter("millrace_archiver_bytes_total", "Bytes written", ["topic"])
+_skipped = Counter(
+    "millrace_archiver_skipped_records_total",
+    "Records that were not archived, or not with their headers",
+    ["topic", "why"],
+)
+_lag = Gauge(
+    "millrace_archiver_lag_records",
+    "Records that are not archived yet, markers left out",
+    ["topic"],
+)
+_oldest = Gauge(
+    "millrace_archiver_oldest_seconds", "Age of the oldest record that was read and is not archived"
+)
 _buffered = Gauge("millrace_archiver_buffered_bytes", "Bytes that wait for their object")
 
 
@@ -136,6 +160,7 @@ class Archiver:
         if now - self._committed_at >= _COMMIT_SECONDS:
             self._committed_at = now
             self._commit(self._stored)
+            self._show_lag()
         _buffered.set(sum(buffer.bytes for buffer in self._buffers.values()))
         return written
 
@@ -163,11 +188,13 @@ class Archiver:
                 # Where to read is taken from the store; an offset that the topic does not have
                 # begins the assignment anew.
                 "auto.offset.reset": "error",
+                "enable.partition.eof": True,
                 "group.instance.id": f"archiver-{self._settings.replica}",
                 "session.timeout.ms": 10_000,
                 "client.id": f"archiver-{self._settings.replica}",
                 "fetch.min.bytes": _FETCH_BYTES,
                 "fetch.wait.max.ms": _FETCH_MS,
+                "receive.message.max.bytes": MAX_BATCH_BYTES,
                 "topic.metadata.refresh.interval.ms": _METADATA_MS,
             },
         )
@@ -214,6 +241,10 @@ class Archiver:
             error = message.error()
             if error is None:
                 written += self._keep(message, now)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+                self._keep_end(message)
+            elif is_undecompressible(error):
+                self._skip_batch(message)
             elif is_out_of_range(error):
                 self._begin_anew(error.str())
             elif is_unknown_topic(error):
@@ -235,14 +266,75 @@ class Archiver:
         if not self._incarnations.follow(place, known, offset, self._read[place]):
             self._begin_anew(f"{place} has begun another incarnation")
             return 0
-        headers = [(name, value or b"") for name, value in message.headers() or []]
+        self._read[place] = offset + 1
+        key, value = message.key(), message.value()
+        if len(key or b"") + len(value or b"") > MAX_BATCH_BYTES:
+            self._note_gap(place, offset, offset + 1, RECORD)
+            return 0
         position = self._incarnations.position(place, offset)
         buffer = self._buffers.setdefault(place, Buffer())
         buffer.add(
-            Record(position, message.timestamp()[1], message.key(), message.value(), headers), now
+            Record(position, message.timestamp()[1], key, value, self._headers(message, place)), now
         )
-        self._read[place] = offset + 1
         return self._write([place]) if buffer.full(self._limits) else 0
+
+    def _keep_end(self, message: Message) -> None:
+        """Take note of a log's end: what lies between the last record and it are markers."""
+        place = Place(message.topic() or "", message.partition() or 0)
+        if place in self._read:
+            self._read[place] = max(self._read[place], message.offset() or 0)
+
+    def _show_lag(self) -> None:
+        """Show how many records are not archived yet, and how old the oldest that was read is."""
+        lags = dict.fromkeys((topic.name for topic in ARCHIVED), 0)
+        oldest = wall = time.time()
+        for place, read in self._read.items():
+            _, high = self._client.get_watermark_offsets(TopicPartition(*place), cached=True)
+            buffered = self._buffers.get(place, Buffer()).records
+            lags[self._topics[place.topic].name] += max(high - read, 0) + len(buffered)
+            if buffered and buffered[0].timestamp_ms > 0:
+                oldest = min(oldest, buffered[0].timestamp_ms / 1000)
+        for topic, lag in lags.items():
+            _lag.labels(topic).set(lag)
+        _oldest.set(wall - oldest)
+
+    def _headers(self, message: Message, place: Place) -> RawHeaders:
+        """A record's headers; none, and a gap, if the name of one is no UTF-8.
+
+        The client has no other way to them, and must not be asked twice: its second answer has a
+        null pointer in the place of the name.
+        """
+        try:
+            return [(name, value or b"") for name, value in message.headers() or []]
+        except (SystemError, UnicodeError):
+            offset = message.offset() or 0
+            self._note_gap(place, offset, offset + 1, HEADERS)
+            return []
+
+    def _skip_batch(self, message: Message) -> None:
+        """Read on after a record batch that cannot be decompressed within the bound."""
+        place, first = Place(message.topic() or "", message.partition() or 0), message.offset()
+        if first is None or place not in self._read or first < self._read[place]:
+            return  # skipped already
+        end = batch_end(self._settings, place, first)
+        self._note_gap(place, first, end, BATCH)
+        self._read[place] = end
+        self._client.seek(TopicPartition(*place, end))
+
+    def _note_gap(self, place: Place, first: int, end: int, why: str) -> None:
+        """Count, log and store what is not archived, or not all of it."""
+        topic = self._topics[place.topic].name
+        position = self._incarnations.position(place, first)
+        note_gap(self._store, topic, place.partition, Gap(position, position + end - first, why))
+        _skipped.labels(topic, why).inc(end - first)
+        _log.error(
+            "records are archived without their headers" if why == HEADERS else "records skipped",
+            topic=topic,
+            partition=place.partition,
+            first=first,
+            last=end - 1,
+            why=why,
+        )
 
     def _are_the_same(self) -> bool:
         """Whether the topics are those that are read; if others are, begin anew."""

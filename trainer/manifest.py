@@ -17,7 +17,7 @@ import msgspec
 
 from contracts.errors import DataError
 from contracts.events import EventReader
-from contracts.headers import CONTENT_TYPE, header
+from contracts.headers import content_type_of
 from contracts.invalid_record import InvalidRecord
 from contracts.model_spec import ModelSpec
 from contracts.outcome import Outcome
@@ -220,7 +220,7 @@ def _window(
     place = (partition, record.offset)
     if place not in truths:
         return None
-    kind = header(record.headers, CONTENT_TYPE) or ""
+    kind = content_type_of(record.headers)
     try:
         return place, decode_window(record.value or b"", kind)
     except InvalidRecord:

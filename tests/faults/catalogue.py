@@ -22,6 +22,7 @@ _MODULES: Final = (
     "trainer_cases",
     "replica_cases",
     "archive_cases",
+    "record_cases",
     "random_cases",
     "network_cases",
     "disk_cases",

@@ -15,7 +15,7 @@ from console.evidence import Evidence as TopicEvidence
 from console.evidence import Refusal, SentWindow
 from contracts import dead_letter
 from contracts.events import EventReader
-from contracts.headers import CONTENT_TYPE, header
+from contracts.headers import CONTENT_TYPE, content_type_of, header
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.model_event import ModelEvent
@@ -79,7 +79,7 @@ def gather(observer: Observer, inputs: Iterable[Input], commits: Iterable[Commit
     ]
     topics.normalized = [_unpack(r.value) for r in observer.records(NORMALIZED)]
     topics.predictions = [_read_prediction(r.value) for r in observer.records(PREDICTIONS)]
-    topics.refusals = [_refusal(r) for r in observer.records(DEAD_LETTERS)]
+    topics.refusals = [each for r in observer.records(DEAD_LETTERS) for each in _refusals(r)]
     topics.ledger = [_read_entry(r.value) for r in observer.records(SERVING_LEDGER)]
     topics.model_events = model_events(observer)
     return Evidence(
@@ -120,16 +120,22 @@ def ledger_of(observer: Observer) -> list[LedgerEntry]:
 
 def _window(record: Seen) -> SensorWindow | None:
     try:
-        return decode_window(record.value, header(record.headers, CONTENT_TYPE) or "")
+        return decode_window(record.value, content_type_of(record.headers))
     except InvalidRecord:
         return None
 
 
-def _refusal(record: Seen) -> Refusal:
+def _refusals(record: Seen) -> list[Refusal]:
+    """What a dead letter says of a record, or of each record of a batch."""
     headers = record.headers
-    return Refusal(
-        header(headers, dead_letter.TOPIC) or "",
-        int(header(headers, dead_letter.PARTITION) or -1),
-        int(header(headers, dead_letter.OFFSET) or -1),
-        header(headers, dead_letter.REASON) or "unknown",
-    )
+    last = int(header(headers, dead_letter.OFFSET) or -1)
+    first = int(header(headers, dead_letter.BATCH_FIRST_OFFSET) or last)
+    return [
+        Refusal(
+            header(headers, dead_letter.TOPIC) or "",
+            int(header(headers, dead_letter.PARTITION) or -1),
+            offset,
+            header(headers, dead_letter.REASON) or "unknown",
+        )
+        for offset in range(first, last + 1)
+    ]

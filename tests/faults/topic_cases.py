@@ -25,7 +25,7 @@ _ANSWER_SECONDS: Final = 30.0
 _LOST: Final = "records lost to retention"
 
 
-@case("topic/recreated", own_servers=True, compares_state=False)
+@case("topic/recreated", own_plant=True, compares_state=False)
 def windows_are_created_anew(plant: Plant) -> None:
     """`sensor.windows` is deleted and created under running services; new windows follow."""
     plant.source.send(4 * _SOME)
@@ -36,7 +36,7 @@ def windows_are_created_anew(plant: Plant) -> None:
     plant.until_predicted(_SOME)
 
 
-@case("topic/recreated-unseen", own_servers=True, compares_state=False)
+@case("topic/recreated-unseen", own_plant=True, compares_state=False)
 def windows_are_created_anew_while_nobody_looks(plant: Plant) -> None:
     """The same while the stream processor is away: more new windows than there were old ones."""
     plant.source.send(4 * _SOME)

@@ -17,8 +17,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 
+from contracts.cut_letter import cut_of
 from contracts.dead_letter import Origin, headers_again
 from contracts.events import EventReader
 from contracts.headers import CONTENT_TYPE, RawHeaders, header
@@ -26,7 +27,14 @@ from contracts.mended import Mended
 from contracts.model_spec import ModelSpec
 from contracts.normalized_window import NormalizedWindow
 from contracts.prediction import Prediction
-from contracts.topics import DEAD_LETTERS, MENDED, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
+from contracts.topics import (
+    DEAD_LETTERS,
+    MAX_DEAD_LETTER_BYTES,
+    MENDED,
+    NORMALIZED,
+    PREDICTIONS,
+    SENSOR_WINDOWS,
+)
 from contracts.window import MSGPACK, SensorWindow, encode_window, encode_window_json
 from infra.declare import declare_model
 from infra.kafka import admin, producer
@@ -290,6 +298,61 @@ def test_a_forged_origin_is_refused(story: Story) -> None:
     (window,) = story.stamped("forger")
     assert window.start_ms == pump_window(0).start_ms
     assert story.observer.count(DEAD_LETTERS) == before + 2
+
+
+def test_a_value_that_fits_into_no_letter_comes_back_whole(story: Story) -> None:
+    """From the object store; else from its topic; and what is no more is told."""
+    before = story.observer.count(DEAD_LETTERS)
+    value = b"[" + b"1," * (MAX_DEAD_LETTER_BYTES // 2) + b"1]"
+    large = producer(story.settings, {"message.max.bytes": 64 << 20})
+    large.produce(
+        story.settings.named(SENSOR_WINDOWS.name),
+        value,
+        b"pump-6",
+        partition=PARTITION,
+        headers=[(CONTENT_TYPE, b"application/json")],
+    )
+    assert large.flush(30) == 0
+    story.until_refused(before + 1)
+    (line,) = story.answer("list", "--asset", "pump-6")["letters"]
+    assert (line["reason"], line["state"], line["bytes"]) == ("oversized", "open", len(value))
+    letter = story.observer.records(DEAD_LETTERS)[-1]
+    assert len(letter.value() or b"") < len(value)
+    cut = cut_of([(n, v or b"") for n, v in letter.headers() or []])
+    assert cut is not None
+    assert cut.key is not None
+
+    raw = story.folder / "whole.json"
+    store = ObjectStore(story.settings)
+    assert store.get(cut.key, digest=cut.sha256) == value
+    story.run("show", line["ref"], "--raw", str(raw))
+    assert raw.read_bytes() == value
+    store.put(cut.key, b"something else")  # then its topic has it still
+    story.run("show", line["ref"], "--raw", str(raw))
+    assert raw.read_bytes() == value
+    assert story.answer("show", line["ref"])["cut"] is None
+
+    # Sent again, it is refused again: the second letter is about the same first record.
+    (sent,) = story.answer("retry", line["ref"])["sent"]
+    assert sent["bytes"] == len(value)
+    story.until_refused(before + 2)
+    old, new = story.answer("list", "--asset", "pump-6")["letters"]
+    assert (old["state"], new["state"]) == ("sent again", "open")
+    assert new["first_offset"] == line["offset"]
+
+    # Its topic has lost it, and so has the store.
+    place = TopicPartition(story.settings.named(SENSOR_WINDOWS.name), PARTITION, line["offset"] + 1)
+    client = admin(story.settings)
+    (gone,) = client.delete_records([place]).values()
+    gone.result(30)
+    assert "is not there any more" in story.run("retry", line["ref"], status=2)
+    assert "is not there any more" in story.run("show", line["ref"], "--raw", "-", status=2)
+    assert "is not there any more" in story.answer("show", line["ref"])["cut"]
+    mended = encode_window_json(pump_window(30, asset="pump-6"))
+    story.run("retry", line["ref"], "--value", "-", stdin=mended)
+    story.settle()
+    (prediction,) = story.predictions("pump-6")
+    assert prediction.asset == "pump-6"
 
 
 def test_what_inference_refused_is_final(story: Story) -> None:

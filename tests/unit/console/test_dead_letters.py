@@ -22,7 +22,15 @@ from console.dead_letters import (
 from console.dead_letters_again import Mend, again
 from console.dead_letters_list import visible
 from console.dead_letters_retry import choose, refusal
-from contracts.dead_letter import REASON, Origin, dead_letter_headers, headers_again, origin_of
+from contracts.cut_letter import cut_letter
+from contracts.dead_letter import (
+    BATCH_RECORDS,
+    REASON,
+    Origin,
+    dead_letter_headers,
+    headers_again,
+    origin_of,
+)
 from contracts.errors import DataError, SettingsError
 from contracts.headers import CONTENT_TYPE, SOURCE_OFFSET, RawHeaders, header
 from contracts.invalid_record import InvalidRecord
@@ -254,3 +262,39 @@ def test_somebody_elses_text_does_nothing_to_a_terminal() -> None:
     assert visible("\x1b[2Jgone\n") == r"\x1b[2Jgone\n"
     assert visible("[/red]") == "[/red]"
     assert visible("x" * 9, 5) == "xxxx…"
+
+
+def test_a_letter_that_is_cut_says_the_records_own_size() -> None:
+    """Not how much of it is here; and it can be sent again."""
+    made = cut_letter(b"k", b"x" * 9000, letter_headers(3), "dead-letters/x", head_bytes=9)
+    headers = made.headers
+    found = letter_of(Reference(2, 1), NOW_MS, b"k", headers, 9)
+    assert found.size == 9000
+    assert found.is_window
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        (
+            [*letter_headers(3, reason="oversized_batch"), (BATCH_RECORDS, b"4")],
+            "in smaller batches",
+        ),
+        (
+            letter_headers(-1, reason="oversized_output", topic="outcomes", by_inference=True),
+            "an event of outcomes",
+        ),
+    ],
+)
+def test_what_is_no_single_record_is_final(headers: RawHeaders, why: str) -> None:
+    """A batch is not sent again as if it were a record, nor is an event of ours."""
+    assert why in (why_final(letter_of(Reference(2, 1), NOW_MS, None, headers, 0)) or "")
+
+
+def test_another_content_type_replaces_one_in_any_case() -> None:
+    """The last one counts, so none may be left."""
+    original: RawHeaders = [("Content-Type", b"text/csv"), ("x", b"y")]
+    headers = letter_headers(90, original=original)
+    value = encode_window(pump_window(0))
+    made = again(FIRST, b"pump-1", value, headers, Mend(content_type=MSGPACK))
+    assert made.headers[:2] == [(CONTENT_TYPE, MSGPACK.encode()), ("x", b"y")]

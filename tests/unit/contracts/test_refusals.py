@@ -95,24 +95,13 @@ BAD: dict[str, tuple[ModelEvent, str]] = {
     "negative version": (registered(-1), "version -1"),
     "version beyond integers": (registered(1 << 80), "version"),
     "version far ahead": (registered(MAX_LEAP + 1), "the next is 1"),
-    "path in the prefix": (
-        registered(artefact=Artefact("models/../secret", "0" * 64)),
-        "artefact prefix",
-    ),
-    "no prefix": (registered(artefact=Artefact("", "0" * 64)), "artefact prefix"),
-    "long prefix": (registered(artefact=Artefact("m" * 2000, "0" * 64)), "artefact prefix"),
     "digest of no kind": (registered(artefact=Artefact("models/p", "x" * 900_000)), "digest"),
-    "run id with a path": (registered(run_id="../../etc"), "run id"),
     "no moment": (registered(at=datetime(1, 1, 1, tzinfo=UTC)), "year 1"),
-    "unnamed model": (other_model(name=""), "model name"),
-    "control characters": (other_model(name="va\x1b[2Jlves"), "model name"),
-    "long name": (other_model(name="v" * 900_000), "model name"),
     "huge window": (other_model(window=10**9), "a window of"),
     "window beyond integers": (other_model(window=10**30), "a window of"),
     "huge horizon": (other_model(horizon=10**30), "forecasts"),
     "endless period": (other_model(period_seconds=1e300), "years"),
     "endless stride": (other_model(stride=10**30), "years"),
-    "long sensor": (other_model(sensors=("t" * 100_000, "angle")), "sensor name"),
     "same sensors as another": (other_model(sensors=SPEC.sensors), "model pumps reads"),
     "model without version 0": (
         msgspec.structs.replace(other_model(), version=1),
@@ -135,10 +124,6 @@ BAD: dict[str, tuple[ModelEvent, str]] = {
     "unknown version ready": (
         Ready(id="y", model="pumps", version=7, at=AT, replica="inference-0"),
         "no version 7",
-    ),
-    "nameless replica": (
-        Unloadable(id="u", model="pumps", version=0, at=AT, replica="\n", detail=""),
-        "replica name",
     ),
 }
 
@@ -242,7 +227,7 @@ INTS = st.one_of(st.integers(0, 4), st.sampled_from([-1, 1 << 31, 1 << 62, 1 << 
 SIZES = st.sampled_from([1, 8, 32, 10**6, 10**9, 10**30])
 SPECS = st.builds(
     ModelSpec,
-    name=NAMES,
+    name=st.sampled_from(["pumps", "valves"]),
     sensors=SENSORS,
     period_seconds=st.sampled_from([0.001, 60.0, 1e300]),
     window=SIZES,

@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contracts.invalid_record import InvalidRecord
+from contracts.names import name_problem
 from contracts.window import (
     JSON,
     MSGPACK,
@@ -19,7 +20,7 @@ from contracts.window import (
     encode_window_json,
 )
 
-NAMES = st.text(min_size=1, max_size=12)
+NAMES = st.text(min_size=1, max_size=12).filter(lambda name: name_problem(name) is None)
 
 
 @st.composite

@@ -13,7 +13,7 @@ from contracts.invalid_record import InvalidRecord
 from contracts.normalized_window import NormalizedWindow
 from contracts.prediction import Prediction
 from contracts.topics import DEAD_LETTERS, PREDICTIONS
-from inference.answers import MOST_BYTES, Answers
+from inference.answers import SURE_BYTES, Answers
 from inference.batches import SIZES
 from inference.metrics import LATENCY
 from inference.records import Record
@@ -97,7 +97,7 @@ def test_batches_of_any_length_are_run(network: Executor) -> None:
 
 def test_a_forecast_that_no_topic_takes_is_refused(network: Executor) -> None:
     """The window is a dead letter, not a process that dies of it again and again."""
-    steps = MOST_BYTES // 8
+    steps = SURE_BYTES // 8
     spec = msgspec.structs.replace(SPEC, horizon=steps)
     servable = Servable(spec, 1, UNITS, "digest-1", Persistence(spec))
     answers = Answers([window(0, 1)], network)

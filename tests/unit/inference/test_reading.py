@@ -6,11 +6,19 @@ import msgspec
 import pytest
 from confluent_kafka import Message
 
+from contracts.cut_letter import cut_of
 from contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
 from contracts.headers import header
 from contracts.invalid_record import InvalidRecord
 from contracts.normalized_window import NormalizedWindow
-from contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS
+from contracts.sizes import record_size, takes
+from contracts.topics import (
+    DEAD_LETTERS,
+    MAX_DEAD_LETTER_BYTES,
+    NORMALIZED,
+    PREDICTIONS,
+    SENSOR_WINDOWS,
+)
 from inference.reading import read, unanswered
 from tests.builders import START_MS, pump_window, source_of, stamped_window
 
@@ -124,3 +132,21 @@ def test_a_window_without_an_answer_is_a_dead_letter_of_its_source() -> None:
     assert msgspec.msgpack.decode(value, type=NormalizedWindow) == window(9, 2)
     said = [header(headers, name) for name in (REASON, TOPIC, PARTITION, OFFSET)]
     assert said == ["forecast_not_finite", SENSOR_WINDOWS.name, "2", "9"]
+
+
+def test_a_letter_that_would_not_fit_is_cut() -> None:
+    """Neither what somebody else wrote, nor a window of ours, stops a partition."""
+    huge = b"x" * (DEAD_LETTERS.max_bytes + 1)
+    (written,) = read([arrived(huge, 3)], {}).refused
+    odd = msgspec.structs.replace(window(3), values=huge)
+    for _, key, value, headers, _ in (written, unanswered(odd, InvalidRecord("x", "y"))):
+        assert takes(DEAD_LETTERS, record_size(key, value, headers))
+        cut = cut_of(headers)
+        assert cut is not None
+        assert cut.key is None
+        assert cut.size >= len(huge)
+
+
+def test_a_prediction_and_a_letter_fit_for_the_client_that_sends_them() -> None:
+    """It refuses for good what is larger than its setting."""
+    assert max(PREDICTIONS.max_bytes, DEAD_LETTERS.max_bytes) <= MAX_DEAD_LETTER_BYTES

@@ -26,6 +26,7 @@ from contracts.topics import (
     Topic,
 )
 from infra.model_feed import ModelFeed
+from stream_processors.letters import Letters
 from stream_processors.outputs import Outputs, Written
 from stream_processors.packing import Content
 from stream_processors.processor import Processor
@@ -55,6 +56,20 @@ class Output:
     partition: int
 
 
+class ValuesInMemory:
+    """An object store; or none, while it is away."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.is_away = False
+
+    async def keep(self, key: str, value: bytes) -> bool:
+        """Keep a value."""
+        if not self.is_away:
+            self.kept[key] = value
+        return not self.is_away
+
+
 @dataclass
 class BrokerInMemory:
     """What outlives a crash: outputs, committed offsets, the changelog, the registry's log."""
@@ -64,6 +79,7 @@ class BrokerInMemory:
     written: list[Output] = field(default_factory=list)
     changelog: dict[bytes, bytes] = field(default_factory=dict)
     committed: dict[str, int] = field(default_factory=lambda: {"windows": 0, "predictions": 0})
+    values_kept: ValuesInMemory = field(default_factory=ValuesInMemory)
 
     def values(self, topic: Topic) -> list[bytes]:
         """Values of a topic, in order."""
@@ -261,6 +277,7 @@ class Worker:
             self.outputs,
             Snapshots(dict(broker.changelog)),
             Watch(self.feed.registry, self.outputs, DETECTORS["page-hinkley"]),
+            Letters(self.outputs, broker.values_kept),
         )
         self._next = dict(broker.committed)
         self._readable = range(self._next["windows"], len(broker.windows))

@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_processors import fetching
 from stream_processors.batch_header import (
     ATTRIBUTES,
     COUNTED,
@@ -28,7 +29,7 @@ from stream_processors.fetching import CheckedRecords, FetchedRecords, FetchResu
 from stream_processors.leader_epochs import Change, LeaderEpochs
 from stream_processors.packing import packed_headers
 from stream_processors.record_batches import RecordBatch
-from stream_processors.unpacking import FetchedRecord
+from stream_processors.unpacking import FetchedRecord, UnreadBatch
 
 AT_MS = 1_700_000_000_000
 #: Key of a transaction's end: version 0, type abort.
@@ -311,3 +312,39 @@ def test_leader_epochs_are_noted_where_they_change() -> None:
     tp = TopicPartition("t", 0)
     assert epochs.upto(tp, 1) == [Change(4, 0)]
     assert epochs.upto(tp, 5) == [Change(6, 2)]
+
+
+def test_an_unread_batch_stands_between_its_neighbours() -> None:
+    """Reading goes on behind it; its one record has the offset of its last."""
+    torn = bytearray(sealed(b"x" * 99, b"y" * 99))
+    assert torn[ATTRIBUTES + 1] & 7
+    torn[HEADER_BYTES + 4] ^= 0xFF
+    data = placed(sealed(b"a"), 0) + placed(bytes(torn), 1) + placed(sealed(b"b"), 3)
+    there = fetched(data)
+    taken, was_all = there.take(10)
+    assert was_all
+    assert offsets(taken) == [0, 2, 3]
+    unread = taken[1]
+    assert isinstance(unread, UnreadBatch)
+    assert (unread.first_offset, unread.problem.reason) == (1, "undecodable_batch")
+    assert there.next_fetch_offset == 4
+
+
+def test_no_more_is_taken_at_once_than_memory_is_meant_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is fetched may be much larger once it is decompressed."""
+    monkeypatch.setattr(fetching, "TAKE_BYTES", 1)
+    there = fetched(BATCHES)
+    assert [offsets(there.take(10)[0]) for _ in range(2)] == [[0, 1, 2], [5, 6]]
+    assert there.take(10) == ([], True)
+
+
+def test_a_compressed_batch_of_the_old_format_is_not_read() -> None:
+    """Nobody could bound it."""
+    batch = LegacyRecordBatchBuilder(magic=1, compression_type=1, batch_size=1 << 10)
+    batch.append(0, AT_MS, None, b"a" * 100)
+    (piece,) = CheckedRecords(bytes(batch.build())).next_batch()
+    (record,) = piece.records
+    assert isinstance(record, UnreadBatch)
+    assert record.problem.reason == "undecodable_batch"

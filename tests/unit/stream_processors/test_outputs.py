@@ -1,6 +1,7 @@
 """Writes and their confirmation: what waits for what, in which order it leaves, what fails."""
 
 import asyncio
+import random
 import threading
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -13,8 +14,12 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.cut_letter import cut_of
+from contracts.dead_letter import REASON, TOPIC
 from contracts.errors import ServerError
+from contracts.headers import SOURCE_OFFSET, header
 from contracts.normalized_window import NormalizedWindow
+from contracts.sizes import record_size
 from contracts.topics import NORMALIZED, OUTCOMES
 from infra.settings import Settings
 from stream_processors.outputs import LARGE_BYTES, MOST_WAITING, Outputs
@@ -409,5 +414,49 @@ def test_the_end_waits_for_what_is_being_compressed() -> None:
             assert not producer.refusing
         await closing
         assert [count for _, _, count in producer.sent] == [1]
+
+    run(story())
+
+
+def test_an_event_that_its_topic_would_not_take_becomes_a_dead_letter() -> None:
+    """It names the topic and both sizes, is cut, and says of no source that it was refused."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        out = outputs(producer)
+        out.write(OUTCOMES, "pump-1", b"x", [("ce_id", b"o-0")], 2)
+        out.write(OUTCOMES, "pump-1", b"y" * OUTCOMES.max_bytes, [("ce_id", b"o-1")], 2)
+        await out.send()
+        await drained(out)
+        assert [(topic, place) for topic, place, _ in producer.sent] == [
+            ("t.outcomes", 2),
+            ("t.dead.letters", 2),
+        ]
+        (letter,) = MemoryRecords(bytes(producer.batches[1]._build())).next_batch()
+        headers = list(letter.headers)
+        assert header(headers, REASON) == "oversized_output"
+        assert header(headers, TOPIC) == OUTCOMES.name
+        assert header(headers, SOURCE_OFFSET) is None
+        cut = cut_of(headers)
+        assert cut is not None
+        assert cut.size == OUTCOMES.max_bytes
+        assert len(letter.value) < cut.size
+
+    run(story())
+
+
+def test_the_largest_event_that_fits_leaves_alone() -> None:
+    """In a batch that the broker takes, also if it cannot be compressed."""
+
+    async def story() -> None:
+        producer = ProducerInMemory()
+        out = outputs(producer)
+        key, headers = b"pump-1", [("ce_id", b"o-0")]
+        room = OUTCOMES.max_bytes - record_size(key, b"", headers)
+        out.write(OUTCOMES, key, random.Random(1).randbytes(room), headers)
+        await out.send()
+        await drained(out)
+        assert [topic for topic, _, _ in producer.sent] == ["t.outcomes"]
+        assert producer.batches[0].size() <= OUTCOMES.max_bytes
 
     run(story())

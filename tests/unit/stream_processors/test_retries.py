@@ -11,7 +11,7 @@ from contracts.headers import RawHeaders
 from contracts.invalid_record import InvalidRecord
 from contracts.mended import Mended
 from contracts.topics import SENSOR_WINDOWS
-from stream_processors.letters import Letters
+from stream_processors.first_origins import FirstOrigins
 from stream_processors.retries import Retries, note_of, oldest_origin, resolve, sent_again
 from tests.builders import AT, WindowRecord
 
@@ -31,9 +31,9 @@ def noted(*pairs: tuple[int, int]) -> Retries:
     return Retries(Mended(0, origin, offset, AT) for origin, offset in pairs)
 
 
-def letters(*offsets: int) -> Letters:
+def letters(*offsets: int) -> FirstOrigins:
     """All letters of the partition."""
-    return Letters(offsets, since=0)
+    return FirstOrigins(offsets, since=0)
 
 
 def test_an_origin_without_a_letter_takes_nothing() -> None:

@@ -2,8 +2,15 @@
 
 from structlog.testing import capture_logs
 
+from contracts.names import MAX_NAME_BYTES, MAX_SENSORS
+from contracts.topics import MAX_RECORD_BYTES
+from drift import adwin_lanes, page_hinkley_lanes
+from drift.monitor import AssetMonitor, MonitorState
 from stream_processors.asset import Asset
-from stream_processors.snapshots import Snapshots
+from stream_processors.forecasts import OpenForecast
+from stream_processors.join_task import MOST_VALUES
+from stream_processors.metrics import GIVEN_UP
+from stream_processors.snapshots import MOST_MEMORY, Snapshots
 
 PUMP = b"pump\x1fpump-1\x1f0"
 
@@ -84,3 +91,34 @@ def test_an_asset_in_two_partitions_is_told() -> None:
             snapshots.asset("pump", "pump-1", partition)
         snapshots.asset("pump", "pump-2", 1)
     assert [(log["asset"], log["partitions"]) for log in logs] == [("pump-1", [0, 1])]
+
+
+def test_memory_that_does_not_fit_gives_up_its_oldest_forecasts() -> None:
+    """The newest stay, in the table as live; it is counted, and other assets are as they were."""
+    snapshots = Snapshots({})
+    snapshots.asset("pump", "pump-2", 0).windows_through = 9
+    book = snapshots.asset("pump", "pump-1", 0).forecasts
+    truth = bytes(MAX_RECORD_BYTES // 4)
+    book.open = [OpenForecast(n, n, n, "", 0, truth=truth) for n in range(6)]
+    book.decided = 6
+    before = GIVEN_UP._value.get()
+    taken = {memory.key: memory.value for memory in snapshots.take()}
+    assert all(len(value) <= MOST_MEMORY for value in taken.values())
+    kept = Asset.restore(taken[PUMP])
+    assert [each.offset for each in kept.forecasts.open] == [3, 4, 5]
+    assert [each.offset for each in book.open] == [3, 4, 5]
+    assert (kept.forecasts.decided, GIVEN_UP._value.get() - before) == (3, 3)
+    assert Asset.restore(taken[b"pump\x1fpump-2\x1f0"]).windows_through == 9
+
+
+def test_memory_without_forecasts_fits_whatever_it_knows() -> None:
+    """Tests on as many sensors as there may be, and as many early values."""
+    asset = Asset()
+    asset.monitor = AssetMonitor(
+        MonitorState(
+            page_hinkley=bytes(8 * page_hinkley_lanes.FIELDS * MAX_SENSORS),
+            adwin=bytes(8 * adwin_lanes.FIELDS * MAX_SENSORS),
+        )
+    )
+    early = 4 * MOST_VALUES + 1024 * 100
+    assert len(asset.snapshot()) + early + MAX_NAME_BYTES < MOST_MEMORY

@@ -3,14 +3,18 @@
 from typing import Any
 
 import pytest
-from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
+from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
+from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from contracts.invalid_record import InvalidRecord
+from contracts.topics import MAX_BATCH_BYTES
 from stream_processors.batch_header import ATTRIBUTES, HEADER, HEADER_BYTES
+from stream_processors.decompression import decompressed
 from stream_processors.packing import packed_headers
-from stream_processors.unpacking import APPEND_TIME, unpacked, unpacked_headers
+from stream_processors.unpacking import APPEND_TIME, UnreadBatch, unpacked, unpacked_headers
 
 FIRST_MS = 1_700_000_000_000
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
@@ -97,9 +101,9 @@ def test_what_is_no_record_is_told(count: int, data: bytes) -> None:
     fields = list(HEADER.unpack(built([(0, b"", b"", [])])[:HEADER_BYTES]))
     fields[-1] = count
     batch = memoryview(HEADER.pack(*fields) + data)
-    try:
-        records = unpacked(batch)
-    except CorruptRecordException:
+    records = unpacked(batch)
+    if any(isinstance(record, UnreadBatch) for record in records):
+        assert reason_of(bytes(batch)) == "undecodable_batch"
         return
     assert len(records) == count
     spent = sum(len(r.key or b"") + len(r.value or b"") + len(r.packed) for r in records)
@@ -110,16 +114,79 @@ def test_what_is_no_record_is_told(count: int, data: bytes) -> None:
 def test_a_record_that_ends_after_its_batch(cut: int) -> None:
     """Nothing is taken for what is missing."""
     batch = built([(0, b"pump-1", b"x", [("a", b"b")])])
-    with pytest.raises(CorruptRecordException):
-        unpacked(memoryview(batch)[:-cut])
+    assert reason_of(batch[:-cut]) == "undecodable_batch"
+
+
+def unread(batch: bytes) -> UnreadBatch:
+    """What stands for a batch that cannot be read."""
+    (found,) = unpacked(memoryview(batch))
+    assert isinstance(found, UnreadBatch)
+    return found
+
+
+def reason_of(batch: bytes) -> str:
+    """Why a batch cannot be read."""
+    return unread(batch).problem.reason
 
 
 def test_a_codec_that_nobody_has() -> None:
     """It is named."""
     batch = bytearray(built([(0, b"k", b"v", [])]))
     batch[ATTRIBUTES + 1] |= 5
-    with pytest.raises(UnsupportedCodecError, match="unknown codec, 5"):
-        unpacked(memoryview(batch))
+    assert "unknown codec, 5" in unread(bytes(batch)).problem.detail
+
+
+#: Ways to compress, by codec; snappy has two.
+COMPRESSED = [
+    (GZIP, lambda data: gzip_encode(data, 1)),
+    (SNAPPY, snappy_encode),
+    (SNAPPY, lambda data: snappy_encode(data, xerial_compatible=False)),
+    (LZ4, lambda data: lz4_encode(data, 1)),
+    (ZSTD, lambda data: zstd_encode(data, 1)),
+]
+
+
+@pytest.mark.parametrize(("codec", "encode"), COMPRESSED)
+def test_what_is_decompressed_has_a_bound(codec: int, encode: Any) -> None:
+    """It may be that large, and not a byte larger; memory is not taken for more."""
+    data = bytes(1 << 16)
+    small = memoryview(bytes(encode(data)))
+    assert decompressed(small, codec, len(data)) == data
+    with pytest.raises(InvalidRecord, match=r"more than 65535 bytes") as refused:
+        decompressed(small, codec, len(data) - 1)
+    assert refused.value.reason == "oversized_batch"
+    assert decompressed(small, codec) == data
+
+
+@pytest.mark.parametrize(("codec", "encode"), COMPRESSED)
+@pytest.mark.parametrize("cut", [0.0, 0.3, 0.9])
+def test_a_torn_compression_is_told(codec: int, encode: Any, cut: float) -> None:
+    """Wherever it ends."""
+    whole = bytes(encode(bytes(range(256)) * 8))
+    with pytest.raises(InvalidRecord) as refused:
+        decompressed(memoryview(whole)[: int(len(whole) * cut)], codec)
+    assert refused.value.reason == "undecodable_batch"
+
+
+def test_snappy_says_its_length_first() -> None:
+    """And is not believed beyond the bound; nor are blocks that end after their batch."""
+    for says_four_gigabytes in (b"\xff\xff\xff\xff\x0f\0", bytes(16)):
+        with pytest.raises(InvalidRecord):
+            decompressed(memoryview(says_four_gigabytes), SNAPPY)
+    header = bytes(snappy_encode(b""))[:16]
+    for length in (b"\xff\xff\xff\xff", b"\0\0\0\x09"):
+        with pytest.raises(InvalidRecord, match="ends after its batch"):
+            decompressed(memoryview(header + length + b"\0"), SNAPPY)
+
+
+def test_an_oversized_batch_is_one_record_at_its_end() -> None:
+    """Whoever takes it goes on behind it, and has all of its bytes."""
+    value = bytes(MAX_BATCH_BYTES // 2)
+    batch = built([(0, b"k", value, [])] * 3, ZSTD)
+    found = unread(batch)
+    assert (found.first_offset, found.offset, found.count) == (0, 2, 3)
+    assert (found.problem.reason, found.key, found.value) == ("oversized_batch", None, batch)
+    assert found.headers == []
 
 
 @given(HEADERS)

@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from contracts.headers import CONTENT_TYPE, RawHeaders, header
 from contracts.ids import window_id
 from contracts.invalid_record import InvalidRecord
-from contracts.registry import Model, Registry
-from contracts.topics import MAX_WINDOW_BYTES
+from contracts.names import MAX_NAME_BYTES, MAX_SENSORS
+from contracts.registry import Model, Registry, declare
+from contracts.topics import MAX_WINDOW_BYTES, NORMALIZED
 from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
 from producers.defects import REASONS, make_bad
 from stream_processors.forms import EARLIEST_MS, LATEST_AHEAD_MS, forms
 from stream_processors.validation import LARGEST, judge
 from tests.builders import (
+    AT,
     START_MS,
     WindowRecord,
     pump_spec,
@@ -394,3 +396,94 @@ def test_columns_tell_what_each_record_tells(records: list[WindowRecord]) -> Non
     assert [*together.rows] == [*beside.rows]
     assert together.bodies == beside.bodies
     assert together.layouts == beside.layouts
+
+
+BAD_NAMES = ["a" * 256, "\u4e00" * 86, " \t", "\u3000", "pump\x00", "pump\x1f1"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+@pytest.mark.parametrize("headers", [PACKED, PLAIN])
+def test_a_name_is_neither_too_long_nor_blank_nor_a_separator(
+    name: str, headers: RawHeaders
+) -> None:
+    """Of the asset, of a segment, of a sensor; in both encodings."""
+    encode = encode_window if headers is PACKED else encode_window_json
+    good = pump_window()
+    asset = encode(msgspec.structs.replace(good, asset=name))
+    assert reason_of(key=name.encode(), value=asset, headers=headers) == "bad_name"
+    segment = encode(msgspec.structs.replace(good, segment=name))
+    assert reason_of(value=segment, headers=headers) == "bad_name"
+    sensors = encode(msgspec.structs.replace(good, sensors=("flow", name, "temperature")))
+    assert reason_of(value=sensors, headers=headers) == "bad_name"
+
+
+def test_a_name_of_control_characters_is_taken() -> None:
+    """Whoever prints it escapes it; and a name may have as many bytes as its bound says."""
+    for name in ("pump\x1b[41m\x07", "two\nlines", "a" * 255, "\u4e00" * 85):
+        assert judge_one(pump_window(asset=name), key=name.encode()).asset == name
+
+
+def test_a_window_has_not_too_many_sensors() -> None:
+    """Its outputs have a largest size."""
+    names = tuple(f"s{number}" for number in range(1025))
+    window = SensorWindow("pump-1", names, START_MS, 60.0, np.zeros((1, 1025), "f4"))
+    assert reason_of(window) == "bad_name"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("content-type", "application/json; charset=utf-8"),
+        ("content-type", "Application/Json"),
+        ("Content-Type", "application/json"),
+        ("CONTENT-TYPE", " application/json;q=1"),
+    ],
+)
+def test_a_content_type_is_read_as_media_types_are(name: str, said: str) -> None:
+    """Parameters, and the case of its value and of its header's name, do not matter."""
+    value = encode_window_json(pump_window())
+    assert judge_one(value=value, headers=[(name, said.encode())]).asset == "pump-1"
+    packed = said.replace("json", "msgpack").replace("Json", "MsgPack")
+    assert judge_one(headers=[("x", b"y"), (name, packed.encode())]).asset == "pump-1"
+
+
+def detail_of(window: SensorWindow | None = None, **record: Any) -> str:
+    """What a person is told about a refused record."""
+    with pytest.raises(InvalidRecord) as refused:
+        judge_one(window, **record)
+    return refused.value.detail
+
+
+def test_a_missing_content_type_is_told_as_missing() -> None:
+    """It is not an empty one."""
+    assert "no content-type header" in detail_of(headers=[])
+    assert "content-type is ''" in detail_of(headers=[(CONTENT_TYPE, b"")])
+
+
+def test_the_detail_names_the_model_that_nearly_reads_it() -> None:
+    """Its order, its period, its length, or that none of its versions serves."""
+    good = pump_window()
+    turned = msgspec.structs.replace(good, sensors=good.sensors[::-1], values=good.values[:, ::-1])
+    assert "in the order ['flow', 'pressure', 'temperature']" in detail_of(turned)
+    slow = msgspec.structs.replace(good, period_seconds=90.0)
+    assert "every 60.0 s" in detail_of(slow)
+    short = msgspec.structs.replace(good, values=good.values[:-1])
+    assert "model pump reads 6" in detail_of(short)
+    waiting = Registry()
+    waiting.apply(declare(pump_spec(), AT)[0])
+    with pytest.raises(InvalidRecord, match="no version of it serves yet"):
+        validate(b"pump-1", encode_window(good), PACKED, waiting)
+
+
+def test_a_bad_name_leaves_its_neighbours_alone() -> None:
+    """Whatever is around it."""
+    good, bad = pump_window(), pump_window(asset="a" * 300)
+    records = [window_record(good, 0), window_record(bad, 1), window_record(pump_window(3), 2)]
+    judgement = judge(records, REGISTRY, NOW_MS)
+    assert {row: problem.reason for row, problem in judgement.refused.items()} == {1: "bad_name"}
+    assert [row for block in judgement.blocks for row in block.rows] == [0, 2]
+
+
+def test_no_window_that_is_taken_has_a_normalised_form_that_does_not_fit() -> None:
+    """A reading has 4 bytes there, and 2 in JSON at least."""
+    assert NORMALIZED.max_bytes > 2 * MAX_WINDOW_BYTES + MAX_SENSORS + 8 * MAX_NAME_BYTES

@@ -50,8 +50,9 @@ def test_a_name_that_leads_away_is_no_event(name: str) -> None:
         read(ModelEvent, REGISTERED, model=name)
     with pytest.raises(InvalidRecord):
         read(ModelEvent, REGISTERED, artefact=Artefact(name, "00"))
-    with pytest.raises(InvalidRecord):
-        read(ModelEvent, REGISTERED, spec=msgspec.structs.replace(pump_spec(), name=name))
+    if name:  # a task without a name cannot even be made
+        with pytest.raises(InvalidRecord):
+            read(ModelEvent, REGISTERED, spec=msgspec.structs.replace(pump_spec(), name=name))
     with pytest.raises(InvalidRecord):
         read(ModelEvent, Ready(id="r", model="pump", version=1, at=AT, replica=name))
 
