@@ -15,7 +15,7 @@ from infra.settings import Settings
 from infra.topic_admin import create_topics
 from tests.places import PROJECT
 from trainer.archive import decode_records
-from trainer.archiver import Archiver
+from trainer.archiving import Archiver
 from trainer.catalogue import Catalogue
 from trainer.gaps import BATCH, HEADERS, Gap, read_gaps
 from trainer.settings import ArchiverSettings

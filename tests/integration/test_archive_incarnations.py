@@ -21,7 +21,7 @@ from infra.topic_admin import create_topics
 from tests.integration.own_broker import Broker
 from tests.log_files import cut_log
 from trainer.archive import Record, decode_records
-from trainer.archiver import GROUP, Archiver
+from trainer.archiving import GROUP, Archiver
 from trainer.catalogue import Catalogue
 from trainer.settings import ArchiverSettings
 
