@@ -5,9 +5,19 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 
+import structlog
+
+from contracts.errors import MillraceError
+
+_log = structlog.get_logger(__name__)
+
 
 class GuardThread(ABC):
-    """Takes a turn every so often, until it is told to stop; never keeps the process alive."""
+    """Takes a turn every so often, until it is told to stop; never keeps the process alive.
+
+    An exception ends the thread, and is logged; whoever owns the thread asks `check`, and so ends
+    the process, which is started again.
+    """
 
     def __init__(self, name: str, every_seconds: float) -> None:
         """Prepare the thread.
@@ -18,6 +28,7 @@ class GuardThread(ABC):
         """
         self._every = every_seconds
         self._stop = threading.Event()
+        self._problem: str | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -33,10 +44,23 @@ class GuardThread(ABC):
         """Whether it was told to stop."""
         return self._stop.is_set()
 
+    def check(self) -> None:
+        """Make sure that the thread has not ended by itself.
+
+        Raises:
+            MillraceError: It has; says why.
+        """
+        if self._problem is not None:
+            raise MillraceError(self._problem)
+
     @abstractmethod
     def turn(self) -> None:
         """Look once."""
 
     def _run(self) -> None:
-        while not self._stop.wait(self._every):
-            self.turn()
+        try:
+            while not self._stop.wait(self._every):
+                self.turn()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the owner has to know
+            _log.exception("a thread has ended", thread=self._thread.name)
+            self._problem = f"the thread {self._thread.name} has ended: {error!r}"

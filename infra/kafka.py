@@ -65,6 +65,19 @@ _WAITED_OUT: Final = frozenset(
         KafkaError.REQUEST_TIMED_OUT,
     }
 )
+#: What a consumer hears that may not begin elsewhere, where a log has not the offset to be read.
+_OUT_OF_RANGE: Final = frozenset(
+    {KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION}
+)
+#: What it hears of a topic that was deleted.
+_UNKNOWN_TOPIC: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,  # type: ignore[attr-defined]  # the stubs lack it
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
 
 
 class _Outage:
@@ -251,6 +264,21 @@ def raise_error(message: Message) -> None:
 def passes(error: KafkaError) -> bool:
     """Whether trouble is one of a broker that is away, or just back, and goes by itself."""
     return error.retriable() or (not error.fatal() and error.code() in _WAITED_OUT)
+
+
+def is_out_of_range(error: KafkaError) -> bool:
+    """Whether a log has not the offset that is to be read, or has lost its end before it."""
+    return error.code() in _OUT_OF_RANGE
+
+
+def is_undecompressible(error: KafkaError) -> bool:
+    """Whether a record batch cannot be decompressed, or only beyond the client's bound."""
+    return error.code() == KafkaError._BAD_COMPRESSION
+
+
+def is_unknown_topic(error: KafkaError) -> bool:
+    """Whether a topic that is read was deleted, or is another one by now."""
+    return error.code() in _UNKNOWN_TOPIC
 
 
 def whole_ms(seconds: float) -> float:

@@ -24,7 +24,6 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 from prometheus_client import Counter
 
 from contracts.errors import ServerError
@@ -41,9 +40,19 @@ from contracts.topic_epoch import (
     parts_of,
 )
 from contracts.topics import TOPIC_EPOCHS, Topic
-from infra.kafka import ANSWER_SECONDS, Reader, admin, raise_error, reader, watermarks
+from infra.batch_end import batch_end
+from infra.kafka import (
+    ANSWER_SECONDS,
+    Reader,
+    admin,
+    is_undecompressible,
+    raise_error,
+    reader,
+    watermarks,
+)
 from infra.publisher import Publisher
 from infra.settings import Settings
+from infra.stalls import Place
 
 _log = structlog.get_logger(__name__)
 _INCARNATIONS: Final = Counter(
@@ -84,10 +93,6 @@ class TopicEpochs:
         self.refresh()
 
     @cached_property
-    def _admin(self) -> AdminClient:
-        return admin(self._settings)
-
-    @cached_property
     def _publisher(self) -> Publisher:
         return Publisher(self._settings, self._source)
 
@@ -114,20 +119,26 @@ class TopicEpochs:
             (place,) = self._client.position([self._place])
             self._next = max(self._next, place.offset)
 
-    def ids(self, topics: Iterable[Topic]) -> dict[str, str]:
+    def ids(self, topics: Iterable[Topic], seconds: float = ANSWER_SECONDS) -> dict[str, str]:
         """Ask for Kafka's ids of topics, by name without the namespace.
+
+        Each question has a client of its own: librdkafka 2.8 may crash the process when one client
+        sees two ids of the same topic (its issue 4964).
+
+        Args:
+            topics: The topics.
+            seconds: How long the broker may take.
 
         Raises:
             ServerError: No broker answers, or a topic is not there.
         """
         names = {self._settings.named(topic.name): topic.name for topic in topics}
         found: dict[str, str] = {}
-        answers = self._admin.describe_topics(
-            TopicCollection(list(names)), request_timeout=ANSWER_SECONDS
-        )
+        client = admin(self._settings)
+        answers = client.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
         for name, answer in answers.items():
             try:
-                found[names[name]] = str(answer.result(2 * ANSWER_SECONDS).topic_id)
+                found[names[name]] = str(answer.result(2 * seconds).topic_id)
             except (KafkaException, TimeoutError) as error:
                 raise ServerError(f"Kafka does not describe topic {name}: {error}") from error
         return found
@@ -206,7 +217,7 @@ class TopicEpochs:
         )
         try:
             spans = {p: watermarks(client, TopicPartition(name, p)) for p in known}
-            lasts = _last_epochs(client, name, spans)
+            lasts = _last_epochs(self._settings, client, name, spans)
             processed: dict[int, Span] = {}
             for partition, (low, high) in spans.items():
                 last = self.lineage(topic, partition).last
@@ -216,25 +227,29 @@ class TopicEpochs:
                     incarnation,
                 ):
                     processed[partition] = (low, min(offset, high))
-            before = _last_epochs(client, name, processed)
+            before = _last_epochs(self._settings, client, name, processed)
             logs = {}
             for partition, (_, high) in spans.items():
                 last = self.lineage(topic, partition).last
                 newer = None
                 if last is not None and NO_EPOCH < last.leader_epoch < before.get(partition, -1):
                     span = processed[partition]
-                    newer = _first_newer(client, name, partition, last.leader_epoch, span)
+                    newer = _first_newer(
+                        self._settings, client, name, partition, last.leader_epoch, span
+                    )
                 logs[partition] = Log(topic_id, high, lasts.get(partition, NO_EPOCH), newer)
             return logs, spans
         finally:
             client.close()
 
 
-def _last_epochs(client: Reader, name: str, spans: Mapping[int, Span]) -> dict[int, int]:
+def _last_epochs(
+    settings: Settings, client: Reader, name: str, spans: Mapping[int, Span]
+) -> dict[int, int]:
     """Leader epoch of the last record in [first, end) of partitions that have one near the end."""
     begins = {p: max(first, end - LAST_RECORDS) for p, (first, end) in spans.items() if first < end}
     found: dict[int, int] = {}
-    for message in _read(client, name, begins):
+    for message in _read(settings, client, name, begins):
         partition, offset = message.partition() or 0, message.offset() or 0
         if offset < spans[partition][1]:
             found[partition] = _epoch_of(message)
@@ -244,7 +259,7 @@ def _last_epochs(client: Reader, name: str, spans: Mapping[int, Span]) -> dict[i
 
 
 def _first_newer(
-    client: Reader, name: str, partition: int, leader_epoch: int, span: Span
+    settings: Settings, client: Reader, name: str, partition: int, leader_epoch: int, span: Span
 ) -> Newer | None:
     """Find where larger leader epochs begin in [first, end): they ascend along a log."""
     first, end = span
@@ -252,7 +267,7 @@ def _first_newer(
     while first < end:
         middle = (first + end) // 2
         begins = {partition: middle}
-        message = next(_read(client, name, begins), None)
+        message = next(_read(settings, client, name, begins), None)
         epoch = NO_EPOCH if message is None else _epoch_of(message)
         if epoch > leader_epoch:
             end, newer = middle, Newer(middle, epoch)
@@ -261,8 +276,13 @@ def _first_newer(
     return newer
 
 
-def _read(client: Reader, name: str, begins: dict[int, int]) -> Iterator[Message]:
-    """Read partitions, each from an offset to its end, or until it is taken out of ``begins``."""
+def _read(
+    settings: Settings, client: Reader, name: str, begins: dict[int, int]
+) -> Iterator[Message]:
+    """Read partitions, each from an offset to its end, or until it is taken out of ``begins``.
+
+    A record batch that cannot be decompressed is passed over.
+    """
     client.assign([TopicPartition(name, p, offset) for p, offset in begins.items()])
     heard = time.monotonic()
     while begins:
@@ -272,6 +292,11 @@ def _read(client: Reader, name: str, begins: dict[int, int]) -> Iterator[Message
             partition = message.partition() or 0
             if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
                 begins.pop(partition, None)
+                continue
+            if error is not None and is_undecompressible(error):
+                end = batch_end(settings, Place(name, partition), message.offset() or 0)
+                client.seek(TopicPartition(name, partition, end))
+                heard = time.monotonic()
                 continue
             raise_error(message)
             if error is None and partition in begins:

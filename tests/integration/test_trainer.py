@@ -264,17 +264,6 @@ def test_an_archive_of_many_objects_is_gone_on_with_at_once(world: World) -> Non
     assert values == [b"%d" % number for number in range(300)]
 
 
-def test_an_archive_of_a_topic_that_was_created_anew_is_refused(world: World) -> None:
-    """The archiver writes nothing into an archive that belongs to other records."""
-    world.store.put(ArchivedObject(SENSOR_WINDOWS.name, 0, 0, 99).key, b"of another topic")
-    command = [sys.executable, "-m", "trainer.archiver"]
-    ended = subprocess.run(
-        command, env=world.environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert ended.returncode == 1
-    assert "the topic was created anew" in ended.stderr.splitlines()[-1]
-
-
 def test_a_request_becomes_an_approved_version_that_can_be_made_again(world: World) -> None:
     """Windows and outcomes in, a verified artefact out; repeated, it has the same digest."""
     world.windows_with_outcomes(400)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from contracts.errors import DataError
 from trainer.archive import ArchivedObject, Record, decode_records, encode_records, parse_key
-from trainer.archiver import Buffer
+from trainer.buffer import Buffer
 from trainer.settings import ArchiverSettings
 
 record = st.builds(

@@ -1,0 +1,125 @@
+"""The archiver on a real broker and store goes on after what it cannot archive, and notes it."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from console.waiting import wait_until
+from contracts.topics import MAX_BATCH_BYTES, SENSOR_WINDOWS
+from infra.kafka import admin, producer
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from infra.topic_admin import create_topics
+from tests.places import PROJECT
+from trainer.archive import decode_records
+from trainer.archiving import Archiver
+from trainer.catalogue import Catalogue
+from trainer.gaps import BATCH, HEADERS, Gap, read_gaps
+from trainer.settings import ArchiverSettings
+
+pytestmark = pytest.mark.timeout(240)
+LIMITS = ArchiverSettings(max_seconds=0.3)
+#: Writes a record with a header whose name is no UTF-8: aiokafka's builder in Python lets its name
+#: be another kind of text, the one in C does not.
+STRANGE = """
+import asyncio, sys
+import aiokafka
+class Name(str):
+    def encode(self, *_):
+        return bytes([0xFF, 0xFE])
+async def main():
+    client = aiokafka.AIOKafkaProducer(bootstrap_servers=sys.argv[1])
+    await client.start()
+    await client.send_and_wait(sys.argv[2], b"strange", partition=0, headers=[(Name("x"), b"1")])
+    await client.stop()
+asyncio.run(main())
+"""
+
+
+def write(settings: Settings, *values: bytes) -> None:
+    """Write records to the first partition, as one batch."""
+    most = 2 * MAX_BATCH_BYTES
+    client = producer(
+        settings,
+        {
+            "message.max.bytes": most,
+            "batch.size": most,
+            "queue.buffering.max.kbytes": most >> 10,
+            "linger.ms": 1000,
+            "compression.type": "zstd",
+        },
+    )
+    for value in values:
+        client.produce(settings.named(SENSOR_WINDOWS.name), value, partition=0)
+    assert client.flush(60) == 0
+
+
+@pytest.fixture
+def store(settings: Settings) -> ObjectStore:
+    """Topics and a bucket."""
+    create_topics(admin(settings), settings)
+    store = ObjectStore(settings)
+    store.create_bucket()
+    return store
+
+
+def archived(settings: Settings, store: ObjectStore, last: int) -> list[tuple[int, bytes | None]]:
+    """Archive until the first partition's archive ends at an offset; tell offsets and values."""
+    archiver = Archiver(settings, LIMITS, store)
+
+    def work() -> None:
+        archiver.step(time.monotonic())
+
+    wait_until(
+        lambda: Catalogue(store).end(SENSOR_WINDOWS.name, 0) > last,
+        f"record {last}",
+        seconds=90,
+        meanwhile=work,
+    )
+    archiver.close()
+    return [
+        (record.offset, record.value)
+        for item in Catalogue(store).refresh(SENSOR_WINDOWS.name, 0)
+        for record in decode_records(store.get(item.key), item.key)
+    ]
+
+
+def test_batches_beyond_the_bound_are_skipped_and_noted(
+    settings: Settings, store: ObjectStore
+) -> None:
+    """Two such batches beside each other: all before, between and after them is archived."""
+    large = b"\0" * (MAX_BATCH_BYTES // 4 + 1)
+    write(settings, b"before")
+    write(settings, *[large] * 4)
+    write(settings, *[large] * 5)
+    write(settings, b"between")
+    write(settings, *[large] * 4)
+    write(settings, b"after")
+    assert archived(settings, store, 15) == [(0, b"before"), (10, b"between"), (15, b"after")]
+    assert read_gaps(store, SENSOR_WINDOWS.name, 0) == (
+        Gap(1, 5, BATCH),
+        Gap(5, 10, BATCH),
+        Gap(11, 15, BATCH),
+    )
+
+
+def test_a_record_with_a_strange_header_is_archived_without_headers(
+    settings: Settings, store: ObjectStore
+) -> None:
+    """The name of the header is no UTF-8, which the client cannot tell."""
+    write(settings, b"before")
+    subprocess.run(
+        [
+            *(sys.executable, "-c", STRANGE),
+            *(settings.kafka_bootstrap_servers, settings.named(SENSOR_WINDOWS.name)),
+        ],
+        env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"},
+        cwd=PROJECT,
+        check=True,
+    )
+    write(settings, b"after")
+    assert archived(settings, store, 2) == [(0, b"before"), (1, b"strange"), (2, b"after")]
+    assert read_gaps(store, SENSOR_WINDOWS.name, 0) == (Gap(1, 2, HEADERS),)

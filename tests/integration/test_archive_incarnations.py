@@ -1,0 +1,165 @@
+"""The archive on a real broker whose topics are created anew, or lose their end."""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaException
+
+from console.waiting import wait_until
+from contracts.topic_epoch import PER_INCARNATION, incarnation_of, parts_of
+from contracts.topics import OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS, TRAINING_RUNS
+from infra import embedded
+from infra.committed import committed_offsets
+from infra.kafka import admin, producer
+from infra.object_store import ObjectStore
+from infra.settings import Settings
+from infra.topic_admin import create_topics
+from tests.integration.own_broker import Broker
+from tests.log_files import cut_log
+from trainer.archive import Record, decode_records
+from trainer.archiving import GROUP, Archiver
+from trainer.catalogue import Catalogue
+from trainer.settings import ArchiverSettings
+
+pytestmark = pytest.mark.timeout(240)
+DECLARED = [SENSOR_WINDOWS, PREDICTIONS, OUTCOMES, TRAINING_RUNS, TOPIC_EPOCHS]
+LIMITS = ArchiverSettings(max_records=70, max_seconds=0.3)
+SECONDS = 60.0
+
+
+class World:
+    """A broker of the test's own, an object store, and records that are told apart by their value.
+
+    Attributes:
+        sent: How many were sent.
+    """
+
+    def __init__(self, broker: Broker, settings: Settings) -> None:
+        self.broker = broker
+        self.settings = settings
+        self.store = ObjectStore(settings)
+        self.sent = 0
+        self.archiver: Archiver | None = None
+
+    def send(self, count: int) -> None:
+        """Write records to the first partition, in batches of 50 at most."""
+        client = producer(self.settings, {"batch.num.messages": 50, "linger.ms": 50})
+        for _ in range(count):
+            client.produce(self.settings.named(SENSOR_WINDOWS.name), b"%d" % self.sent, partition=0)
+            self.sent += 1
+        assert client.flush(30) == 0
+
+    def create_anew(self) -> None:
+        """Delete the topic, and create it again."""
+        client = admin(self.settings)
+        for done in client.delete_topics([self.settings.named(SENSOR_WINDOWS.name)]).values():
+            done.result(30)
+        create_topics(client, self.settings, [SENSOR_WINDOWS])
+
+    def archive(self, values: int) -> list[Record]:
+        """Have the archiver work until so many records are archived; they are all that was sent."""
+
+        def work() -> None:
+            if self.archiver is None:
+                self.archiver = Archiver(self.settings, LIMITS, self.store)
+            try:
+                self.archiver.step(time.monotonic())
+            except KafkaException:  # a broker that was killed may fence it: it is started again
+                self.archiver = None
+
+        wait_until(
+            lambda: len(self.archived()) >= values,
+            f"{values} records",
+            seconds=SECONDS,
+            meanwhile=work,
+        )
+        found = self.archived()
+        assert Counter(r.value for r in found) == {b"%d" % n: 1 for n in range(self.sent)}
+        return found
+
+    def leave(self) -> None:
+        """End the archiver."""
+        if self.archiver is not None:
+            self.archiver.close()
+            self.archiver = None
+
+    def archived(self) -> list[Record]:
+        """Read the first partition's archive."""
+        return [
+            record
+            for item in Catalogue(self.store).refresh(SENSOR_WINDOWS.name, 0)
+            for record in decode_records(self.store.get(item.key), item.key)
+        ]
+
+
+@pytest.fixture
+def world(tmp_path: Path, servers: embedded.Endpoints, namespace: str) -> Iterator[World]:
+    """Topics and a bucket."""
+    broker = Broker(tmp_path)
+    settings = Settings.read(
+        namespace=namespace,
+        kafka_bootstrap_servers=f"127.0.0.1:{broker.port}",
+        kafka_partitions=2,
+        s3_endpoint=servers.s3_endpoint,
+        s3_access_key=servers.s3_access_key,
+        s3_secret_key=servers.s3_secret_key,
+    )
+    made = World(broker, settings)
+    try:
+        broker.start()
+        create_topics(admin(settings), settings, DECLARED)
+        made.store.create_bucket()
+        yield made
+    finally:
+        made.leave()
+        broker.kill()
+
+
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("after", [40, 300])
+def test_a_topic_that_was_created_anew_is_archived_beside_the_old_one(
+    world: World, *, running: bool, after: int
+) -> None:
+    """Every record of both, whether the archiver runs meanwhile, and however many there are."""
+    world.send(100)
+    world.archive(100)
+    if not running:
+        world.leave()
+    world.create_anew()
+    world.send(after)
+    found = world.archive(100 + after)
+    assert [parts_of(record.offset) for record in found] == [
+        *((0, offset) for offset in range(100)),
+        *((1, offset) for offset in range(after)),
+    ]
+    world.leave()
+    committed = committed_offsets(world.settings, GROUP, SENSOR_WINDOWS, [0])
+    assert committed[0].position == PER_INCARNATION + after
+    world.send(50)
+    assert incarnation_of("incarnation=1") == parts_of(world.archive(150 + after)[-1].offset)[0]
+
+
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("grown", [30, 400])
+def test_a_log_that_lost_its_end_is_archived_with_what_was_lost(
+    world: World, tmp_path: Path, *, running: bool, grown: int
+) -> None:
+    """What was archived before it was lost stays, and what came after is archived beside it."""
+    world.send(200)
+    world.archive(200)
+    if not running:
+        world.leave()
+    world.broker.kill(signal.SIGTERM)
+    name = world.settings.named(SENSOR_WINDOWS.name)
+    left = cut_log(tmp_path / "kafka" / "data", name, 0, 120)
+    world.broker.start()
+    world.send(grown)
+    found = world.archive(200 + grown)
+    assert [record.offset for record in found] == [
+        *range(200),
+        *(PER_INCARNATION + left + number for number in range(grown)),
+    ]
