@@ -79,6 +79,7 @@ class Observer:
         self._taken: dict[str, int] = defaultdict(int)
         self._names = {settings.named(topic.name): topic.name for topic in topics}
         # A broker that is away is part of many cases: librdkafka would say so on stderr.
+        self._settings = settings
         self._client = reader(settings, {"log_level": 0})
         self._places = [(n, p) for n in self._names for p in partitions_of(self._client, n)]
         self._client.assign([TopicPartition(*place, 0) for place in self._places])
@@ -168,6 +169,9 @@ class Observer:
                 key = topic.name, partition
                 self._begun[key] = (first, self._begun.get(key, (0, 0))[1] + 1)
                 self._ends[key] = first
+            # One client must not see two topics of a name: librdkafka may end the process then.
+            self._client.close()
+            self._client = reader(self._settings, {"log_level": 0})
             self._client.assign(
                 [
                     TopicPartition(

@@ -129,7 +129,7 @@ def create_anew(plant: Plant) -> None:
     name = plant.settings.named(SENSOR_WINDOWS.name)
     for done in client.delete_topics([name]).values():
         done.result(_ANSWER_SECONDS)
-    create_topics(client, plant.settings, [SENSOR_WINDOWS])
+    create_topics(admin(plant.settings), plant.settings, [SENSOR_WINDOWS])
     plant.observer.begin_again(SENSOR_WINDOWS, dict.fromkeys(range(PARTITIONS), 0))
     plant.forgotten.add(SENSOR_WINDOWS.name)
     plant.source.spread(plant.settings)

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from contracts.topic_epoch import PER_INCARNATION
 from contracts.topics import PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS
@@ -47,11 +46,12 @@ def send(settings: Settings, count: int) -> None:
     assert client.flush(30) == 0
 
 
-def anew(client: AdminClient, settings: Settings) -> None:
-    """Delete the topic, and create it again."""
+def anew(settings: Settings) -> None:
+    """Delete the topic, and create it again, each by a client of its own."""
+    client = admin(settings)
     for done in client.delete_topics([settings.named(SENSOR_WINDOWS.name)]).values():
         done.result(30)
-    create_topics(client, settings, [SENSOR_WINDOWS])
+    create_topics(admin(settings), settings, [SENSOR_WINDOWS])
 
 
 def looked_at(settings: Settings, known: int) -> TopicEpochs:
@@ -80,7 +80,7 @@ def test_a_topic_that_was_created_anew_is_another_incarnation(own: Settings) -> 
     """Both partitions begin it, and the second one to look learns of it from the topic."""
     send(own, 100)
     looked_at(own, 100)
-    anew(admin(own), own)
+    anew(own)
     send(own, 300)
     for _ in range(2):
         epochs = looked_at(own, 100)

@@ -11,6 +11,7 @@ from contracts.events import PREDICTION, encode, event_time, headers_of
 from contracts.headers import SOURCE_OFFSET, header
 from contracts.ids import derived_id
 from contracts.model_spec import ModelSpec
+from contracts.names import name_problem
 from contracts.normaliser import Normaliser
 from contracts.normalized_window import NormalizedWindow
 from contracts.prediction import Prediction
@@ -67,9 +68,8 @@ def batches(draw: st.DrawFn) -> tuple[Servable, list[NormalizedWindow], Forecast
     """A version, windows of one stamp, and what it says about them."""
     count, steps = draw(st.integers(1, 5)), draw(st.integers(1, 3))
     targets = tuple(draw(st.permutations(SENSORS))[: draw(st.integers(1, 3))])
-    spec = ModelSpec(
-        draw(TEXT), SENSORS, HORIZON_MS / 1000 / steps, 4, steps, 1, "sequence", targets
-    )
+    name = draw(TEXT.filter(lambda text: name_problem(text) is None))
+    spec = ModelSpec(name, SENSORS, HORIZON_MS / 1000 / steps, 4, steps, 1, "sequence", targets)
     units = Normaliser((0.0,) * 3, (1.0,) * 3)
     servable = Servable(spec, draw(st.integers(0, 1 << 40)), units, draw(TEXT), Persistence(spec))
     version, epoch = draw(st.integers(0, 99)), draw(st.integers(0, 99))
