@@ -31,6 +31,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from contracts.errors import MillraceError
+from contracts.groups import ARCHIVER
 from contracts.topics import TOPIC_EPOCHS, TRAINING_RUNS
 from infra import fault_points
 from infra.error_line import say_error
@@ -41,7 +42,7 @@ from infra.servers import await_kafka, await_partitions, await_store
 from infra.settings import Settings
 from infra.telemetry import Health, serve_telemetry
 from infra.watchdog import Watchdog
-from trainer.archiving import ARCHIVED, GROUP, Archiver
+from trainer.archiving import ARCHIVED, Archiver
 from trainer.merger import Merger
 from trainer.settings import ArchiverSettings
 
@@ -77,12 +78,12 @@ def main() -> int:
         archiver = Archiver(settings, limits, ObjectStore(settings))
         watchdog = Watchdog(
             settings,
-            GROUP,
+            ARCHIVER,
             archiver.places,
             stall_seconds=limits.max_seconds + limits.stall_seconds,
         )
         watchdog.start()
-        partition_watch = PartitionWatch(settings, GROUP, partitions)
+        partition_watch = PartitionWatch(settings, ARCHIVER, partitions)
         partition_watch.start()
         merger = Merger(ObjectStore(settings), limits, archiver.owned)
         merger.start()

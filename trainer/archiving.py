@@ -12,6 +12,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from prometheus_client import Counter, Gauge
 
 from contracts.errors import ServerError
+from contracts.groups import ARCHIVER
 from contracts.headers import RawHeaders
 from contracts.topic_epoch import NO_EPOCH, metadata_of, parts_of
 from contracts.topics import (
@@ -43,7 +44,7 @@ from trainer.settings import ArchiverSettings
 from trainer.starts import StartSearch
 
 ARCHIVED: Final[Sequence[Topic]] = (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES)
-GROUP: Final = "millrace.archiver"
+
 
 #: What a fetch waits for, and how long, milliseconds: at a low rate a fetch for every record
 #: would keep the broker busy. So long a record may be under way before `awaited_seconds` begin.
@@ -89,7 +90,7 @@ class Archiver:
         self._topics = {settings.named(topic.name): topic for topic in ARCHIVED}
         self._buffers: dict[Place, Buffer] = {}
         self._runs = AwaitedRuns(settings)
-        self._incarnations = Incarnations(settings, GROUP, self._topics)
+        self._incarnations = Incarnations(settings, ARCHIVER, self._topics)
         #: Kafka offset after the last archived record, and after the last one that was read, by
         #: partition that is read.
         self._stored: dict[Place, int] = {}
@@ -151,7 +152,7 @@ class Archiver:
     def _join(self) -> Consumer:
         client = consumer(
             self._settings,
-            GROUP,
+            ARCHIVER,
             {
                 "partition.assignment.strategy": "range",
                 # Where to read is taken from the store; an offset that the topic does not have

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from console.waiting import wait_until
+from contracts.groups import ARCHIVER
 from contracts.topic_epoch import PER_INCARNATION, incarnation_of, parts_of
 from contracts.topics import OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS, TRAINING_RUNS
 from infra import embedded
@@ -21,7 +22,7 @@ from infra.topic_admin import create_topics
 from tests.integration.own_broker import Broker
 from tests.log_files import cut_log
 from trainer.archive import Record, decode_records
-from trainer.archiving import GROUP, Archiver
+from trainer.archiving import Archiver
 from trainer.catalogue import Catalogue
 from trainer.settings import ArchiverSettings
 
@@ -137,7 +138,7 @@ def test_a_topic_that_was_created_anew_is_archived_beside_the_old_one(
         *((1, offset) for offset in range(after)),
     ]
     world.leave()
-    committed = committed_offsets(world.settings, GROUP, SENSOR_WINDOWS, [0])
+    committed = committed_offsets(world.settings, ARCHIVER, SENSOR_WINDOWS, [0])
     assert committed[0].position == PER_INCARNATION + after
     world.send(50)
     assert incarnation_of("incarnation=1") == parts_of(world.archive(150 + after)[-1].offset)[0]

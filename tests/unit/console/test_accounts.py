@@ -16,7 +16,7 @@ from console.accounts import (
 )
 from console.lags import READ_BY
 from contracts.groups import ARCHIVER
-from trainer.archiver import ARCHIVED, GROUP
+from trainer.archiving import ARCHIVED
 
 MIDNIGHT = time.mktime((2026, 11, 30, 0, 0, 0, 0, 0, -1))
 
@@ -98,5 +98,4 @@ def test_losses_and_restarts_are_concerns() -> None:
 
 def test_the_group_of_the_archiver_is_known() -> None:
     """Status asks about the group and the topics that the archiver has."""
-    assert GROUP == ARCHIVER
     assert list(READ_BY[ARCHIVER]) == list(ARCHIVED)
