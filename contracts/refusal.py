@@ -1,6 +1,6 @@
 """Registry events that were refused: which, and why. Only the latest are kept.
 
-The reasons are for people: each is one line, however long the event was.
+The reasons are for people: each is short, however long the event was.
 """
 
 from __future__ import annotations
@@ -69,9 +69,8 @@ def unreadable(value: bytes, reason: str) -> Refusal:
 
 
 def cut(text: str, length: int = MAX_REASON) -> str:
-    """A text of so many characters at most, all of them printable."""
-    short = text if len(text) <= length else text[: length - 3] + "..."
-    return short if short.isprintable() else "".join(c if c.isprintable() else "�" for c in short)
+    """A text of so many characters at most; whoever prints it escapes it."""
+    return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def _shown(version: int | None) -> int | None:
