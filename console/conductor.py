@@ -3,7 +3,8 @@
 1. *first stretch*: the edge sends the training stretch as fast as it can; persistence serves.
 2. *first training*: a person's request; over when the run is finished and, if it was
    approved, the version serves in every partition.
-3. *replay*: the edge sends the rest at the tale's pace; programs are killed if wished.
+3. *replay*: the edge sends the rest at the tale's pace, and stands still while too many
+   windows wait; programs are killed if wished.
 4. *settling*: every window has its prediction or dead letter, runs are finished, outcomes
    have stopped coming.
 """
@@ -201,11 +202,17 @@ class Conductor:
                 training_speed=plan.training_speed,
                 max_idle=plan.max_idle_seconds,
             ),
+            held_back=True,
         )
         self._wait(self._nothing_left_to_kill, "killed programs to return", _STALLED_SECONDS)
         self.performance.replay_seconds = time.monotonic() - began
         if self._edge is not None:
             self.performance.slowed_seconds = self._edge.summary().slowed_seconds
+            if self._edge.held_seconds:
+                self.performance.notes.append(
+                    f"the replay stood still for {self._edge.held_seconds:.1f} s in all, while"
+                    f" more than {plan.most_waiting} windows waited for their predictions"
+                )
 
     def _settle(self) -> None:
         self._begin("settling")
@@ -232,8 +239,14 @@ class Conductor:
         self._wait(self._frozen_is_ready, "the frozen model's forecasts", _TRAINING_SECONDS)
         self._tick(at_once=True)
 
-    def _play(self, name: str, arguments: list[str]) -> None:
-        """Let the edge send a stretch, and wait until each of its windows has ended somehow."""
+    def _play(self, name: str, arguments: list[str], *, held_back: bool = False) -> None:
+        """Let the edge send a stretch, and wait until each of its windows has ended somehow.
+
+        Args:
+            name: Name of the edge's files.
+            arguments: What the edge is told.
+            held_back: Whether the edge stands still while too many windows wait.
+        """
         environment = {**self._system.environment(), MARK: "edge"}
         self._edge = edge = EdgeProcess(arguments, environment, self._folder, name)
         progress = (-1, time.monotonic())
@@ -247,6 +260,7 @@ class Conductor:
             if ended != progress[0] or training:
                 progress = (ended, time.monotonic())
             outstanding = self._records() - ended
+            edge.hold(held_back and outstanding > self._tale.plan.most_waiting)
             if outstanding and time.monotonic() - progress[1] > _STALLED_SECONDS:
                 if not finished:
                     raise ServerError(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -51,11 +53,28 @@ class EdgeProcess:
                 env={**environment},
                 start_new_session=True,
             )
+        self._held_at: float | None = None
+        self._held_seconds = 0.0
 
     @property
     def pid(self) -> int | None:
         """Its process, while it runs."""
         return self._process.pid if self._process.poll() is None else None
+
+    @property
+    def held_seconds(self) -> float:
+        """Wall time during which `hold` has kept it from sending."""
+        since = 0.0 if self._held_at is None else time.monotonic() - self._held_at
+        return self._held_seconds + since
+
+    def hold(self, held: bool) -> None:  # noqa: FBT001  (a state)
+        """Keep it from sending for now, or let it go on."""
+        if held == (self._held_at is not None):
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGSTOP if held else signal.SIGCONT)
+        self._held_seconds = self.held_seconds
+        self._held_at = time.monotonic() if held else None
 
     def finished(self) -> bool:
         """Whether it has ended well.
@@ -84,6 +103,7 @@ class EdgeProcess:
     def stop(self) -> None:
         """End it if it still runs; what it had handed over is delivered."""
         if self._process.poll() is None:
+            self.hold(False)
             self._process.terminate()
             try:
                 self._process.wait(_END_SECONDS)

@@ -2,8 +2,10 @@
 
 The replay follows recorded time, sped up so that windows come at a wanted average rate.
 While a training run is in progress it is slowed down, since a training that takes seconds
-here would take as many seconds on the real machine, and not days. Long silences of the
-recording, in which nothing could happen, are cut short.
+here would take as many seconds on the real machine, and not days. For the same reason it
+stands still while a few seconds' windows wait for their predictions, as when a program was
+killed and starts again. Long silences of the recording, in which nothing could happen, are cut
+short.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ FASTEST: Final = 120.0
 FASTEST_PER_ASSET: Final = 25.0
 #: Windows/s of each asset while a training run is in progress.
 TRAINING_PER_ASSET: Final = 0.33
+#: The replay stands still while the windows of so many of its seconds wait.
+WAITING_SECONDS: Final = 3.0
 #: Silences are cut to this many seconds of the replay.
 MAX_IDLE_SECONDS: Final = 1.0
 #: Halvings of the interval in which the speed is looked for.
@@ -46,6 +50,7 @@ class ReplayPlan:
         rate: Wanted windows per second of the replay, on average.
         speed: Recorded seconds per second.
         training_speed: The same while a training run is in progress.
+        most_waiting: Windows that may wait for their predictions before it stands still.
         max_idle_seconds: What longer waits are cut to.
     """
 
@@ -54,6 +59,7 @@ class ReplayPlan:
     rate: float
     speed: float
     training_speed: float
+    most_waiting: int
     max_idle_seconds: float = MAX_IDLE_SECONDS
 
 
@@ -88,6 +94,7 @@ def plan_replay(
         rate=rate,
         speed=speed,
         training_speed=speed * min(training_rate / rate, 1.0),
+        most_waiting=math.ceil(rate * WAITING_SECONDS),
     )
 
 

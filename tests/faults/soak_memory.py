@@ -18,7 +18,7 @@ _MIB: Final = 1 << 20
 #: A life's start, which is left out of its slope, seconds: modules and models are loaded then.
 WARM_UP_SECONDS: Final = 120.0
 #: Shortest life that is judged, seconds.
-JUDGED_SECONDS: Final = 1800.0
+JUDGED_SECONDS: Final = 1200.0
 #: How much the last quarter may be above the second one: a share, and MiB.
 GROWTH: Final = (1.2, 32.0)
 

@@ -11,6 +11,7 @@ import pytest
 from console.replay_plan import (
     FASTEST_PER_ASSET,
     TRAINING_PER_ASSET,
+    WAITING_SECONDS,
     WANTED_SECONDS,
     plan_replay,
     speed_for,
@@ -29,6 +30,7 @@ def test_the_speed_gives_the_wanted_rate() -> None:
     assert plan.training + plan.replayed == 999
     assert plan.speed == pytest.approx(7200, rel=0.01)
     assert plan.training_speed == pytest.approx(360, rel=0.01)
+    assert plan.most_waiting == 60 * WAITING_SECONDS
 
 
 def test_silences_do_not_speed_the_rest_up() -> None:

@@ -43,7 +43,7 @@ def tale() -> Tale:
     known = (
         KnownPart("concept_drift", ("tank-1",), START + 8 * MINUTE, story.replay_until, "wear"),
     )
-    plan = ReplayPlan(1, 4, 100.0, 6_000.0, 300.0)
+    plan = ReplayPlan(1, 4, 100.0, 6_000.0, 300.0, 300)
     truth = Truth(windows, SPEC, scale)
     return Tale("tank", "A <tank>", SPEC, story, table, windows, truth, plan, known)
 
