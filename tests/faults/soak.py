@@ -1,11 +1,12 @@
 """The soak: ``python -m tests.faults.soak [--minutes 120] [--rate 100] [--seed 1]``.
 
 All services run for hours while windows flow: eight pumps, four assets whose windows come 31 to
-35 s apart, partitions that go quiet for minutes, bad records, windows that are sent twice. In every
-second stretch of a few minutes a random service is killed; in the middle `sensor.windows` is created anew. Whenever
-all is quiet, a stretch ends: the oracle judges it (`tests.faults.soak_judge`), every service's
-account has to balance (`infra.balance`), and what was judged is forgotten. At the end: verdict,
-balance per partition, restarts, recovery times, and the memory of every process. Ends with status 1
+35 s apart, partitions that go quiet for minutes, bad records, windows that are sent twice. In
+every second stretch of a few minutes a random service is killed; in the middle `sensor.windows`
+is created anew. Whenever all is quiet, a stretch ends: the oracle judges it
+(`tests.faults.soak_judge`), every service's account has to balance (`infra.balance`), and what was
+judged is forgotten. At the end: verdict, balance per partition, restarts, recovery times, and the
+memory of every process. Ends with status 1
 if anything was wrong. The report is ``var/faults/soak.json``.
 """
 
