@@ -6,8 +6,8 @@ every second stretch of a few minutes a random service is killed; in the middle 
 is created anew. Whenever all is quiet, a stretch ends: the oracle judges it
 (`tests.faults.soak_judge`), every service's account has to balance (`infra.balance`), and what was
 judged is forgotten. At the end: verdict, balance per partition, restarts, recovery times, and the
-memory of every process. Ends with status 1
-if anything was wrong. The report is ``var/faults/soak.json``.
+memory of every process. Ends with status 1 if anything was wrong. The report is
+``var/faults/soak.json``.
 """
 
 from __future__ import annotations
