@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -14,7 +14,7 @@ from prometheus_client import Counter, Gauge
 from contracts.errors import ServerError
 from contracts.groups import ARCHIVER
 from contracts.headers import RawHeaders
-from contracts.topic_epoch import NO_EPOCH, metadata_of, parts_of
+from contracts.topic_epoch import NO_EPOCH, incarnation_of, metadata_of, parts_of
 from contracts.topics import (
     MAX_BATCH_BYTES,
     OUTCOMES,
@@ -25,6 +25,7 @@ from contracts.topics import (
 from infra import fault_points
 from infra.batch_end import batch_end
 from infra.kafka import (
+    ANSWER_SECONDS,
     consumer,
     is_out_of_range,
     is_undecompressible,
@@ -91,10 +92,12 @@ class Archiver:
         self._buffers: dict[Place, Buffer] = {}
         self._runs = AwaitedRuns(settings)
         self._incarnations = Incarnations(settings, ARCHIVER, self._topics)
-        #: Kafka offset after the last archived record, and after the last one that was read, by
-        #: partition that is read.
+        #: Kafka offset before which nothing waits to be archived, and after the last record that
+        #: was read, by partition that is read; neither goes back.
         self._stored: dict[Place, int] = {}
         self._read: dict[Place, int] = {}
+        #: What the group has committed of them in their present incarnations; -1 for nothing.
+        self._committed: dict[Place, int] = {}
         #: Partitions that were assigned and are not read yet, and the search for where to begin.
         self._assigned: list[Place] | None = None
         self._search: StartSearch | None = None
@@ -129,7 +132,8 @@ class Archiver:
             self._are_the_same()
         if now - self._committed_at >= _COMMIT_SECONDS:
             self._committed_at = now
-            self._commit({place: self._done(place) for place in self._stored})
+            self._pass_markers()
+            self._commit(self._stored)
             self._show_lag()
         _buffered.set(sum(buffer.bytes for buffer in self._buffers.values()))
         return written
@@ -344,26 +348,41 @@ class Archiver:
         _bytes.labels(topic).inc(len(data))
         fault_points.reached("archiver.between-output-and-commit")
         self._stored[place] = parts_of(item.last)[1] + 1
-        self._commit({place: self._stored[place]})
+        self._commit([place])
         return 1
 
-    def _done(self, place: Place) -> int:
-        """Kafka offset before which nothing waits: gaps and markers after the last object count."""
-        buffer = self._buffers.get(place)
-        waits = buffer is not None and buffer.records
-        return self._stored[place] if waits else max(self._stored[place], self._read[place])
+    def _pass_markers(self) -> None:
+        """Count gaps and markers as archived where no record before them waits."""
+        for place, read in self._read.items():
+            buffer = self._buffers.get(place)
+            if buffer is None or not buffer.records:
+                self._stored[place] = max(self._stored[place], read)
 
-    def _commit(self, stored: Mapping[Place, int]) -> None:
+    def _commit(self, places: Iterable[Place]) -> None:
         """Say where the store stands: for the lag, and the watchdog, only.
 
-        A commit that is lost is made up for by the next one of all partitions.
+        A committed offset never goes back: after a start the store may stand before markers that
+        an earlier life has passed. A commit that is lost is made up for by the next one of all.
         """
+        ahead = {p: self._stored[p] for p in places if self._stored[p] >= self._committed[p]}
+        if not ahead:
+            return
         offsets = [
-            TopicPartition(*place, offset, metadata_of(self._incarnations.of(place)))
-            for place, offset in stored.items()
+            TopicPartition(*place, end, metadata_of(self._incarnations.of(place)))
+            for place, end in ahead.items()
         ]
-        if offsets:
-            self._client.commit(offsets=offsets, asynchronous=True)
+        self._client.commit(offsets=offsets, asynchronous=True)
+        self._committed |= ahead
+
+    def _committed_before(self, places: Iterable[Place]) -> dict[Place, int]:
+        """Ask what the group has committed of partitions in their present incarnations."""
+        found = self._client.committed([TopicPartition(*place) for place in places], ANSWER_SECONDS)
+        known = {}
+        for at in found:
+            place = Place(at.topic, at.partition)
+            here = incarnation_of(at.metadata) == self._incarnations.of(place)
+            known[place] = at.offset if here and at.error is None and at.offset >= 0 else -1
+        return known
 
     def _on_assign(self, client: Consumer, places: list[TopicPartition]) -> None:
         """Take partitions; they are read once `_begin` has found out from where."""
@@ -393,6 +412,7 @@ class Archiver:
         if ends is None:
             return
         starts = self._incarnations.take_over(ends)
+        self._committed = self._committed_before(starts)
         self._client.assign([TopicPartition(*place, start) for place, start in starts.items()])
         self._assigned = self._search = None
         self._stored = starts
@@ -413,4 +433,5 @@ class Archiver:
         self._assigned = self._search = None
         self._stored = {}
         self._read = {}
+        self._committed = {}
         self._incarnations.forget()

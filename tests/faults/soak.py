@@ -53,6 +53,8 @@ _STRETCH: Final = (0.03, 0.05)
 _MOST_SECONDS: Final = 300.0
 #: Share of the stretches in which a service is killed: some live for long, others start often.
 _KILLED: Final = 0.5
+#: Offsets that went back which are told in words, of each stretch.
+_EXAMPLES: Final = 3
 #: How long quiet may take, and accounts to balance, seconds.
 _QUIET_SECONDS: Final = 120.0
 _BALANCE_SECONDS: Final = 20.0
@@ -243,7 +245,8 @@ class Soak:
                 break  # else the witness may be late: once more
         plant.observer.take(CHANGELOG)
         back = rewound(self._commits.stretch(commits, self._forgotten))
-        self.tally.add(evidence, replace(found, rewound=len(back)))
+        told = tuple(f"{after} after {before.offset}" for before, after in back[:_EXAMPLES])
+        self.tally.add(evidence, replace(found, rewound=len(back), words=(*found.words, *told)))
         self._forgotten.clear()
         self._check_balance()
         self._say("judged")
