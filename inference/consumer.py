@@ -233,15 +233,15 @@ class InferenceConsumer:
         unknown = sorted(self._membership.owned - self._learned)
         if not unknown:
             return
+        self._forget(unknown)
         # Whatever the last owner has committed, or had begun to, is settled then.
         for place in self._membership.committed(unknown):
             if place.offset >= 0:
-                self._next.setdefault(place.partition, place.offset)
+                self._next[place.partition] = place.offset
         found = self._patience.until_done(
             lambda: last_source_offsets(self._settings, PREDICTIONS, unknown),
             "the predictions that are there",
         )
-        self._forget(unknown)
         self._answered.update(found)
         self._learned.update(unknown)
         _log.info("partitions taken", answered=found, partitions=unknown)

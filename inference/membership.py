@@ -24,6 +24,7 @@ from inference.transactions import STEP_SECONDS
 from infra.kafka import consumer, error_of
 from infra.settings import Settings
 from infra.stalls import Place
+from infra.topic_ids import member_name
 
 _log = structlog.get_logger(__name__)
 #: Windows in a micro-batch, at most: enough that a transaction costs little beside them.
@@ -82,8 +83,7 @@ class Membership:
 
         Args:
             settings: Addresses and the like.
-            name: The replica's name. Killed and started again, it takes its own place in the
-                group at once; under a new name it would wait until the group has missed it.
+            name: The replica's name.
             patience: Waits for the broker.
             leave: Told of partitions that are another replica's once it returns.
         """
@@ -175,12 +175,16 @@ class Membership:
         self.client.close()
 
     def _connected(self) -> Consumer:
+        member = self._patience.until_done(
+            lambda: member_name(self._settings, "inference", [NORMALIZED]),
+            "the topic that the group reads",
+        )
         return consumer(
             self._settings,
             INFERENCE,
             {
                 "client.id": self._name,
-                "group.instance.id": self._name,
+                "group.instance.id": member,
                 "session.timeout.ms": SESSION_TIMEOUT_MS,
                 "heartbeat.interval.ms": HEARTBEAT_MS,
                 "max.poll.interval.ms": POLL_INTERVAL_MS,

@@ -22,6 +22,7 @@ from infra.object_store import ObjectStore
 from infra.partitions import even_partitions
 from infra.refusals import Told, kafka_trouble
 from infra.settings import Settings
+from infra.topic_ids import member_name
 
 _log = structlog.get_logger(__name__)
 
@@ -90,6 +91,32 @@ def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
         return None
 
     return found[0] if _await("topics with equal partitions", missing, stop) else None
+
+
+def await_member_name(
+    settings: Settings, service: str, topics: Sequence[Topic], stop: threading.Event
+) -> str | None:
+    """Wait until a process can be named in its group; see `infra.topic_ids.member_name`.
+
+    Args:
+        settings: Where Kafka is, and which replica this is.
+        service: The service.
+        topics: What the group reads.
+        stop: Gives up when set.
+
+    Returns:
+        The name; None only if it was told to stop.
+    """
+    found: list[str] = []
+
+    def missing() -> str | None:
+        try:
+            found.append(member_name(settings, service, topics))
+        except ServerError as error:
+            return str(error)
+        return None
+
+    return found[0] if _await("the topics that the group reads", missing, stop) else None
 
 
 def await_store(settings: Settings, stop: threading.Event) -> bool:

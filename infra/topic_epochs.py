@@ -19,9 +19,7 @@ from typing import Final
 import structlog
 from confluent_kafka import (
     KafkaError,
-    KafkaException,
     Message,
-    TopicCollection,
     TopicPartition,
 )
 from prometheus_client import Counter
@@ -44,7 +42,6 @@ from infra.batch_end import batch_end
 from infra.kafka import (
     ANSWER_SECONDS,
     Reader,
-    admin,
     is_undecompressible,
     raise_error,
     reader,
@@ -53,6 +50,7 @@ from infra.kafka import (
 from infra.publisher import Publisher
 from infra.settings import Settings
 from infra.stalls import Place
+from infra.topic_ids import describe_topics
 
 _log = structlog.get_logger(__name__)
 _INCARNATIONS: Final = Counter(
@@ -122,9 +120,6 @@ class TopicEpochs:
     def ids(self, topics: Iterable[Topic], seconds: float = ANSWER_SECONDS) -> dict[str, str]:
         """Ask for Kafka's ids of topics, by name without the namespace.
 
-        Each question has a client of its own: librdkafka 2.8 may crash the process when one client
-        sees two ids of the same topic (its issue 4964).
-
         Args:
             topics: The topics.
             seconds: How long the broker may take.
@@ -132,16 +127,8 @@ class TopicEpochs:
         Raises:
             ServerError: No broker answers, or a topic is not there.
         """
-        names = {self._settings.named(topic.name): topic.name for topic in topics}
-        found: dict[str, str] = {}
-        client = admin(self._settings)
-        answers = client.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
-        for name, answer in answers.items():
-            try:
-                found[names[name]] = str(answer.result(2 * seconds).topic_id)
-            except (KafkaException, TimeoutError) as error:
-                raise ServerError(f"Kafka does not describe topic {name}: {error}") from error
-        return found
+        found = describe_topics(self._settings, topics, seconds)
+        return {name: described.id for name, described in found.items()}
 
     def verify(self, topic: Topic, known: Mapping[int, int]) -> dict[int, Span]:
         """Make sure that the logs of partitions are those that were processed.

@@ -15,10 +15,10 @@ from contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDO
 from infra import fault_points
 from infra.error_line import say_error
 from infra.logs import configure_logs
-from infra.servers import await_kafka, await_partitions
+from infra.servers import await_kafka, await_member_name, await_partitions
 from infra.settings import Settings
 from infra.telemetry import Health, serve_telemetry
-from stream_processors.app import build_app
+from stream_processors.app import build_app, read_topics
 
 #: Objects made before the garbage collector looks at the young ones. A batch makes thousands
 #: that are freed without it; by default it would look at all of memory several times a batch.
@@ -51,8 +51,11 @@ def main() -> int:
     partitions = await_partitions(settings, stop)
     if partitions is None:
         return 0
+    member = await_member_name(settings, "stream-processor", read_topics(settings), stop)
+    if member is None:
+        return 0
     health.waiting_for.discard("equal partitions")
-    app = build_app(settings, health, partitions)
+    app = build_app(settings, health, partitions, member)
     gc.freeze()  # what is there now stays
     gc.set_threshold(YOUNG_OBJECTS)
     worker = faust.Worker(

@@ -25,7 +25,7 @@ import structlog
 from faust.types import TP
 
 from contracts.groups import STREAM_PROCESSOR
-from contracts.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS
+from contracts.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS, Topic
 from infra import fault_points
 from infra.faust_kafka import faust_credentials
 from infra.model_feed import ModelFeed
@@ -85,13 +85,20 @@ STALL_SECONDS: Final = 120.0
 EXIT_BROKEN: Final = 70
 
 
-def build_app(settings: Settings, health: Health, partitions: int) -> faust.App:
+def read_topics(settings: Settings) -> list[Topic]:
+    """Tell which topics are read: predictions only if errors are watched."""
+    return [SENSOR_WINDOWS] if settings.watch == "nothing" else [SENSOR_WINDOWS, PREDICTIONS]
+
+
+def build_app(settings: Settings, health: Health, partitions: int, member: str) -> faust.App:
     """Build the app; nothing is connected before it starts.
 
     Args:
         settings: Where everything is.
         health: Told what the app waits for.
         partitions: How many each topic keyed by asset has.
+        member: Name of the process in its group. Killed and started again, it takes its own
+            place at once; under a new name it would wait until the group has missed the old one.
     """
     data = settings.home / "faust"
     data.mkdir(parents=True, exist_ok=True)
@@ -103,9 +110,7 @@ def build_app(settings: Settings, health: Health, partitions: int) -> faust.App:
         consumer_max_fetch_size=FETCH_BYTES,
         broker_commit_interval=CHECKPOINT_SECONDS,
         broker_session_timeout=SESSION_SECONDS,
-        # A process that is killed and started again takes its own place in the group at once;
-        # under a new name it would wait until the group has missed the old one.
-        consumer_group_instance_id=f"stream-processor-{settings.replica}",
+        consumer_group_instance_id=member,
         consumer_auto_offset_reset="earliest",
         consumer_metadata_max_age_ms=METADATA_MS,
         producer_compression_type="zstd",
@@ -121,9 +126,8 @@ def build_app(settings: Settings, health: Health, partitions: int) -> faust.App:
         datadir=str(data),
         Table=MemoryTable,
     )
-    watched = [SENSOR_WINDOWS] if settings.watch == "nothing" else [SENSOR_WINDOWS, PREDICTIONS]
     topic = app.topic(
-        *(settings.named(topic.name) for topic in watched),
+        *(settings.named(topic.name) for topic in read_topics(settings)),
         value_serializer="raw",
         key_serializer="raw",
         value_type=None,
@@ -289,22 +293,11 @@ class _Wiring:
                 self._health.waiting_for.discard("partitions")
 
     async def _look_at_topics(self) -> None:
-        """End the process if a topic was created anew under it; ask for a topic that was not dealt.
-
-        A member of the group that is started again under its name gets the partitions that it
-        had, without a new deal. If a topic was just not there when they were dealt, nobody would
-        read it. So the group is asked once more, once in a life: a member that leads the group
-        has it deal again, and for any other nothing changes.
-        """
-        asked = False
+        """End the process if a topic was created anew under it."""
         while not self._app.should_stop:
             await asyncio.sleep(LOOK_SECONDS)
             try:
-                there = await self._lineages.look()
-                if there and not asked and there - {tp.topic for tp in self._assigned}:
-                    asked = True
-                    _log.info("the group is asked for topics that were not dealt", topics=there)
-                    cast(BatchConsumer, self._app.consumer).rejoin()
+                await self._lineages.look()
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("the topics could not be looked at")
 

@@ -89,10 +89,6 @@ class BatchConsumer(driver.Consumer):
         """Fetch a partition again that was held back."""
         self._held_back.discard(tp)
 
-    def rejoin(self) -> None:
-        """Ask the group for partitions again, with the topics that there are now."""
-        self._thread.rejoin()
-
     def readable(self, tp: TP, since: float) -> range:
         """Positions of a partition that are or were read since it was taken over.
 

@@ -285,11 +285,6 @@ class FetchThread(driver.AIOKafkaConsumerThread):
             consumer, active_partitions, timeout=timeout, max_records=most
         )
 
-    def rejoin(self) -> None:
-        """Ask the group for partitions again; from any thread."""
-        coordinator = self._ensure_consumer()._coordinator
-        self.thread_loop.call_soon_threadsafe(coordinator.request_rejoin)
-
     def place_of(self, tp: TP) -> tuple[int | None, int | None, float]:
         """Look up what is known of a partition; from any thread.
 

@@ -128,23 +128,18 @@ class Lineages:
             if low > expected:
                 tell_lost(topic, STREAM_PROCESSOR, tp.partition, expected, min(low, first))
 
-    async def look(self) -> set[str]:
-        """End the process if a topic that is read was created anew.
-
-        Returns:
-            Full names of the topics that are there; none if it could not be looked.
-        """
+    async def look(self) -> None:
+        """End the process if a topic that is read was created anew."""
         if not self._ids:
-            return set()
+            return
         async with self._turn:
             try:
                 found = await asyncio.to_thread(self._known_epochs().ids, READ)
             except ServerError as error:  # it is away, or just being created anew
                 _log.info("topics not looked at", why=str(error))
-                return set()
+                return
         if found != self._ids:
             self._give_up("a topic was created anew")
-        return {name for name, topic in self._topics.items() if topic.name in found}
 
     def of(self, tp: TP) -> Lineage:
         """The lineage of a partition that is read."""

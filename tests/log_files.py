@@ -10,6 +10,9 @@ _BEGIN = struct.Struct(">qi")
 def cut_log(data: Path, topic: str, partition: int, first_lost: int) -> int:
     """Cut a partition's log while its broker is down.
 
+    The broker makes the log's indexes anew: one that points beyond the end would have it take the
+    log for empty.
+
     Args:
         data: Folder of the broker's data.
         topic: The topic's full name.
@@ -19,7 +22,10 @@ def cut_log(data: Path, topic: str, partition: int, first_lost: int) -> int:
     Returns:
         The offset at which the log ends now.
     """
-    (log,) = (data / f"{topic}-{partition}").glob("*.log")
+    folder = data / f"{topic}-{partition}"
+    (log,) = folder.glob("*.log")
+    for index in (*folder.glob("*.index"), *folder.glob("*.timeindex")):
+        index.unlink()
     content = log.read_bytes()
     at = 0
     while at < len(content):

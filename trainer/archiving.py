@@ -36,6 +36,7 @@ from infra.kafka import (
 from infra.object_store import ObjectStore
 from infra.settings import Settings
 from infra.stalls import Place
+from infra.topic_ids import member_name
 from trainer.archive import CONTENT_TYPE, ArchivedObject, Record, encode_records
 from trainer.awaited_runs import AwaitedRuns
 from trainer.buffer import Buffer
@@ -154,6 +155,7 @@ class Archiver:
         self._incarnations.close()
 
     def _join(self) -> Consumer:
+        name = member_name(self._settings, "archiver", ARCHIVED)
         client = consumer(
             self._settings,
             ARCHIVER,
@@ -163,7 +165,7 @@ class Archiver:
                 # begins the assignment anew.
                 "auto.offset.reset": "error",
                 "enable.partition.eof": True,
-                "group.instance.id": f"archiver-{self._settings.replica}",
+                "group.instance.id": name,
                 "session.timeout.ms": 10_000,
                 "client.id": f"archiver-{self._settings.replica}",
                 "fetch.min.bytes": _FETCH_BYTES,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -304,14 +305,17 @@ class Plant(Processes):
     # --- verdict -------------------------------------------------------------------------
 
     def evidence(self) -> Evidence:
-        """Everything that the oracle may know."""
-        inputs = [
-            one
-            for one in (*self.source.sent, *self.inputs)
-            if one.window is None or one.window.id not in self.excused
-        ]
+        """Everything that the oracle may know; what is excused was never sent for it."""
+        inputs, excused = [], set()
+        for one in (*self.source.sent, *self.inputs):
+            if one.window is not None and one.window.id in self.excused:
+                excused.add((one.key, one.value))
+            else:
+                inputs.append(one)
         commits = [one for one in self.offsets.changes() if one.topic not in self.forgotten]
-        return gather(self.observer, inputs, commits)
+        found = gather(self.observer, inputs, commits)
+        raw = [record for record in found.raw if (record.key, record.value) not in excused]
+        return replace(found, raw=raw)
 
     def state_differences(self) -> list[str]:
         """Compare the state with an undisturbed run's; see `Reference.differences`."""
