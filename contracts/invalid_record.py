@@ -5,6 +5,8 @@ Whoever reads a topic turns it into a dead letter; it never reaches a person as 
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class InvalidRecord(Exception):  # noqa: N818  (a finding about a record, not a failing program)
     """Why a record cannot be used.
@@ -19,3 +21,12 @@ class InvalidRecord(Exception):  # noqa: N818  (a finding about a record, not a 
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+    def kept(self) -> Self:
+        """This finding without its trace, to be kept beside its record.
+
+        The trace holds the variables of every function on the way, hence the whole batch, and with
+        it the finding itself: such a cycle is freed only when the garbage collector comes.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self

@@ -60,7 +60,7 @@ def forms(records: Sequence[Payload], latest_ms: int, refused: dict[int, Invalid
         try:
             body, layout = _form(record, latest_ms)
         except InvalidRecord as problem:
-            refused[row] = problem
+            refused[row] = problem.kept()
             continue
         rows.append(row)
         bodies.append(body)

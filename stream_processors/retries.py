@@ -185,7 +185,7 @@ def resolve(
             elif record.offset > taker or (record.offset < taker and row not in bad):
                 passed.add(row)  # a bad one before the taker has, or gets, its letter
         except InvalidRecord as problem:
-            refused[row] = problem
+            refused[row] = problem.kept()
             if problem.reason == BAD_ORIGIN:
                 letters.add(record.offset)
     return Resolution(passed, taken, refused)

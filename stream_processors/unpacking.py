@@ -117,7 +117,9 @@ def unread(
     batch: bytes, first: int, last: int, at_ms: int, count: int, problem: InvalidRecord
 ) -> UnreadBatch:
     """What stands for a batch's records, from the first offset to the last."""
-    return UnreadBatch(last, max(at_ms, 0), 0, None, batch, _NO_HEADERS, first, count, problem)
+    return UnreadBatch(
+        last, max(at_ms, 0), 0, None, batch, _NO_HEADERS, first, count, problem.kept()
+    )
 
 
 def _all_records(data: bytes, count: int, first_offset: int, first_ms: int) -> list[FetchedRecord]:

@@ -122,7 +122,7 @@ def _piles(
         try:
             reads[layout] = _model_for(layout, registry)
         except InvalidRecord as problem:
-            why_not[layout] = problem
+            why_not[layout] = problem.kept()
     if is_alike and reads:
         return [_Pile(reads[layouts[0]], list(rows), bodies)]
     piles: dict[str, _Pile] = {}

@@ -1,6 +1,7 @@
 """A batch on its way: what is written, in which order, and what a crash repeats."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from contracts.dead_letter import OFFSET, REASON
 from contracts.drift_alert import DriftAlert
 from contracts.events import encode
 from contracts.headers import SOURCE_OFFSET, header
+from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.model_event import Activated, ModelEvent
 from contracts.normaliser import Normaliser
@@ -97,6 +99,21 @@ def test_a_bad_window_is_one_dead_letter_and_its_neighbours_are_none(reason: str
     assert header(letter.headers, REASON) == reason
     assert header(letter.headers, OFFSET) == "1"
     assert [window.source.offset for window in broker.normalised()] == [0, 2]
+
+
+def test_refused_records_leave_nothing_to_the_garbage_collector() -> None:
+    """Their findings hold no frame, and so no batch: memory does not grow with bad records."""
+    records = [bad(reason, offset) for offset, reason in enumerate(REASONS)]
+    gc.collect()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        run_through(records)
+        gc.collect()
+        left = [type(one) for one in gc.garbage if isinstance(one, (InvalidRecord, WindowRecord))]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+    assert left == []
 
 
 def test_a_dead_letter_that_is_sent_again_keeps_one_origin() -> None:
