@@ -32,7 +32,15 @@ from console.demo_report import this_machine
 from console.programs import ARCHIVER, INFERENCE, SERVICES, STREAM_PROCESSOR, TRAINER
 from console.report import Machine
 from contracts.errors import MillraceError
-from contracts.topics import CHANGELOG, DEAD_LETTERS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, Topic
+from contracts.topics import (
+    CHANGELOG,
+    DEAD_LETTERS,
+    NORMALIZED,
+    OUTCOMES,
+    PREDICTIONS,
+    SENSOR_WINDOWS,
+    Topic,
+)
 from infra.settings import Settings
 from tests.faults.evidence import Evidence, decode
 from tests.faults.observer import Seen
@@ -48,6 +56,8 @@ from tests.faults.topic_cases import create_anew
 
 #: What is read back and judged of each stretch.
 _JUDGED: Final = (SENSOR_WINDOWS, NORMALIZED, PREDICTIONS, DEAD_LETTERS)
+#: What is seen of it and forgotten.
+_NOT_JUDGED: Final = (OUTCOMES, CHANGELOG)
 #: How long a stretch lasts, as shares of the whole, and at most, seconds.
 _STRETCH: Final = (0.03, 0.05)
 _MOST_SECONDS: Final = 300.0
@@ -243,7 +253,8 @@ class Soak:
             evidence, found = self._verdict(records, inputs)
             if last or not found.missing:
                 break  # else the witness may be late: once more
-        plant.observer.take(CHANGELOG)
+        for topic in _NOT_JUDGED:
+            plant.observer.take(topic)
         back = rewound(self._commits.stretch(commits, self._forgotten))
         told = tuple(f"{after} after {before.offset}" for before, after in back[:_EXAMPLES])
         self.tally.add(evidence, replace(found, rewound=len(back), words=(*found.words, *told)))
