@@ -17,8 +17,9 @@ demo: setup ## The whole loop, by itself: [DATASET=path/to/dataset.toml]
 up: setup ## The same system, running until Ctrl-C: [DATASET=path/to/dataset.toml]
 	@$(BIN)/millrace up $(if $(DATASET),"$(DATASET)")
 
-# A file's tests stay together, in the order of the files: the long ones come first.
-PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# A file's tests stay together, in the order of the files: the long ones come first. Most of the time
+# they wait for processes that start, so there are more workers than cores.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 # Trains against the clock of its machines, and so has this one for itself.
 ALONE := tests/integration/test_demo.py
 

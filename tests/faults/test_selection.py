@@ -15,6 +15,8 @@ pytestmark = pytest.mark.timeout(300)
 SELECTION = (
     "kill@stream-processor.between-output-and-state",
     "kill@inference.before-commit",
+    "ledger/quiet",
+    "topic/recreated-unseen",
 )
 
 
@@ -32,7 +34,7 @@ def test_a_fault_has_no_effect(runner: Runner, name: str) -> None:
     """Nothing is lost, doubled, disordered or mixed, and the state is an undisturbed run's."""
     result = runner.run(all_cases()[name], seed=1)
     assert result.verdict == "passed", result
-    assert result.state_equal
+    assert result.state_equal or not all_cases()[name].compares_state
 
 
 def test_a_broken_build_is_caught(runner: Runner) -> None:

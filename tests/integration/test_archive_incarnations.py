@@ -120,8 +120,7 @@ def world(tmp_path: Path, servers: embedded.Endpoints, namespace: str) -> Iterat
         broker.kill()
 
 
-@pytest.mark.parametrize("running", [True, False])
-@pytest.mark.parametrize("after", [40, 300])
+@pytest.mark.parametrize(("running", "after"), [(True, 40), (False, 300)])
 def test_a_topic_that_was_created_anew_is_archived_beside_the_old_one(
     world: World, *, running: bool, after: int
 ) -> None:
@@ -144,8 +143,7 @@ def test_a_topic_that_was_created_anew_is_archived_beside_the_old_one(
     assert incarnation_of("incarnation=1") == parts_of(world.archive(150 + after)[-1].offset)[0]
 
 
-@pytest.mark.parametrize("running", [True, False])
-@pytest.mark.parametrize("grown", [30, 400])
+@pytest.mark.parametrize(("running", "grown"), [(True, 30), (False, 400)])
 def test_a_log_that_lost_its_end_is_archived_with_what_was_lost(
     world: World, tmp_path: Path, *, running: bool, grown: int
 ) -> None:
