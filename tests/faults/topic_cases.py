@@ -129,6 +129,11 @@ def create_anew(plant: Plant) -> None:
     name = plant.settings.named(SENSOR_WINDOWS.name)
     for done in client.delete_topics([name]).values():
         done.result(_ANSWER_SECONDS)
+    # One client must not see two topics of a name: each question is another one's.
+    plant.until(
+        lambda: name not in admin(plant.settings).list_topics(timeout=_ANSWER_SECONDS).topics,
+        "the topic to be gone",
+    )
     create_topics(admin(plant.settings), plant.settings, [SENSOR_WINDOWS])
     plant.observer.begin_again(SENSOR_WINDOWS, dict.fromkeys(range(PARTITIONS), 0))
     plant.forgotten.add(SENSOR_WINDOWS.name)
