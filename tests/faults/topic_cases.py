@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition
 from console.programs import INFERENCE, STREAM_PROCESSOR
 from contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS, Topic
 from infra.kafka import admin, reader, watermarks
-from infra.topic_admin import create_topics
+from tests import topics
 from tests.faults.cases import case
 from tests.faults.evidence import ledger_of
 from tests.faults.plant import PARTITIONS, Plant
@@ -125,16 +125,7 @@ def a_swap_after_a_quiet_time(plant: Plant) -> None:
 
 def create_anew(plant: Plant) -> None:
     """Delete `sensor.windows`, create it again, and have source and observer use that."""
-    client = admin(plant.settings)
-    name = plant.settings.named(SENSOR_WINDOWS.name)
-    for done in client.delete_topics([name]).values():
-        done.result(_ANSWER_SECONDS)
-    # One client must not see two topics of a name: each question is another one's.
-    plant.until(
-        lambda: name not in admin(plant.settings).list_topics(timeout=_ANSWER_SECONDS).topics,
-        "the topic to be gone",
-    )
-    create_topics(admin(plant.settings), plant.settings, [SENSOR_WINDOWS])
+    topics.create_anew(plant.settings, SENSOR_WINDOWS)
     plant.observer.begin_again(SENSOR_WINDOWS, dict.fromkeys(range(PARTITIONS), 0))
     plant.forgotten.add(SENSOR_WINDOWS.name)
     plant.source.spread(plant.settings)

@@ -21,6 +21,7 @@ from infra.settings import Settings
 from infra.topic_admin import create_topics
 from tests.integration.own_broker import Broker
 from tests.log_files import cut_log
+from tests.topics import create_anew
 from trainer.archive import Record, decode_records
 from trainer.archiving import Archiver
 from trainer.catalogue import Catalogue
@@ -53,13 +54,6 @@ class World:
             client.produce(self.settings.named(SENSOR_WINDOWS.name), b"%d" % self.sent, partition=0)
             self.sent += 1
         assert client.flush(30) == 0
-
-    def create_anew(self) -> None:
-        """Delete the topic, and create it again."""
-        client = admin(self.settings)
-        for done in client.delete_topics([self.settings.named(SENSOR_WINDOWS.name)]).values():
-            done.result(30)
-        create_topics(client, self.settings, [SENSOR_WINDOWS])
 
     def archive(self, values: int) -> list[Record]:
         """Have the archiver work until so many records are archived; they are all that was sent."""
@@ -129,7 +123,7 @@ def test_a_topic_that_was_created_anew_is_archived_beside_the_old_one(
     world.archive(100)
     if not running:
         world.leave()
-    world.create_anew()
+    create_anew(world.settings, SENSOR_WINDOWS)
     world.send(after)
     found = world.archive(100 + after)
     assert [parts_of(record.offset) for record in found] == [

@@ -9,11 +9,14 @@ import pytest
 from contracts.topic_epoch import PER_INCARNATION
 from contracts.topics import PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS
 from infra.kafka import admin, producer
+from infra.partitions import Step, grow
 from infra.settings import Settings
 from infra.topic_admin import create_topics
 from infra.topic_epochs import TopicEpochs
+from infra.topic_ids import member_name
 from tests.integration.own_broker import Broker
 from tests.log_files import cut_log
+from tests.topics import create_anew
 
 pytestmark = pytest.mark.timeout(180)
 DECLARED = [SENSOR_WINDOWS, PREDICTIONS, TOPIC_EPOCHS]
@@ -46,14 +49,6 @@ def send(settings: Settings, count: int) -> None:
     assert client.flush(30) == 0
 
 
-def anew(settings: Settings) -> None:
-    """Delete the topic, and create it again, each by a client of its own."""
-    client = admin(settings)
-    for done in client.delete_topics([settings.named(SENSOR_WINDOWS.name)]).values():
-        done.result(30)
-    create_topics(admin(settings), settings, [SENSOR_WINDOWS])
-
-
 def looked_at(settings: Settings, known: int) -> TopicEpochs:
     """Somebody who has processed so many records of each partition looks at the topic."""
     epochs = TopicEpochs(settings, "/millrace/test")
@@ -80,7 +75,7 @@ def test_a_topic_that_was_created_anew_is_another_incarnation(own: Settings) -> 
     """Both partitions begin it, and the second one to look learns of it from the topic."""
     send(own, 100)
     looked_at(own, 100)
-    anew(own)
+    create_anew(own, SENSOR_WINDOWS)
     send(own, 300)
     for _ in range(2):
         epochs = looked_at(own, 100)
@@ -107,3 +102,15 @@ def test_a_log_that_lost_its_end_is_another_incarnation_from_there_on(
     )
     assert lineage.start(committed=200, incarnation=0) == left
     assert looked_at(own, PER_INCARNATION + left).lineage(SENSOR_WINDOWS, 0).incarnation == 1
+
+
+def test_a_member_has_another_name_once_its_topic_is_another(own: Settings) -> None:
+    """The same one while nothing changes; others after a growth and after a new creation."""
+    topics = [SENSOR_WINDOWS, PREDICTIONS]
+    names = [member_name(own, "reader", topics) for _ in range(2)]
+    grow(admin(own), Step(own.named(PREDICTIONS.name), 2, 3))
+    names.append(member_name(own, "reader", topics))
+    create_anew(own, SENSOR_WINDOWS)
+    names.append(member_name(own, "reader", topics))
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
