@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -32,29 +32,38 @@ class Committed(NamedTuple):
 
 
 def committed_offsets(
-    settings: Settings, group: str, topic: Topic, partitions: Iterable[int]
-) -> dict[int, Committed]:
-    """Ask for a group's committed offsets.
+    settings: Settings, group: str, places: Mapping[Topic, Iterable[int]]
+) -> dict[Topic, dict[int, Committed]]:
+    """Ask for a group's committed offsets, all at once.
+
+    Args:
+        settings: Where Kafka is.
+        group: The consumer group, before the namespace.
+        places: Partitions by topic.
 
     Returns:
-        Those of the partitions that have one.
+        Those of the partitions that have one, by topic and partition.
 
     Raises:
         ServerError: The group does not answer.
     """
-    name = settings.named(topic.name)
+    names = {settings.named(topic.name): topic for topic in places}
+    asked = [TopicPartition(settings.named(t.name), p) for t, own in places.items() for p in own]
+    if not asked:
+        return {topic: {} for topic in places}
     client = consumer(settings, group, {"log_level": 0})
     try:
-        found = client.committed([TopicPartition(name, p) for p in partitions], ANSWER_SECONDS)
+        answers = client.committed(asked, ANSWER_SECONDS)
     except KafkaException as error:
         raise ServerError(f"group {settings.named(group)} does not answer: {error}") from error
     finally:
         client.close()
-    refusal = next((place.error for place in found if place.error is not None), None)
+    refusal = next((place.error for place in answers if place.error is not None), None)
     if refusal is not None:
         raise ServerError(f"group {settings.named(group)} refuses: {refusal}")
-    return {
-        place.partition: Committed(place.offset, incarnation_of(place.metadata))
-        for place in found
-        if place.offset >= 0
-    }
+    found: dict[Topic, dict[int, Committed]] = {topic: {} for topic in places}
+    for place in answers:
+        if place.offset >= 0:
+            committed = Committed(place.offset, incarnation_of(place.metadata))
+            found[names[place.topic]][place.partition] = committed
+    return found

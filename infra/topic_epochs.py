@@ -130,7 +130,9 @@ class TopicEpochs:
         found = describe_topics(self._settings, topics, seconds)
         return {name: described.id for name, described in found.items()}
 
-    def verify(self, topic: Topic, known: Mapping[int, int]) -> dict[int, Span]:
+    def verify(
+        self, topic: Topic, known: Mapping[int, int], topic_id: str | None = None
+    ) -> dict[int, Span]:
         """Make sure that the logs of partitions are those that were processed.
 
         Where one is not, the next incarnation begins, with a warning.
@@ -138,6 +140,7 @@ class TopicEpochs:
         Args:
             topic: The topic.
             known: Position after the last record that was processed, by partition; 0 for none.
+            topic_id: The topic's id as just asked for; None to ask for it.
 
         Returns:
             First offset of each log, and the one after its last record.
@@ -147,7 +150,8 @@ class TopicEpochs:
             KafkaException: It refuses.
         """
         self.refresh()
-        topic_id = self.ids([topic])[topic.name]
+        if topic_id is None:
+            topic_id = self.ids([topic])[topic.name]
         logs, spans = self._logs(topic, topic_id, known)
         for partition, log in sorted(logs.items()):
             lineage = self.lineage(topic, partition)

@@ -280,7 +280,7 @@ class _Wiring:
         """Fence partitions without traffic, hand on what is held; shows that no batch is stuck."""
         while not self._app.should_stop:
             await asyncio.sleep(IDLE_SECONDS)
-            if self._processor is None or not self._recovery.completed:
+            if self._processor is None or not self._lineages.has_taken(self._owned):
                 continue
             try:
                 await self._processor.fence_idle_partitions()
@@ -351,6 +351,7 @@ class _Wiring:
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
         """Set no fence in a partition that may have another owner now."""
+        self._lineages.release()
         if self._processor is not None:
             self._processor.release()
         if self._held is not None:
@@ -359,6 +360,7 @@ class _Wiring:
     async def _on_assigned(self, *arguments: Any, **_: Any) -> None:
         _app, assigned = arguments
         self._assigned = frozenset(assigned)
+        self._lineages.release()
         self._check_partitions()
         self._unacknowledged.clear()
         changelogs = self._app.tables.changelog_topics
@@ -403,7 +405,7 @@ class _Wiring:
         detectors = DETECTORS.get(settings.watch)
         self._processor = Processor(
             feed,
-            KafkaHistory(settings),
+            KafkaHistory(settings, self._lineages),
             outputs,
             Snapshots(self._table.data),
             None if detectors is None else Watch(feed.registry, outputs, detectors),

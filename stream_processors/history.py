@@ -12,16 +12,15 @@ from typing import Protocol
 
 from contracts.dead_letter import Origin, first_origin
 from contracts.events import EventReader
-from contracts.groups import STREAM_PROCESSOR
 from contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from contracts.invalid_record import InvalidRecord
 from contracts.ledger import LedgerEntry
 from contracts.mended import Mended
-from contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS, SERVING_LEDGER, Topic
-from infra.committed import committed_offsets
+from contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS, SERVING_LEDGER
 from infra.kafka import read_all
-from infra.output_ends import last_source_offsets, source_offsets_since
+from infra.output_ends import source_offsets_since
 from infra.settings import Settings
+from stream_processors.lineages import Ends, Lineages
 
 
 class History(Protocol):
@@ -30,11 +29,8 @@ class History(Protocol):
     def fences(self) -> Iterator[LedgerEntry]:
         """Read the fences that are in the ledger."""
 
-    def written_through(self, topic: Topic, partition: int) -> int | None:
-        """Find the last source offset in an output's partition; None if it has none."""
-
-    def committed(self, partition: int) -> int:
-        """Find the position up to which the group has committed; 0 if it has not."""
+    def ends(self, partition: int) -> Ends:
+        """Tell how far a partition was worked off when it was taken over."""
 
     def refused_since(self, partition: int, first: int) -> set[int]:
         """Find the offsets, ``first`` or larger, that have a dead letter already."""
@@ -49,9 +45,15 @@ class History(Protocol):
 class KafkaHistory:
     """The history as Kafka keeps it."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Take the settings; each question connects by itself."""
+    def __init__(self, settings: Settings, lineages: Lineages) -> None:
+        """Ask nothing yet.
+
+        Args:
+            settings: Where Kafka is; each question connects by itself.
+            lineages: Has taken the partitions over.
+        """
         self._settings = settings
+        self._lineages = lineages
         self._read = EventReader[LedgerEntry](LedgerEntry)
 
     def fences(self) -> Iterator[LedgerEntry]:
@@ -61,15 +63,9 @@ class KafkaHistory:
             if value is not None:
                 yield self._read(value)
 
-    def written_through(self, topic: Topic, partition: int) -> int | None:
-        """Read the output from its end."""
-        found = last_source_offsets(self._settings, topic, [partition])
-        return found.get(partition)
-
-    def committed(self, partition: int) -> int:
-        """Ask the group."""
-        found = committed_offsets(self._settings, STREAM_PROCESSOR, SENSOR_WINDOWS, [partition])
-        return found[partition].position if partition in found else 0
+    def ends(self, partition: int) -> Ends:
+        """What was asked for when the partition was taken over."""
+        return self._lineages.ends(partition)
 
     def refused_since(self, partition: int, first: int) -> set[int]:
         """Read the dead letters from their end."""

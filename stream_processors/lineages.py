@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final, NoReturn
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, NamedTuple, NoReturn
 
 import structlog
 from confluent_kafka import KafkaException
@@ -41,6 +41,26 @@ PATIENCE_SECONDS: Final = 30.0
 PAUSE_SECONDS: Final = 0.2
 
 
+class Ends(NamedTuple):
+    """How far a partition of `sensor.windows` was worked off when it was taken over.
+
+    Attributes:
+        written: By output, the position of the last record that it has an output of.
+        committed: Position of the next record that the group has committed; 0 if it has not.
+    """
+
+    written: Mapping[str, int]
+    committed: int
+
+    @property
+    def next(self) -> int:
+        """Position of the next record: what comes again is before it.
+
+        Outputs expire, so after a quiet time only the committed offset may tell.
+        """
+        return max(self.committed, *(last + 1 for last in self.written.values()), 0)
+
+
 class Lineages:
     """Positions of the partitions that are read; owned by the event loop."""
 
@@ -57,6 +77,7 @@ class Lineages:
         self._epochs: TopicEpochs | None = None
         self._ids: Mapping[str, str] = {}
         self._committed: dict[TP, Committed] = {}
+        self._ends: dict[int, Ends] = {}
         #: Offset after the last record that an earlier life has processed.
         self._known: dict[TP, int] = {}
         self._turn = asyncio.Lock()
@@ -145,6 +166,18 @@ class Lineages:
         """The lineage of a partition that is read."""
         return self._known_epochs().lineage(self._topics[tp.topic], tp.partition)
 
+    def ends(self, partition: int) -> Ends:
+        """How far a partition of `sensor.windows` was worked off when it was taken over."""
+        return self._ends[partition]
+
+    def has_taken(self, partitions: Collection[int]) -> bool:
+        """Whether partitions of `sensor.windows` are taken over."""
+        return self._ends.keys() >= set(partitions)
+
+    def release(self) -> None:
+        """Forget how far partitions were worked off: they are changing hands."""
+        self._ends.clear()
+
     def starts(self) -> dict[TP, int]:
         """Offsets from which partitions are read that are not read from the committed one."""
         found = {tp: self.of(tp).start(*place) for tp, place in self._committed.items()}
@@ -164,18 +197,20 @@ class Lineages:
         """Ask the broker; on a thread of its own."""
         if self._epochs is None:
             self._epochs = TopicEpochs(self._settings, _ORIGIN)
+        ends: dict[int, Ends] = {}
         self._committed.clear()
         self._known.clear()
-        for name, partitions in ours.items():
-            topic = self._topics[name]
-            committed = committed_offsets(self._settings, STREAM_PROCESSOR, topic, partitions)
+        self._ids = self._epochs.ids(READ)
+        owned = {self._topics[name]: partitions for name, partitions in ours.items()}
+        group = committed_offsets(self._settings, STREAM_PROCESSOR, owned)
+        for topic, partitions in owned.items():
+            committed = group[topic]
             known = {p: committed[p].position if p in committed else 0 for p in partitions}
             if topic is SENSOR_WINDOWS:
-                for output in (NORMALIZED, DEAD_LETTERS):
-                    ends = last_source_offsets(self._settings, output, partitions)
-                    for partition, last in ends.items():
-                        known[partition] = max(known[partition], last + 1)
-            spans = self._epochs.verify(topic, known)
+                ends = self._ends_of(known)
+                known = {partition: end.next for partition, end in ends.items()}
+            spans = self._epochs.verify(topic, known, self._ids[topic.name])
+            name = self._settings.named(topic.name)
             for partition, place in committed.items():
                 lineage = self._epochs.lineage(topic, partition)
                 start, low = lineage.start(*place), spans[partition][0]
@@ -186,7 +221,21 @@ class Lineages:
                 incarnation, offset = parts_of(position)
                 if incarnation == self._epochs.lineage(topic, partition).incarnation:
                     self._known[TP(name, partition)] = offset
-        self._ids = self._epochs.ids(READ)
+        self._ends = ends
+
+    def _ends_of(self, committed: Mapping[int, int]) -> dict[int, Ends]:
+        """Read the ends of the outputs of partitions of `sensor.windows`."""
+        written = {
+            topic.name: last_source_offsets(self._settings, topic, committed)
+            for topic in (NORMALIZED, DEAD_LETTERS)
+        }
+        return {
+            partition: Ends(
+                {name: lasts[partition] for name, lasts in written.items() if partition in lasts},
+                position,
+            )
+            for partition, position in committed.items()
+        }
 
     async def _patiently(self, ask: Callable[[], object]) -> None:
         """Ask the broker on a thread; again while it is away, for some time."""

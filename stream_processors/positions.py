@@ -1,8 +1,8 @@
 """How far each partition of `sensor.windows` has come, as the outputs tell.
 
-On taking a partition over, nothing is remembered but what the broker has: the last source
-offset in each output, which records an earlier life refused, and which of those that were
-sent again have been taken. Each is read once, when it is first needed.
+On taking a partition over, nothing is remembered but what the broker has: how far it was worked
+off (`lineages.Ends`), which records an earlier life refused, and which of those that were sent
+again have been taken. The latter two are read once, when they are first needed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from contracts.topics import DEAD_LETTERS, NORMALIZED, Topic
+from contracts.topics import DEAD_LETTERS, Topic
 from stream_processors.first_origins import FirstOrigins
 from stream_processors.history import History
 from stream_processors.records import Record
@@ -25,28 +25,23 @@ class Position:
     """How far a partition has come.
 
     Attributes:
-        next: Offset of the next record, as outputs and committed offsets tell: what comes again
-            is before it. Outputs expire, so after a quiet time only the latter may tell.
+        next: Position of the next record, see `Ends.next`.
         taken: Offset after the last record that was worked off since the partition was taken
             over, again or not; 0 if none was.
     """
 
-    def __init__(
-        self, partition: int, history: History, written: dict[str, int], committed: int
-    ) -> None:
+    def __init__(self, partition: int, history: History) -> None:
         """Start behind what is written.
 
         Args:
             partition: The partition.
             history: What an earlier life has left.
-            written: By topic, the last source offset that is in the output already.
-            committed: Offset of the next record that the group has committed; 0 if it has not.
         """
-        self.next = max(committed, *(last + 1 for last in written.values()), 0)
+        ends = history.ends(partition)
+        self.next, self._written = ends.next, ends.written
         self.taken = 0
         self._partition = partition
         self._history = history
-        self._written = written
         self._refused: set[int] | None = None
         self._retries: Retries | None = None
         self._letters: FirstOrigins | None = None
@@ -130,18 +125,11 @@ class Positions:
         self._history = history
         self._known: dict[int, Position] = {}
 
-    async def of(self, partition: int) -> Position:
-        """Find a partition's position; from the outputs, on taking it over."""
+    def of(self, partition: int) -> Position:
+        """Tell a partition's position; at first that of when it was taken over."""
         position = self._known.get(partition)
         if position is None:
-            written: dict[str, int] = {}
-            for topic in (NORMALIZED, DEAD_LETTERS):
-                last = await asyncio.to_thread(self._history.written_through, topic, partition)
-                if last is not None:
-                    written[topic.name] = last
-            committed = await asyncio.to_thread(self._history.committed, partition)
-            position = Position(partition, self._history, written, committed)
-            self._known[partition] = position
+            position = self._known[partition] = Position(partition, self._history)
             _log.info("partition taken", partition=partition, next=position.next)
         return position
 

@@ -128,7 +128,7 @@ class Processor:
     async def _take(self, batch: Batch) -> None:
         """Work off a batch."""
         records = batch.records
-        own = [(part, await self._positions.of(part.partition)) for part in batch.parts]
+        own = [(part, self._positions.of(part.partition)) for part in batch.parts]
         for part, position in own:
             position.next = max(position.next, records[part.rows.start].offset)
         nexts = {part.partition: position.next for part, position in own}
@@ -197,7 +197,7 @@ class Processor:
         """
         async with self._turn:
             self._feed.poll(0)
-            taken = (await self._positions.of(partition)).taken
+            taken = self._positions.of(partition).taken
             count = 0
             for record in records:
                 if not self._prediction(partition, record, taken, readable):
@@ -211,7 +211,7 @@ class Processor:
         async with self._turn:
             self._feed.poll(0)
             known = sorted(self._owned | self._positions.known)
-            await self._fence({p: (await self._positions.of(p)).next for p in known})
+            await self._fence({p: self._positions.of(p).next for p in known})
 
     async def checkpoint(self, changelog: Changelog) -> float:
         """Confirm all outputs, and then the memory that includes them.

@@ -40,7 +40,8 @@ def acknowledge_before_state() -> str:
 def forget_outputs() -> str:
     """The stream processor does not look what an earlier life has written."""
     history: Any = import_module("stream_processors.history").KafkaHistory
-    history.written_through = lambda *_: None
+    ends: Callable[[Any, int], Any] = history.ends
+    history.ends = lambda self, partition: ends(self, partition)._replace(written={})
     return "stream_processors"
 
 

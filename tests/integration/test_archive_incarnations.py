@@ -131,7 +131,7 @@ def test_a_topic_that_was_created_anew_is_archived_beside_the_old_one(
         *((1, offset) for offset in range(after)),
     ]
     world.leave()
-    committed = committed_offsets(world.settings, ARCHIVER, SENSOR_WINDOWS, [0])
+    committed = committed_offsets(world.settings, ARCHIVER, {SENSOR_WINDOWS: [0]})[SENSOR_WINDOWS]
     assert committed[0].position == PER_INCARNATION + after
     world.send(50)
     assert incarnation_of("incarnation=1") == parts_of(world.archive(150 + after)[-1].offset)[0]

@@ -32,7 +32,7 @@ def write(settings: Settings) -> None:
 
 def committed(settings: Settings) -> int:
     """Offset that the group has committed of the partition; -1 for none."""
-    found = committed_offsets(settings, ARCHIVER, PREDICTIONS, [0])
+    found = committed_offsets(settings, ARCHIVER, {PREDICTIONS: [0]})[PREDICTIONS]
     return found[0].offset if 0 in found else -1
 
 

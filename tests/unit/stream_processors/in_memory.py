@@ -27,6 +27,7 @@ from contracts.topics import (
 )
 from infra.model_feed import ModelFeed
 from stream_processors.letters import Letters
+from stream_processors.lineages import Ends
 from stream_processors.outputs import Outputs, Written
 from stream_processors.packing import Content
 from stream_processors.processor import Processor
@@ -218,9 +219,11 @@ class HistoryInMemory:
         """Read the ledger."""
         return iter(self._broker.ledger())
 
-    def committed(self, partition: int) -> int:
-        """Read the group's offset."""
-        return self._broker.committed["windows"] if partition == 0 else 0
+    def ends(self, partition: int) -> Ends:
+        """Read the outputs and the group's offset."""
+        committed = self._broker.committed["windows"] if partition == 0 else 0
+        lasts = {t.name: self._last(t, partition) for t in (NORMALIZED, DEAD_LETTERS)}
+        return Ends({name: last for name, last in lasts.items() if last is not None}, committed)
 
     def refused_since(self, partition: int, first: int) -> set[int]:
         """Read the dead letters."""
@@ -254,8 +257,7 @@ class HistoryInMemory:
             if (record.topic, record.partition) == (MENDED.name, partition)
         ]
 
-    def written_through(self, topic: Topic, partition: int) -> int | None:
-        """Read the output."""
+    def _last(self, topic: Topic, partition: int) -> int | None:
         offsets = [
             int(header(record.headers, SOURCE_OFFSET) or -1)
             for record in self._broker.written
