@@ -1,0 +1,31 @@
+"""Topics that are deleted and created again, as an operator or a fail-over does it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from console.waiting import wait_until
+from contracts.topics import Topic
+from infra.kafka import admin
+from infra.settings import Settings
+from infra.topic_admin import create_topics
+
+_ANSWER_SECONDS: Final = 30.0
+
+
+def create_anew(settings: Settings, topic: Topic) -> None:
+    """Delete a topic and create it again; on return it has leaders.
+
+    Each question has a client of its own: librdkafka 2.8 may crash the process when one client
+    sees two topics of a name (its issue 4964).
+    """
+    name = settings.named(topic.name)
+    client = admin(settings)
+    for done in client.delete_topics([name]).values():
+        done.result(_ANSWER_SECONDS)
+    wait_until(
+        lambda: name not in admin(settings).list_topics(timeout=_ANSWER_SECONDS).topics,
+        f"{name} to be gone",
+        seconds=_ANSWER_SECONDS,
+    )
+    create_topics(admin(settings), settings, [topic])
