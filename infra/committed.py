@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from contracts.errors import ServerError
 from contracts.topic_epoch import incarnation_of, position_of
 from contracts.topics import Topic
-from infra.kafka import ANSWER_SECONDS, consumer
+from infra.kafka import ANSWER_SECONDS, reader
 from infra.settings import Settings
 
 
@@ -51,7 +51,7 @@ def committed_offsets(
     asked = [TopicPartition(settings.named(t.name), p) for t, own in places.items() for p in own]
     if not asked:
         return {topic: {} for topic in places}
-    client = consumer(settings, group, {"log_level": 0})
+    client = reader(settings, {"group.id": settings.named(group), "log_level": 0})
     try:
         answers = client.committed(asked, ANSWER_SECONDS)
     except KafkaException as error:

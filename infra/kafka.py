@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from threading import Thread
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from confluent_kafka import (
@@ -29,6 +29,7 @@ from contracts.topics import MAX_RECORD_BYTES, Topic
 from infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 #: How long to wait for an answer about metadata or offsets, seconds.
 ANSWER_SECONDS: Final = 15.0
@@ -182,6 +183,19 @@ def reader(settings: Settings, more: Mapping[str, Any] | None = None) -> Reader:
 def admin(settings: Settings) -> AdminClient:
     """Build an administrative client."""
     return AdminClient(client_config(settings))
+
+
+def ask_admin(settings: Settings, question: Callable[[AdminClient], T]) -> T:
+    """Ask something by an administrative client of its own; its end is not waited for.
+
+    See `Reader`. Such a client ends where the last reference to it is dropped: ``question`` keeps
+    none.
+    """
+    held = [admin(settings)]
+    try:
+        return question(held[0])
+    finally:
+        Thread(target=held.clear, name="admin client's end", daemon=True).start()
 
 
 def partitions_of(client: Consumer | AdminClient | Producer, topic: str) -> list[int]:

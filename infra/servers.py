@@ -13,11 +13,10 @@ from typing import Final
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
 
 from contracts.errors import ServerError
 from contracts.topics import Topic
-from infra.kafka import client_config, error_of
+from infra.kafka import error_of, reader
 from infra.object_store import ObjectStore
 from infra.partitions import even_partitions
 from infra.refusals import Told, kafka_trouble
@@ -49,7 +48,7 @@ def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Eve
     def hear(error: KafkaError) -> None:
         told.append(Told(error.name(), error.str()))
 
-    client = AdminClient({**client_config(settings), "log_level": 0, "error_cb": hear})
+    client = reader(settings, {"log_level": 0, "error_cb": hear})
     names = [settings.named(topic.name) for topic in topics]
 
     def missing() -> str | None:
@@ -67,7 +66,10 @@ def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Eve
         ]
         return f"no topic or no leader: {', '.join(without)}" if without else None
 
-    return _await(f"Kafka ({settings.kafka_bootstrap_servers})", missing, stop)
+    try:
+        return _await(f"Kafka ({settings.kafka_bootstrap_servers})", missing, stop)
+    finally:
+        client.close()
 
 
 def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
@@ -80,7 +82,7 @@ def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
     Returns:
         How many they have; None only if it was told to stop.
     """
-    client = AdminClient({**client_config(settings), "log_level": 0})
+    client = reader(settings, {"log_level": 0})
     found: list[int] = []
 
     def missing() -> str | None:
@@ -90,7 +92,10 @@ def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
             return str(error)
         return None
 
-    return found[0] if _await("topics with equal partitions", missing, stop) else None
+    try:
+        return found[0] if _await("topics with equal partitions", missing, stop) else None
+    finally:
+        client.close()
 
 
 def await_member_name(

@@ -47,6 +47,7 @@ from infra.kafka import (
     reader,
     watermarks,
 )
+from infra.output_ends import OPEN_MS
 from infra.publisher import Publisher
 from infra.settings import Settings
 from infra.stalls import Place
@@ -61,7 +62,8 @@ _INCARNATIONS: Final = Counter(
 #: Records before an offset among which there is one, as a rule: the others are the markers of
 #: transactions.
 LAST_RECORDS: Final = 64
-_POLL_SECONDS: Final = 0.2
+#: How long to gather what arrives, seconds.
+_POLL_SECONDS: Final = 0.02
 _BATCH: Final = 500
 
 Span = tuple[int, int]
@@ -204,7 +206,12 @@ class TopicEpochs:
         """Look at logs, as far as `new_incarnation` needs; and at their first and last offsets."""
         name = self._settings.named(topic.name)
         client = reader(
-            self._settings, {"enable.partition.eof": True, "isolation.level": "read_uncommitted"}
+            self._settings,
+            {
+                "enable.partition.eof": True,
+                "isolation.level": "read_uncommitted",
+                "fetch.wait.max.ms": OPEN_MS,
+            },
         )
         try:
             spans = {p: watermarks(client, TopicPartition(name, p)) for p in known}

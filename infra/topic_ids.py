@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
 
 from contracts.errors import ServerError
 from contracts.topics import Topic
-from infra.kafka import ANSWER_SECONDS, admin
+from infra.kafka import ANSWER_SECONDS, ask_admin
 from infra.settings import Settings
 
 
@@ -43,16 +44,19 @@ def describe_topics(
         ServerError: No broker answers, or a topic is not there.
     """
     names = {settings.named(topic.name): topic.name for topic in topics}
-    found: dict[str, Described] = {}
-    client = admin(settings)
-    answers = client.describe_topics(TopicCollection(list(names)), request_timeout=seconds)
-    for name, answer in answers.items():
-        try:
-            told = answer.result(2 * seconds)
-        except (KafkaException, TimeoutError) as error:
-            raise ServerError(f"Kafka does not describe topic {name}: {error}") from error
-        found[names[name]] = Described(str(told.topic_id), len(told.partitions))
-    return found
+
+    def described(client: AdminClient) -> dict[str, Described]:
+        found = {}
+        asked = TopicCollection(list(names))
+        for name, answer in client.describe_topics(asked, request_timeout=seconds).items():
+            try:
+                told = answer.result(2 * seconds)
+            except (KafkaException, TimeoutError) as error:
+                raise ServerError(f"Kafka does not describe topic {name}: {error}") from error
+            found[names[name]] = Described(str(told.topic_id), len(told.partitions))
+        return found
+
+    return ask_admin(settings, described)
 
 
 def member_name(settings: Settings, service: str, topics: Iterable[Topic]) -> str:
