@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from queue import SimpleQueue
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from contracts.errors import ServerError
 from contracts.headers import RawHeaders
@@ -33,7 +35,7 @@ from infra.kafka import partitions_of, raise_error, reader
 from infra.settings import Settings
 
 #: How long it may take to read other records, seconds.
-_BEGIN_SECONDS: Final = 30.0
+_ORDER_SECONDS: Final = 30.0
 FOLLOWED: Final = (
     SENSOR_WINDOWS,
     NORMALIZED,
@@ -80,12 +82,12 @@ class Observer:
         self._names = {settings.named(topic.name): topic.name for topic in topics}
         # A broker that is away is part of many cases: librdkafka would say so on stderr.
         self._settings = settings
-        self._client = reader(settings, {"log_level": 0})
+        self._client: Consumer | None = reader(settings, {"log_level": 0})
         self._places = [(n, p) for n in self._names for p in partitions_of(self._client, n)]
         self._client.assign([TopicPartition(*place, 0) for place in self._places])
         #: First offset and number of the incarnation that a partition is in now.
         self._begun: dict[tuple[str, int], tuple[int, int]] = {}
-        self._again: SimpleQueue[tuple[Topic, Mapping[int, int], threading.Event]] = SimpleQueue()
+        self._orders: SimpleQueue[tuple[Callable[[], None], threading.Event]] = SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="observer", daemon=True)
         self._thread.start()
@@ -110,6 +112,13 @@ class Observer:
         """The offset after the last record of a partition so far; 0 if it has none."""
         return self._ends.get((topic.name, partition), 0)
 
+    def leave(self) -> None:
+        """Read nothing until `begin_again`; on return no client of this one knows a topic.
+
+        One client must not see two topics of a name: librdkafka may end the process then.
+        """
+        self._have(self._let_go)
+
     def begin_again(self, topic: Topic, firsts: Mapping[int, int]) -> None:
         """Read partitions from an offset on, as another incarnation; returns once it does.
 
@@ -117,10 +126,14 @@ class Observer:
             topic: The topic, which was created anew or has lost its end.
             firsts: First offset of the new incarnation, by partition.
         """
+        self._have(partial(self._restart, topic.name, firsts))
+
+    def _have(self, order: Callable[[], None]) -> None:
+        """Have the thread do something."""
         done = threading.Event()
-        self._again.put((topic, firsts, done))
-        if not done.wait(_BEGIN_SECONDS):
-            raise ServerError("the observer does not begin again")
+        self._orders.put((order, done))
+        if not done.wait(_ORDER_SECONDS):
+            raise ServerError("the observer does not do what it is told")
 
     def check(self) -> None:
         """Make sure that it still sees.
@@ -135,12 +148,14 @@ class Observer:
         """Leave."""
         self._stop.set()
         self._thread.join()
-        self._client.close()
+        self._let_go()
 
     def _follow(self) -> None:
         try:
             while not self._stop.is_set():
-                self._begin_again()
+                self._obey()
+                if self._client is None:
+                    continue
                 for message in self._client.consume(2000, 0.05):
                     raise_error(message)
                     if message.error() is None:
@@ -162,25 +177,31 @@ class Observer:
         except Exception as error:  # noqa: BLE001  (whatever it is: `check` says it)
             self._problem = error
 
-    def _begin_again(self) -> None:
-        while not self._again.empty():
-            topic, firsts, done = self._again.get()
-            for partition, first in firsts.items():
-                key = topic.name, partition
-                self._begun[key] = (first, self._begun.get(key, (0, 0))[1] + 1)
-                self._ends[key] = first
-            # One client must not see two topics of a name: librdkafka may end the process then.
-            self._client.close()
-            self._client = reader(self._settings, {"log_level": 0})
-            self._client.assign(
-                [
-                    TopicPartition(
-                        name, partition, self._ends.get((self._names[name], partition), 0)
-                    )
-                    for name, partition in self._places
-                ]
-            )
+    def _obey(self) -> None:
+        """Do what there is to do; without a client, wait for it."""
+        with suppress(Empty):
+            order, done = self._orders.get(timeout=0.05 if self._client is None else 0)
+            order()
             done.set()
+
+    def _let_go(self) -> None:
+        if self._client is not None:
+            Consumer.close(self._client)  # a reader's own would end beside us
+            self._client = None
+
+    def _restart(self, topic: str, firsts: Mapping[int, int]) -> None:
+        for partition, first in firsts.items():
+            key = topic, partition
+            self._begun[key] = (first, self._begun.get(key, (0, 0))[1] + 1)
+            self._ends[key] = first
+        self._let_go()
+        self._client = reader(self._settings, {"log_level": 0})
+        self._client.assign(
+            [
+                TopicPartition(name, partition, self._ends.get((self._names[name], partition), 0))
+                for name, partition in self._places
+            ]
+        )
 
     def _position(self, topic: str, partition: int, offset: int) -> int:
         first, number = self._begun.get((topic, partition), (0, 0))

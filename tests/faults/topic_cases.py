@@ -125,10 +125,11 @@ def a_swap_after_a_quiet_time(plant: Plant) -> None:
 
 def create_anew(plant: Plant) -> None:
     """Delete `sensor.windows`, create it again, and have source and observer use that."""
+    plant.source.spread(plant.settings)  # by a client that has not seen the topic yet
+    plant.observer.leave()
     topics.create_anew(plant.settings, SENSOR_WINDOWS)
     plant.observer.begin_again(SENSOR_WINDOWS, dict.fromkeys(range(PARTITIONS), 0))
     plant.forgotten.add(SENSOR_WINDOWS.name)
-    plant.source.spread(plant.settings)
 
 
 def _cut(plant: Plant, *, partition: int, lost: int) -> None:
