@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
@@ -24,6 +24,7 @@ from infra.settings import Settings
 from infra.topic_ids import member_name
 
 _log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 _ASK_SECONDS: Final = 5.0
 _BACK_OFF_SECONDS: Final = 0.5
@@ -83,17 +84,12 @@ def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
         How many they have; None only if it was told to stop.
     """
     client = reader(settings, {"log_level": 0})
-    found: list[int] = []
-
-    def missing() -> str | None:
-        try:
-            found.append(even_partitions(client, settings, _ASK_SECONDS))
-        except ServerError as error:
-            return str(error)
-        return None
-
     try:
-        return found[0] if _await("topics with equal partitions", missing, stop) else None
+        return _await_answer(
+            "topics with equal partitions",
+            lambda: even_partitions(client, settings, _ASK_SECONDS),
+            stop,
+        )
     finally:
         client.close()
 
@@ -112,16 +108,9 @@ def await_member_name(
     Returns:
         The name; None only if it was told to stop.
     """
-    found: list[str] = []
-
-    def missing() -> str | None:
-        try:
-            found.append(member_name(settings, service, topics))
-        except ServerError as error:
-            return str(error)
-        return None
-
-    return found[0] if _await("the topics that the group reads", missing, stop) else None
+    return _await_answer(
+        "the topics that the group reads", lambda: member_name(settings, service, topics), stop
+    )
 
 
 def await_store(settings: Settings, stop: threading.Event) -> bool:
@@ -144,6 +133,20 @@ def await_store(settings: Settings, stop: threading.Event) -> bool:
         return None
 
     return _await(f"the object store ({settings.s3_endpoint})", missing, stop)
+
+
+def _await_answer(what: str, ask: Callable[[], T], stop: threading.Event) -> T | None:
+    """Ask until there is an answer; None only if it was told to stop."""
+    found: list[T] = []
+
+    def missing() -> str | None:
+        try:
+            found.append(ask())
+        except ServerError as error:
+            return str(error)
+        return None
+
+    return found[0] if _await(what, missing, stop) else None
 
 
 def _await(what: str, missing: Callable[[], str | None], stop: threading.Event) -> bool:

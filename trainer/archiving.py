@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -14,7 +15,7 @@ from prometheus_client import Counter, Gauge
 from contracts.errors import ServerError
 from contracts.groups import ARCHIVER
 from contracts.headers import RawHeaders
-from contracts.topic_epoch import NO_EPOCH, incarnation_of, metadata_of, parts_of
+from contracts.topic_epoch import NO_EPOCH, metadata_of, parts_of
 from contracts.topics import (
     MAX_BATCH_BYTES,
     OUTCOMES,
@@ -24,8 +25,8 @@ from contracts.topics import (
 )
 from infra import fault_points
 from infra.batch_end import batch_end
+from infra.committed import committed_offsets
 from infra.kafka import (
-    ANSWER_SECONDS,
     consumer,
     is_out_of_range,
     is_undecompressible,
@@ -376,15 +377,17 @@ class Archiver:
         self._client.commit(offsets=offsets, asynchronous=True)
         self._committed |= ahead
 
-    def _committed_before(self, places: Iterable[Place]) -> dict[Place, int]:
+    def _committed_before(self, places: Collection[Place]) -> dict[Place, int]:
         """Ask what the group has committed of partitions in their present incarnations."""
-        found = self._client.committed([TopicPartition(*place) for place in places], ANSWER_SECONDS)
-        known = {}
-        for at in found:
-            place = Place(at.topic, at.partition)
-            here = incarnation_of(at.metadata) == self._incarnations.of(place)
-            known[place] = at.offset if here and at.error is None and at.offset >= 0 else -1
-        return known
+        partitions: dict[Topic, list[int]] = defaultdict(list)
+        for place in places:
+            partitions[self._topics[place.topic]].append(place.partition)
+        found = committed_offsets(self._settings, ARCHIVER, partitions)
+        known = {place: found[self._topics[place.topic]].get(place.partition) for place in places}
+        return {
+            place: at.offset if at and at.incarnation == self._incarnations.of(place) else -1
+            for place, at in known.items()
+        }
 
     def _on_assign(self, client: Consumer, places: list[TopicPartition]) -> None:
         """Take partitions; they are read once `_begin` has found out from where."""
