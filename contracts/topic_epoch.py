@@ -39,6 +39,9 @@ PER_INCARNATION: Final = 10**12
 #: The leader epoch of a partition without any record.
 NO_EPOCH: Final = -1
 _METADATA: Final = "incarnation="
+#: Ends the metadata of a committed offset: readers made with librdkafka take it for a C string
+#: without its length, and would read on in foreign memory.
+_END: Final = "\0"
 
 
 class TopicEpoch(msgspec.Struct, frozen=True):
@@ -83,7 +86,7 @@ def parts_of(position: int) -> tuple[int, int]:
 
 def metadata_of(incarnation: int) -> str:
     """Text that goes with a committed offset, and names the incarnation that it is of."""
-    return f"{_METADATA}{incarnation}"
+    return f"{_METADATA}{incarnation}{_END}"
 
 
 def incarnation_of(metadata: str | None) -> int:
@@ -92,7 +95,7 @@ def incarnation_of(metadata: str | None) -> int:
     >>> incarnation_of(metadata_of(3)), incarnation_of("")
     (3, 0)
     """
-    number = (metadata or "").removeprefix(_METADATA)
+    number = (metadata or "").removeprefix(_METADATA).partition(_END)[0]
     return int(number) if number.isdecimal() and number.isascii() else 0
 
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from prometheus_client import Counter, Gauge
 
 from contracts.errors import ServerError
 from contracts.groups import ARCHIVER
 from contracts.headers import RawHeaders
-from contracts.topic_epoch import NO_EPOCH, metadata_of, parts_of
+from contracts.topic_epoch import NO_EPOCH, parts_of
 from contracts.topics import (
     MAX_BATCH_BYTES,
     OUTCOMES,
@@ -370,24 +370,40 @@ class Archiver:
         ahead = {p: self._stored[p] for p in places if self._stored[p] >= self._committed[p]}
         if not ahead:
             return
-        offsets = [
-            TopicPartition(*place, end, metadata_of(self._incarnations.of(place)))
-            for place, end in ahead.items()
-        ]
+        offsets = [TopicPartition(*place, end) for place, end in ahead.items()]
         self._client.commit(offsets=offsets, asynchronous=True)
         self._committed |= ahead
 
-    def _committed_before(self, places: Collection[Place]) -> dict[Place, int]:
-        """Ask what the group has committed of partitions in their present incarnations."""
+    def _committed_before(
+        self, starts: Mapping[Place, int], ends: Mapping[Place, int]
+    ) -> dict[Place, int]:
+        """Find out what the group has committed of partitions in their present incarnations.
+
+        A committed offset does not tell which incarnation it is of, the archive does: before the
+        first object of an incarnation is written, the offset where it begins is committed.
+
+        Args:
+            starts: Kafka offsets at which reading begins.
+            ends: Position after the last archived record.
+
+        Raises:
+            KafkaException: An offset cannot be committed.
+            ServerError: The group does not answer.
+        """
+        begun = {
+            p: s for p, s in starts.items() if parts_of(ends[p])[0] != self._incarnations.of(p)
+        }
+        if begun:
+            offsets = [TopicPartition(*place, start) for place, start in begun.items()]
+            for done in self._client.commit(offsets=offsets, asynchronous=False) or []:
+                if done.error is not None:
+                    raise KafkaException(done.error)
         partitions: dict[Topic, list[int]] = defaultdict(list)
-        for place in places:
+        for place in starts:
             partitions[self._topics[place.topic]].append(place.partition)
         found = committed_offsets(self._settings, ARCHIVER, partitions)
-        known = {place: found[self._topics[place.topic]].get(place.partition) for place in places}
-        return {
-            place: at.offset if at and at.incarnation == self._incarnations.of(place) else -1
-            for place, at in known.items()
-        }
+        known = {place: found[self._topics[place.topic]].get(place.partition) for place in starts}
+        return {place: -1 if at is None else at.offset for place, at in known.items()}
 
     def _on_assign(self, client: Consumer, places: list[TopicPartition]) -> None:
         """Take partitions; they are read once `_begin` has found out from where."""
@@ -417,7 +433,11 @@ class Archiver:
         if ends is None:
             return
         starts = self._incarnations.take_over(ends)
-        self._committed = self._committed_before(starts)
+        try:
+            self._committed = self._committed_before(starts, ends)
+        except KafkaException as error:  # the group may have moved on
+            self._begin_anew(f"offsets are not committed: {error}")
+            return
         self._client.assign([TopicPartition(*place, start) for place, start in starts.items()])
         self._assigned = self._search = None
         self._stored = starts

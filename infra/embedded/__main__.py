@@ -33,7 +33,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     home: Path = arguments.home
-    cache: Path = arguments.cache or jar_cache(home)
+    cache: Path = (arguments.cache or jar_cache(home)).absolute()  # servers run elsewhere
     download = maven(os.environ.get("MILLRACE_MAVEN_REPOSITORY"))
     try:
         match arguments.command:

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 
 from console.waiting import wait_until
 from contracts.groups import ARCHIVER
-from contracts.topic_epoch import PER_INCARNATION, incarnation_of, parts_of
+from contracts.topic_epoch import PER_INCARNATION, parts_of
 from contracts.topics import OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS, TRAINING_RUNS
 from infra import embedded
 from infra.committed import committed_offsets
@@ -132,9 +132,34 @@ def test_a_topic_that_was_created_anew_is_archived_beside_the_old_one(
     ]
     world.leave()
     committed = committed_offsets(world.settings, ARCHIVER, {SENSOR_WINDOWS: [0]})[SENSOR_WINDOWS]
-    assert committed[0].position == PER_INCARNATION + after
+    assert committed[0].offset == after
     world.send(50)
-    assert incarnation_of("incarnation=1") == parts_of(world.archive(150 + after)[-1].offset)[0]
+    assert world.archive(150 + after)[-1].offset == PER_INCARNATION + after + 49
+
+
+def test_an_incarnation_is_begun_in_the_group_before_it_has_an_object(
+    world: World, tmp_path: Path
+) -> None:
+    """So an offset that was committed before it is never taken for one of it."""
+    world.send(200)
+    world.archive(200)
+    world.leave()
+    world.broker.kill(signal.SIGTERM)
+    name = world.settings.named(SENSOR_WINDOWS.name)
+    left = cut_log(tmp_path / "kafka" / "data", name, 0, 120)
+    world.broker.start()
+
+    def committed() -> int:
+        places = committed_offsets(world.settings, ARCHIVER, {SENSOR_WINDOWS: [0]})
+        return places[SENSOR_WINDOWS][0].offset
+
+    assert committed() == 200
+    archiver = world.archiver = Archiver(world.settings, LIMITS, world.store)
+
+    def work() -> None:
+        archiver.step(time.monotonic())
+
+    wait_until(lambda: committed() == left, "the beginning", seconds=SECONDS, meanwhile=work)
 
 
 @pytest.mark.parametrize(("running", "grown"), [(True, 30), (False, 400)])
