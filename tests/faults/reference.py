@@ -33,7 +33,7 @@ from infra.settings import Settings
 from infra.topic_admin import create_topics
 from tests.faults.observer import Observer, Seen
 from tests.faults.programs import Program
-from tests.faults.state import differences, digests
+from tests.faults.state import Memory, differences, memories
 
 #: In this order, each confirmed before the next; those that stand together as they came.
 _COPIED: Final = ((SERVING_LEDGER,), (MODEL_EVENTS,), (SENSOR_WINDOWS, PREDICTIONS))
@@ -76,7 +76,8 @@ class Reference:
         """Bring it to where the disturbed run is, and compare.
 
         Returns:
-            The assets whose memory differs; none if the state is equal.
+            The assets whose memory differs, and in what; none if the state is equal. Both
+            memories are kept beside the logs then.
 
         Raises:
             ServerError: The reference itself cannot be run.
@@ -89,6 +90,7 @@ class Reference:
         if observer is None or program is None:
             raise ServerError("the reference run did not start")
         found: list[str] = []
+        seen: list[dict[bytes, Memory]] = []
         grown = observer.count(CHANGELOG)
         since = time.monotonic()
 
@@ -100,9 +102,11 @@ class Reference:
             nonlocal grown, since
             if observer.count(CHANGELOG) > grown:
                 grown, since = observer.count(CHANGELOG), time.monotonic()
-            found[:] = differences(
-                digests(self._disturbed.records(CHANGELOG)), digests(observer.records(CHANGELOG))
+            seen[:] = (
+                memories(self._disturbed.records(CHANGELOG)),
+                memories(observer.records(CHANGELOG)),
             )
+            found[:] = differences(*seen)
             return not found or time.monotonic() - since > AGREE_SECONDS
 
         wait_until(
@@ -111,6 +115,8 @@ class Reference:
             seconds=_PATIENCE,
             meanwhile=check,
         )
+        if found:
+            self._keep(*seen)
         return found
 
     def begin(self) -> None:
@@ -118,6 +124,17 @@ class Reference:
         if self._start_up is None:
             self._start_up = threading.Thread(target=self._try, name="reference", daemon=True)
             self._start_up.start()
+
+    def _keep(self, disturbed: dict[bytes, Memory], calm: dict[bytes, Memory]) -> None:
+        """Write down where two memories differ."""
+        lines = [
+            f"{key!r} {name}\n  disturbed {mine.get(name)}\n  calm      {theirs.get(name)}\n"
+            for key in sorted(disturbed.keys() | calm.keys())
+            for mine, theirs in [(disturbed.get(key, {}), calm.get(key, {}))]
+            for name in sorted(mine.keys() | theirs.keys())
+            if mine.get(name) != theirs.get(name)
+        ]
+        (self._folder / "differences.txt").write_text("".join(lines))
 
     def _try(self) -> None:
         """Start; if a fault comes in between, the broker's end say, somebody does it later."""

@@ -1,9 +1,8 @@
-"""What the stream processor remembers of each asset, as digests that two runs can compare."""
+"""What the stream processor remembers of each asset, so that two runs can be compared."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from hashlib import sha256
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,19 +12,23 @@ from tests.faults.observer import Seen
 #: Where a prediction lies depends on the transactions around it, not on the windows.
 _OF_THE_BROKER = ("predictions_through",)
 
+Memory = Mapping[str, str]
 
-def digests(changelog: Iterable[Seen]) -> dict[bytes, str]:
-    """Digest the latest snapshot of each key of the changelog."""
+
+def memories(changelog: Iterable[Seen]) -> dict[bytes, Memory]:
+    """Take the latest snapshot of each key of the changelog apart, into the text of each field."""
     latest = {record.key or b"": record.value for record in changelog}
-    return {key: digest(value) for key, value in latest.items() if value}
+    return {key: memory_of(value) for key, value in latest.items() if value}
 
 
-def digest(snapshot: bytes) -> str:
-    """Digest a snapshot, without what depends on the broker."""
-    memory: dict[str, Any] = msgspec.msgpack.decode(snapshot, strict=False)
-    for name in _OF_THE_BROKER:
-        memory.pop(name, None)
-    return sha256(repr(_canonical(memory)).encode()).hexdigest()
+def memory_of(snapshot: bytes) -> Memory:
+    """Take a snapshot apart, without what depends on the broker."""
+    fields: dict[str, Any] = msgspec.msgpack.decode(snapshot, strict=False)
+    return {
+        name: repr(_canonical(value))
+        for name, value in fields.items()
+        if name not in _OF_THE_BROKER
+    }
 
 
 def _canonical(value: Any) -> Any:
@@ -37,10 +40,13 @@ def _canonical(value: Any) -> Any:
     return value
 
 
-def differences(one: dict[bytes, str], other: dict[bytes, str]) -> list[str]:
-    """Name the assets whose memory differs or is only in one."""
-    return sorted(
-        key.decode(errors="replace").split("\x1f")[-2]
-        for key in one.keys() | other.keys()
-        if one.get(key) != other.get(key)
-    )
+def differences(one: Mapping[bytes, Memory], other: Mapping[bytes, Memory]) -> list[str]:
+    """Name the assets whose memory differs, and in what, or that are only in one."""
+    found = []
+    for key in one.keys() | other.keys():
+        mine, theirs = one.get(key, {}), other.get(key, {})
+        fields = sorted(f for f in mine.keys() | theirs.keys() if mine.get(f) != theirs.get(f))
+        if fields:
+            name = key.decode(errors="replace").split("\x1f")[-2]
+            found.append(f"{name} ({', '.join(fields)})")
+    return sorted(found)
