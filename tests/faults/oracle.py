@@ -82,13 +82,21 @@ def judge(
     topics = evidence.topics
     normalised = [(w.asset, w.source) for w in topics.normalized]
     predicted = [(p.asset, p.source) for p in topics.predictions]
-    repeated = sum(n - 1 for n in Counter(_place(s) for _, s in normalised).values())
+    stamped = Counter(_place(source) for _, source in normalised)
+    repeated = [f"{place} is stamped {n} times" for place, n in stamped.items() if n > 1]
     disordered = out_of_order(normalised) + out_of_order(predicted)
     back = rewound(evidence.commits)
     words += mixing.examples[:_EXAMPLES] + tuple(torn[:_EXAMPLES])
     words += tuple(f"{b} after {a.offset}" for a, b in back[:_EXAMPLES])
+    words += (*repeated[:_EXAMPLES], *disordered[:_EXAMPLES])
     return Violations(
-        missing, duplicated, repeated, disordered, mixing.total + len(torn), len(back), words
+        missing,
+        duplicated,
+        sum(stamped.values()) - len(stamped),
+        len(disordered),
+        mixing.total + len(torn),
+        len(back),
+        words,
     )
 
 
@@ -143,8 +151,8 @@ def _content(sent: Input) -> tuple[bytes, bytes, str | None]:
     return sent.key or b"", sent.value, header(sent.headers, CONTENT_TYPE)
 
 
-def out_of_order(records: Iterable[tuple[str, Source]]) -> int:
-    """Count records whose source lies before that of an earlier record of their asset.
+def out_of_order(records: Iterable[tuple[str, Source]]) -> list[str]:
+    """Find records whose source lies before that of an earlier record of their asset.
 
     A repetition is no disorder; it is counted elsewhere.
 
@@ -152,12 +160,14 @@ def out_of_order(records: Iterable[tuple[str, Source]]) -> int:
         records: Assets and sources, those of a partition in the order of the topic.
     """
     furthest: dict[tuple[str, int], int] = {}
-    wrong = 0
+    found = []
     for asset, source in records:
         key = asset, source.partition
-        wrong += source.offset < furthest.get(key, -1)
-        furthest[key] = max(source.offset, furthest.get(key, -1))
-    return wrong
+        before = furthest.get(key, -1)
+        if source.offset < before:
+            found.append(f"{asset}: {source.partition}/{source.offset} comes after {before}")
+        furthest[key] = max(source.offset, before)
+    return found
 
 
 def contradictions(ledger: Sequence[LedgerEntry]) -> list[str]:
