@@ -43,6 +43,25 @@ _LOST: Final = 0.01
 _ORIGIN: Final = "/millrace/edge/faults"
 
 
+def _lost(drawn: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Keep of drawn losses those that leave every window a target sensor.
+
+    A window without one is refused, so a source of good windows must not make it: a window misses
+    one reading of the first target at most.
+
+    Args:
+        drawn: Readings that were drawn to be missing, shape (moments, sensors).
+    """
+    target = SPEC.target_columns[0]
+    last = 0  # a window may begin in the block before
+    for moment in np.flatnonzero(drawn[:, target]):
+        if moment - last < SPEC.window:
+            drawn[moment, target] = False
+        else:
+            last = int(moment)
+    return drawn
+
+
 @dataclass(frozen=True)
 class Input:
     """What was sent, and what has to become of it.
@@ -205,7 +224,7 @@ class Source:
         if key not in self._blocks:
             rng = np.random.default_rng([self._seed, *key])
             block = rng.standard_normal((_BLOCK, len(SPEC.sensors))).astype(np.float32)
-            block[rng.random(block.shape) < _LOST] = np.nan
+            block[_lost(rng.random(block.shape) < _LOST)] = np.nan
             self._blocks[key] = block * np.float32(2.0) + np.array([10, 200, -3], np.float32)
         row: npt.NDArray[np.float32] = self._blocks[key][moment % _BLOCK]
         return row
