@@ -29,10 +29,10 @@ from benchmarks.servers import Servers, running_servers
 from benchmarks.show import print_markdown, show
 from benchmarks.swap_latency import swaps
 from benchmarks.turns import Bar
-from console.output import answers, print_json, remarks
-from contracts.errors import MillraceError
-from contracts.events import now
-from infra.settings import Settings
+from millrace.console.output import answers, print_json, remarks
+from millrace.contracts.errors import MillraceError
+from millrace.contracts.events import now
+from millrace.infra.settings import Settings
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {
     "processing": processing,

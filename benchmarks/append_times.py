@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import TopicPartition
 
-from contracts.errors import ServerError
-from infra.kafka import partitions_of, reader, watermarks
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.infra.kafka import partitions_of, reader, watermarks
+from millrace.infra.settings import Settings
 
 #: Share of the records before the measurement begins.
 SKIPPED: Final = 0.1

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import TopicPartition
 
-from contracts.topics import PREDICTIONS
-from infra.kafka import partitions_of, raise_error, reader
-from infra.settings import Settings
+from millrace.contracts.topics import PREDICTIONS
+from millrace.infra.kafka import partitions_of, raise_error, reader
+from millrace.infra.settings import Settings
 
 #: ``sent`` is the timestamp of the window's record; ``latency`` what the prediction says of
 #: itself; ``written`` the prediction record's own timestamp; ``arrived`` when we had it.

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.windows import Load
-from contracts.events import event_time, now
-from contracts.model_spec import ModelSpec
-from contracts.prediction import Prediction
-from contracts.source import Source
-from contracts.topics import SENSOR_WINDOWS
-from contracts.window import SensorWindow
-from stream_processors.asset import Asset
-from stream_processors.forecasts import Truths
-from stream_processors.join_task import join_task
-from stream_processors.recent_windows import checksum
+from millrace.contracts.events import event_time, now
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.source import Source
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.window import SensorWindow
+from millrace.stream_processors.asset import Asset
+from millrace.stream_processors.forecasts import Truths
+from millrace.stream_processors.join_task import join_task
+from millrace.stream_processors.recent_windows import checksum
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from benchmarks.result import Row, Table, spread
 from benchmarks.stream_run import Run, run_stream_processor
 from benchmarks.turns import Tell, in_turns
 from benchmarks.windows import Load, declare, fill
-from infra.settings import Settings
+from millrace.infra.settings import Settings
 
 WATCH: Final = "page-hinkley"
 #: Repeats of the rows over assets and windows, and of those over processes.

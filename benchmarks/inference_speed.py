@@ -29,13 +29,13 @@ from benchmarks.stream_run import run_contender, run_stream_processor
 from benchmarks.transport_loop import MOST
 from benchmarks.turns import Tell, in_turns
 from benchmarks.windows import Load, declare, fill
-from contracts.groups import INFERENCE
-from contracts.prediction import Prediction
-from contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
-from inference.batches import SIZES
-from infra.forecaster import Architecture, architecture_of
-from infra.kafka import read_all
-from infra.settings import Settings
+from millrace.contracts.groups import INFERENCE
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
+from millrace.inference.batches import SIZES
+from millrace.infra.forecaster import Architecture, architecture_of
+from millrace.infra.kafka import read_all
+from millrace.infra.settings import Settings
 
 PARTITIONS: Final = 4
 WINDOWS: Final = 100_000
@@ -173,7 +173,7 @@ def _ours(plan: Plan, settings: Settings, windows: int, seconds: float, tell: Te
             services[0].end_profile()
 
     run = run_contender(
-        lambda: [millrace("inference", settings, logs, profile=profile)],
+        lambda: [millrace("millrace.inference", settings, logs, profile=profile)],
         settings,
         PREDICTIONS.name,
         windows,

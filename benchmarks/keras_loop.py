@@ -30,11 +30,11 @@ from confluent_kafka import Message
 
 from benchmarks.keras_loop_task import BATCH, Task
 from benchmarks.network import network
-from contracts.normalized_window import NormalizedWindow
-from contracts.topics import NORMALIZED
-from inference.network import use_one_thread
-from infra.kafka import consumer, producer
-from infra.settings import Settings
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.topics import NORMALIZED
+from millrace.inference.network import use_one_thread
+from millrace.infra.kafka import consumer, producer
+from millrace.infra.settings import Settings
 
 _IDLE_SECONDS: Final = 0.1
 #: Batches in one call of ``predict``, which costs much by itself.

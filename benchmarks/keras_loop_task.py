@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from contracts.model_spec import ModelSpec
-from infra.forecaster import Architecture
+from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.forecaster import Architecture
 
 #: Windows in a micro-batch.
 BATCH: Final = 128

@@ -13,11 +13,11 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from contracts.errors import ServerError
-from contracts.topics import TOPICS
-from infra.kafka import ANSWER_SECONDS, admin, error_of, partitions_of
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topics import TOPICS
+from millrace.infra.kafka import ANSWER_SECONDS, admin, error_of, partitions_of
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 
 _CONFIG: Final = {
     "message.timestamp.type": "LogAppendTime",

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from safetensors.numpy import save_file
 
-from infra.forecaster import Architecture, build, weights_of
+from millrace.infra.forecaster import Architecture, build, weights_of
 
 _SEED: Final = 4
 

@@ -13,8 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from contracts.errors import MillraceError
-from infra.bootstrap import uv_environment
+from millrace.contracts.errors import MillraceError
+from millrace.infra.bootstrap import uv_environment
 
 PINNED: Final = Path(__file__).with_name("peers.txt")
 _SECONDS: Final = 300.0

@@ -14,18 +14,18 @@ from safetensors.numpy import load_file
 
 from benchmarks.service import CODE
 from benchmarks.windows import SOURCE
-from contracts.errors import ServerError
-from contracts.events import now
-from contracts.model_event import Approved, Artefact, Registered
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from contracts.window import SensorWindow
-from infra.artefact import pack, publish
-from infra.forecaster import Architecture, architecture_of
-from infra.model_feed import ModelFeed
-from infra.object_store import ObjectStore
-from infra.publisher import Publisher
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.contracts.events import now
+from millrace.contracts.model_event import Approved, Artefact, Registered
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.window import SensorWindow
+from millrace.infra.artefact import pack, publish
+from millrace.infra.forecaster import Architecture, architecture_of
+from millrace.infra.model_feed import ModelFeed
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
 
 _BUILD_SECONDS: Final = 120.0
 _SERVING_SECONDS: Final = 60.0

@@ -18,14 +18,14 @@ from typing import Final
 import psutil
 
 from benchmarks.namespaces import remove_topics
-from contracts.errors import ServerError
-from infra import embedded
-from infra.embedded.instance import State
-from infra.embedded.jars import maven
-from infra.kafka import admin
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.contracts.errors import ServerError
+from millrace.infra import embedded
+from millrace.infra.embedded.instance import State
+from millrace.infra.embedded.jars import maven
+from millrace.infra.kafka import admin
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 
 _NAMES: Final = ("MILLRACE_KAFKA_BOOTSTRAP_SERVERS", "MILLRACE_S3_ENDPOINT")
 

@@ -19,11 +19,11 @@ from typing import Final, Self
 
 import psutil
 
-from console.health import free_ports, readiness
-from console.supervisor import last_words
-from console.waiting import wait_until
-from contracts.errors import ServerError
-from infra.settings import Settings
+from millrace.console.health import free_ports, readiness
+from millrace.console.supervisor import last_words
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import ServerError
+from millrace.infra.settings import Settings
 
 _MIB: Final = float(1 << 20)
 _READY_SECONDS: Final = 90.0

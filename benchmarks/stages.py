@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from benchmarks.arrivals import Arrivals, column
 from benchmarks.result import Row
-from contracts.headers import SOURCE_OFFSET, header
-from contracts.topics import NORMALIZED
-from infra.kafka import read_all
-from infra.settings import Settings
+from millrace.contracts.headers import SOURCE_OFFSET, header
+from millrace.contracts.topics import NORMALIZED
+from millrace.infra.kafka import read_all
+from millrace.infra.settings import Settings
 
 Floats = npt.NDArray[np.float64]
 Normalised = dict[tuple[int, int], float]

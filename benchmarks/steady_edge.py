@@ -24,11 +24,11 @@ from typing import Final
 
 import msgspec
 
-from infra.settings import Settings
-from producers.open_outbox import Run, open_forwarder
-from producers.outbox import Outbox
-from producers.simulate import quiet_windows
-from producers.spool_folder import Source, SpoolOptions
+from millrace.infra.settings import Settings
+from millrace.producers.open_outbox import Run, open_forwarder
+from millrace.producers.outbox import Outbox
+from millrace.producers.simulate import quiet_windows
+from millrace.producers.spool_folder import Source, SpoolOptions
 
 TICK_SECONDS: Final = 0.005
 SOURCE: Final = "/millrace/benchmarks"

@@ -23,10 +23,10 @@ from benchmarks.append_times import SKIPPED, append_times, await_written, throug
 from benchmarks.namespaces import renew
 from benchmarks.servers import Servers
 from benchmarks.service import Cost, Service, cost_of, millrace
-from contracts.errors import ServerError
-from contracts.topics import MODEL_EVENTS, NORMALIZED, SENSOR_WINDOWS
-from infra.kafka import ANSWER_SECONDS, admin, partitions_of, reader, watermarks
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topics import MODEL_EVENTS, NORMALIZED, SENSOR_WINDOWS
+from millrace.infra.kafka import ANSWER_SECONDS, admin, partitions_of, reader, watermarks
+from millrace.infra.settings import Settings
 
 GROUP: Final = "millrace.stream-processor"
 START_SECONDS: Final = 60.0
@@ -196,7 +196,7 @@ def run_stream_processor(
     def start() -> list[Service]:
         return [
             millrace(
-                "stream_processors",
+                "millrace.stream_processors",
                 settings,
                 logs,
                 replica=str(number),

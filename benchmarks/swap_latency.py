@@ -23,21 +23,21 @@ from benchmarks.release import serve_network, units_of
 from benchmarks.result import Row, Table
 from benchmarks.turns import Bar
 from benchmarks.windows import SOURCE
-from console.edge_process import EdgeProcess
-from console.latency import BEFORE_MS, Arrival, around, percentiles
-from console.models import request_training
-from console.observer import Observer
-from console.swaps import SwapTimes, swaps_of
-from console.system import System, running_system
-from console.waiting import wait_until
-from contracts.errors import ServerError
-from contracts.events import now, to_ms
-from contracts.model_event import Approved
-from contracts.training import FINISHED
-from infra.declare import declare_model
-from infra.publisher import Publisher
-from infra.settings import Settings
-from producers.simulate import SPEC, quiet_windows
+from millrace.console.edge_process import EdgeProcess
+from millrace.console.latency import BEFORE_MS, Arrival, around, percentiles
+from millrace.console.models import request_training
+from millrace.console.observer import Observer
+from millrace.console.swaps import SwapTimes, swaps_of
+from millrace.console.system import System, running_system
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import ServerError
+from millrace.contracts.events import now, to_ms
+from millrace.contracts.model_event import Approved
+from millrace.contracts.training import FINISHED
+from millrace.infra.declare import declare_model
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
+from millrace.producers.simulate import SPEC, quiet_windows
 
 #: Windows per second.
 RATE: Final = 200.0

@@ -21,14 +21,14 @@ import msgspec
 import numpy as np
 
 from benchmarks.keras_loop_task import Task
-from contracts.events import PREDICTION, now
-from contracts.headers import SOURCE_OFFSET, cloud_event
-from contracts.model_spec import ModelSpec
-from contracts.topics import NORMALIZED
-from contracts.window import JSON
-from inference.membership import AGE_SECONDS, MOST_WINDOWS
-from infra.kafka import ANSWER_SECONDS, TRANSACTION_RETRY_MS, consumer, producer
-from infra.settings import Settings
+from millrace.contracts.events import PREDICTION, now
+from millrace.contracts.headers import SOURCE_OFFSET, cloud_event
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.topics import NORMALIZED
+from millrace.contracts.window import JSON
+from millrace.inference.membership import AGE_SECONDS, MOST_WINDOWS
+from millrace.infra.kafka import ANSWER_SECONDS, TRANSACTION_RETRY_MS, consumer, producer
+from millrace.infra.settings import Settings
 
 #: Records in a transaction, at most; as our inference has them.
 MOST: Final = MOST_WINDOWS

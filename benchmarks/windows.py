@@ -15,15 +15,15 @@ from uuid import uuid4
 
 import numpy as np
 
-from contracts.events import now, to_ms
-from contracts.model_event import Activated, Approved, Artefact, Registered
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from contracts.window import MSGPACK, SensorWindow, encode_window
-from infra.declare import declare_model
-from infra.publisher import Publisher
-from infra.settings import Settings
-from producers.sender import Sender, window_headers
+from millrace.contracts.events import now, to_ms
+from millrace.contracts.model_event import Activated, Approved, Artefact, Registered
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.window import MSGPACK, SensorWindow, encode_window
+from millrace.infra.declare import declare_model
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
+from millrace.producers.sender import Sender, window_headers
 
 SOURCE: Final = "/millrace/benchmarks"
 LEVEL: Final = 50.0

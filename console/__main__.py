@@ -1,7 +1,7 @@
-"""`python -m console` is `millrace`."""
+"""`python -m millrace.console` is `millrace`."""
 
 import sys
 
-from console.cli import main
+from millrace.console.cli import main
 
 sys.exit(main())

@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from console.health import LOOPBACK
-from console.programs import RESTARTER
+from millrace.console.health import LOOPBACK
+from millrace.console.programs import RESTARTER
 
 _ANSWER_SECONDS: Final = 3.0
 #: Restarts of a program within this time, seconds, that are too many.

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from console.source_windows import Float32, SourceWindow
-from contracts.missing import ABSENT_ABOVE
-from contracts.model_spec import ModelSpec
+from millrace.console.source_windows import Float32, SourceWindow
+from millrace.contracts.missing import ABSENT_ABOVE
+from millrace.contracts.model_spec import ModelSpec
 
 Floats = npt.NDArray[np.float64]
 

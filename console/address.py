@@ -17,10 +17,10 @@ from typing import Final
 
 import msgspec
 
-from console.home import Home, write_private
-from contracts.errors import ServerError, SettingsError
-from infra.handshake import shake_hands
-from infra.settings import Settings
+from millrace.console.home import Home, write_private
+from millrace.contracts.errors import ServerError, SettingsError
+from millrace.infra.handshake import shake_hands
+from millrace.infra.settings import Settings
 
 _KNOCK_SECONDS: Final = 2.0
 _HINT: Final = (

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from console.address import settings_of_running_system
-from console.output import answers, print_json, table
-from contracts.drift_alert import DriftAlert
-from contracts.events import EventReader
-from contracts.invalid_record import InvalidRecord
-from contracts.topics import DRIFT_ALERTS
-from infra.kafka import read_all
-from infra.settings import Settings
+from millrace.console.address import settings_of_running_system
+from millrace.console.output import answers, print_json, table
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events import EventReader
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import DRIFT_ALERTS
+from millrace.infra.kafka import read_all
+from millrace.infra.settings import Settings
 
 
 def read_alerts(settings: Settings) -> list[DriftAlert]:

@@ -28,17 +28,17 @@ from typing import Final
 
 import numpy as np
 
-from console.evidence import Evidence, Refusal, SentWindow
-from console.source_windows import Float32, SourceWindow
-from contracts.ledger import LedgerEntry
-from contracts.missing import ABSENT_ABOVE
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from contracts.normalized_window import NormalizedWindow
-from contracts.prediction import Prediction
-from contracts.registry import Registry
-from contracts.source import Source
-from contracts.topics import SENSOR_WINDOWS
+from millrace.console.evidence import Evidence, Refusal, SentWindow
+from millrace.console.source_windows import Float32, SourceWindow
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.missing import ABSENT_ABOVE
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.registry import Registry
+from millrace.contracts.source import Source
+from millrace.contracts.topics import SENSOR_WINDOWS
 
 Place = tuple[int, int]
 

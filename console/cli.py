@@ -16,8 +16,8 @@ from typing import Annotated, Final
 import structlog
 import typer
 
-from contracts.errors import MillraceError
-from infra.error_line import say_error
+from millrace.contracts.errors import MillraceError
+from millrace.infra.error_line import say_error
 
 EXIT_ERROR: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -61,10 +61,10 @@ def up(
     as_json: AsJson = False,
 ) -> None:
     """Start everything and leave it running until Ctrl-C."""
-    from console.missing_modules import require_everything
+    from millrace.console.missing_modules import require_everything
 
     require_everything()
-    from console.up import run_up
+    from millrace.console.up import run_up
 
     run_up(datasets or [], as_json=as_json)
 
@@ -100,12 +100,12 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Show the whole loop: drift, retraining, gate, swap, recovery; ends by itself."""
-    from console.kills import parse_kills
-    from console.missing_modules import require_everything
+    from millrace.console.kills import parse_kills
+    from millrace.console.missing_modules import require_everything
 
     kills = parse_kills(kill)
     require_everything()
-    from console.demo import run_demo
+    from millrace.console.demo import run_demo
 
     run_demo(
         dataset,
@@ -119,7 +119,7 @@ def demo(
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """Say what runs, which versions serve, and how far everybody is."""
-    from console.status import show_status
+    from millrace.console.status import show_status
 
     show_status(as_json=as_json)
 
@@ -130,10 +130,10 @@ def status(as_json: AsJson = False) -> None:
 )
 def edge(context: typer.Context) -> None:
     """Send windows of readings: recorded, simulated, or this machine's own."""
-    from console.edge import edge as edge_app
+    from millrace.console.edge import edge as edge_app
 
     if context.args and not {"-h", "--help"} & set(context.args):
-        from console.address import enter_running_system
+        from millrace.console.address import enter_running_system
 
         # A live source measures on, and keeps its windows until the broker is there.
         enter_running_system(must_answer=context.args[0] != "host")
@@ -150,7 +150,7 @@ def predictions_tail(
     as_json: AsJson = False,
 ) -> None:
     """Print the last predictions, and with --follow each new one."""
-    from console.predictions import tail
+    from millrace.console.predictions import tail
 
     tail(asset, count, follow=follow, as_json=as_json)
 
@@ -165,7 +165,7 @@ def drift_list(
     as_json: AsJson = False,
 ) -> None:
     """Print the last drift alerts."""
-    from console.alerts import list_alerts
+    from millrace.console.alerts import list_alerts
 
     list_alerts(asset, signal_kind, count, as_json=as_json)
 
@@ -173,7 +173,7 @@ def drift_list(
 @models_app.command("list")
 def models_list(as_json: AsJson = False) -> None:
     """Print all models and versions."""
-    from console.models import list_models
+    from millrace.console.models import list_models
 
     list_models(as_json=as_json)
 
@@ -184,7 +184,7 @@ def models_declare(
     as_json: AsJson = False,
 ) -> None:
     """Declare the model of a dataset; persistence serves until a training beats it."""
-    from console.models import declare_dataset
+    from millrace.console.models import declare_dataset
 
     declare_dataset(dataset, as_json=as_json)
 
@@ -195,7 +195,7 @@ def models_train(
     as_json: AsJson = False,
 ) -> None:
     """Ask for a training; the gate decides whether its result serves."""
-    from console.models import train_model
+    from millrace.console.models import train_model
 
     train_model(model, as_json=as_json)
 
@@ -203,7 +203,7 @@ def models_train(
 @topics_app.command("list")
 def topics_list(as_json: AsJson = False) -> None:
     """Print the declared topics."""
-    from console.topics import list_topics
+    from millrace.console.topics import list_topics
 
     list_topics(as_json=as_json)
 
@@ -211,7 +211,7 @@ def topics_list(as_json: AsJson = False) -> None:
 @topics_app.command("create")
 def topics_create(as_json: AsJson = False) -> None:
     """Create the topics that are not there."""
-    from console.topics import create_all
+    from millrace.console.topics import create_all
 
     create_all(as_json=as_json)
 
@@ -227,7 +227,7 @@ def topics_grow(
     Where an edge chooses the partition by the asset's name, an asset may move to another one,
     where its detectors and joins begin anew: see docs/operations.md before.
     """
-    from console.topics_grow import grow_topics
+    from millrace.console.topics_grow import grow_topics
 
     grow_topics(partitions, dry_run=dry_run, as_json=as_json)
 
@@ -247,7 +247,7 @@ def dead_letters_list(
     refused again: then there is a later letter. Those that inference wrote are
     [bold]final[/bold]: `show` says why.
     """
-    from console.dead_letters_list import list_letters
+    from millrace.console.dead_letters_list import list_letters
 
     list_letters(reason, asset, since, limit, as_json=as_json)
 
@@ -262,7 +262,7 @@ def dead_letters_show(
     as_json: AsJson = False,
 ) -> None:
     """Print everything about a dead letter: why, where from, headers, readings."""
-    from console.dead_letters_show import show_letter
+    from millrace.console.dead_letters_show import show_letter
 
     show_letter(ref, raw, as_json=as_json)
 
@@ -297,7 +297,7 @@ def dead_letters_retry(
     and would be taken now; letters that are named are sent in any case. Nothing can take
     effect twice: of all records that come of one refused record, one is taken.
     """
-    from console.dead_letters_retry import retry_letters
+    from millrace.console.dead_letters_retry import retry_letters
 
     retry_letters(
         refs or [],
@@ -329,7 +329,7 @@ def main() -> int:
         say_error("millrace", error)
         return EXIT_ERROR
     except ModuleNotFoundError as error:
-        from console.missing_modules import explain
+        from millrace.console.missing_modules import explain
 
         explanation = explain(error)
         if explanation is None:
@@ -351,10 +351,10 @@ def _kafka_trouble(error: Exception) -> str | None:
     """Say in one line what a Kafka client could not go on with; None of any other error."""
     from confluent_kafka import KafkaException
 
-    from console.address import settings_of_running_system
-    from infra.kafka import error_of
-    from infra.refusals import Told, kafka_trouble
-    from infra.settings import Settings
+    from millrace.console.address import settings_of_running_system
+    from millrace.infra.kafka import error_of
+    from millrace.infra.refusals import Told, kafka_trouble
+    from millrace.infra.settings import Settings
 
     if not isinstance(error, KafkaException):
         return None

@@ -23,30 +23,30 @@ from typing import Final
 
 from confluent_kafka import TopicPartition
 
-from console.accuracy import joinable
-from console.edge_process import EdgeProcess, replay_arguments
-from console.frozen import FrozenModel
-from console.health import readiness
-from console.kills import Kill, due
-from console.live_view import LiveView, Picture
-from console.memory import MemorySampler
-from console.models import SOURCE, request_training
-from console.narrator import Narrator
-from console.observer import Observer, Seen
-from console.programs import MARK
-from console.report import KillLine
-from console.scoreboard import Scoreboard
-from console.source_windows import SourceWindow
-from console.system import System
-from console.tale import Tale
-from console.waiting import wait_until
-from contracts.errors import ServerError
-from contracts.events import now
-from contracts.registry import PERSISTENCE
-from contracts.topics import SENSOR_WINDOWS
-from contracts.training import FINISHED, TrainingRun
-from infra.declare import declare_model
-from infra.kafka import ANSWER_SECONDS, partitions_of, reader
+from millrace.console.accuracy import joinable
+from millrace.console.edge_process import EdgeProcess, replay_arguments
+from millrace.console.frozen import FrozenModel
+from millrace.console.health import readiness
+from millrace.console.kills import Kill, due
+from millrace.console.live_view import LiveView, Picture
+from millrace.console.memory import MemorySampler
+from millrace.console.models import SOURCE, request_training
+from millrace.console.narrator import Narrator
+from millrace.console.observer import Observer, Seen
+from millrace.console.programs import MARK
+from millrace.console.report import KillLine
+from millrace.console.scoreboard import Scoreboard
+from millrace.console.source_windows import SourceWindow
+from millrace.console.system import System
+from millrace.console.tale import Tale
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import ServerError
+from millrace.contracts.events import now
+from millrace.contracts.registry import PERSISTENCE
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.training import FINISHED, TrainingRun
+from millrace.infra.declare import declare_model
+from millrace.infra.kafka import ANSWER_SECONDS, partitions_of, reader
 
 _PHASE_SECONDS: Final = 3600.0
 _TRAINING_SECONDS: Final = 900.0

@@ -21,13 +21,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from contracts import dead_letter
-from contracts.cut_letter import cut_of
-from contracts.dead_letter import Origin, first_origin
-from contracts.errors import SettingsError
-from contracts.events import event_time
-from contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from contracts.topics import SENSOR_WINDOWS
+from millrace.contracts import dead_letter
+from millrace.contracts.cut_letter import cut_of
+from millrace.contracts.dead_letter import Origin, first_origin
+from millrace.contracts.errors import SettingsError
+from millrace.contracts.events import event_time
+from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.topics import SENSOR_WINDOWS
 
 _SPAN: Final = re.compile(r"(\d+)([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

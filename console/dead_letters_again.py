@@ -14,15 +14,15 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from contracts.dead_letter import Origin, headers_again
-from contracts.errors import DataError, ServerError
-from contracts.headers import CONTENT_TYPE, ID, RawHeaders, content_type_of, header
-from contracts.invalid_record import InvalidRecord
-from contracts.topics import SENSOR_WINDOWS
-from contracts.window import decode_window
-from infra.kafka import partitions_of, producer
-from infra.settings import Settings
-from stream_processors.packing import packed_headers
+from millrace.contracts.dead_letter import Origin, headers_again
+from millrace.contracts.errors import DataError, ServerError
+from millrace.contracts.headers import CONTENT_TYPE, ID, RawHeaders, content_type_of, header
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.window import decode_window
+from millrace.infra.kafka import partitions_of, producer
+from millrace.infra.settings import Settings
+from millrace.stream_processors.packing import packed_headers
 
 #: How long the broker may take to confirm a record, and the client to say so, seconds.
 _CONFIRM_SECONDS: Final = 30.0

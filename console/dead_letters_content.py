@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.events import event_time
-from contracts.invalid_record import InvalidRecord
-from contracts.normalized_window import NormalizedWindow
-from contracts.window import JSON, MSGPACK, SensorWindow, decode_window
+from millrace.contracts.events import event_time
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.window import JSON, MSGPACK, SensorWindow, decode_window
 
 Kind = Literal["window", "normalised window", "json", "msgpack", "bytes", "nothing"]
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from console.address import settings_of_running_system
-from console.dead_letters import (
+from millrace.console.address import settings_of_running_system
+from millrace.console.dead_letters import (
     Choice,
     Letter,
     ReasonCount,
@@ -19,11 +19,11 @@ from console.dead_letters import (
     parse_since,
     states,
 )
-from console.dead_letters_topic import read_letters, read_mended
-from console.output import answers, print_json, table
-from contracts.dead_letter import Origin
-from contracts.events import now
-from contracts.visible import visible as escaped
+from millrace.console.dead_letters_topic import read_letters, read_mended
+from millrace.console.output import answers, print_json, table
+from millrace.contracts.dead_letter import Origin
+from millrace.contracts.events import now
+from millrace.contracts.visible import visible as escaped
 
 _DETAIL: Final = 60
 

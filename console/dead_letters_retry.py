@@ -16,8 +16,8 @@ from typing import Final
 import msgspec
 from confluent_kafka import Message
 
-from console.address import settings_of_running_system
-from console.dead_letters import (
+from millrace.console.address import settings_of_running_system
+from millrace.console.dead_letters import (
     Choice,
     Letter,
     Reference,
@@ -27,18 +27,18 @@ from console.dead_letters import (
     states,
     why_final,
 )
-from console.dead_letters_again import Again, Mend, Resender, again
-from console.dead_letters_list import place_text, visible
-from console.dead_letters_topic import read_bodies, read_letters, read_mended
-from console.dead_letters_whole import Whole, held, whole
-from console.models import read_registry
-from console.output import answers, print_json, table
-from contracts.dead_letter import Origin
-from contracts.errors import DataError, SettingsError
-from contracts.events import now, to_ms
-from contracts.registry import Registry
-from infra.settings import Settings
-from stream_processors.validation import judge
+from millrace.console.dead_letters_again import Again, Mend, Resender, again
+from millrace.console.dead_letters_list import place_text, visible
+from millrace.console.dead_letters_topic import read_bodies, read_letters, read_mended
+from millrace.console.dead_letters_whole import Whole, held, whole
+from millrace.console.models import read_registry
+from millrace.console.output import answers, print_json, table
+from millrace.contracts.dead_letter import Origin
+from millrace.contracts.errors import DataError, SettingsError
+from millrace.contracts.events import now, to_ms
+from millrace.contracts.registry import Registry
+from millrace.infra.settings import Settings
+from millrace.stream_processors.validation import judge
 
 #: Standard input, in place of a file.
 STDIN: Final = "-"

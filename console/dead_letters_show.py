@@ -9,16 +9,16 @@ from typing import Any, Final
 import msgspec
 from rich.pretty import pretty_repr
 
-from console.address import settings_of_running_system
-from console.dead_letters import Letter, State, parse_reference, states, why_final
-from console.dead_letters_content import Content, content_of
-from console.dead_letters_list import LetterLine, line_of, place_text, visible
-from console.dead_letters_topic import read_bodies, read_letters, read_mended
-from console.dead_letters_whole import Whole, held, whole
-from console.output import answers, print_json, table, text
-from contracts.dead_letter import original_headers
-from contracts.errors import DataError
-from contracts.headers import content_type_of
+from millrace.console.address import settings_of_running_system
+from millrace.console.dead_letters import Letter, State, parse_reference, states, why_final
+from millrace.console.dead_letters_content import Content, content_of
+from millrace.console.dead_letters_list import LetterLine, line_of, place_text, visible
+from millrace.console.dead_letters_topic import read_bodies, read_letters, read_mended
+from millrace.console.dead_letters_whole import Whole, held, whole
+from millrace.console.output import answers, print_json, table, text
+from millrace.contracts.dead_letter import original_headers
+from millrace.contracts.errors import DataError
+from millrace.contracts.headers import content_type_of
 
 #: Standard output, in place of a file.
 STDOUT: Final = "-"

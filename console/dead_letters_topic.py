@@ -8,17 +8,24 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from console.dead_letters import Letter, Reference, letter_of
-from contracts.dead_letter import Origin
-from contracts.errors import DataError
-from contracts.events import EventReader, to_ms
-from contracts.headers import RawHeaders
-from contracts.invalid_record import InvalidRecord
-from contracts.mended import Mended
-from contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS
-from infra.kafka import ANSWER_SECONDS, partitions_of, raise_error, read_all, reader, watermarks
-from infra.settings import Settings
-from infra.topic_epochs import TopicEpochs
+from millrace.console.dead_letters import Letter, Reference, letter_of
+from millrace.contracts.dead_letter import Origin
+from millrace.contracts.errors import DataError
+from millrace.contracts.events import EventReader, to_ms
+from millrace.contracts.headers import RawHeaders
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.mended import Mended
+from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS
+from millrace.infra.kafka import (
+    ANSWER_SECONDS,
+    partitions_of,
+    raise_error,
+    read_all,
+    reader,
+    watermarks,
+)
+from millrace.infra.settings import Settings
+from millrace.infra.topic_epochs import TopicEpochs
 
 _POLL_SECONDS: Final = 0.2
 _AT_ONCE: Final = 1000

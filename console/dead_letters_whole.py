@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 from confluent_kafka import Message
 
-from console.dead_letters import Letter
-from console.dead_letters_topic import bytes_of, headers_in, read_record
-from contracts.cut_letter import Cut, cut_of, object_key
-from contracts.errors import DataError, ServerError
-from contracts.headers import RawHeaders
-from infra.settings import Settings
+from millrace.console.dead_letters import Letter
+from millrace.console.dead_letters_topic import bytes_of, headers_in, read_record
+from millrace.contracts.cut_letter import Cut, cut_of, object_key
+from millrace.contracts.errors import DataError, ServerError
+from millrace.contracts.headers import RawHeaders
+from millrace.infra.settings import Settings
 
 
 class Whole(NamedTuple):
@@ -70,7 +70,7 @@ def _stored(settings: Settings, letter: Letter, cut: Cut) -> bytes:
         DataError: It is not there, was altered, or is not all that was cut.
         ServerError: The store does not answer.
     """
-    from infra.object_store import ObjectStore  # noqa: PLC0415  (a bare installation has none)
+    from millrace.infra.object_store import ObjectStore  # noqa: PLC0415  (a bare installation has none)
 
     if not cut.is_value_alone:
         raise DataError("its key or headers were too large, too, and are not in the object store")

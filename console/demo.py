@@ -8,24 +8,24 @@ from typing import Final
 
 import msgspec
 
-from console.conductor import Conductor
-from console.demo_report import Measured, build_report
-from console.evidence import Evidence, gather
-from console.home import Home
-from console.kills import Kill
-from console.leftovers import demo_namespace, empty_folder, remove_from_servers
-from console.live_view import LiveView
-from console.output import answers, print_json, remarks, table
-from console.progress import Progress
-from console.report import Report, encode_report
-from console.report_page import render_page
-from console.report_pictures import draw
-from console.scoreboard import Scoreboard
-from console.system import running_system
-from console.tale import Tale, open_tale
-from contracts.errors import DataError
-from contracts.events import now
-from infra.settings import Settings
+from millrace.console.conductor import Conductor
+from millrace.console.demo_report import Measured, build_report
+from millrace.console.evidence import Evidence, gather
+from millrace.console.home import Home
+from millrace.console.kills import Kill
+from millrace.console.leftovers import demo_namespace, empty_folder, remove_from_servers
+from millrace.console.live_view import LiveView
+from millrace.console.output import answers, print_json, remarks, table
+from millrace.console.progress import Progress
+from millrace.console.report import Report, encode_report
+from millrace.console.report_page import render_page
+from millrace.console.report_pictures import draw
+from millrace.console.scoreboard import Scoreboard
+from millrace.console.system import running_system
+from millrace.console.tale import Tale, open_tale
+from millrace.contracts.errors import DataError
+from millrace.contracts.events import now
+from millrace.infra.settings import Settings
 
 #: The story's first training is asked for by the demonstration, when its stretch is there.
 _TRAINER: Final = {"MILLRACE_TRAINER_FIRST_OUTCOMES": "0"}

@@ -11,12 +11,12 @@ from typing import Final
 
 import psutil
 
-from console.accuracy import Judged, by_month, summarize
-from console.checker import count_windows, find_mixing
-from console.conductor import Performance
-from console.evidence import Evidence, SentWindow
-from console.latency import Arrival, around, percentiles
-from console.report import (
+from millrace.console.accuracy import Judged, by_month, summarize
+from millrace.console.checker import count_windows, find_mixing
+from millrace.console.conductor import Performance
+from millrace.console.evidence import Evidence, SentWindow
+from millrace.console.latency import Arrival, around, percentiles
+from millrace.console.report import (
     DriftLine,
     ErrorSection,
     HoldoutErrors,
@@ -30,11 +30,11 @@ from console.report import (
     Swap,
     WindowCounts,
 )
-from console.swaps import SwapTimes, swaps_of
-from console.tale import KnownPart, Tale
-from contracts.events import event_time, to_ms
-from contracts.registry import Registry
-from contracts.training import FINISHED, TrainingRequest, TrainingRun
+from millrace.console.swaps import SwapTimes, swaps_of
+from millrace.console.tale import KnownPart, Tale
+from millrace.contracts.events import event_time, to_ms
+from millrace.contracts.registry import Registry
+from millrace.contracts.training import FINISHED, TrainingRequest, TrainingRun
 
 _GIB: Final = float(1 << 30)
 _CONCEPT: Final = "concept_drift"

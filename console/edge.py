@@ -1,5 +1,5 @@
 """``millrace edge``: the edge producers' commands, as they are."""
 
-from producers.command_line import app as edge
+from millrace.producers.command_line import app as edge
 
 __all__ = ["edge"]

@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from console.supervisor import last_words
-from contracts.errors import ServerError
+from millrace.console.supervisor import last_words
+from millrace.contracts.errors import ServerError
 
 _END_SECONDS: Final = 15.0
 
@@ -46,7 +46,7 @@ class EdgeProcess:
         self._output = folder / f"{name}.json"
         with self._log.open("wb") as log, self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "producers", *arguments, "--json"],
+                [sys.executable, "-m", "millrace.producers", *arguments, "--json"],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=log,

@@ -13,17 +13,17 @@ from typing import TypeVar
 import msgspec
 from confluent_kafka import Message
 
-from contracts import dead_letter
-from contracts.drift_alert import DriftAlert
-from contracts.events import EventReader
-from contracts.headers import RawHeaders, content_type_of, header
-from contracts.invalid_record import InvalidRecord
-from contracts.ledger import LedgerEntry
-from contracts.model_event import ModelEvent
-from contracts.normalized_window import NormalizedWindow
-from contracts.outcome import Outcome
-from contracts.prediction import Prediction
-from contracts.topics import (
+from millrace.contracts import dead_letter
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events import EventReader
+from millrace.contracts.headers import RawHeaders, content_type_of, header
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.model_event import ModelEvent
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,
     MODEL_EVENTS,
@@ -36,10 +36,10 @@ from contracts.topics import (
     TRAINING_RUNS,
     Topic,
 )
-from contracts.training import TrainingRequest, TrainingRun
-from contracts.window import SensorWindow, decode_window
-from infra.kafka import read_all
-from infra.settings import Settings
+from millrace.contracts.training import TrainingRequest, TrainingRun
+from millrace.contracts.window import SensorWindow, decode_window
+from millrace.infra.kafka import read_all
+from millrace.infra.settings import Settings
 
 E = TypeVar("E")
 

@@ -15,13 +15,13 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from console.accuracy import Floats
-from console.frozen_forecast import ForecastJob
-from console.source_windows import SourceWindow
-from console.supervisor import last_words
-from contracts.errors import ServerError
-from contracts.model_event import Artefact
-from contracts.model_spec import ModelSpec
+from millrace.console.accuracy import Floats
+from millrace.console.frozen_forecast import ForecastJob
+from millrace.console.source_windows import SourceWindow
+from millrace.console.supervisor import last_words
+from millrace.contracts.errors import ServerError
+from millrace.contracts.model_event import Artefact
+from millrace.contracts.model_spec import ModelSpec
 
 _END_SECONDS: Final = 10.0
 
@@ -59,7 +59,7 @@ class FrozenModel:
         )
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "console.frozen_forecast", str(job)],
+                [sys.executable, "-m", "millrace.console.frozen_forecast", str(job)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -1,4 +1,6 @@
-"""`python -m console.frozen_forecast JOB`: a version forecasts windows in a process of its own.
+"""A version forecasts windows in a process of its own.
+
+`python -m millrace.console.frozen_forecast JOB`
 
 TensorFlow stays out of the console this way. A job file names the version, the windows and
 where the forecasts go; the addresses and keys come from the environment.
@@ -15,14 +17,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.errors import MillraceError
-from contracts.missing import fill_missing
-from contracts.model_event import Artefact
-from contracts.model_spec import ModelSpec
-from infra.artefact import fetch
-from infra.error_line import say_error
-from infra.object_store import ObjectStore
-from infra.settings import Settings
+from millrace.contracts.errors import MillraceError
+from millrace.contracts.missing import fill_missing
+from millrace.contracts.model_event import Artefact
+from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.artefact import fetch
+from millrace.infra.error_line import say_error
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
 
 Float32 = npt.NDArray[np.float32]
 
@@ -58,7 +60,7 @@ def forecast(job: ForecastJob, settings: Settings) -> Float32:
     """
     import tensorflow as tf  # noqa: PLC0415  (slow; only this process needs it)
 
-    from infra.forecaster import build, read_architecture, set_weights  # noqa: PLC0415  (likewise)
+    from millrace.infra.forecaster import build, read_architecture, set_weights  # noqa: PLC0415  (likewise)
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

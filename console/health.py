@@ -9,7 +9,7 @@ import socket
 from dataclasses import dataclass
 from typing import Final
 
-from contracts.errors import ServerError
+from millrace.contracts.errors import ServerError
 
 _ANSWER_SECONDS: Final = 1.0
 LOOPBACK: Final = "127.0.0.1"

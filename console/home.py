@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from contracts.errors import SettingsError
-from infra.settings import Settings
+from millrace.contracts.errors import SettingsError
+from millrace.infra.settings import Settings
 
 #: A Unix socket's path may have 108 bytes on Linux and 104 on macOS, the end mark included.
 _LONGEST_SOCKET_PATH: Final = 100

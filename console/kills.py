@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from console.programs import SERVICES
-from contracts.errors import SettingsError
+from millrace.console.programs import SERVICES
+from millrace.contracts.errors import SettingsError
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Final
 import msgspec
 from confluent_kafka import KafkaException
 
-from contracts.groups import ARCHIVER, INFERENCE, STREAM_PROCESSOR
-from contracts.topics import NORMALIZED, OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, Topic
-from infra.group_offsets import GroupOffsets
-from infra.kafka import partitions_of, reader
-from infra.settings import Settings
-from infra.stalls import Place
+from millrace.contracts.groups import ARCHIVER, INFERENCE, STREAM_PROCESSOR
+from millrace.contracts.topics import NORMALIZED, OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, Topic
+from millrace.infra.group_offsets import GroupOffsets
+from millrace.infra.kafka import partitions_of, reader
+from millrace.infra.settings import Settings
+from millrace.infra.stalls import Place
 
 #: What each group reads.
 READ_BY: Final[Mapping[str, Sequence[Topic]]] = {

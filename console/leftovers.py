@@ -14,10 +14,10 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from contracts.errors import ServerError
-from infra.kafka import ANSWER_SECONDS, admin
-from infra.object_store import ObjectStore
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.infra.kafka import ANSWER_SECONDS, admin
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
 
 _NAMESPACE: Final = r"demo-\d{8}-\d{6}"
 

@@ -14,9 +14,9 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from console.accuracy import Errors
-from console.output import remarks
-from infra.terminal import line as styled
+from millrace.console.accuracy import Errors
+from millrace.console.output import remarks
+from millrace.infra.terminal import line as styled
 
 _PLAIN_SECONDS: Final = 5.0
 _REFRESH_SECONDS: Final = 0.5

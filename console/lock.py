@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from console.home import Home
-from contracts.errors import ServerError
+from millrace.console.home import Home
+from millrace.contracts.errors import ServerError
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Final
 
-from contracts.errors import SetupError
+from millrace.contracts.errors import SetupError
 
 #: The smallest extra that brings a module.
 _EXTRAS: Final = {
@@ -32,20 +32,8 @@ _EXTRAS: Final = {
 }
 #: Extra of the commands that run all parts on this machine.
 _EVERYTHING: Final = "all"
-#: Folders of Millrace itself: one that is missing is a broken installation, not an extra.
-_OURS: Final = frozenset(
-    {
-        "benchmarks",
-        "console",
-        "contracts",
-        "drift",
-        "inference",
-        "infra",
-        "producers",
-        "stream_processors",
-        "trainer",
-    }
-)
+#: Millrace itself: a module of it that is missing is a broken installation, not an extra.
+_OURS: Final = frozenset({"benchmarks", "millrace"})
 
 
 def explain(error: ModuleNotFoundError) -> str | None:

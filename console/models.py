@@ -8,16 +8,16 @@ from uuid import uuid4
 
 import msgspec
 
-from console.address import settings_of_running_system
-from console.output import answers, print_json, table
-from contracts.errors import DataError
-from contracts.events import now
-from contracts.registry import Registry
-from contracts.training import TrainingRequest
-from infra.declare import declare_model
-from infra.model_feed import ModelFeed
-from infra.publisher import Publisher
-from infra.settings import Settings
+from millrace.console.address import settings_of_running_system
+from millrace.console.output import answers, print_json, table
+from millrace.contracts.errors import DataError
+from millrace.contracts.events import now
+from millrace.contracts.registry import Registry
+from millrace.contracts.training import TrainingRequest
+from millrace.infra.declare import declare_model
+from millrace.infra.model_feed import ModelFeed
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
 
 #: Who writes the console's events.
 SOURCE: Final = "/millrace/console"
@@ -141,7 +141,7 @@ def declare_dataset(where: str, *, as_json: bool) -> None:
         DataError: The dataset cannot be read, or another model has its name or sensors.
         ServerError: Nothing runs.
     """
-    from producers.source import open_recording  # noqa: PLC0415  (pandas is slow to import)
+    from millrace.producers.source import open_recording  # noqa: PLC0415  (pandas is slow to import)
 
     settings = settings_of_running_system()
     spec = open_recording(where, settings).spec

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from console.observer import Seen
-from contracts.drift_alert import DriftAlert
-from contracts.model_event import Activated, Approved, ModelEvent, Rejected, RolledBack, Unloadable
-from contracts.registry import PERSISTENCE
-from contracts.training import TrainingRun
+from millrace.console.observer import Seen
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.model_event import (
+    Activated,
+    Approved,
+    ModelEvent,
+    Rejected,
+    RolledBack,
+    Unloadable,
+)
+from millrace.contracts.registry import PERSISTENCE
+from millrace.contracts.training import TrainingRun
 
 
 class Narrator:

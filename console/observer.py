@@ -20,19 +20,19 @@ from typing import Final
 
 from confluent_kafka import Message, TopicPartition
 
-from console.evidence import raw_headers
-from console.latency import Arrival
-from contracts import dead_letter
-from contracts.drift_alert import DriftAlert
-from contracts.events import EventReader
-from contracts.headers import header
-from contracts.invalid_record import InvalidRecord
-from contracts.ledger import LedgerEntry
-from contracts.model_event import ModelEvent
-from contracts.outcome import Outcome
-from contracts.prediction import Prediction
-from contracts.registry import Model, Registry, State
-from contracts.topics import (
+from millrace.console.evidence import raw_headers
+from millrace.console.latency import Arrival
+from millrace.contracts import dead_letter
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events import EventReader
+from millrace.contracts.headers import header
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.model_event import ModelEvent
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.registry import Model, Registry, State
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,
     MODEL_EVENTS,
@@ -42,9 +42,9 @@ from contracts.topics import (
     SERVING_LEDGER,
     TRAINING_RUNS,
 )
-from contracts.training import FINISHED, TrainingRun
-from infra.kafka import partitions_of, raise_error, reader
-from infra.settings import Settings
+from millrace.contracts.training import FINISHED, TrainingRun
+from millrace.infra.kafka import partitions_of, raise_error, reader
+from millrace.infra.settings import Settings
 
 _TOPICS: Final = (
     PREDICTIONS,

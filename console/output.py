@@ -15,8 +15,8 @@ import msgspec
 from rich import box
 from rich.table import Table
 
-from contracts.visible import visible_json
-from infra.terminal import Terminal
+from millrace.contracts.visible import visible_json
+from millrace.infra.terminal import Terminal
 
 #: Columns of what does not go to a terminal, where the reader's width is not known.
 _FILE_COLUMNS: Final = 160

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from confluent_kafka import Message
 
-from console.address import settings_of_running_system
-from console.output import answers, print_json_line
-from console.topic_tail import follow_records, last_records
-from contracts.events import EventReader
-from contracts.invalid_record import InvalidRecord
-from contracts.prediction import Prediction
-from contracts.topics import PREDICTIONS
+from millrace.console.address import settings_of_running_system
+from millrace.console.output import answers, print_json_line
+from millrace.console.topic_tail import follow_records, last_records
+from millrace.contracts.events import EventReader
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.topics import PREDICTIONS
 
 _HEADER = f"{'predicted at':<12}  {'asset':<14} {'model':<12} {'interval from':<16}  forecast"
 

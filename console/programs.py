@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from console.home import Home
-from infra.settings import Settings
+from millrace.console.home import Home
+from millrace.infra.settings import Settings
 
 KAFKA: Final = "kafka"
 S3: Final = "s3proxy"
@@ -28,10 +28,10 @@ SERVICES: Final = (STREAM_PROCESSOR, INFERENCE, TRAINER, ARCHIVER)
 
 #: The module that each service is.
 MODULES: Final[Mapping[str, str]] = {
-    STREAM_PROCESSOR: "stream_processors",
-    INFERENCE: "inference",
-    TRAINER: "trainer",
-    ARCHIVER: "trainer.archiver",
+    STREAM_PROCESSOR: "millrace.stream_processors",
+    INFERENCE: "millrace.inference",
+    TRAINER: "millrace.trainer",
+    ARCHIVER: "millrace.trainer.archiver",
 }
 #: Lets a later console recognise what an earlier one left behind.
 MARK: Final = "MILLRACE_PROGRAM"
@@ -75,7 +75,14 @@ def servers(home: Home) -> list[Program]:
     return [
         Program(
             name,
-            (sys.executable, "-m", "infra.embedded", commands[name], "--home", str(home.root)),
+            (
+                sys.executable,
+                "-m",
+                "millrace.infra.embedded",
+                commands[name],
+                "--home",
+                str(home.root),
+            ),
             priority=10,
             stop_seconds=_SERVER_STOP_SECONDS,
             environment={"MILLRACE_HOME": str(home.root)},
@@ -155,7 +162,7 @@ def _restarter(home: Home) -> str:
     return _section(
         f"eventlistener:{RESTARTER}",
         {
-            "command": " ".join(map(_quote, (sys.executable, "-m", "console.restarter"))),
+            "command": " ".join(map(_quote, (sys.executable, "-m", "millrace.console.restarter"))),
             "environment": f'{MARK}="{RESTARTER}",MILLRACE_HOME="{home.root}"',
             "events": "PROCESS_STATE_FATAL",
             "priority": "1",

@@ -8,8 +8,8 @@ from typing import Self
 
 from rich.status import Status
 
-from console.output import remarks
-from infra.terminal import line
+from millrace.console.output import remarks
+from millrace.infra.terminal import line
 
 
 class Progress:

@@ -19,9 +19,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from console.source_windows import SourceWindow
-from contracts.events import to_ms
-from producers.recording import Story
+from millrace.console.source_windows import SourceWindow
+from millrace.contracts.events import to_ms
+from millrace.producers.recording import Story
 
 #: The replay should take about this long, within the limits below, seconds.
 WANTED_SECONDS: Final = 60.0

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from console.report import Report
-from console.report_pictures import Pictures
-from contracts.visible import visible
+from millrace.console.report import Report
+from millrace.console.report_pictures import Pictures
+from millrace.contracts.visible import visible
 
 _NONE: Final = "\N{EN DASH}"
 #: From here on a number needs fewer decimals.

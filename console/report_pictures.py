@@ -10,14 +10,14 @@ from typing import Final
 
 import numpy as np
 
-from console.accuracy import Floats
-from console.demo_report import Measured
-from console.evidence import Evidence
-from console.report import Report, Swap
-from console.report_plots import error_plot, latency_plot, swap_plot
-from console.scoreboard import Name, forecast_array, window_name
-from console.tale import Tale
-from contracts.events import event_time, to_ms
+from millrace.console.accuracy import Floats
+from millrace.console.demo_report import Measured
+from millrace.console.evidence import Evidence
+from millrace.console.report import Report, Swap
+from millrace.console.report_plots import error_plot, latency_plot, swap_plot
+from millrace.console.scoreboard import Name, forecast_array, window_name
+from millrace.console.tale import Tale
+from millrace.contracts.events import event_time, to_ms
 
 #: Windows of an asset on either side of a swap that are drawn.
 _AROUND_WINDOWS: Final = 60

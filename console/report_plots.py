@@ -18,10 +18,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from console.accuracy import Judged
-from console.latency import Arrival
-from console.report import DriftLine, Swap
-from contracts.visible import visible
+from millrace.console.accuracy import Judged
+from millrace.console.latency import Arrival
+from millrace.console.report import DriftLine, Swap
+from millrace.contracts.visible import visible
 
 #: Placeholder colours and the CSS variables that they become.
 _THEME: Final = {

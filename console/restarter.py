@@ -1,4 +1,6 @@
-"""Starts programs again that the process manager has given up: ``python -m console.restarter``.
+"""Starts programs again that the process manager has given up.
+
+``python -m millrace.console.restarter``
 
 supervisord backs off a second longer after every failed start, and gives up after a few. A
 program that cannot start during an outage (a broker on a full disk, say) must be tried for

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from console.accuracy import Errors, Floats, Judged, Truth
-from contracts.events import to_ms
-from contracts.model_spec import ModelSpec
-from contracts.prediction import Prediction
+from millrace.console.accuracy import Errors, Floats, Judged, Truth
+from millrace.contracts.events import to_ms
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.prediction import Prediction
 
 Name = tuple[str, int]
 

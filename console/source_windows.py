@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contracts.model_spec import ModelSpec
+from millrace.contracts.model_spec import ModelSpec
 
 Float32 = npt.NDArray[np.float32]
 

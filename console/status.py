@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from rich.markup import escape
 from rich.table import Table
 
-from console.accounts import (
+from millrace.console.accounts import (
     BalanceLine,
     LossLine,
     RestartLine,
@@ -21,18 +21,18 @@ from console.accounts import (
     restarts,
     unsettled,
 )
-from console.address import read_address, settings_of_running_system
-from console.health import readiness
-from console.home import Home
-from console.lags import LagLine, lag_lines
-from console.models import VersionLine, read_registry, version_lines
-from console.output import answers, print_json, remarks, table
-from console.supervisor import Supervisor
-from console.topics import TopicLine, topic_lines
-from console.waiting import wait_until
-from contracts.errors import ServerError
-from infra.kafka import admin
-from infra.partitions import partition_counts, uneven
+from millrace.console.address import read_address, settings_of_running_system
+from millrace.console.health import readiness
+from millrace.console.home import Home
+from millrace.console.lags import LagLine, lag_lines
+from millrace.console.models import VersionLine, read_registry, version_lines
+from millrace.console.output import answers, print_json, remarks, table
+from millrace.console.supervisor import Supervisor
+from millrace.console.topics import TopicLine, topic_lines
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import ServerError
+from millrace.infra.kafka import admin
+from millrace.infra.partitions import partition_counts, uneven
 
 #: How long records that have no fate yet may be on their way before that is told, seconds.
 _SETTLE_SECONDS: Final = 4.0

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from console.home import Home, write_private
-from console.programs import MARK, RESTARTER, Program, render_configuration
-from console.waiting import wait_until
-from contracts.errors import ServerError
+from millrace.console.home import Home, write_private
+from millrace.console.programs import MARK, RESTARTER, Program, render_configuration
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import ServerError
 
 if TYPE_CHECKING:
     import psutil  # at run time only where a process is looked for: `status` needs none

@@ -7,10 +7,10 @@ from datetime import datetime
 
 import msgspec
 
-from console.checker import fences_of
-from contracts.ledger import LedgerEntry
-from contracts.model_event import Activated, Approved, ModelEvent, RolledBack
-from contracts.registry import Registry
+from millrace.console.checker import fences_of
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.model_event import Activated, Approved, ModelEvent, RolledBack
+from millrace.contracts.registry import Registry
 
 
 class SwapTimes(msgspec.Struct, frozen=True):

@@ -15,23 +15,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from console.address import Address, shared_settings
-from console.health import free_ports, readiness
-from console.home import Home
-from console.lock import only_console
-from console.programs import KAFKA, MODULES, S3, SERVERS, SERVICES, Program, servers, services
-from console.supervisor import Supervisor, stop_orphans
-from console.topics import remark
-from console.waiting import wait_until
-from contracts.errors import SettingsError
-from infra import embedded
-from infra.embedded.jars import fetch, maven
-from infra.handshake import shake_hands
-from infra.kafka import admin
-from infra.object_store import ObjectStore
-from infra.partitions import grow, partition_counts, plan, uneven
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+import millrace
+from millrace.console.address import Address, shared_settings
+from millrace.console.health import free_ports, readiness
+from millrace.console.home import Home
+from millrace.console.lock import only_console
+from millrace.console.programs import (
+    KAFKA,
+    MODULES,
+    S3,
+    SERVERS,
+    SERVICES,
+    Program,
+    servers,
+    services,
+)
+from millrace.console.supervisor import Supervisor, stop_orphans
+from millrace.console.topics import remark
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import SettingsError
+from millrace.infra import embedded
+from millrace.infra.embedded.jars import fetch, maven
+from millrace.infra.handshake import shake_hands
+from millrace.infra.kafka import admin
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.partitions import grow, partition_counts, plan, uneven
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 
 _SERVERS_SECONDS: Final = 90.0
 _SERVICES_SECONDS: Final = 120.0
@@ -130,7 +140,7 @@ def _programs(
     supervisor = Supervisor(home)
     _take_over(home, supervisor, tell)
     own_servers = _uses_embedded_servers()
-    code = Path(__file__).resolve().parent.parent
+    code = Path(millrace.__file__).resolve().parent.parent
     try:
         programs: list[Program] = []
         if own_servers:

@@ -7,14 +7,14 @@ from datetime import datetime
 
 import pandas as pd
 
-from console.accuracy import Truth, training_scale
-from console.replay_plan import ReplayPlan, boundary, plan_replay
-from console.source_windows import SourceWindow, source_windows
-from contracts.errors import DataError
-from contracts.model_spec import ModelSpec
-from infra.settings import Settings
-from producers.recording import Story
-from producers.source import open_recording
+from millrace.console.accuracy import Truth, training_scale
+from millrace.console.replay_plan import ReplayPlan, boundary, plan_replay
+from millrace.console.source_windows import SourceWindow, source_windows
+from millrace.contracts.errors import DataError
+from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.settings import Settings
+from millrace.producers.recording import Story
+from millrace.producers.source import open_recording
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from contracts.topics import Topic
-from infra.kafka import ANSWER_SECONDS, partitions_of, raise_error, reader
-from infra.settings import Settings
+from millrace.contracts.topics import Topic
+from millrace.infra.kafka import ANSWER_SECONDS, partitions_of, raise_error, reader
+from millrace.infra.settings import Settings
 
 #: Records per partition that are looked at first; four times as many each further time.
 _FIRST_LOOK: Final = 64

@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 from confluent_kafka import TopicPartition
 
-from console.address import settings_of_running_system
-from console.output import answers, print_json, remarks, table
-from contracts.topics import TOPICS, Topic
-from infra.kafka import ANSWER_SECONDS, admin, partitions_of, reader, watermarks
-from infra.settings import Settings
-from infra.topic_admin import create_topics, settings_findings, settings_of
-from infra.topic_settings import CLEANUP, RETENTION, Finding, words
+from millrace.console.address import settings_of_running_system
+from millrace.console.output import answers, print_json, remarks, table
+from millrace.contracts.topics import TOPICS, Topic
+from millrace.infra.kafka import ANSWER_SECONDS, admin, partitions_of, reader, watermarks
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics, settings_findings, settings_of
+from millrace.infra.topic_settings import CLEANUP, RETENTION, Finding, words
 
 
 class TopicLine(msgspec.Struct, frozen=True):

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import msgspec
 
-from console.address import settings_of_running_system
-from console.output import answers, print_json, table
-from contracts.errors import ServerError
-from contracts.topics import TOPICS
-from infra.kafka import admin
-from infra.partitions import GROWN_IN, Step, grow, partition_counts, plan
+from millrace.console.address import settings_of_running_system
+from millrace.console.output import answers, print_json, table
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topics import TOPICS
+from millrace.infra.kafka import admin
+from millrace.infra.partitions import GROWN_IN, Step, grow, partition_counts, plan
 
 
 class Growth(msgspec.Struct, frozen=True):

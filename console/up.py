@@ -7,15 +7,15 @@ from typing import Final
 
 from rich.live import Live
 
-from console.home import Home
-from console.models import SOURCE
-from console.output import print_json_line, remarks
-from console.progress import Progress
-from console.status import program_lines, programs_table
-from console.system import System, running_system
-from contracts.model_spec import ModelSpec
-from infra.declare import declare_model
-from infra.settings import Settings
+from millrace.console.home import Home
+from millrace.console.models import SOURCE
+from millrace.console.output import print_json_line, remarks
+from millrace.console.progress import Progress
+from millrace.console.status import program_lines, programs_table
+from millrace.console.system import System, running_system
+from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.declare import declare_model
+from millrace.infra.settings import Settings
 
 _REFRESH_SECONDS: Final = 2.0
 
@@ -54,7 +54,7 @@ def run_up(datasets: list[str], *, as_json: bool) -> None:
 
 
 def _spec(where: str, settings: Settings) -> ModelSpec:
-    from producers.source import open_recording  # noqa: PLC0415  (pandas is slow to import)
+    from millrace.producers.source import open_recording  # noqa: PLC0415  (pandas is slow to import)
 
     return open_recording(where, settings).spec
 

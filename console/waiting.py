@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from contracts.errors import ServerError
+from millrace.contracts.errors import ServerError
 
 POLL_SECONDS: Final = 0.1
 

@@ -5,10 +5,10 @@ See https://www.asyncapi.com/docs/reference/specification/v3.1.0
 
 from typing import Final
 
-from contracts import dead_letter
-from contracts.headers import CONTENT_TYPE, SOURCE_OFFSET
-from contracts.messages import MESSAGES, Document, Message, components
-from contracts.topics import (
+from millrace.contracts import dead_letter
+from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET
+from millrace.contracts.messages import MESSAGES, Document, Message, components
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     FOREVER,
     SENSOR_WINDOWS,
@@ -16,7 +16,7 @@ from contracts.topics import (
     TRAINING_REQUESTS,
     Topic,
 )
-from contracts.window import JSON
+from millrace.contracts.window import JSON
 
 #: Topics that are for others, too.
 _EVENTS: Final = tuple(topic for topic in TOPICS if not topic.internal)

@@ -21,7 +21,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final, NamedTuple
 
-from contracts.dead_letter import (
+from millrace.contracts.dead_letter import (
     HEADERS_BYTES,
     KEY_BYTES,
     OURS,
@@ -32,8 +32,8 @@ from contracts.dead_letter import (
     VALUE_SHA256,
     names_an_origin,
 )
-from contracts.headers import CONTENT_TYPE, RawHeaders, header
-from contracts.sizes import headers_size
+from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
+from millrace.contracts.sizes import headers_size
 
 #: Bytes of a value, and of a key, that a cut letter holds.
 HEAD_BYTES: Final = 64 << 10

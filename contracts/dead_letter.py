@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from contracts.invalid_record import InvalidRecord
+from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.invalid_record import InvalidRecord
 
 REASON = "millrace_reason"
 DETAIL = "millrace_detail"

@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from contracts.moment import Moment
-from contracts.source import Source
+from millrace.contracts.moment import Moment
+from millrace.contracts.source import Source
 
 Signal = Literal["input", "error", "skill", "serving"]
 Severity = Literal["info", "warning", "critical"]

@@ -13,7 +13,7 @@ MillraceError
 └── ServerError       Kafka, the object store or their machine does not answer
 ```
 
->>> from contracts.errors import SettingsError
+>>> from millrace.contracts.errors import SettingsError
 >>> str(SettingsError("MILLRACE_KAFKA_PARTITIONS is -1: give a number from 1 up"))
 'MILLRACE_KAFKA_PARTITIONS is -1: give a number from 1 up'
 """

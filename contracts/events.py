@@ -7,18 +7,18 @@ from typing import Any, Final, Generic, TypeVar, get_args
 
 import msgspec
 
-from contracts.drift_alert import DriftAlert
-from contracts.errors import DataError
-from contracts.headers import RawHeaders, cloud_event
-from contracts.invalid_record import InvalidRecord
-from contracts.ledger import LedgerEntry
-from contracts.mended import Mended
-from contracts.model_event import ModelEvent
-from contracts.outcome import Outcome
-from contracts.prediction import Prediction
-from contracts.topic_epoch import TopicEpoch
-from contracts.training import TrainingRequest, TrainingRun
-from contracts.window import JSON
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.errors import DataError
+from millrace.contracts.headers import RawHeaders, cloud_event
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.mended import Mended
+from millrace.contracts.model_event import ModelEvent
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.topic_epoch import TopicEpoch
+from millrace.contracts.training import TrainingRequest, TrainingRun
+from millrace.contracts.window import JSON
 
 JsonEvent = (
     Prediction

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from contracts.moment import Moment
+from millrace.contracts.moment import Moment
 
 
 class Mended(msgspec.Struct, frozen=True):

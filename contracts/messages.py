@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from contracts.drift_alert import DriftAlert
-from contracts.events import (
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events import (
     DRIFT_ALERT,
     LEDGER_ENTRY,
     MENDED_LETTER,
@@ -24,14 +24,14 @@ from contracts.events import (
     TRAINING_RUN,
     WINDOW,
 )
-from contracts.ledger import LedgerEntry
-from contracts.mended import Mended
-from contracts.model_event import EventBase, ModelEvent
-from contracts.normalized_window import NormalizedWindow
-from contracts.outcome import Outcome
-from contracts.prediction import Prediction
-from contracts.topic_epoch import TopicEpoch
-from contracts.topics import (
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.mended import Mended
+from millrace.contracts.model_event import EventBase, ModelEvent
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.topic_epoch import TopicEpoch
+from millrace.contracts.topics import (
     DRIFT_ALERTS,
     MENDED,
     MODEL_EVENTS,
@@ -45,8 +45,8 @@ from contracts.topics import (
     TRAINING_RUNS,
     Topic,
 )
-from contracts.training import TrainingRequest, TrainingRun
-from contracts.window import JSON, MSGPACK, PackedWindow, PlainWindow, SensorWindow
+from millrace.contracts.training import TrainingRequest, TrainingRun
+from millrace.contracts.window import JSON, MSGPACK, PackedWindow, PlainWindow, SensorWindow
 
 Document = dict[str, Any]
 

@@ -13,10 +13,10 @@ import re
 from datetime import datetime
 from typing import Final
 
-from contracts.model_event import ModelEvent, Registered
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from contracts.topics import MAX_WINDOW_BYTES
+from millrace.contracts.model_event import ModelEvent, Registered
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.topics import MAX_WINDOW_BYTES
 
 PERSISTENCE: Final = 0
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import msgspec
 
-from contracts.model_spec import ModelSpec
-from contracts.moment import Moment
-from contracts.normaliser import Normaliser
-from contracts.path_names import KeyPrefix, ModelName, ReplicaName, RunId
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.moment import Moment
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.path_names import KeyPrefix, ModelName, ReplicaName, RunId
 
 
 class Artefact(msgspec.Struct, frozen=True):

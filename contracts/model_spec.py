@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from contracts.errors import DataError
-from contracts.ids import digest_of
-from contracts.names import MAX_SENSORS, name_problem
-from contracts.path_names import ModelName
+from millrace.contracts.errors import DataError
+from millrace.contracts.ids import digest_of
+from millrace.contracts.names import MAX_SENSORS, name_problem
+from millrace.contracts.path_names import ModelName
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.errors import DataError
+from millrace.contracts.errors import DataError
 
 Float32 = npt.NDArray[np.float32]
 

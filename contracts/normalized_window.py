@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.source import Source
+from millrace.contracts.source import Source
 
 
 class NormalizedWindow(msgspec.Struct, frozen=True, gc=False):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from contracts.moment import Moment
-from contracts.source import Source
+from millrace.contracts.moment import Moment
+from millrace.contracts.source import Source
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from contracts.moment import Moment
-from contracts.source import Source
+from millrace.contracts.moment import Moment
+from millrace.contracts.source import Source
 
 
 class Prediction(msgspec.Struct, frozen=True):

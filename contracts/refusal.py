@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from contracts.model_event import ModelEvent
+from millrace.contracts.model_event import ModelEvent
 
 #: Refusals that are kept, the latest; and the characters of a reason, or of a name.
 MAX_REFUSALS: Final = 200

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from contracts.ids import digest_of
-from contracts.model_bounds import MAX_LEAP, PERSISTENCE, problem_of
-from contracts.model_event import (
+from millrace.contracts.ids import digest_of
+from millrace.contracts.model_bounds import MAX_LEAP, PERSISTENCE, problem_of
+from millrace.contracts.model_event import (
     Activated,
     Approved,
     ModelEvent,
@@ -30,9 +30,9 @@ from contracts.model_event import (
     RolledBack,
     Unloadable,
 )
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from contracts.refusal import MAX_REFUSALS, Refusal, cut, refusal_of
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.refusal import MAX_REFUSALS, Refusal, cut, refusal_of
 
 __all__ = ["PERSISTENCE", "Model", "Registry", "Serving", "State", "Version", "declare"]
 

@@ -1,8 +1,8 @@
 """JSON Schemas and an AsyncAPI document, generated from the events and the topics.
 
-``python -m contracts.schema`` writes them into `FOLDER`; with ``--check`` it only compares,
-and its exit code says whether they are in step. Field descriptions are those of the
-docstrings.
+``python -m millrace.contracts.schema`` writes them into `FOLDER`; with ``--check`` it only
+compares, and its exit code says whether they are in step. Field descriptions are those of
+the docstrings.
 
 >>> documents()["ledger_entry.json"]["properties"]["epoch"]
 {'type': 'integer', 'description': 'Serving epoch.'}
@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-from contracts.asyncapi import asyncapi
-from contracts.messages import MESSAGES, Document, Message, components
+from millrace.contracts.asyncapi import asyncapi
+from millrace.contracts.messages import MESSAGES, Document, Message, components
 
 FOLDER: Final = Path(__file__).parent / "schemas"
 ASYNCAPI: Final = "asyncapi.json"
@@ -63,7 +63,9 @@ def out_of_step(read: Callable[[str], bytes | None], there: set[str]) -> list[st
 
 def main() -> int:
     """Write the documents, or compare them."""
-    parser = argparse.ArgumentParser(prog="python -m contracts.schema", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m millrace.contracts.schema", description=__doc__
+    )
     parser.add_argument("--check", action="store_true", help="only compare; exit 1 if they differ")
     check: bool = parser.parse_args().check
     FOLDER.mkdir(exist_ok=True)
@@ -71,7 +73,9 @@ def main() -> int:
     differing = out_of_step(stored.get, set(stored))
     if check:
         for name in differing:
-            sys.stderr.write(f"{FOLDER / name} is out of step: run `python -m contracts.schema`\n")
+            sys.stderr.write(
+                f"{FOLDER / name} is out of step: run `python -m millrace.contracts.schema`\n"
+            )
         return 1 if differing else 0
     made = files()
     for name in differing:

@@ -31,7 +31,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from contracts.moment import Moment
+from millrace.contracts.moment import Moment
 
 #: Offsets of an incarnation, at most. Positions stay below 2**53, the largest integer that every
 #: JSON reader takes exactly, for nine thousand incarnations.

@@ -23,10 +23,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.ids import window_id
-from contracts.invalid_record import InvalidRecord
-from contracts.model_spec import sensor_set_id
-from contracts.names import MAX_SENSORS, name_problem
+from millrace.contracts.ids import window_id
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.model_spec import sensor_set_id
+from millrace.contracts.names import MAX_SENSORS, name_problem
 
 MSGPACK: Final = "application/msgpack"
 JSON: Final = "application/json"

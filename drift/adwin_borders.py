@@ -13,9 +13,9 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from drift.adwin_buckets import BUCKETS, LEVELS, TIMES, TOTALS, Flags, made, width
-from drift.lanes import Floats, Ints
-from drift.page_hinkley import Alarm
+from millrace.drift.adwin_buckets import BUCKETS, LEVELS, TIMES, TOTALS, Flags, made, width
+from millrace.drift.lanes import Floats, Ints
+from millrace.drift.page_hinkley import Alarm
 
 _SIZE: Final = 2.0 ** np.arange(LEVELS)
 

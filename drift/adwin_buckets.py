@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.lanes import Floats, Ints
+from millrace.drift.lanes import Floats, Ints
 
 Flags = NDArray[np.bool_]
 

@@ -32,10 +32,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.adwin_borders import AdwinSettings, Borders
-from drift.adwin_buckets import BUCKETS, LEVELS, Buckets, until_drop, width
-from drift.lanes import Block, Floats, Ints, Laid, lay, next_block
-from drift.page_hinkley import Alarm
+from millrace.drift.adwin_borders import AdwinSettings, Borders
+from millrace.drift.adwin_buckets import BUCKETS, LEVELS, Buckets, until_drop, width
+from millrace.drift.lanes import Block, Floats, Ints, Laid, lay, next_block
+from millrace.drift.page_hinkley import Alarm
 
 NAME: Final = "ADWIN"
 #: Numbers of a lane: values since the start, total and variance (times the width) of the

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.page_hinkley import LIMIT, Alarm
+from millrace.drift.page_hinkley import LIMIT, Alarm
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

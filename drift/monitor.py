@@ -19,12 +19,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from contracts.drift_alert import Signal
-from contracts.registry import PERSISTENCE
-from drift import adwin_lanes, page_hinkley_lanes
-from drift.lanes import Floats, Laid, lay
-from drift.page_hinkley import Alarm, PageHinkley, PageHinkleyState
-from drift.policy import INPUT, SETTINGS
+from millrace.contracts.drift_alert import Signal
+from millrace.contracts.registry import PERSISTENCE
+from millrace.drift import adwin_lanes, page_hinkley_lanes
+from millrace.drift.lanes import Floats, Laid, lay
+from millrace.drift.page_hinkley import Alarm, PageHinkley, PageHinkleyState
+from millrace.drift.policy import INPUT, SETTINGS
 
 Loss = Literal["error", "skill"]
 

@@ -25,8 +25,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from drift.lanes import Floats, Ints, Laid, lay, next_block
-from drift.page_hinkley import Alarm, PageHinkleySettings
+from millrace.drift.lanes import Floats, Ints, Laid, lay, next_block
+from millrace.drift.page_hinkley import Alarm, PageHinkleySettings
 
 NAME: Final = "PageHinkley"
 #: Numbers of a lane, in the order of `drift.page_hinkley.PageHinkleyState`.

@@ -1,4 +1,4 @@
-"""`python -m inference`: settings → loader and consumer → run until told to stop."""
+"""`python -m millrace.inference`: settings → loader and consumer → run until told to stop."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Final
 
 import structlog
 
-from contracts.errors import MillraceError, ServerError
-from contracts.groups import INFERENCE
-from inference.consumer import InferenceConsumer, replica_name
-from inference.loader import Loader
-from inference.network import Networks
-from inference.patience import Patience, Stopped
-from inference.servables import Servables
-from infra.error_line import say_error
-from infra.fault_points import arm
-from infra.kafka import admin
-from infra.last_call import LastCall
-from infra.logs import configure_logs
-from infra.object_store import ObjectStore
-from infra.partition_watch import PartitionWatch
-from infra.partitions import even_partitions
-from infra.settings import Settings
-from infra.telemetry import Health, serve_telemetry
-from infra.watchdog import Watchdog
+from millrace.contracts.errors import MillraceError, ServerError
+from millrace.contracts.groups import INFERENCE
+from millrace.inference.consumer import InferenceConsumer, replica_name
+from millrace.inference.loader import Loader
+from millrace.inference.network import Networks
+from millrace.inference.patience import Patience, Stopped
+from millrace.inference.servables import Servables
+from millrace.infra.error_line import say_error
+from millrace.infra.fault_points import arm
+from millrace.infra.kafka import admin
+from millrace.infra.last_call import LastCall
+from millrace.infra.logs import configure_logs
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.partition_watch import PartitionWatch
+from millrace.infra.partitions import even_partitions
+from millrace.infra.settings import Settings
+from millrace.infra.telemetry import Health, serve_telemetry
+from millrace.infra.watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
 EXIT_BROKEN = 70

@@ -14,18 +14,18 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from contracts.events import now
-from contracts.invalid_record import InvalidRecord
-from contracts.normaliser import Normaliser
-from contracts.normalized_window import NormalizedWindow
-from contracts.sizes import record_size, takes
-from contracts.topics import PREDICTIONS as PREDICTIONS_TOPIC
-from inference.batches import SIZES
-from inference.metrics import LATENCY, PREDICTIONS
-from inference.predictions import Forecasts, misfits, predict
-from inference.reading import unanswered
-from inference.records import Record, latencies_ms, prediction_records
-from inference.servables import Servable
+from millrace.contracts.events import now
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.sizes import record_size, takes
+from millrace.contracts.topics import PREDICTIONS as PREDICTIONS_TOPIC
+from millrace.inference.batches import SIZES
+from millrace.inference.metrics import LATENCY, PREDICTIONS
+from millrace.inference.predictions import Forecasts, misfits, predict
+from millrace.inference.reading import unanswered
+from millrace.inference.records import Record, latencies_ms, prediction_records
+from millrace.inference.servables import Servable
 
 #: Bytes of a key and a value that fit into a record of `predictions`, whatever its headers are,
 #: which are ours and have less than 1 kB; what has more is measured.

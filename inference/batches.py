@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from contracts.normalized_window import NormalizedWindow
+from millrace.contracts.normalized_window import NormalizedWindow
 
 #: Batch sizes that every network is warmed for. A window alone costs as much on 8 as on 1.
 SIZES: Final = (8, 64, 512)

@@ -23,25 +23,25 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Message
 
-from contracts.groups import INFERENCE
-from contracts.invalid_record import InvalidRecord
-from contracts.normaliser import Normaliser
-from contracts.topics import NORMALIZED, PREDICTIONS
-from inference.answers import Answers
-from inference.batches import Stamp, by_stamp
-from inference.flights import Batch, Flights
-from inference.loader import Loader
-from inference.membership import MOST_WINDOWS, Membership
-from inference.metrics import FALLBACKS
-from inference.patience import Patience
-from inference.reading import Reading, read
-from inference.servables import Servable, Servables
-from inference.transactions import TransactionalWriter, Unsure
-from infra.balance import Balance
-from infra.losses import tell_lost
-from infra.output_ends import last_source_offsets
-from infra.settings import Settings
-from infra.stalls import Place
+from millrace.contracts.groups import INFERENCE
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.topics import NORMALIZED, PREDICTIONS
+from millrace.inference.answers import Answers
+from millrace.inference.batches import Stamp, by_stamp
+from millrace.inference.flights import Batch, Flights
+from millrace.inference.loader import Loader
+from millrace.inference.membership import MOST_WINDOWS, Membership
+from millrace.inference.metrics import FALLBACKS
+from millrace.inference.patience import Patience
+from millrace.inference.reading import Reading, read
+from millrace.inference.servables import Servable, Servables
+from millrace.inference.transactions import TransactionalWriter, Unsure
+from millrace.infra.balance import Balance
+from millrace.infra.losses import tell_lost
+from millrace.infra.output_ends import last_source_offsets
+from millrace.infra.settings import Settings
+from millrace.infra.stalls import Place
 
 _log = structlog.get_logger(__name__)
 #: How long a micro-batch waits for a version that is not loaded yet, seconds.

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Final
 
-from contracts.topics import DEAD_LETTERS, PREDICTIONS
-from inference.reading import Reading
-from inference.records import Record
-from infra.balance import Fate
+from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
+from millrace.inference.reading import Reading
+from millrace.inference.records import Record
+from millrace.infra.balance import Fate
 
 #: Number of records by partition and fate.
 Fates = Mapping[tuple[int, Fate], int]

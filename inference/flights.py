@@ -29,14 +29,14 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import TopicPartition
 
-from inference.answers import Answers
-from inference.fates import Fates, fates_of
-from inference.metrics import BATCH, REPEATED
-from inference.reading import Reading
-from inference.records import Record
-from inference.transactions import COMMIT_SECONDS, TransactionalWriter, Undone, Unsure
-from infra.balance import Balance
-from infra.fault_points import reached
+from millrace.inference.answers import Answers
+from millrace.inference.fates import Fates, fates_of
+from millrace.inference.metrics import BATCH, REPEATED
+from millrace.inference.reading import Reading
+from millrace.inference.records import Record
+from millrace.inference.transactions import COMMIT_SECONDS, TransactionalWriter, Undone, Unsure
+from millrace.infra.balance import Balance
+from millrace.infra.fault_points import reached
 
 
 class Batch(NamedTuple):

@@ -23,23 +23,23 @@ import msgspec
 import structlog
 from confluent_kafka import KafkaException
 
-from contracts.drift_alert import DriftAlert
-from contracts.errors import DataError, MillraceError, ServerError
-from contracts.events import JsonEvent, now
-from contracts.ids import digest_of
-from contracts.model_event import Ready, Unloadable
-from contracts.normaliser import Normaliser
-from contracts.registry import PERSISTENCE, Registry, State, Version
-from inference.metrics import LACKING, LOADS
-from inference.network import Networks
-from inference.patience import Patience, Stopped, passes
-from inference.servables import Persistence, Servable, Servables
-from infra.artefact import fetch
-from infra.kafka import error_of
-from infra.model_feed import ModelFeed
-from infra.object_store import ObjectStore
-from infra.publisher import Publisher
-from infra.settings import Settings
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.errors import DataError, MillraceError, ServerError
+from millrace.contracts.events import JsonEvent, now
+from millrace.contracts.ids import digest_of
+from millrace.contracts.model_event import Ready, Unloadable
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.registry import PERSISTENCE, Registry, State, Version
+from millrace.inference.metrics import LACKING, LOADS
+from millrace.inference.network import Networks
+from millrace.inference.patience import Patience, Stopped, passes
+from millrace.inference.servables import Persistence, Servable, Servables
+from millrace.infra.artefact import fetch
+from millrace.infra.kafka import error_of
+from millrace.infra.model_feed import ModelFeed
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
 _ORIGIN: Final = "/millrace/inference"

@@ -16,15 +16,15 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from contracts.errors import ServerError
-from contracts.groups import INFERENCE
-from contracts.topics import NORMALIZED
-from inference.patience import Patience, TooLong
-from inference.transactions import STEP_SECONDS
-from infra.kafka import consumer, error_of
-from infra.settings import Settings
-from infra.stalls import Place
-from infra.topic_ids import member_name
+from millrace.contracts.errors import ServerError
+from millrace.contracts.groups import INFERENCE
+from millrace.contracts.topics import NORMALIZED
+from millrace.inference.patience import Patience, TooLong
+from millrace.inference.transactions import STEP_SECONDS
+from millrace.infra.kafka import consumer, error_of
+from millrace.infra.settings import Settings
+from millrace.infra.stalls import Place
+from millrace.infra.topic_ids import member_name
 
 _log = structlog.get_logger(__name__)
 #: Windows in a micro-batch, at most: enough that a transaction costs little beside them.

@@ -16,11 +16,11 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
-from contracts.errors import DataError, ServerError
-from contracts.model_spec import ModelSpec
-from inference.batches import SIZES, plan
-from inference.servables import Bools, Float32
-from infra.forecaster import Architecture, architecture_of, build, read_architecture
+from millrace.contracts.errors import DataError, ServerError
+from millrace.contracts.model_spec import ModelSpec
+from millrace.inference.batches import SIZES, plan
+from millrace.inference.servables import Bools, Float32
+from millrace.infra.forecaster import Architecture, architecture_of, build, read_architecture
 
 #: From this batch size on a network is compiled by XLA. Measured: 2.4 ms against 3.6 ms for
 #: 512 windows; on the small sizes it saves a quarter of a millisecond, beside a transaction of

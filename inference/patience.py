@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from contracts.errors import ServerError
-from infra.kafka import error_of
+from millrace.contracts.errors import ServerError
+from millrace.infra.kafka import error_of
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")

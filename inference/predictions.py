@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 
-from contracts.invalid_record import InvalidRecord
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from contracts.normalized_window import NormalizedWindow
-from inference.servables import Bools, Float32, Servable
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.inference.servables import Bools, Float32, Servable
 
 #: Event times that a prediction's interval can be told in, milliseconds UTC.
 FIRST_MS: Final = 0

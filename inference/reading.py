@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 import msgspec
 from confluent_kafka import Message
 
-from contracts.cut_letter import cut_letter
-from contracts.dead_letter import dead_letter_headers
-from contracts.headers import RawHeaders
-from contracts.invalid_record import InvalidRecord
-from contracts.normalized_window import NormalizedWindow
-from contracts.sizes import record_size, takes
-from contracts.topics import DEAD_LETTERS, NORMALIZED
-from inference.records import Record
+from millrace.contracts.cut_letter import cut_letter
+from millrace.contracts.dead_letter import dead_letter_headers
+from millrace.contracts.headers import RawHeaders
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.sizes import record_size, takes
+from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED
+from millrace.inference.records import Record
 
 _unpack = msgspec.msgpack.Decoder(NormalizedWindow).decode
 _pack = msgspec.msgpack.Encoder().encode

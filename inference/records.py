@@ -17,15 +17,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.events import PREDICTION
-from contracts.headers import ID, SOURCE_OFFSET, RawHeaders, around_id
-from contracts.normalized_window import NormalizedWindow
-from contracts.prediction import Prediction
-from contracts.source import Source
-from contracts.topics import PREDICTIONS
-from contracts.window import JSON
-from inference.predictions import Forecasts
-from inference.servables import Bools, Servable
+from millrace.contracts.events import PREDICTION
+from millrace.contracts.headers import ID, SOURCE_OFFSET, RawHeaders, around_id
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.source import Source
+from millrace.contracts.topics import PREDICTIONS
+from millrace.contracts.window import JSON
+from millrace.inference.predictions import Forecasts
+from millrace.inference.servables import Bools, Servable
 
 ORIGIN: Final = "/millrace/inference"
 #: Topic (without the namespace), key, value, headers and partition of a record.

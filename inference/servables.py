@@ -16,10 +16,10 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from inference.batches import Stamp
-from inference.patience import Stopped
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.inference.batches import Stamp
+from millrace.inference.patience import Stopped
 
 #: How often who waits for a version looks whether to stop, seconds.
 LOOK_SECONDS: Final = 0.25

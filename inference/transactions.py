@@ -24,13 +24,13 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from contracts.topics import MAX_DEAD_LETTER_BYTES, PREDICTIONS
-from inference.metrics import ABORTED, COMMIT
-from inference.patience import Patience, TooLong
-from inference.records import Record
-from infra.fault_points import reached
-from infra.kafka import TRANSACTION_RETRY_MS, TRANSACTION_TIMEOUT_MS, error_of, producer
-from infra.settings import Settings
+from millrace.contracts.topics import MAX_DEAD_LETTER_BYTES, PREDICTIONS
+from millrace.inference.metrics import ABORTED, COMMIT
+from millrace.inference.patience import Patience, TooLong
+from millrace.inference.records import Record
+from millrace.infra.fault_points import reached
+from millrace.infra.kafka import TRANSACTION_RETRY_MS, TRANSACTION_TIMEOUT_MS, error_of, producer
+from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
 

@@ -30,10 +30,10 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from contracts.errors import DataError
-from contracts.model_event import Artefact
-from contracts.normaliser import Normaliser
-from infra.object_store import ObjectStore
+from millrace.contracts.errors import DataError
+from millrace.contracts.model_event import Artefact
+from millrace.contracts.normaliser import Normaliser
+from millrace.infra.object_store import ObjectStore
 
 MANIFEST: Final = "manifest.json"
 ARCHITECTURE: Final = "architecture.json"

@@ -12,11 +12,11 @@ from typing import Final
 
 from confluent_kafka import KafkaError, TopicPartition
 
-from contracts.errors import ServerError
-from contracts.topics import MAX_BATCH_BYTES
-from infra.kafka import ANSWER_SECONDS, Reader, raise_error, reader, watermarks
-from infra.settings import Settings
-from infra.stalls import Place
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topics import MAX_BATCH_BYTES
+from millrace.infra.kafka import ANSWER_SECONDS, Reader, raise_error, reader, watermarks
+from millrace.infra.settings import Settings
+from millrace.infra.stalls import Place
 
 _POLL_SECONDS: Final = 0.2
 #: A fetch brings one batch, whatever its size.

@@ -80,7 +80,14 @@ def set_up(python: str, home: Path) -> None:
     make_environment(python)
     install_packages()
     say(f"Packages are installed ({time.monotonic() - begin:.0f} s); fetching the servers")
-    command = [venv_python(), "-m", "infra.embedded", "fetch", "--home", str(home.resolve())]
+    command = [
+        venv_python(),
+        "-m",
+        "millrace.infra.embedded",
+        "fetch",
+        "--home",
+        str(home.resolve()),
+    ]
     if subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise SetupError("the servers' jars are missing, see the line above")
     STAMP.write_text(digest())

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from contracts.errors import ServerError
-from contracts.topic_epoch import incarnation_of, position_of
-from contracts.topics import Topic
-from infra.kafka import ANSWER_SECONDS, reader
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topic_epoch import incarnation_of, position_of
+from millrace.contracts.topics import Topic
+from millrace.infra.kafka import ANSWER_SECONDS, reader
+from millrace.infra.settings import Settings
 
 
 class Committed(NamedTuple):

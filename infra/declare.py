@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaException
 
-from contracts.errors import DataError, ServerError
-from contracts.events import now
-from contracts.model_spec import ModelSpec
-from contracts.registry import Registry, declare
-from infra.model_feed import ModelFeed
-from infra.publisher import Publisher
-from infra.settings import Settings
+from millrace.contracts.errors import DataError, ServerError
+from millrace.contracts.events import now
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.registry import Registry, declare
+from millrace.infra.model_feed import ModelFeed
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
 
 
 def declare_model(settings: Settings, spec: ModelSpec, source: str) -> bool:

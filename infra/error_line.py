@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from contracts.visible import visible
+from millrace.contracts.visible import visible
 
 
 def say_error(program: str, error: object) -> None:

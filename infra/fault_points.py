@@ -20,7 +20,7 @@ from typing import Final, Literal, NamedTuple, cast, get_args
 
 import structlog
 
-from contracts.errors import MillraceError, SettingsError
+from millrace.contracts.errors import MillraceError, SettingsError
 
 _log = structlog.get_logger(__name__)
 

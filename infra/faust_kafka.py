@@ -7,7 +7,7 @@ from typing import Any
 
 import faust
 
-from infra.settings import Settings
+from millrace.infra.settings import Settings
 
 
 def aiokafka_config(settings: Settings) -> dict[str, Any]:

@@ -30,9 +30,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.errors import DataError
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
+from millrace.contracts.errors import DataError
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
 
 #: Steps of the LSTM at most; longer windows make wider patches.
 MAX_RECURRENT_STEPS: Final = 24

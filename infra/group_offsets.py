@@ -21,10 +21,10 @@ from confluent_kafka import (
 )
 from prometheus_client import Gauge
 
-from infra.empty_ranges import EmptyRanges
-from infra.kafka import consumer, reader, whole_ms
-from infra.settings import Settings
-from infra.stalls import Place
+from millrace.infra.empty_ranges import EmptyRanges
+from millrace.infra.kafka import consumer, reader, whole_ms
+from millrace.infra.settings import Settings
+from millrace.infra.stalls import Place
 
 LAG: Final = Gauge(
     "millrace_group_lag_records",

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 
 import structlog
 
-from contracts.errors import MillraceError
+from millrace.contracts.errors import MillraceError
 
 _log = structlog.get_logger(__name__)
 

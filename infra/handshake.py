@@ -7,10 +7,10 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from contracts.errors import ServerError
-from infra.kafka import error_of, reader
-from infra.refusals import LASTING, Told, kafka_trouble
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.infra.kafka import error_of, reader
+from millrace.infra.refusals import LASTING, Told, kafka_trouble
+from millrace.infra.settings import Settings
 
 #: How long a broker that is there may take to answer, and how long one question waits, seconds.
 SECONDS: Final = 10.0

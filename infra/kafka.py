@@ -24,9 +24,9 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from contracts.errors import ServerError
-from contracts.topics import MAX_RECORD_BYTES, Topic
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topics import MAX_RECORD_BYTES, Topic
+from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")

@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 
-from infra.watchdog import End, end_process
+from millrace.infra.watchdog import End, end_process
 
 
 class LastCall:

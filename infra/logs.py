@@ -9,8 +9,8 @@ from typing import Final, TextIO
 
 import structlog
 
-from contracts.visible import visible
-from infra.settings import Settings
+from millrace.contracts.visible import visible
+from millrace.infra.settings import Settings
 
 #: How often a library may say the same again, seconds.
 _SELDOM_SECONDS: Final = 30.0

@@ -11,14 +11,14 @@ import structlog
 from confluent_kafka import TopicPartition
 from prometheus_client import Counter
 
-from contracts.events import EventReader
-from contracts.invalid_record import InvalidRecord
-from contracts.model_event import ModelEvent
-from contracts.refusal import Refusal, refusal_of, unreadable
-from contracts.registry import Registry
-from contracts.topics import MODEL_EVENTS
-from infra.kafka import partitions_of, raise_error, reader, watermarks
-from infra.settings import Settings
+from millrace.contracts.events import EventReader
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.model_event import ModelEvent
+from millrace.contracts.refusal import Refusal, refusal_of, unreadable
+from millrace.contracts.registry import Registry
+from millrace.contracts.topics import MODEL_EVENTS
+from millrace.infra.kafka import partitions_of, raise_error, reader, watermarks
+from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
 _REFUSED = Counter("millrace_registry_refused_total", "Registry events refused", ["kind"])

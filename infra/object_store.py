@@ -13,9 +13,9 @@ from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
-from contracts.errors import DataError, ServerError
-from infra.refusals import store_trouble
-from infra.settings import Settings
+from millrace.contracts.errors import DataError, ServerError
+from millrace.infra.refusals import store_trouble
+from millrace.infra.settings import Settings
 
 #: Connections that are kept: parts of a large object go side by side, three at a time.
 _CONNECTIONS: Final = 4

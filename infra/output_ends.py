@@ -14,11 +14,11 @@ from typing import Final
 
 from confluent_kafka import Consumer, TopicPartition
 
-from contracts.errors import ServerError
-from contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from contracts.topics import Topic
-from infra.kafka import raise_error, reader, watermarks
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.topics import Topic
+from millrace.infra.kafka import raise_error, reader, watermarks
+from millrace.infra.settings import Settings
 
 #: Records that are read from a partition's end at first, and how many times more each time
 #: that none of them has a source offset but all are marks of transactions, or aborted.

@@ -14,12 +14,12 @@ from typing import Final
 
 import structlog
 
-from contracts.errors import ServerError
-from infra.guard_thread import GuardThread
-from infra.kafka import consumer
-from infra.partitions import partition_counts
-from infra.settings import Settings
-from infra.watchdog import End, end_process
+from millrace.contracts.errors import ServerError
+from millrace.infra.guard_thread import GuardThread
+from millrace.infra.kafka import consumer
+from millrace.infra.partitions import partition_counts
+from millrace.infra.settings import Settings
+from millrace.infra.watchdog import End, end_process
 
 _log = structlog.get_logger(__name__)
 _EVERY_SECONDS: Final = 3.0

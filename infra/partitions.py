@@ -23,10 +23,10 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from contracts.errors import ServerError, SettingsError
-from contracts.topics import TOPICS, Topic
-from infra.kafka import ANSWER_SECONDS
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError, SettingsError
+from millrace.contracts.topics import TOPICS, Topic
+from millrace.infra.kafka import ANSWER_SECONDS
+from millrace.infra.settings import Settings
 
 #: Topics keyed by asset, each after those that are written from it: memory first, windows last.
 GROWN_IN: Final = tuple(topic for topic in reversed(TOPICS) if topic.by_asset)

@@ -1,19 +1,19 @@
 """Servers named by settings go in; topics and the bucket are there afterwards.
 
-``python -m infra.prepare`` is for deployments whose services are started by something else
+``python -m millrace.infra.prepare`` is for deployments whose services are started by something else
 than the console (Compose, Kubernetes): run it once before them. Running it again changes
 nothing.
 """
 
 import sys
 
-from contracts.errors import MillraceError
-from infra.error_line import say_error
-from infra.kafka import admin
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from infra.topic_admin import create_topics
-from infra.topic_settings import Finding
+from millrace.contracts.errors import MillraceError
+from millrace.infra.error_line import say_error
+from millrace.infra.kafka import admin
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
+from millrace.infra.topic_settings import Finding
 
 
 def _warn(finding: Finding) -> None:

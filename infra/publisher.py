@@ -4,15 +4,15 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from contracts.drift_alert import DriftAlert
-from contracts.errors import ServerError
-from contracts.events import JsonEvent, encode, headers_of, now
-from contracts.ledger import LedgerEntry
-from contracts.mended import Mended
-from contracts.outcome import Outcome
-from contracts.prediction import Prediction
-from contracts.topic_epoch import TopicEpoch
-from contracts.topics import (
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.errors import ServerError
+from millrace.contracts.events import JsonEvent, encode, headers_of, now
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.mended import Mended
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.topic_epoch import TopicEpoch
+from millrace.contracts.topics import (
     DRIFT_ALERTS,
     MENDED,
     MODEL_EVENTS,
@@ -24,9 +24,9 @@ from contracts.topics import (
     TRAINING_RUNS,
     Topic,
 )
-from contracts.training import TrainingRequest, TrainingRun
-from infra.kafka import producer
-from infra.settings import Settings
+from millrace.contracts.training import TrainingRequest, TrainingRun
+from millrace.infra.kafka import producer
+from millrace.infra.settings import Settings
 
 #: How long the broker may take to confirm an event.
 DELIVERY_SECONDS: Final = 30.0

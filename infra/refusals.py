@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from infra.settings import Settings
+from millrace.infra.settings import Settings
 
 #: Errors that no waiting mends, by librdkafka's names.
 LASTING: Final = frozenset({"_AUTHENTICATION", "_SSL", "_RESOLVE", "_INVALID_ARG"})

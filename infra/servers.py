@@ -14,14 +14,14 @@ from typing import Final, TypeVar
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from contracts.errors import ServerError
-from contracts.topics import Topic
-from infra.kafka import error_of, reader
-from infra.object_store import ObjectStore
-from infra.partitions import even_partitions
-from infra.refusals import Told, kafka_trouble
-from infra.settings import Settings
-from infra.topic_ids import member_name
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topics import Topic
+from millrace.infra.kafka import error_of, reader
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.partitions import even_partitions
+from millrace.infra.refusals import Told, kafka_trouble
+from millrace.infra.settings import Settings
+from millrace.infra.topic_ids import member_name
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")

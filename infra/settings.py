@@ -12,7 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contracts.errors import SettingsError
+from millrace.contracts.errors import SettingsError
 
 
 class Settings(BaseSettings):

@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from infra.guard_thread import GuardThread
-from infra.watchdog import end_process
+from millrace.infra.guard_thread import GuardThread
+from millrace.infra.watchdog import end_process
 
 _EVERY_SECONDS: Final = 0.25
 

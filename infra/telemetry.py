@@ -12,7 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
-from infra.settings import Settings
+from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
 EXIT_BROKEN = 70

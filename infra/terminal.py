@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from contracts.visible import visible
+from millrace.contracts.visible import visible
 
 
 class Terminal(Console):

@@ -22,12 +22,12 @@ from confluent_kafka.admin import (
     TopicMetadata,
 )
 
-from contracts.errors import ServerError
-from contracts.topics import TOPICS, Topic
-from infra.kafka import ANSWER_SECONDS, error_of
-from infra.partitions import partition_counts, uneven, wanted_partitions
-from infra.settings import Settings
-from infra.topic_settings import Finding, compare, topic_config
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topics import TOPICS, Topic
+from millrace.infra.kafka import ANSWER_SECONDS, error_of
+from millrace.infra.partitions import partition_counts, uneven, wanted_partitions
+from millrace.infra.settings import Settings
+from millrace.infra.topic_settings import Finding, compare, topic_config
 
 _log = structlog.get_logger(__name__)
 #: How long to leave a broker alone between two questions, seconds.

@@ -24,10 +24,10 @@ from confluent_kafka import (
 )
 from prometheus_client import Counter
 
-from contracts.errors import ServerError
-from contracts.events import EventReader, now
-from contracts.invalid_record import InvalidRecord
-from contracts.topic_epoch import (
+from millrace.contracts.errors import ServerError
+from millrace.contracts.events import EventReader, now
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topic_epoch import (
     NO_EPOCH,
     Lineage,
     Log,
@@ -37,9 +37,9 @@ from contracts.topic_epoch import (
     new_leader_epoch,
     parts_of,
 )
-from contracts.topics import TOPIC_EPOCHS, Topic
-from infra.batch_end import batch_end
-from infra.kafka import (
+from millrace.contracts.topics import TOPIC_EPOCHS, Topic
+from millrace.infra.batch_end import batch_end
+from millrace.infra.kafka import (
     ANSWER_SECONDS,
     Reader,
     is_undecompressible,
@@ -47,11 +47,11 @@ from infra.kafka import (
     reader,
     watermarks,
 )
-from infra.output_ends import OPEN_MS
-from infra.publisher import Publisher
-from infra.settings import Settings
-from infra.stalls import Place
-from infra.topic_ids import describe_topics
+from millrace.infra.output_ends import OPEN_MS
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
+from millrace.infra.stalls import Place
+from millrace.infra.topic_ids import describe_topics
 
 _log = structlog.get_logger(__name__)
 _INCARNATIONS: Final = Counter(

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from contracts.errors import ServerError
-from contracts.topics import Topic
-from infra.kafka import ANSWER_SECONDS, ask_admin
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topics import Topic
+from millrace.infra.kafka import ANSWER_SECONDS, ask_admin
+from millrace.infra.settings import Settings
 
 
 class Described(NamedTuple):

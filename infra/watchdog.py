@@ -32,10 +32,10 @@ from typing import Final, NoReturn
 
 import structlog
 
-from infra.group_offsets import GroupOffsets
-from infra.guard_thread import GuardThread
-from infra.settings import Settings
-from infra.stalls import Limits, Memory, Observation, Place, Stall, judge
+from millrace.infra.group_offsets import GroupOffsets
+from millrace.infra.guard_thread import GuardThread
+from millrace.infra.settings import Settings
+from millrace.infra.stalls import Limits, Memory, Observation, Place, Stall, judge
 
 _log = structlog.get_logger(__name__)
 

@@ -1,10 +1,10 @@
-"""``python -m producers replay fleet --rate 100``."""
+"""``python -m millrace.producers replay fleet --rate 100``."""
 
 import sys
 
-from contracts.errors import MillraceError
-from infra.terminal import Terminal
-from producers.command_line import app
+from millrace.contracts.errors import MillraceError
+from millrace.infra.terminal import Terminal
+from millrace.producers.command_line import app
 
 
 def main() -> int:

@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from producers.record import Record
-from producers.spool import Spool
+from millrace.producers.record import Record
+from millrace.producers.spool import Spool
 
 #: Records, and bytes of their values, after which no more of them are kept in memory.
 MEMORY_RECORDS: Final = 2_000

@@ -1,8 +1,8 @@
-"""The edge's commands: `replay`, `simulate`, `host`, `flush`. Run as ``python -m producers``.
+"""The edge's commands: `replay`, `simulate`, `host`, `flush`.
 
-Each makes windows and a tempo, and hands both to `replay.replay`. Ctrl-C ends a run cleanly:
-what was handed over is delivered or waits in the spool, the summary is still given, and the
-exit code says so.
+Run as ``python -m millrace.producers``. Each makes windows and a tempo, and hands both to
+`replay.replay`. Ctrl-C ends a run cleanly: what was handed over is delivered or waits in the
+spool, the summary is still given, and the exit code says so.
 """
 
 import platform
@@ -15,26 +15,26 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from contracts.errors import DataError, SettingsError
-from contracts.ids import digest_of
-from contracts.model_spec import ModelSpec
-from contracts.window import SensorWindow
-from infra import fault_points
-from infra.logs import configure_logs
-from infra.settings import Settings
-from producers.defects import REASONS, make_bad
-from producers.flush import flush_spools
-from producers.host import host_spec, host_windows
-from producers.open_outbox import Run
-from producers.outbox import Outbox
-from producers.pacing import Pacer, Tempo
-from producers.record import Encoding
-from producers.replay import LOOK_SECONDS
-from producers.session import Session
-from producers.simulate import SPEC, quiet_windows
-from producers.source import FLEET, open_recording
-from producers.spool_folder import Source, SpoolOptions, parse_bytes
-from producers.windows import between, windows
+from millrace.contracts.errors import DataError, SettingsError
+from millrace.contracts.ids import digest_of
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.window import SensorWindow
+from millrace.infra import fault_points
+from millrace.infra.logs import configure_logs
+from millrace.infra.settings import Settings
+from millrace.producers.defects import REASONS, make_bad
+from millrace.producers.flush import flush_spools
+from millrace.producers.host import host_spec, host_windows
+from millrace.producers.open_outbox import Run
+from millrace.producers.outbox import Outbox
+from millrace.producers.pacing import Pacer, Tempo
+from millrace.producers.record import Encoding
+from millrace.producers.replay import LOOK_SECONDS
+from millrace.producers.session import Session
+from millrace.producers.simulate import SPEC, quiet_windows
+from millrace.producers.source import FLEET, open_recording
+from millrace.producers.spool_folder import Source, SpoolOptions, parse_bytes
+from millrace.producers.windows import between, windows
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from contracts.errors import DataError
-from contracts.model_spec import ModelSpec
-from infra.settings import Settings
-from producers.description import Description, describe, story_of
-from producers.recording import ASSET, SEGMENT, TIME, Story
-from producers.tables import S3, fetch, read_table, resolve
+from millrace.contracts.errors import DataError
+from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.settings import Settings
+from millrace.producers.description import Description, describe, story_of
+from millrace.producers.recording import ASSET, SEGMENT, TIME, Story
+from millrace.producers.tables import S3, fetch, read_table, resolve
 
 DESCRIPTION: Final = "dataset.toml"
 #: Share of a recording that trains the first model where the description tells no story.

@@ -3,7 +3,7 @@
 Pure functions from a good window to a record and the reason that its dead letter must name.
 
 >>> import numpy as np
->>> from contracts.window import decode_window
+>>> from millrace.contracts.window import decode_window
 >>> good = SensorWindow("pump-1", ("flow",), 1_700_000_000_000, 60.0, np.ones((4, 1), "f4"))
 >>> bad = make_bad(good, "bad_period", np.random.default_rng(1))
 >>> bad.reason, decode_window(bad.value, MSGPACK).period_seconds
@@ -17,11 +17,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.headers import CONTENT_TYPE, RawHeaders
-from contracts.missing import ABSENT_ABOVE
-from contracts.topics import MAX_WINDOW_BYTES
-from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
-from producers.record import window_headers
+from millrace.contracts.headers import CONTENT_TYPE, RawHeaders
+from millrace.contracts.missing import ABSENT_ABOVE
+from millrace.contracts.topics import MAX_WINDOW_BYTES
+from millrace.contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
+from millrace.producers.record import window_headers
 
 Rng = np.random.Generator
 

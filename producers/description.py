@@ -28,9 +28,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from contracts.errors import DataError
-from contracts.model_spec import ModelSpec
-from producers.recording import ASSET, SEGMENT, TIME, Story
+from millrace.contracts.errors import DataError
+from millrace.contracts.model_spec import ModelSpec
+from millrace.producers.recording import ASSET, SEGMENT, TIME, Story
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 Count = Annotated[int, msgspec.Meta(ge=1)]

@@ -6,18 +6,25 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from contracts.errors import SettingsError
-from contracts.topics import SENSOR_WINDOWS
-from contracts.visible import visible_json
-from infra.kafka import producer
-from infra.settings import Settings
-from infra.terminal import Terminal
-from producers.forwarder import PRODUCER, Forwarder
-from producers.open_outbox import Run, connection
-from producers.outbox import SpoolCounts
-from producers.session import Session
-from producers.spool import DATABASE, Spool
-from producers.spool_folder import Source, describe, held, namespace_of, spec_of, spool_folders
+from millrace.contracts.errors import SettingsError
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.visible import visible_json
+from millrace.infra.kafka import producer
+from millrace.infra.settings import Settings
+from millrace.infra.terminal import Terminal
+from millrace.producers.forwarder import PRODUCER, Forwarder
+from millrace.producers.open_outbox import Run, connection
+from millrace.producers.outbox import SpoolCounts
+from millrace.producers.session import Session
+from millrace.producers.spool import DATABASE, Spool
+from millrace.producers.spool_folder import (
+    Source,
+    describe,
+    held,
+    namespace_of,
+    spec_of,
+    spool_folders,
+)
 
 _log = structlog.get_logger(__name__)
 

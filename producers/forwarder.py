@@ -27,20 +27,20 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from prometheus_client import Counter, Gauge
 
-from contracts.errors import DataError, ServerError
-from contracts.headers import RawHeaders
-from contracts.topics import MAX_RECORD_BYTES
-from contracts.window import SensorWindow
-from infra.fault_points import reached
-from infra.kafka import whole_ms
-from producers.absence import Absence
-from producers.backlog import MEMORY_RECORDS, Backlog
-from producers.in_flight import InFlight
-from producers.outbox import END_SECONDS, SpoolCounts
-from producers.position import position_of
-from producers.record import Encoding, Record, window_record
-from producers.sender import DELIVERED, FAILED
-from producers.spool import Spool, SpoolFullError
+from millrace.contracts.errors import DataError, ServerError
+from millrace.contracts.headers import RawHeaders
+from millrace.contracts.topics import MAX_RECORD_BYTES
+from millrace.contracts.window import SensorWindow
+from millrace.infra.fault_points import reached
+from millrace.infra.kafka import whole_ms
+from millrace.producers.absence import Absence
+from millrace.producers.backlog import MEMORY_RECORDS, Backlog
+from millrace.producers.in_flight import InFlight
+from millrace.producers.outbox import END_SECONDS, SpoolCounts
+from millrace.producers.position import position_of
+from millrace.producers.record import Encoding, Record, window_record
+from millrace.producers.sender import DELIVERED, FAILED
+from millrace.producers.spool import Spool, SpoolFullError
 
 WAITING: Final = Gauge("millrace_edge_windows_waiting", "Windows in the spool, not confirmed")
 SPOOL_BYTES: Final = Gauge("millrace_edge_spool_bytes", "Size of the spool on disk")

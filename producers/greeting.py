@@ -9,12 +9,12 @@ from typing import Final
 
 from confluent_kafka import KafkaException, Producer
 
-from contracts.errors import MillraceError, ServerError
-from contracts.model_spec import ModelSpec
-from infra.declare import declare_model
-from infra.handshake import shake_hands
-from infra.kafka import partitions_of
-from infra.settings import Settings
+from millrace.contracts.errors import MillraceError, ServerError
+from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.declare import declare_model
+from millrace.infra.handshake import shake_hands
+from millrace.infra.kafka import partitions_of
+from millrace.infra.settings import Settings
 
 #: Who declares the edge's models.
 DECLARED_BY: Final = "/millrace/edge"

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from contracts.model_spec import ModelSpec
-from contracts.window import SensorWindow
-from producers.windows import LiveWindows
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.window import SensorWindow
+from millrace.producers.windows import LiveWindows
 
 SENSORS: Final = (
     "cpu_percent",

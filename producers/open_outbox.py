@@ -6,17 +6,24 @@ from typing import NamedTuple
 
 from confluent_kafka import Producer
 
-from contracts.model_spec import ModelSpec
-from contracts.topics import SENSOR_WINDOWS
-from infra.declare import declare_model
-from infra.kafka import producer
-from infra.settings import Settings
-from producers.forwarder import PRODUCER, Forwarder
-from producers.greeting import DECLARED_BY, Greeting, greet
-from producers.record import Encoding
-from producers.sender import Sender
-from producers.spool import Spool
-from producers.spool_folder import Source, SpoolOptions, claim, claim_cluster, folder_of, held
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.infra.declare import declare_model
+from millrace.infra.kafka import producer
+from millrace.infra.settings import Settings
+from millrace.producers.forwarder import PRODUCER, Forwarder
+from millrace.producers.greeting import DECLARED_BY, Greeting, greet
+from millrace.producers.record import Encoding
+from millrace.producers.sender import Sender
+from millrace.producers.spool import Spool
+from millrace.producers.spool_folder import (
+    Source,
+    SpoolOptions,
+    claim,
+    claim_cluster,
+    folder_of,
+    held,
+)
 
 
 class Run(NamedTuple):

@@ -4,8 +4,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from contracts.headers import RawHeaders
-from contracts.window import SensorWindow
+from millrace.contracts.headers import RawHeaders
+from millrace.contracts.window import SensorWindow
 
 #: How long a run that is asked to end waits for the broker, seconds.
 END_SECONDS: Final = 5.0

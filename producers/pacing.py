@@ -16,7 +16,7 @@ days of recorded time that it would not on a real machine.
 from dataclasses import dataclass
 from typing import Final
 
-from contracts.errors import SettingsError
+from millrace.contracts.errors import SettingsError
 
 #: A sender that is later than this starts its schedule anew instead of rushing, seconds.
 MAX_LATE: Final = 1.0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from contracts.window import SensorWindow
+from millrace.contracts.window import SensorWindow
 
 Order = tuple[int, str, str]
 

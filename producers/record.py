@@ -2,9 +2,9 @@
 
 from typing import Literal, NamedTuple
 
-from contracts.events import WINDOW, event_time
-from contracts.headers import RawHeaders, cloud_event
-from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
+from millrace.contracts.events import WINDOW, event_time
+from millrace.contracts.headers import RawHeaders, cloud_event
+from millrace.contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
 
 Encoding = Literal["msgpack", "json"]
 

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 import msgspec
 import pandas as pd
 
-from contracts.model_spec import ModelSpec
+from millrace.contracts.model_spec import ModelSpec
 
 #: Columns of a frame that are not sensors.
 TIME: Final = "time"

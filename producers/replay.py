@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
-from contracts.events import event_time
-from contracts.window import SensorWindow
-from producers.outbox import Outbox, SpoolCounts
-from producers.pacing import Pacer
+from millrace.contracts.events import event_time
+from millrace.contracts.window import SensorWindow
+from millrace.producers.outbox import Outbox, SpoolCounts
+from millrace.producers.pacing import Pacer
 
 #: How long the loop waits before it looks around again, seconds.
 LOOK_SECONDS: Final = 0.05

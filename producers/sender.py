@@ -14,14 +14,14 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from prometheus_client import Counter
 
-from contracts.errors import ServerError
-from contracts.headers import RawHeaders
-from contracts.topics import SENSOR_WINDOWS
-from contracts.window import SensorWindow
-from infra.kafka import partitions_of, producer, whole_ms
-from infra.settings import Settings
-from producers.outbox import END_SECONDS, SpoolCounts
-from producers.record import Encoding, window_headers, window_record
+from millrace.contracts.errors import ServerError
+from millrace.contracts.headers import RawHeaders
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.window import SensorWindow
+from millrace.infra.kafka import partitions_of, producer, whole_ms
+from millrace.infra.settings import Settings
+from millrace.producers.outbox import END_SECONDS, SpoolCounts
+from millrace.producers.record import Encoding, window_headers, window_record
 
 __all__ = ["DELIVERED", "FAILED", "Encoding", "Sender", "window_headers"]
 

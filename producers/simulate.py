@@ -25,10 +25,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contracts.events import to_ms
-from contracts.model_spec import ModelSpec
-from contracts.window import SensorWindow
-from producers.known_events import (
+from millrace.contracts.events import to_ms
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.window import SensorWindow
+from millrace.producers.known_events import (
     ASSETS,
     CYCLE,
     GROWTH,
@@ -40,9 +40,9 @@ from producers.known_events import (
     KnownEvent,
     known_events,
 )
-from producers.pump_physics import DAY, SENSORS, Conditions, run_pumps
-from producers.recording import ASSET, SEGMENT, TIME, Story
-from producers.windows import windows
+from millrace.producers.pump_physics import DAY, SENSORS, Conditions, run_pumps
+from millrace.producers.recording import ASSET, SEGMENT, TIME, Story
+from millrace.producers.windows import windows
 
 Floats = npt.NDArray[np.float64]
 

@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from infra.settings import Settings
-from producers.dataset import open_dataset
-from producers.recording import Recording, Story
-from producers.simulate import Fleet
+from millrace.infra.settings import Settings
+from millrace.producers.dataset import open_dataset
+from millrace.producers.recording import Recording, Story
+from millrace.producers.simulate import Fleet
 
 __all__ = ["FLEET", "Recording", "Story", "open_recording"]
 

@@ -26,10 +26,10 @@ from typing import Final, Self
 
 import msgspec
 
-from contracts.errors import DataError, MillraceError
-from contracts.headers import RawHeaders
-from producers.confirmed import Confirmed
-from producers.record import Record
+from millrace.contracts.errors import DataError, MillraceError
+from millrace.contracts.headers import RawHeaders
+from millrace.producers.confirmed import Confirmed
+from millrace.producers.record import Record
 
 #: The database in a spool's folder, and what SQLite puts beside it.
 DATABASE: Final = "spool.sqlite"

@@ -19,11 +19,11 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from contracts.errors import SettingsError
-from contracts.ids import digest_of
-from contracts.model_spec import ModelSpec
-from infra.settings import Settings
-from producers.spool import DATABASE, LIMIT_BYTES, Spool
+from millrace.contracts.errors import SettingsError
+from millrace.contracts.ids import digest_of
+from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.settings import Settings
+from millrace.producers.spool import DATABASE, LIMIT_BYTES, Spool
 
 #: Folder of the spools in `Settings.home`.
 SPOOLS: Final = "edge"

@@ -16,9 +16,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts.errors import DataError
-from infra.object_store import ObjectStore
-from infra.settings import Settings
+from millrace.contracts.errors import DataError
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
 
 S3: Final = "s3://"
 

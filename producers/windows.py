@@ -6,7 +6,7 @@ place on the run's grid, start + i * period. Windows are cut from runs alone, fu
 one every ``stride`` samples from the run's first, so none crosses a gap or a segment. A
 window is *due* at its end, one period after its last sample: then an edge could have sent it.
 
->>> from contracts.model_spec import ModelSpec
+>>> from millrace.contracts.model_spec import ModelSpec
 >>> spec = ModelSpec("tank", ("level",), 1.0, window=2, horizon=1, stride=1)
 >>> times = pd.to_datetime([0, 1000, 2000, 9000, 10000], unit="ms", utc=True)
 >>> levels = np.arange(5, dtype="f4")
@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from contracts.events import to_ms
-from contracts.model_spec import ModelSpec
-from contracts.window import Float32, SensorWindow
-from producers.position import order_of
-from producers.recording import ASSET, SEGMENT, TIME
+from millrace.contracts.events import to_ms
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.window import Float32, SensorWindow
+from millrace.producers.position import order_of
+from millrace.producers.recording import ASSET, SEGMENT, TIME
 
 #: Samples further apart than this many periods are not of one run.
 MAX_SPACING: Final = 1.5

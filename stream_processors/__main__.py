@@ -1,4 +1,4 @@
-"""`python -m stream_processors`: settings → app → run until told to stop."""
+"""`python -m millrace.stream_processors`: settings → app → run until told to stop."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from typing import Final
 
 import faust
 
-from contracts.errors import MillraceError
-from contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, SERVING_LEDGER
-from infra import fault_points
-from infra.error_line import say_error
-from infra.logs import configure_logs
-from infra.servers import await_kafka, await_member_name, await_partitions
-from infra.settings import Settings
-from infra.telemetry import Health, serve_telemetry
-from stream_processors.app import build_app, read_topics
+from millrace.contracts.errors import MillraceError
+from millrace.contracts.topics import (
+    MODEL_EVENTS,
+    NORMALIZED,
+    PREDICTIONS,
+    SENSOR_WINDOWS,
+    SERVING_LEDGER,
+)
+from millrace.infra import fault_points
+from millrace.infra.error_line import say_error
+from millrace.infra.logs import configure_logs
+from millrace.infra.servers import await_kafka, await_member_name, await_partitions
+from millrace.infra.settings import Settings
+from millrace.infra.telemetry import Health, serve_telemetry
+from millrace.stream_processors.app import build_app, read_topics
 
 #: Objects made before the garbage collector looks at the young ones. A batch makes thousands
 #: that are freed without it; by default it would look at all of memory several times a batch.

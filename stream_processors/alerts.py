@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contracts.drift_alert import DriftAlert
-from contracts.events import event_time
-from contracts.ids import derived_id
-from contracts.source import Source
-from drift.monitor import Finding
-from drift.policy import judge
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events import event_time
+from millrace.contracts.ids import derived_id
+from millrace.contracts.source import Source
+from millrace.drift.monitor import Finding
+from millrace.drift.policy import judge
 
 _WORDS = {
     "error": "the model's error rose",

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.model_spec import ModelSpec
-from contracts.prediction import Prediction
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.prediction import Prediction
 
 _LARGEST: Final = float(np.finfo(np.float32).max)
 

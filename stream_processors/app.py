@@ -24,31 +24,31 @@ import faust
 import structlog
 from faust.types import TP
 
-from contracts.groups import STREAM_PROCESSOR
-from contracts.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS, Topic
-from infra import fault_points
-from infra.faust_kafka import faust_credentials
-from infra.model_feed import ModelFeed
-from infra.partition_watch import PartitionWatch
-from infra.settings import Settings
-from infra.stalls import Place
-from infra.standstill import StandstillGuard
-from infra.telemetry import Health
-from infra.topic_settings import topic_config
-from infra.watchdog import Watchdog
-from stream_processors.batching import BatchApp, BatchConsumer
-from stream_processors.gathering import Gathering, divide
-from stream_processors.held import Held
-from stream_processors.history import KafkaHistory
-from stream_processors.letters import Letters, StoredValues
-from stream_processors.lineages import LOOK_SECONDS, Lineages
-from stream_processors.metrics import RECOVERY_REMAINING
-from stream_processors.outputs import Outputs
-from stream_processors.processor import BLOCK_RECORDS, Processor
-from stream_processors.records import Record
-from stream_processors.recovery import MemoryTable, Recovery
-from stream_processors.snapshots import Snapshots
-from stream_processors.watching import DETECTORS, Watch
+from millrace.contracts.groups import STREAM_PROCESSOR
+from millrace.contracts.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS, Topic
+from millrace.infra import fault_points
+from millrace.infra.faust_kafka import faust_credentials
+from millrace.infra.model_feed import ModelFeed
+from millrace.infra.partition_watch import PartitionWatch
+from millrace.infra.settings import Settings
+from millrace.infra.stalls import Place
+from millrace.infra.standstill import StandstillGuard
+from millrace.infra.telemetry import Health
+from millrace.infra.topic_settings import topic_config
+from millrace.infra.watchdog import Watchdog
+from millrace.stream_processors.batching import BatchApp, BatchConsumer
+from millrace.stream_processors.gathering import Gathering, divide
+from millrace.stream_processors.held import Held
+from millrace.stream_processors.history import KafkaHistory
+from millrace.stream_processors.letters import Letters, StoredValues
+from millrace.stream_processors.lineages import LOOK_SECONDS, Lineages
+from millrace.stream_processors.metrics import RECOVERY_REMAINING
+from millrace.stream_processors.outputs import Outputs
+from millrace.stream_processors.processor import BLOCK_RECORDS, Processor
+from millrace.stream_processors.records import Record
+from millrace.stream_processors.recovery import MemoryTable, Recovery
+from millrace.stream_processors.snapshots import Snapshots
+from millrace.stream_processors.watching import DETECTORS, Watch
 
 _log = structlog.get_logger(__name__)
 

@@ -10,9 +10,9 @@ from hashlib import blake2b
 
 import msgspec
 
-from drift.monitor import AssetMonitor, MonitorState
-from stream_processors.forecasts import ForecastBook
-from stream_processors.recent_windows import RecentSnapshot, RecentWindows
+from millrace.drift.monitor import AssetMonitor, MonitorState
+from millrace.stream_processors.forecasts import ForecastBook
+from millrace.stream_processors.recent_windows import RecentSnapshot, RecentWindows
 
 
 class AssetSnapshot(msgspec.Struct):

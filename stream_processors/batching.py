@@ -33,10 +33,10 @@ from faust.types.transports import TransportT
 from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.futures import notify
 
-from stream_processors.fetching import FetchThread
-from stream_processors.lineages import Lineages
-from stream_processors.readable import Readable
-from stream_processors.unpacking import UnreadBatch
+from millrace.stream_processors.fetching import FetchThread
+from millrace.stream_processors.lineages import Lineages
+from millrace.stream_processors.readable import Readable
+from millrace.stream_processors.unpacking import UnreadBatch
 
 #: Least time between two polls that find little, seconds. A batch has a cost of its own, and so
 #: have the requests to the broker: at a low rate, what comes within this time is one batch.

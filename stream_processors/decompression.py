@@ -18,8 +18,8 @@ from typing import Any, Final
 import cramjam
 import numpy as np
 
-from contracts.invalid_record import InvalidRecord
-from contracts.topics import MAX_BATCH_BYTES
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import MAX_BATCH_BYTES
 
 SNAPPY: Final = 2
 _STREAMS: Final[dict[int, Any]] = {

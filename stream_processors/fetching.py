@@ -19,13 +19,13 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from contracts.invalid_record import InvalidRecord
-from contracts.topic_epoch import NO_EPOCH, metadata_of
-from stream_processors.batch_header import COUNTED, EPOCH, LENGTH, checksum
-from stream_processors.leader_epochs import LeaderEpochs
-from stream_processors.lineages import Lineages
-from stream_processors.packing import packed_headers
-from stream_processors.unpacking import CODEC_BITS, FetchedRecord, measured, unread
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topic_epoch import NO_EPOCH, metadata_of
+from millrace.stream_processors.batch_header import COUNTED, EPOCH, LENGTH, checksum
+from millrace.stream_processors.leader_epochs import LeaderEpochs
+from millrace.stream_processors.lineages import Lineages
+from millrace.stream_processors.packing import packed_headers
+from millrace.stream_processors.unpacking import CODEC_BITS, FetchedRecord, measured, unread
 
 #: Longest wait of a fetch for data. A partition whose records were still unread when a fetch
 #: was sent is not in it, and has to wait for its end; Faust fixes 1.5 s.

@@ -34,11 +34,11 @@ from typing import Final
 
 import msgspec
 
-from contracts.ids import digest_of
-from contracts.prediction import Prediction
-from stream_processors.answers import Answer, Joined
-from stream_processors.join_task import MOST_VALUES, READING_BYTES, WITNESSES, JoinTask
-from stream_processors.readings import Block, Readings, slot
+from millrace.contracts.ids import digest_of
+from millrace.contracts.prediction import Prediction
+from millrace.stream_processors.answers import Answer, Joined
+from millrace.stream_processors.join_task import MOST_VALUES, READING_BYTES, WITNESSES, JoinTask
+from millrace.stream_processors.readings import Block, Readings, slot
 
 #: Predictions whose windows have not come, per asset; later ones are passed over. The last
 #: resort: where windows are still read, predictions wait before they come here (`held`). Their

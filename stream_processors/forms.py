@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from operator import methodcaller
 from typing import Final, NamedTuple
 
-from contracts.headers import CONTENT_TYPE, content_type_of
-from contracts.invalid_record import InvalidRecord
-from contracts.names import MAX_NAME_BYTES, is_name, name_problem, segment_problem
-from contracts.topics import MAX_WINDOW_BYTES
-from contracts.window import MSGPACK, Layout, WindowBody, read_window, read_windows
-from stream_processors.packing import packed_headers
-from stream_processors.records import Payload, problem_of
+from millrace.contracts.headers import CONTENT_TYPE, content_type_of
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.names import MAX_NAME_BYTES, is_name, name_problem, segment_problem
+from millrace.contracts.topics import MAX_WINDOW_BYTES
+from millrace.contracts.window import MSGPACK, Layout, WindowBody, read_window, read_windows
+from millrace.stream_processors.packing import packed_headers
+from millrace.stream_processors.records import Payload, problem_of
 
 #: Event times outside of these say that a device's clock is wrong.
 EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01

@@ -26,8 +26,8 @@ from typing import Any, Final, Protocol
 
 from faust.types import TP
 
-from infra.stalls import Place
-from stream_processors.records import Record
+from millrace.infra.stalls import Place
+from millrace.stream_processors.records import Record
 
 #: Records of a partition that are held before no more of it are fetched.
 MOST_HELD: Final = 8_000

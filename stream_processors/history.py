@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from contracts.dead_letter import Origin, first_origin
-from contracts.events import EventReader
-from contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from contracts.invalid_record import InvalidRecord
-from contracts.ledger import LedgerEntry
-from contracts.mended import Mended
-from contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS, SERVING_LEDGER
-from infra.kafka import read_all
-from infra.output_ends import source_offsets_since
-from infra.settings import Settings
-from stream_processors.lineages import Ends, Lineages
+from millrace.contracts.dead_letter import Origin, first_origin
+from millrace.contracts.events import EventReader
+from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.mended import Mended
+from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS, SERVING_LEDGER
+from millrace.infra.kafka import read_all
+from millrace.infra.output_ends import source_offsets_since
+from millrace.infra.settings import Settings
+from millrace.stream_processors.lineages import Ends, Lineages
 
 
 class History(Protocol):

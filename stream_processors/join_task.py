@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from contracts.missing import ABSENT_ABOVE
-from contracts.model_spec import ModelSpec
-from stream_processors.rows import rows_of
+from millrace.contracts.missing import ABSENT_ABOVE
+from millrace.contracts.model_spec import ModelSpec
+from millrace.stream_processors.rows import rows_of
 
 #: Wait for late readings, in window lengths beyond the forecast's end.
 LATENESS: Final = 3

@@ -18,19 +18,19 @@ from typing import Final, Protocol
 
 import structlog
 
-from contracts.cut_letter import CutLetter, cut_letter, object_key
-from contracts.dead_letter import BATCH_FIRST_OFFSET, BATCH_RECORDS, dead_letter_headers
-from contracts.errors import ServerError
-from contracts.headers import SOURCE_OFFSET
-from contracts.invalid_record import InvalidRecord
-from contracts.sizes import record_size, takes
-from contracts.topics import DEAD_LETTERS, SENSOR_WINDOWS
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from stream_processors.metrics import CUT, DEAD
-from stream_processors.outputs import Outputs
-from stream_processors.records import Record
-from stream_processors.unpacking import unread_batch
+from millrace.contracts.cut_letter import CutLetter, cut_letter, object_key
+from millrace.contracts.dead_letter import BATCH_FIRST_OFFSET, BATCH_RECORDS, dead_letter_headers
+from millrace.contracts.errors import ServerError
+from millrace.contracts.headers import SOURCE_OFFSET
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.sizes import record_size, takes
+from millrace.contracts.topics import DEAD_LETTERS, SENSOR_WINDOWS
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.stream_processors.metrics import CUT, DEAD
+from millrace.stream_processors.outputs import Outputs
+from millrace.stream_processors.records import Record
+from millrace.stream_processors.unpacking import unread_batch
 
 _log = structlog.get_logger(__name__)
 #: How long the object store may take for a value, seconds.

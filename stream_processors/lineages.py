@@ -19,16 +19,16 @@ import structlog
 from confluent_kafka import KafkaException
 from faust.types import TP
 
-from contracts.errors import ServerError
-from contracts.groups import STREAM_PROCESSOR
-from contracts.topic_epoch import Lineage, parts_of
-from contracts.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
-from infra.committed import Committed, committed_offsets
-from infra.kafka import first_offset
-from infra.losses import tell_lost
-from infra.output_ends import last_source_offsets
-from infra.settings import Settings
-from infra.topic_epochs import TopicEpochs
+from millrace.contracts.errors import ServerError
+from millrace.contracts.groups import STREAM_PROCESSOR
+from millrace.contracts.topic_epoch import Lineage, parts_of
+from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
+from millrace.infra.committed import Committed, committed_offsets
+from millrace.infra.kafka import first_offset
+from millrace.infra.losses import tell_lost
+from millrace.infra.output_ends import last_source_offsets
+from millrace.infra.settings import Settings
+from millrace.infra.topic_epochs import TopicEpochs
 
 _ORIGIN: Final = "/millrace/stream-processor"
 _log = structlog.get_logger(__name__)

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contracts.events import event_time
-from contracts.ids import derived_id, window_id
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from contracts.outcome import Outcome
-from contracts.source import Source
-from contracts.topics import SENSOR_WINDOWS
-from stream_processors.answers import Joined
-from stream_processors.join_task import join_task
+from millrace.contracts.events import event_time
+from millrace.contracts.ids import derived_id, window_id
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.source import Source
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.stream_processors.answers import Joined
+from millrace.stream_processors.join_task import join_task
 
 _Values = npt.NDArray[np.floating[Any]]
 _Float64 = npt.NDArray[np.float64]

@@ -24,18 +24,18 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from contracts.cut_letter import CutLetter, cut_letter
-from contracts.dead_letter import dead_letter_headers
-from contracts.errors import ServerError
-from contracts.headers import RawHeaders
-from contracts.invalid_record import InvalidRecord
-from contracts.sizes import record_size, takes
-from contracts.topics import DEAD_LETTERS, Topic
-from infra.faust_kafka import aiokafka_config
-from infra.settings import Settings
-from stream_processors.metrics import DEAD
-from stream_processors.packing import Content, packed_headers
-from stream_processors.record_batches import RecordBatch
+from millrace.contracts.cut_letter import CutLetter, cut_letter
+from millrace.contracts.dead_letter import dead_letter_headers
+from millrace.contracts.errors import ServerError
+from millrace.contracts.headers import RawHeaders
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.sizes import record_size, takes
+from millrace.contracts.topics import DEAD_LETTERS, Topic
+from millrace.infra.faust_kafka import aiokafka_config
+from millrace.infra.settings import Settings
+from millrace.stream_processors.metrics import DEAD
+from millrace.stream_processors.packing import Content, packed_headers
+from millrace.stream_processors.record_batches import RecordBatch
 
 #: Longest wait of a record batch for the broker's confirmation, milliseconds.
 CONFIRM_MS: Final = 30_000

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from contracts.headers import ID, SOURCE_OFFSET, around_id
+from millrace.contracts.headers import ID, SOURCE_OFFSET, around_id
 
 #: Key, value and packed headers of a record.
 Content = tuple[bytes | None, bytes | bytearray, bytes]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from stream_processors.records import Record
+from millrace.stream_processors.records import Record
 
 
 class Part(NamedTuple):

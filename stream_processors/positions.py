@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import structlog
 
-from contracts.topics import DEAD_LETTERS, Topic
-from stream_processors.first_origins import FirstOrigins
-from stream_processors.history import History
-from stream_processors.records import Record
-from stream_processors.retries import NOTHING, Resolution, Retries, oldest_origin, resolve
+from millrace.contracts.topics import DEAD_LETTERS, Topic
+from millrace.stream_processors.first_origins import FirstOrigins
+from millrace.stream_processors.history import History
+from millrace.stream_processors.records import Record
+from millrace.stream_processors.retries import NOTHING, Resolution, Retries, oldest_origin, resolve
 
 _log = structlog.get_logger(__name__)
 

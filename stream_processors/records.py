@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from contracts.invalid_record import InvalidRecord
+from millrace.contracts.invalid_record import InvalidRecord
 
 
 class Payload(Protocol):

@@ -27,19 +27,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
-from contracts.dead_letter import (
+from millrace.contracts.dead_letter import (
     BAD_ORIGIN,
     ORIGIN_PREFIX,
     names_an_origin,
     never_refused,
     origin_of,
 )
-from contracts.invalid_record import InvalidRecord
-from contracts.mended import Mended
-from contracts.moment import Moment
-from contracts.topics import SENSOR_WINDOWS
-from stream_processors.first_origins import FirstOrigins
-from stream_processors.records import Record
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.mended import Mended
+from millrace.contracts.moment import Moment
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.stream_processors.first_origins import FirstOrigins
+from millrace.stream_processors.records import Record
 
 #: First origins that a partition remembers; 16 bytes each. More are refused, never forgotten.
 MOST_TAKEN: Final = 1 << 20

@@ -17,10 +17,10 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from contracts.sizes import record_size
-from contracts.topics import MAX_RECORD_BYTES
-from stream_processors.asset import Asset
-from stream_processors.metrics import GIVEN_UP, SPLIT
+from millrace.contracts.sizes import record_size
+from millrace.contracts.topics import MAX_RECORD_BYTES
+from millrace.stream_processors.asset import Asset
+from millrace.stream_processors.metrics import GIVEN_UP, SPLIT
 
 _log = structlog.get_logger(__name__)
 #: Bytes of an asset's memory that its record has room for, with three names in its key. Without

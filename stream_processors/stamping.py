@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from contracts.ids import window_ids
-from contracts.ledger import LedgerEntry
-from contracts.normalized_window import NormalizedWindow
-from contracts.source import Source
-from stream_processors.rows import picked, rows_of
-from stream_processors.validation import Block
+from millrace.contracts.ids import window_ids
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.source import Source
+from millrace.stream_processors.rows import picked, rows_of
+from millrace.stream_processors.validation import Block
 
 
 def stamped(

@@ -18,8 +18,8 @@ import bisect
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from contracts.ledger import LedgerEntry
-from contracts.registry import Model
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.registry import Model
 
 
 class Stamps:

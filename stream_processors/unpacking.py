@@ -15,9 +15,9 @@ from typing import Final
 import msgspec
 from aiokafka.errors import CorruptRecordException
 
-from contracts.invalid_record import InvalidRecord
-from stream_processors.batch_header import HEADER, HEADER_BYTES
-from stream_processors.decompression import decompressed
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.stream_processors.batch_header import HEADER, HEADER_BYTES
+from millrace.stream_processors.decompression import decompressed
 
 #: Bits of a batch's attributes: its codec; whether the broker's clock is its time.
 CODEC_BITS: Final = 0x07

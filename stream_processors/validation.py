@@ -15,14 +15,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from contracts.invalid_record import InvalidRecord
-from contracts.missing import ABSENT_ABOVE, fill_missing
-from contracts.model_spec import ModelSpec
-from contracts.registry import Model, Registry
-from contracts.window import Layout, WindowBody
-from stream_processors.forms import LATEST_AHEAD_MS, Forms, forms
-from stream_processors.recent_windows import checksum
-from stream_processors.records import Payload
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.missing import ABSENT_ABOVE, fill_missing
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.registry import Model, Registry
+from millrace.contracts.window import Layout, WindowBody
+from millrace.stream_processors.forms import LATEST_AHEAD_MS, Forms, forms
+from millrace.stream_processors.recent_windows import checksum
+from millrace.stream_processors.records import Payload
 
 #: No sensor reads more than this in any unit; larger numbers are defects.
 LARGEST: Final = 1e30

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from contracts.invalid_record import InvalidRecord
-from contracts.normalized_window import NormalizedWindow
-from stream_processors.retries import Resolution
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.stream_processors.retries import Resolution
 
 #: Key, window and packed headers of a record that is to be written.
 Made = tuple[bytes | None, NormalizedWindow, bytes]

@@ -17,22 +17,22 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from contracts.events import JsonEvent, encode, event_time, headers_of, now, to_ms
-from contracts.normalized_window import NormalizedWindow
-from contracts.prediction import Prediction
-from contracts.registry import PERSISTENCE, Model, Registry
-from contracts.source import Source
-from contracts.topics import DRIFT_ALERTS, OUTCOMES, Topic
-from drift.monitor import Finding, watch_inputs
-from stream_processors.alerts import alert_of
-from stream_processors.asset import Asset
-from stream_processors.forecasts import Truths
-from stream_processors.join_task import join_task
-from stream_processors.metrics import OUTCOMES_JOINED
-from stream_processors.outcomes import outcome_of
-from stream_processors.outputs import Outputs
-from stream_processors.rows import picked
-from stream_processors.validation import Block
+from millrace.contracts.events import JsonEvent, encode, event_time, headers_of, now, to_ms
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.registry import PERSISTENCE, Model, Registry
+from millrace.contracts.source import Source
+from millrace.contracts.topics import DRIFT_ALERTS, OUTCOMES, Topic
+from millrace.drift.monitor import Finding, watch_inputs
+from millrace.stream_processors.alerts import alert_of
+from millrace.stream_processors.asset import Asset
+from millrace.stream_processors.forecasts import Truths
+from millrace.stream_processors.join_task import join_task
+from millrace.stream_processors.metrics import OUTCOMES_JOINED
+from millrace.stream_processors.outcomes import outcome_of
+from millrace.stream_processors.outputs import Outputs
+from millrace.stream_processors.rows import picked
+from millrace.stream_processors.validation import Block
 
 _log = structlog.get_logger(__name__)
 ORIGIN: Final = "/millrace/stream-processor"

@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.events import event_time
-from contracts.headers import CONTENT_TYPE
-from contracts.ids import derived_id
-from contracts.model_event import (
+from millrace.contracts.events import event_time
+from millrace.contracts.headers import CONTENT_TYPE
+from millrace.contracts.ids import derived_id
+from millrace.contracts.model_event import (
     Activated,
     Approved,
     Artefact,
@@ -24,15 +24,15 @@ from contracts.model_event import (
     Registered,
     RolledBack,
 )
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from contracts.normalized_window import NormalizedWindow
-from contracts.prediction import Prediction
-from contracts.registry import Registry, declare
-from contracts.source import Source
-from contracts.topics import SENSOR_WINDOWS
-from contracts.window import MSGPACK, SensorWindow, encode_window
-from stream_processors.packing import packed_headers
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.registry import Registry, declare
+from millrace.contracts.source import Source
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.window import MSGPACK, SensorWindow, encode_window
+from millrace.stream_processors.packing import packed_headers
 
 #: A moment that is whole in every sampling period: 2024-01-01.
 START_MS = 1_704_067_200_000

@@ -20,9 +20,9 @@ from hypothesis import settings as hypothesis_settings
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy, LogMessageWaitStrategy
 
-from infra import embedded
-from infra.embedded.instance import choose_port
-from infra.settings import Settings
+from millrace.infra import embedded
+from millrace.infra.embedded.instance import choose_port
+from millrace.infra.settings import Settings
 from tests.places import jar_folder
 
 # What is printed is as wide as in a file, whatever terminal the tests are run in.

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from infra import embedded
+from millrace.infra import embedded
 
 PROJECT = Path(__file__).parent.parent
 

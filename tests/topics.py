@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from console.waiting import wait_until
-from contracts.topics import Topic
-from infra.kafka import admin
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.console.waiting import wait_until
+from millrace.contracts.topics import Topic
+from millrace.infra.kafka import admin
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 
 _ANSWER_SECONDS: Final = 30.0
 

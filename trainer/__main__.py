@@ -1,4 +1,4 @@
-"""The trainer's process: ``python -m trainer``.
+"""The trainer's process: ``python -m millrace.trainer``.
 
 Two threads: this one decides, runs and announces (`trainer.loop`), the other releases
 (`trainer.release`), so that a swap never waits for a training. Machinery that breaks in
@@ -15,25 +15,25 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaException
 
-from contracts.errors import MillraceError
-from contracts.topics import (
+from millrace.contracts.errors import MillraceError
+from millrace.contracts.topics import (
     DRIFT_ALERTS,
     MODEL_EVENTS,
     OUTCOMES,
     TRAINING_REQUESTS,
     TRAINING_RUNS,
 )
-from infra import fault_points
-from infra.error_line import say_error
-from infra.logs import configure_logs
-from infra.object_store import ObjectStore
-from infra.servers import await_kafka, await_store
-from infra.settings import Settings
-from infra.telemetry import Health, serve_telemetry
-from infra.watchdog import BeatWatchdog
-from trainer.loop import Trainer
-from trainer.release_controller import ReleaseController
-from trainer.settings import TrainerSettings
+from millrace.infra import fault_points
+from millrace.infra.error_line import say_error
+from millrace.infra.logs import configure_logs
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.servers import await_kafka, await_store
+from millrace.infra.settings import Settings
+from millrace.infra.telemetry import Health, serve_telemetry
+from millrace.infra.watchdog import BeatWatchdog
+from millrace.trainer.loop import Trainer
+from millrace.trainer.release_controller import ReleaseController
+from millrace.trainer.settings import TrainerSettings
 
 _POLL_SECONDS: Final = 0.1
 _STALL_SECONDS: Final = 60.0

@@ -22,8 +22,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from contracts.errors import DataError
-from contracts.headers import RawHeaders
+from millrace.contracts.errors import DataError
+from millrace.contracts.headers import RawHeaders
 
 ROOT: Final = "archive"
 #: A row group of a merged object ends when it has so many bytes or records: a reader takes one

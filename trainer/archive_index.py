@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from trainer.archive import ArchivedObject, prefix_of
+from millrace.trainer.archive import ArchivedObject, prefix_of
 
 _NAME: Final = "index.json"
 #: Level of an object that cannot be read, and so is never merged.

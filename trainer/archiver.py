@@ -1,7 +1,7 @@
 """Topics go in, Parquet objects in the object store come out: what training and replay read.
 
 ```
-python -m trainer.archiver
+python -m millrace.trainer.archiver
 ```
 
 Guarantee: every record that can be read is in exactly one object, under its position
@@ -30,21 +30,21 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from contracts.errors import MillraceError
-from contracts.groups import ARCHIVER
-from contracts.topics import TOPIC_EPOCHS, TRAINING_RUNS
-from infra import fault_points
-from infra.error_line import say_error
-from infra.logs import configure_logs
-from infra.object_store import ObjectStore
-from infra.partition_watch import PartitionWatch
-from infra.servers import await_kafka, await_partitions, await_store
-from infra.settings import Settings
-from infra.telemetry import Health, serve_telemetry
-from infra.watchdog import Watchdog
-from trainer.archiving import ARCHIVED, Archiver
-from trainer.merger import Merger
-from trainer.settings import ArchiverSettings
+from millrace.contracts.errors import MillraceError
+from millrace.contracts.groups import ARCHIVER
+from millrace.contracts.topics import TOPIC_EPOCHS, TRAINING_RUNS
+from millrace.infra import fault_points
+from millrace.infra.error_line import say_error
+from millrace.infra.logs import configure_logs
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.partition_watch import PartitionWatch
+from millrace.infra.servers import await_kafka, await_partitions, await_store
+from millrace.infra.settings import Settings
+from millrace.infra.telemetry import Health, serve_telemetry
+from millrace.infra.watchdog import Watchdog
+from millrace.trainer.archiving import ARCHIVED, Archiver
+from millrace.trainer.merger import Merger
+from millrace.trainer.settings import ArchiverSettings
 
 _STALL_SECONDS: Final = 60.0
 

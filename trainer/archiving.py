@@ -12,21 +12,21 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from prometheus_client import Counter, Gauge
 
-from contracts.errors import ServerError
-from contracts.groups import ARCHIVER
-from contracts.headers import RawHeaders
-from contracts.topic_epoch import NO_EPOCH, parts_of
-from contracts.topics import (
+from millrace.contracts.errors import ServerError
+from millrace.contracts.groups import ARCHIVER
+from millrace.contracts.headers import RawHeaders
+from millrace.contracts.topic_epoch import NO_EPOCH, parts_of
+from millrace.contracts.topics import (
     MAX_BATCH_BYTES,
     OUTCOMES,
     PREDICTIONS,
     SENSOR_WINDOWS,
     Topic,
 )
-from infra import fault_points
-from infra.batch_end import batch_end
-from infra.committed import committed_offsets
-from infra.kafka import (
+from millrace.infra import fault_points
+from millrace.infra.batch_end import batch_end
+from millrace.infra.committed import committed_offsets
+from millrace.infra.kafka import (
     consumer,
     is_out_of_range,
     is_undecompressible,
@@ -34,17 +34,17 @@ from infra.kafka import (
     raise_error,
     watermarks,
 )
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from infra.stalls import Place
-from infra.topic_ids import member_name
-from trainer.archive import CONTENT_TYPE, ArchivedObject, Record, encode_records
-from trainer.awaited_runs import AwaitedRuns
-from trainer.buffer import Buffer
-from trainer.gaps import BATCH, HEADERS, RECORD, Gap, note_gap
-from trainer.incarnations import Incarnations
-from trainer.settings import ArchiverSettings
-from trainer.starts import StartSearch
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.stalls import Place
+from millrace.infra.topic_ids import member_name
+from millrace.trainer.archive import CONTENT_TYPE, ArchivedObject, Record, encode_records
+from millrace.trainer.awaited_runs import AwaitedRuns
+from millrace.trainer.buffer import Buffer
+from millrace.trainer.gaps import BATCH, HEADERS, RECORD, Gap, note_gap
+from millrace.trainer.incarnations import Incarnations
+from millrace.trainer.settings import ArchiverSettings
+from millrace.trainer.starts import StartSearch
 
 ARCHIVED: Final[Sequence[Topic]] = (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from contracts.events import EventReader
-from contracts.invalid_record import InvalidRecord
-from contracts.topics import TRAINING_RUNS
-from contracts.training import FINISHED, TrainingRun
-from infra.settings import Settings
-from trainer.tail import Tail
+from millrace.contracts.events import EventReader
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import TRAINING_RUNS
+from millrace.contracts.training import FINISHED, TrainingRun
+from millrace.infra.settings import Settings
+from millrace.trainer.tail import Tail
 
 
 class AwaitedRuns:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
-from contracts.topic_epoch import parts_of
-from trainer.archive import Record
-from trainer.settings import ArchiverSettings
+from millrace.contracts.topic_epoch import parts_of
+from millrace.trainer.archive import Record
+from millrace.trainer.settings import ArchiverSettings
 
 
 class Buffer:

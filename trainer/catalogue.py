@@ -6,9 +6,9 @@ who need not: the index says what is before its end, and a listing begins there.
 
 from typing import Final
 
-from infra.object_store import MissingObjectError, ObjectStore
-from trainer.archive import ArchivedObject, parse_key, prefix_of
-from trainer.archive_index import Entry, Index, decode_index, index_key, named, uncovered
+from millrace.infra.object_store import MissingObjectError, ObjectStore
+from millrace.trainer.archive import ArchivedObject, parse_key, prefix_of
+from millrace.trainer.archive_index import Entry, Index, decode_index, index_key, named, uncovered
 
 #: How far before the topic's end an archive's end is looked for first, records, and by how much
 #: that grows from one attempt to the next.

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from contracts.errors import DataError
-from contracts.events import to_ms
-from contracts.missing import fill_missing
-from contracts.model_spec import ModelSpec
-from contracts.outcome import Outcome
-from contracts.window import SensorWindow
+from millrace.contracts.errors import DataError
+from millrace.contracts.events import to_ms
+from millrace.contracts.missing import fill_missing
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.window import SensorWindow
 
 Place = tuple[int, int]
 """Partition and offset of a record in `sensor.windows`."""

@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
-from contracts.errors import DataError
-from infra.forecaster import (
+from millrace.contracts.errors import DataError
+from millrace.infra.forecaster import (
     HIGHWAY,
     Architecture,
     Weights,
@@ -30,8 +30,8 @@ from infra.forecaster import (
     value_of,
     weights_of,
 )
-from trainer.examples import Examples, Float32
-from trainer.highway import solve_highway
+from millrace.trainer.examples import Examples, Float32
+from millrace.trainer.highway import solve_highway
 
 Tensors = dict[str, npt.NDArray[Any]]
 

@@ -1,4 +1,4 @@
-"""The process of one run: ``python -m trainer.fit_process FOLDER`` reads a job and makes it.
+"""The process of one run, ``python -m millrace.trainer.fit_process FOLDER``: makes a job.
 
 It yields to serving (nice), uses one thread so that it repeats exactly, and gives back all
 its memory by ending. Its standard input is a pipe that the trainer holds open: when that
@@ -14,13 +14,13 @@ from pathlib import Path
 
 import msgspec
 
-from contracts.errors import DataError, MillraceError, ServerError
-from infra.error_line import say_error
-from infra.logs import configure_logs
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from trainer.fit import prepare as load_tensorflow
-from trainer.job import (
+from millrace.contracts.errors import DataError, MillraceError, ServerError
+from millrace.infra.error_line import say_error
+from millrace.infra.logs import configure_logs
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.trainer.fit import prepare as load_tensorflow
+from millrace.trainer.job import (
     BROKEN_MACHINERY,
     CANNOT,
     DIGEST,
@@ -31,7 +31,7 @@ from trainer.job import (
     Job,
     write_atomically,
 )
-from trainer.run import make, prepare
+from millrace.trainer.run import make, prepare
 
 
 def end_with_parent() -> None:

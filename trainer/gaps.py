@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
-from infra.object_store import MissingObjectError, ObjectStore
-from trainer.archive import prefix_of
+from millrace.infra.object_store import MissingObjectError, ObjectStore
+from millrace.trainer.archive import prefix_of
 
 _NAME: Final = "gaps.json"
 #: A record batch that is larger than `MAX_BATCH_BYTES` once decompressed, or cannot be.

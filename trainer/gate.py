@@ -33,9 +33,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.errors import DataError
-from contracts.model_spec import ModelSpec
-from trainer.improvement import Float64, Floats, draw, improvement, interval
+from millrace.contracts.errors import DataError
+from millrace.contracts.model_spec import ModelSpec
+from millrace.trainer.improvement import Float64, Floats, draw, improvement, interval
 
 #: Assets that a reason names, at most.
 NAMED = 3

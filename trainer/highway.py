@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from infra.forecaster import Architecture
-from trainer.examples import Examples
+from millrace.infra.forecaster import Architecture
+from millrace.trainer.examples import Examples
 
 #: Examples whose inputs are float64 at the same time.
 _PART: Final = 2_048

@@ -16,13 +16,13 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Final
 
-from contracts.errors import ServerError
-from contracts.topic_epoch import NO_EPOCH, Lineage, parts_of, position_of
-from contracts.topics import Topic
-from infra.losses import tell_lost
-from infra.settings import Settings
-from infra.stalls import Place
-from infra.topic_epochs import TopicEpochs
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topic_epoch import NO_EPOCH, Lineage, parts_of, position_of
+from millrace.contracts.topics import Topic
+from millrace.infra.losses import tell_lost
+from millrace.infra.settings import Settings
+from millrace.infra.stalls import Place
+from millrace.infra.topic_epochs import TopicEpochs
 
 _ORIGIN: Final = "/millrace/archiver"
 #: How long an answer about topic ids may take while records wait, seconds.

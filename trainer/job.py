@@ -23,13 +23,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from contracts.errors import DataError
-from contracts.ids import digest_of
-from contracts.model_event import Approved, Artefact, ModelEvent, Registered, Rejected
-from contracts.model_spec import ModelSpec
-from contracts.training import TrainingRun
-from infra.object_store import ObjectStore
-from trainer.journal import Ends
+from millrace.contracts.errors import DataError
+from millrace.contracts.ids import digest_of
+from millrace.contracts.model_event import Approved, Artefact, ModelEvent, Registered, Rejected
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.training import TrainingRun
+from millrace.infra.object_store import ObjectStore
+from millrace.trainer.journal import Ends
 
 JOB: Final = "job.json"
 PINNED: Final = "pinned.json"

@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
-from contracts.drift_alert import DriftAlert
-from contracts.events import to_ms
-from contracts.source import Source
-from contracts.topics import OUTCOMES, SENSOR_WINDOWS
-from contracts.training import FINISHED, TrainingRequest, TrainingRun
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events import to_ms
+from millrace.contracts.source import Source
+from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.contracts.training import FINISHED, TrainingRequest, TrainingRun
 
 #: How far a run has come; a record never takes it back.
 _ORDER = {"waiting": 0, "started": 1, "approved": 2, "rejected": 2, "failed": 2}

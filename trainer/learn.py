@@ -12,16 +12,22 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from contracts.training import HoldoutError
-from infra.artefact import LoadedArtefact
-from infra.forecaster import Architecture, Weights, architecture_of, read_architecture, rescale
-from trainer.dataset import Dataset
-from trainer.examples import Examples
-from trainer.fit import FitSettings, Start, fit, forecast
-from trainer.gate import GateSettings, HoldoutErrors, block_length, champion_fails, judge
-from trainer.split import SplitSettings, split
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.training import HoldoutError
+from millrace.infra.artefact import LoadedArtefact
+from millrace.infra.forecaster import (
+    Architecture,
+    Weights,
+    architecture_of,
+    read_architecture,
+    rescale,
+)
+from millrace.trainer.dataset import Dataset
+from millrace.trainer.examples import Examples
+from millrace.trainer.fit import FitSettings, Start, fit, forecast
+from millrace.trainer.gate import GateSettings, HoldoutErrors, block_length, champion_fails, judge
+from millrace.trainer.split import SplitSettings, split
 
 #: A spread below this share of a sensor's level is rounding noise of float32 ...
 _NOISE = 1e-6

@@ -21,26 +21,26 @@ import msgspec
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
-from contracts.drift_alert import DriftAlert
-from contracts.errors import DataError
-from contracts.events import EventReader, now
-from contracts.invalid_record import InvalidRecord
-from contracts.topics import DRIFT_ALERTS, OUTCOMES, TRAINING_REQUESTS, TRAINING_RUNS
-from contracts.training import TrainingRequest, TrainingRun
-from infra import fault_points
-from infra.model_feed import ModelFeed
-from infra.object_store import ObjectStore
-from infra.publisher import Publisher
-from infra.settings import Settings
-from infra.topic_epochs import TopicEpochs
-from trainer.job import Job, RunResult, fetch_result
-from trainer.journal import Journal, OutcomeMark
-from trainer.learn import LearnSettings
-from trainer.release import fall_back
-from trainer.runner import Done, Failed, FitProcess, Pinned, decided_before, forget
-from trainer.settings import SOURCE, TrainerSettings
-from trainer.tail import Tail
-from trainer.triggers import Due, drop_answered, new_requests, next_run, waiting_runs
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.errors import DataError
+from millrace.contracts.events import EventReader, now
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import DRIFT_ALERTS, OUTCOMES, TRAINING_REQUESTS, TRAINING_RUNS
+from millrace.contracts.training import TrainingRequest, TrainingRun
+from millrace.infra import fault_points
+from millrace.infra.model_feed import ModelFeed
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
+from millrace.infra.topic_epochs import TopicEpochs
+from millrace.trainer.job import Job, RunResult, fetch_result
+from millrace.trainer.journal import Journal, OutcomeMark
+from millrace.trainer.learn import LearnSettings
+from millrace.trainer.release import fall_back
+from millrace.trainer.runner import Done, Failed, FitProcess, Pinned, decided_before, forget
+from millrace.trainer.settings import SOURCE, TrainerSettings
+from millrace.trainer.tail import Tail
+from millrace.trainer.triggers import Due, drop_answered, new_requests, next_run, waiting_runs
 
 _log = structlog.get_logger(__name__)
 _requests = Counter("millrace_trainer_requests_total", "Requests derived", ["model", "reason"])

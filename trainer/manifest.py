@@ -15,17 +15,17 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from contracts.errors import DataError
-from contracts.events import EventReader
-from contracts.headers import content_type_of
-from contracts.invalid_record import InvalidRecord
-from contracts.model_spec import ModelSpec
-from contracts.outcome import Outcome
-from contracts.source import Source
-from contracts.topics import OUTCOMES, SENSOR_WINDOWS
-from contracts.window import SensorWindow, decode_window
-from infra.object_store import ObjectStore
-from trainer.archive import (
+from millrace.contracts.errors import DataError
+from millrace.contracts.events import EventReader
+from millrace.contracts.headers import content_type_of
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.source import Source
+from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.contracts.window import SensorWindow, decode_window
+from millrace.infra.object_store import ObjectStore
+from millrace.trainer.archive import (
     ArchivedObject,
     Record,
     RecordDigest,
@@ -33,9 +33,9 @@ from trainer.archive import (
     encode_records,
     parse_key,
 )
-from trainer.catalogue import Catalogue
-from trainer.dataset import Dataset, Place, Truth, build_dataset, truths_of
-from trainer.journal import Ends
+from millrace.trainer.catalogue import Catalogue
+from millrace.trainer.dataset import Dataset, Place, Truth, build_dataset, truths_of
+from millrace.trainer.journal import Ends
 
 #: Objects fetched at the same time.
 _FETCHERS: Final = 8

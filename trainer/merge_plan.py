@@ -13,7 +13,7 @@ largest size, after which their number grows with the bytes archived.
 from collections.abc import Sequence
 from itertools import groupby
 
-from trainer.archive_index import UNREADABLE, Entry
+from millrace.trainer.archive_index import UNREADABLE, Entry
 
 
 def plan(entries: Sequence[Entry], *, most: int, most_bytes: int) -> list[list[Entry]]:

@@ -18,12 +18,12 @@ from typing import Final
 import structlog
 from prometheus_client import Counter, Gauge
 
-from contracts.errors import DataError, ServerError
-from infra import fault_points
-from infra.guard_thread import GuardThread
-from infra.object_store import MissingObjectError, ObjectStore
-from trainer.archive import CONTENT_TYPE, ArchivedObject, DamagedObjectError, merge_objects
-from trainer.archive_index import (
+from millrace.contracts.errors import DataError, ServerError
+from millrace.infra import fault_points
+from millrace.infra.guard_thread import GuardThread
+from millrace.infra.object_store import MissingObjectError, ObjectStore
+from millrace.trainer.archive import CONTENT_TYPE, ArchivedObject, DamagedObjectError, merge_objects
+from millrace.trainer.archive_index import (
     UNREADABLE,
     Entry,
     Index,
@@ -34,9 +34,9 @@ from trainer.archive_index import (
     uncovered,
     within,
 )
-from trainer.catalogue import entries_from, read_index
-from trainer.merge_plan import plan, replaced
-from trainer.settings import ArchiverSettings
+from millrace.trainer.catalogue import entries_from, read_index
+from millrace.trainer.merge_plan import plan, replaced
+from millrace.trainer.settings import ArchiverSettings
 
 #: Objects that a round lists after the index; more wait for the next one.
 _LISTED: Final = 2_000

@@ -22,9 +22,9 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from contracts.ids import digest_of
-from contracts.model_event import Activated, ModelEvent, Rejected, RolledBack
-from contracts.registry import PERSISTENCE, Model, Registry, Serving, State, Version
+from millrace.contracts.ids import digest_of
+from millrace.contracts.model_event import Activated, ModelEvent, Rejected, RolledBack
+from millrace.contracts.registry import PERSISTENCE, Model, Registry, Serving, State, Version
 
 #: How long an approved version that a replica has ready waits for those that cannot load it, and
 #: for those that say nothing: they start, load, or cannot reach the object store.

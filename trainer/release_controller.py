@@ -13,16 +13,16 @@ import structlog
 from confluent_kafka import KafkaException
 from prometheus_client import Counter, Histogram
 
-from contracts.errors import MillraceError
-from contracts.events import now
-from contracts.model_event import Activated, ModelEvent
-from infra.error_line import say_error
-from infra.model_feed import ModelFeed
-from infra.publisher import Publisher
-from infra.settings import Settings
-from trainer.release import awaiting, decide
-from trainer.replicas import LiveReplicas
-from trainer.settings import SOURCE
+from millrace.contracts.errors import MillraceError
+from millrace.contracts.events import now
+from millrace.contracts.model_event import Activated, ModelEvent
+from millrace.infra.error_line import say_error
+from millrace.infra.model_feed import ModelFeed
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
+from millrace.trainer.release import awaiting, decide
+from millrace.trainer.replicas import LiveReplicas
+from millrace.trainer.settings import SOURCE
 
 _IDLE_SECONDS: Final = 0.1
 _AWAITING_SECONDS: Final = 0.05

@@ -1,4 +1,4 @@
-"""Makes a recorded run again and compares: ``python -m trainer.repeat RUN_ID``.
+"""Makes a recorded run again and compares: ``python -m millrace.trainer.repeat RUN_ID``.
 
 The run's record says everything: its data manifest, its settings, its parent. Nothing is
 published. The digest of the artefact must be the recorded one, on the same machine with the
@@ -13,18 +13,18 @@ from dataclasses import asdict, dataclass
 
 from confluent_kafka import KafkaException
 
-from contracts.errors import DataError, MillraceError
-from contracts.events import EventReader
-from contracts.invalid_record import InvalidRecord
-from contracts.topics import TRAINING_RUNS
-from contracts.training import TrainingRun
-from infra.error_line import say_error
-from infra.kafka import read_all
-from infra.model_feed import ModelFeed
-from infra.settings import Settings
-from trainer.loop import job_of
-from trainer.runner import Done, Failed, FitProcess, forget
-from trainer.settings import TrainerSettings
+from millrace.contracts.errors import DataError, MillraceError
+from millrace.contracts.events import EventReader
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import TRAINING_RUNS
+from millrace.contracts.training import TrainingRun
+from millrace.infra.error_line import say_error
+from millrace.infra.kafka import read_all
+from millrace.infra.model_feed import ModelFeed
+from millrace.infra.settings import Settings
+from millrace.trainer.loop import job_of
+from millrace.trainer.runner import Done, Failed, FitProcess, forget
+from millrace.trainer.settings import TrainerSettings
 
 _POLL_SECONDS = 0.1
 
@@ -77,7 +77,7 @@ def repeat(settings: Settings, limits: TrainerSettings, run_id: str) -> Repetiti
 
 def main() -> int:
     """Repeat a run and tell; the exit code is 0 if the artefact is the same, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m trainer.repeat", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m millrace.trainer.repeat", description=__doc__)
     parser.add_argument("run", help="the run's id")
     parser.add_argument("--json", action="store_true", help="answer as JSON")
     arguments = parser.parse_args()

@@ -5,10 +5,10 @@ from typing import Any, Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from contracts.errors import ServerError
-from contracts.groups import INFERENCE
-from infra.kafka import admin, error_of, passes
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.contracts.groups import INFERENCE
+from millrace.infra.kafka import admin, error_of, passes
+from millrace.infra.settings import Settings
 
 #: How long the brokers may take to answer, seconds.
 _ANSWER_SECONDS: Final = 5.0

@@ -12,17 +12,17 @@ from typing import Any
 import msgspec
 import structlog
 
-from contracts.errors import DataError
-from contracts.events import event_time, now, to_ms
-from contracts.model_event import Registered
-from contracts.training import TrainingRun
-from infra.artefact import PackedArtefact, fetch, pack, publish
-from infra.object_store import MissingObjectError, ObjectStore
-from trainer.catalogue import Catalogue
-from trainer.dataset import Dataset
-from trainer.job import Job, RunResult, store_result
-from trainer.learn import Learned, LearnSettings, learn
-from trainer.manifest import DataManifest, fetch_manifest, lacking, pin, read_dataset
+from millrace.contracts.errors import DataError
+from millrace.contracts.events import event_time, now, to_ms
+from millrace.contracts.model_event import Registered
+from millrace.contracts.training import TrainingRun
+from millrace.infra.artefact import PackedArtefact, fetch, pack, publish
+from millrace.infra.object_store import MissingObjectError, ObjectStore
+from millrace.trainer.catalogue import Catalogue
+from millrace.trainer.dataset import Dataset
+from millrace.trainer.job import Job, RunResult, store_result
+from millrace.trainer.learn import Learned, LearnSettings, learn
+from millrace.trainer.manifest import DataManifest, fetch_manifest, lacking, pin, read_dataset
 
 _POLL_SECONDS = 0.05
 _log = structlog.get_logger(__name__)
@@ -138,7 +138,7 @@ def _pin(
         if waited > job.archive_seconds:
             raise DataError(
                 f"the archive has not reached {', '.join(behind)} after {waited:.0f} s;"
-                " is the archiver running? (python -m trainer.archiver)"
+                " is the archiver running? (python -m millrace.trainer.archiver)"
             )
         wait(_POLL_SECONDS)
         waited += _POLL_SECONDS

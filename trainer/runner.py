@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
-from contracts.errors import DataError, ServerError
-from contracts.training import TrainingRun
-from trainer.job import BROKEN_MACHINERY, DIGEST, DONE, FAILURE, JOB, LOG, PINNED, Job
+from millrace.contracts.errors import DataError, ServerError
+from millrace.contracts.training import TrainingRun
+from millrace.trainer.job import BROKEN_MACHINERY, DIGEST, DONE, FAILURE, JOB, LOG, PINNED, Job
 
 #: One thread of arithmetic: results repeat exactly, and serving keeps its cores.
 ENVIRONMENT: Final = {
@@ -125,7 +125,7 @@ class FitProcess:
         self._pinned = False
         with (self.folder / LOG).open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "trainer.fit_process", str(self.folder)],
+                [sys.executable, "-m", "millrace.trainer.fit_process", str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

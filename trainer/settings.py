@@ -9,8 +9,8 @@ from typing import Final, Self
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from contracts.errors import SettingsError
-from trainer.journal import KEPT
+from millrace.contracts.errors import SettingsError
+from millrace.trainer.journal import KEPT
 
 #: Who the trainer's events are from.
 SOURCE: Final = "/millrace/trainer"

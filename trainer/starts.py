@@ -10,9 +10,9 @@ from typing import Final
 
 import structlog
 
-from infra.object_store import ObjectStore
-from infra.stalls import Place
-from trainer.catalogue import find_end
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.stalls import Place
+from millrace.trainer.catalogue import find_end
 
 #: Partitions whose ends are looked for at the same time.
 _SEARCHERS: Final = 8

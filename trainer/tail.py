@@ -9,9 +9,9 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
-from contracts.topics import Topic
-from infra.kafka import partitions_of, raise_error, reader
-from infra.settings import Settings
+from millrace.contracts.topics import Topic
+from millrace.infra.kafka import partitions_of, raise_error, reader
+from millrace.infra.settings import Settings
 
 _END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001  (its public name in this library)
 

@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from contracts.drift_alert import DriftAlert
-from contracts.events import event_time, to_ms
-from contracts.ids import digest_of
-from contracts.registry import Registry
-from contracts.training import FINISHED, TrainingRequest, TrainingRun
-from trainer.journal import Journal, Progress
-from trainer.settings import TrainerSettings
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events import event_time, to_ms
+from millrace.contracts.ids import digest_of
+from millrace.contracts.registry import Registry
+from millrace.contracts.training import FINISHED, TrainingRequest, TrainingRun
+from millrace.trainer.journal import Journal, Progress
+from millrace.trainer.settings import TrainerSettings
 
 #: Runs that may fail for an alarm, one after the other, before it is given up.
 FAILURES: Final = 4

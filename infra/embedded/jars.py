@@ -23,7 +23,7 @@ from jgo.maven import MavenContext, PythonResolver
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from contracts.errors import SetupError
+from millrace.contracts.errors import SetupError
 
 LOCK = Path(__file__).with_name("jars.lock")
 SERVERS = ("kafka", "s3")

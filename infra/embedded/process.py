@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from contracts.errors import ServerError
-
-from . import instance
-from .instance import State
-from .kafka import Kafka
-from .s3 import S3
+from millrace.contracts.errors import ServerError
+from millrace.infra.embedded import instance
+from millrace.infra.embedded.instance import State
+from millrace.infra.embedded.kafka import Kafka
+from millrace.infra.embedded.s3 import S3
 
 STOP_TIMEOUT_S = 30.0
 ASK_TIMEOUT_S = 5.0

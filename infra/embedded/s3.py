@@ -21,9 +21,8 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException
 
-from contracts.errors import ServerError
-
-from . import instance, java
+from millrace.contracts.errors import ServerError
+from millrace.infra.embedded import instance, java
 
 DEFAULT_PORT = 9000
 _HEAP_MIB = 256

@@ -21,8 +21,8 @@ from typing import Final
 
 import msgspec
 
-from console.demo_report import this_machine
-from infra.settings import Settings
+from millrace.console.demo_report import this_machine
+from millrace.infra.settings import Settings
 from tests.faults.cases import Case
 from tests.faults.catalogue import all_cases
 from tests.faults.lane import Order

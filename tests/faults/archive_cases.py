@@ -6,13 +6,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from console.programs import ARCHIVER
-from contracts.topics import OUTCOMES
-from infra.kafka import producer
+from millrace.console.programs import ARCHIVER
+from millrace.contracts.topics import OUTCOMES
+from millrace.infra.kafka import producer
+from millrace.trainer.archive import ArchivedObject, Record, encode_records
 from tests.faults.cases import case
 from tests.faults.plant import Plant
 from tests.faults.trainer_cases import QUICK, archived, check_archive
-from trainer.archive import ArchivedObject, Record, encode_records
 
 _SOME: Final = 100
 #: Objects of one record each, as an archiver without merging left them: two days of one partition.

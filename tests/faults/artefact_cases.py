@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from contracts.model_event import Artefact, Unloadable
-from contracts.topics import PREDICTIONS
-from infra.artefact import ARCHITECTURE, MANIFEST, WEIGHTS, PackedArtefact
-from infra.forecaster import HEAD_BIAS, HIGHWAY, Weights, architecture_of
+from millrace.contracts.model_event import Artefact, Unloadable
+from millrace.contracts.topics import PREDICTIONS
+from millrace.infra.artefact import ARCHITECTURE, MANIFEST, WEIGHTS, PackedArtefact
+from millrace.infra.forecaster import HEAD_BIAS, HIGHWAY, Weights, architecture_of
 from tests.faults.cases import case
 from tests.faults.evidence import model_events
 from tests.faults.plant import Plant

@@ -21,7 +21,7 @@ LATE_SECONDS: Final = 4.0
 
 def acknowledge_before_state() -> str:
     """The stream processor acknowledges batches whose memory is not written yet."""
-    snapshots: Any = import_module("stream_processors.snapshots").Snapshots
+    snapshots: Any = import_module("millrace.stream_processors.snapshots").Snapshots
     write: Callable[..., None] = snapshots.write
     written = [time.monotonic()]
     waiting: list[Any] = []
@@ -34,15 +34,15 @@ def acknowledge_before_state() -> str:
             waiting.clear()
 
     snapshots.write = late
-    return "stream_processors"
+    return "millrace.stream_processors"
 
 
 def forget_outputs() -> str:
     """The stream processor does not look what an earlier life has written."""
-    history: Any = import_module("stream_processors.history").KafkaHistory
+    history: Any = import_module("millrace.stream_processors.history").KafkaHistory
     ends: Callable[[Any, int], Any] = history.ends
     history.ends = lambda self, partition: ends(self, partition)._replace(written={})
-    return "stream_processors"
+    return "millrace.stream_processors"
 
 
 class Careless(Producer):
@@ -54,8 +54,8 @@ class Careless(Producer):
 
 def commit_outside() -> str:
     """Inference commits its offsets by themselves, before the transaction."""
-    vars(import_module("infra.kafka"))["Producer"] = Careless
-    membership: Any = import_module("inference.membership").Membership
+    vars(import_module("millrace.infra.kafka"))["Producer"] = Careless
+    membership: Any = import_module("millrace.inference.membership").Membership
     offsets: Callable[..., list[TopicPartition]] = membership.offsets
 
     def careless(self: Any, following: dict[int, int]) -> list[TopicPartition]:
@@ -64,15 +64,15 @@ def commit_outside() -> str:
         return places
 
     membership.offsets = careless
-    return "inference"
+    return "millrace.inference"
 
 
 def predict_repetitions() -> str:
     """Inference does not remember what it has answered."""
-    consumer: Any = import_module("inference.consumer")
+    consumer: Any = import_module("millrace.inference.consumer")
     read: Callable[..., Any] = consumer.read
     consumer.read = lambda arrived, _: read(arrived, {})
-    return "inference"
+    return "millrace.inference"
 
 
 BUILDS: Final[dict[str, Callable[[], str]]] = {

@@ -14,20 +14,20 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from contracts.events import now
-from infra.kafka import reader, watermarks
-from infra.settings import Settings
+from millrace.contracts.events import now
+from millrace.infra.kafka import reader, watermarks
+from millrace.infra.settings import Settings
 
 
 def main() -> int:
     """Run a stream processor that keeps up with the ledger."""
-    processor: Any = import_module("stream_processors.processor").Processor
+    processor: Any = import_module("millrace.stream_processors.processor").Processor
     windows: Callable[..., Awaitable[None]] = processor.windows
     fence: Callable[..., Awaitable[None]] = processor._fence
 
     # Asked over a connection of its own, on which no fetch waits for events to come.
     asker = functools.cache(lambda: reader(Settings.read()))
-    feed = vars(import_module("infra.model_feed"))
+    feed = vars(import_module("millrace.infra.model_feed"))
     feed["watermarks"] = lambda _, place: watermarks(asker(), place)
     heeded: dict[str, int] = {}
 
@@ -50,7 +50,7 @@ def main() -> int:
         await fence(self, nexts)
 
     processor.windows, processor._fence = told_windows, told_fence
-    status: int = import_module("stream_processors.__main__").main()
+    status: int = import_module("millrace.stream_processors.__main__").main()
     return status
 
 

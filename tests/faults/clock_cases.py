@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
-from console.programs import INFERENCE, STREAM_PROCESSOR, TRAINER
+from millrace.console.programs import INFERENCE, STREAM_PROCESSOR, TRAINER
 from tests.faults.cases import case
 from tests.faults.network_cases import TOLD
 from tests.faults.plant import Plant
@@ -18,7 +18,7 @@ HOUR: Final = 3600
 _AHEAD: Final = HOUR + 60
 _SOME: Final = 100
 _LAUNCHER: Final = "tests.faults.clock_launcher"
-_MODULES: Final = {STREAM_PROCESSOR: "stream_processors", INFERENCE: "inference"}
+_MODULES: Final = {STREAM_PROCESSOR: "millrace.stream_processors", INFERENCE: "millrace.inference"}
 
 
 class _WrongClock:
@@ -72,7 +72,7 @@ def _service(plant: Plant, name: str, seconds: int) -> None:
 def _trainer(plant: Plant, seconds: int) -> None:
     """A trainer with a wrong clock releases a version."""
     wrong = plant.start(
-        TRAINER, module=_LAUNCHER, arguments=[str(seconds), "trainer"], environment=TOLD
+        TRAINER, module=_LAUNCHER, arguments=[str(seconds), "millrace.trainer"], environment=TOLD
     )
     wrong.wait_ready()
     with plant.source.flowing():

@@ -41,7 +41,7 @@ def shift(seconds: float) -> None:
     time.time_ns = lambda: int(wrong_time() * 1e9)
     confluent_kafka.Producer = Producer  # type: ignore[misc]  # the point of it
 
-    from contracts import events  # noqa: PLC0415  # not before the clock is wrong
+    from millrace.contracts import events  # noqa: PLC0415  # not before the clock is wrong
 
     events.now = lambda: datetime.fromtimestamp(wrong_time(), UTC)
 

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from console.programs import ARCHIVER
-from contracts.topics import SENSOR_WINDOWS
-from infra import embedded
+from millrace.console.programs import ARCHIVER
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.infra import embedded
+from millrace.trainer.archive import decode_records
+from millrace.trainer.catalogue import Catalogue
 from tests.faults.cases import case
 from tests.faults.edge_cases import owed_for, record, until_sent
 from tests.faults.network_cases import TOLD, all_archived, servers_of
@@ -22,8 +24,6 @@ from tests.faults.plant import PARTITIONS, Plant
 from tests.faults.servers import KAFKA, S3
 from tests.faults.small_disk import SmallDisk
 from tests.places import jar_folder
-from trainer.archive import decode_records
-from trainer.catalogue import Catalogue
 
 _SOME: Final = 100
 _RATE: Final = 100.0
@@ -85,7 +85,7 @@ def full_spool(plant: Plant) -> None:
             "edge",
             module="tests.faults.small_disk",
             arguments=[
-                *(*disk.arguments, "producers", "replay", str(recording / "dataset.toml")),
+                *(*disk.arguments, "millrace.producers", "replay", str(recording / "dataset.toml")),
                 *("--rate", "40", "--spool", str(disk.folder / "spool")),
             ],
             ends=True,
@@ -113,7 +113,7 @@ def small_server(plant: Plant, name: str, mebibytes: int) -> Iterator[SmallDisk]
             name,
             module="tests.faults.small_disk",
             arguments=[
-                *(*disk.arguments, "infra.embedded", name, "--home", str(servers.home)),
+                *(*disk.arguments, "millrace.infra.embedded", name, "--home", str(servers.home)),
                 *("--cache", str(jar_folder()), "--port", "0"),
             ],
             telemetry=False,

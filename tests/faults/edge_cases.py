@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from contracts.events import event_time
-from contracts.topics import SENSOR_WINDOWS
-from contracts.window import MSGPACK, SensorWindow, encode_window
-from producers.sender import window_headers
+from millrace.contracts.events import event_time
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.window import MSGPACK, SensorWindow, encode_window
+from millrace.producers.sender import window_headers
 from tests.builders import START_MS
 from tests.faults.cases import case
 from tests.faults.plant import Plant
@@ -101,7 +101,7 @@ def replaying_edge(plant: Plant, fault: str = "") -> Program:
     plant.inputs += [owed_for(window) for window in record(folder, len(plant.inputs))]
     return plant.start(
         name,
-        module="producers",
+        module="millrace.producers",
         arguments=[
             *("replay", str(folder / "dataset.toml"), "--json"),
             *("--rate", str(_RATE), "--spool", str(folder / "spool")),

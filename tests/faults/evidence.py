@@ -11,18 +11,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from console.evidence import Evidence as TopicEvidence
-from console.evidence import Refusal, SentWindow
-from contracts import dead_letter
-from contracts.events import EventReader
-from contracts.headers import CONTENT_TYPE, content_type_of, header
-from contracts.invalid_record import InvalidRecord
-from contracts.ledger import LedgerEntry
-from contracts.model_event import ModelEvent
-from contracts.normalized_window import NormalizedWindow
-from contracts.prediction import Prediction
-from contracts.registry import Registry
-from contracts.topics import (
+from millrace.console.evidence import Evidence as TopicEvidence
+from millrace.console.evidence import Refusal, SentWindow
+from millrace.contracts import dead_letter
+from millrace.contracts.events import EventReader
+from millrace.contracts.headers import CONTENT_TYPE, content_type_of, header
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.model_event import ModelEvent
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.registry import Registry
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     MODEL_EVENTS,
     NORMALIZED,
@@ -31,7 +31,7 @@ from contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from contracts.window import SensorWindow, decode_window
+from millrace.contracts.window import SensorWindow, decode_window
 from tests.faults.observer import Observer, Seen
 from tests.faults.offsets import Committed
 from tests.faults.source import Input

@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 
 #: Modules of inference that reach points.
-_REACHING: Final = ("inference.flights", "inference.transactions")
+_REACHING: Final = ("millrace.inference.flights", "millrace.inference.transactions")
 _log = structlog.get_logger(__name__)
 
 
@@ -37,7 +37,7 @@ def main() -> int:
         if "reached" not in names:
             raise LookupError(f"{name} reaches no point; name the modules that do")
         names["reached"] = reached
-    main_of_inference = import_module("inference.__main__").main
+    main_of_inference = import_module("millrace.inference.__main__").main
     status: int = main_of_inference()
     return status
 

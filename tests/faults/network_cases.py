@@ -12,15 +12,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from console.health import free_ports
-from console.programs import ARCHIVER, INFERENCE, STREAM_PROCESSOR, TRAINER
-from contracts.topics import SENSOR_WINDOWS
+from millrace.console.health import free_ports
+from millrace.console.programs import ARCHIVER, INFERENCE, STREAM_PROCESSOR, TRAINER
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.trainer.catalogue import Catalogue
 from tests.faults.cases import case
 from tests.faults.edge_cases import replaying_edge, until_sent
 from tests.faults.plant import PARTITIONS, PATIENCE, Plant
 from tests.faults.proxy import Proxy
 from tests.faults.servers import KAFKA, Servers
-from trainer.catalogue import Catalogue
 
 #: Longest recovery after a broker's return, seconds.
 RECOVERY_SECONDS: Final = 15.0

@@ -17,10 +17,10 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, TopicPartition
 
-from contracts.errors import ServerError
-from contracts.headers import RawHeaders
-from contracts.topic_epoch import PER_INCARNATION
-from contracts.topics import (
+from millrace.contracts.errors import ServerError
+from millrace.contracts.headers import RawHeaders
+from millrace.contracts.topic_epoch import PER_INCARNATION
+from millrace.contracts.topics import (
     CHANGELOG,
     DEAD_LETTERS,
     MODEL_EVENTS,
@@ -31,8 +31,8 @@ from contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from infra.kafka import partitions_of, raise_error, reader
-from infra.settings import Settings
+from millrace.infra.kafka import partitions_of, raise_error, reader
+from millrace.infra.settings import Settings
 
 #: How long it may take to read other records, seconds.
 _ORDER_SECONDS: Final = 30.0

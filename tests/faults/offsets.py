@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from contracts.topics import NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, Topic
-from infra.kafka import consumer
-from infra.settings import Settings
+from millrace.contracts.topics import NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, Topic
+from millrace.infra.kafka import consumer
+from millrace.infra.settings import Settings
 
 #: Groups, and what each of them reads.
 GROUPS: Final[Mapping[str, Sequence[Topic]]] = {

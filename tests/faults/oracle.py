@@ -22,11 +22,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from console.checker import Mixing, find_mixing
-from contracts.headers import CONTENT_TYPE, header
-from contracts.ledger import LedgerEntry
-from contracts.source import Source
-from contracts.topics import SENSOR_WINDOWS
+from millrace.console.checker import Mixing, find_mixing
+from millrace.contracts.headers import CONTENT_TYPE, header
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.source import Source
+from millrace.contracts.topics import SENSOR_WINDOWS
 from tests.faults.evidence import Evidence
 from tests.faults.offsets import Committed
 from tests.faults.source import Input

@@ -16,25 +16,25 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from console.programs import INFERENCE, STREAM_PROCESSOR
-from contracts.events import now
-from contracts.model_event import Activated, ModelEvent, Ready, RolledBack
-from contracts.prediction import Prediction
-from contracts.registry import Registry
-from contracts.topics import (
+from millrace.console.programs import INFERENCE, STREAM_PROCESSOR
+from millrace.contracts.events import now
+from millrace.contracts.model_event import Activated, ModelEvent, Ready, RolledBack
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.registry import Registry
+from millrace.contracts.topics import (
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
     Topic,
 )
-from infra import embedded
-from infra.artefact import PackedArtefact, publish
-from infra.declare import declare_model
-from infra.kafka import admin
-from infra.object_store import ObjectStore
-from infra.publisher import Publisher
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.infra import embedded
+from millrace.infra.artefact import PackedArtefact, publish
+from millrace.infra.declare import declare_model
+from millrace.infra.kafka import admin
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 from tests.faults.evidence import Evidence, gather, ledger_of, model_events, registry_of
 from tests.faults.observer import Observer
 from tests.faults.offsets import OffsetSampler

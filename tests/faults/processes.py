@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from console.health import free_ports
-from console.programs import INFERENCE, MODULES, STREAM_PROCESSOR
-from console.waiting import wait_until
-from infra.settings import Settings
+from millrace.console.health import free_ports
+from millrace.console.programs import INFERENCE, MODULES, STREAM_PROCESSOR
+from millrace.console.waiting import wait_until
+from millrace.infra.settings import Settings
 from tests.faults.programs import Program
 from tests.integration.observing import environment as environment_of
 

@@ -21,10 +21,10 @@ from typing import Final
 
 import psutil
 
-from console.health import readiness
-from console.supervisor import last_words
-from console.waiting import wait_until
-from contracts.errors import ServerError
+from millrace.console.health import readiness
+from millrace.console.supervisor import last_words
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import ServerError
 from tests.faults.leash import leash
 from tests.places import PROJECT
 

@@ -11,12 +11,12 @@ from typing import Final
 import numpy as np
 from confluent_kafka import Producer
 
-from contracts import dead_letter
-from contracts.cut_letter import cut_of
-from contracts.errors import ServerError
-from contracts.headers import CONTENT_TYPE, RawHeaders, header
-from contracts.model_spec import ModelSpec
-from contracts.topics import (
+from millrace.contracts import dead_letter
+from millrace.contracts.cut_letter import cut_of
+from millrace.contracts.errors import ServerError
+from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     MAX_BATCH_BYTES,
     OUTCOMES,
@@ -24,9 +24,9 @@ from contracts.topics import (
     SENSOR_WINDOWS,
     Topic,
 )
-from contracts.window import JSON, MSGPACK, SensorWindow, encode_window
-from infra.declare import declare_model
-from infra.kafka import producer
+from millrace.contracts.window import JSON, MSGPACK, SensorWindow, encode_window
+from millrace.infra.declare import declare_model
+from millrace.infra.kafka import producer
 from tests.builders import START_MS
 from tests.faults.cases import case
 from tests.faults.observer import Seen

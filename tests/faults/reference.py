@@ -18,9 +18,9 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from console.waiting import wait_until
-from contracts.errors import ServerError
-from contracts.topics import (
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topics import (
     CHANGELOG,
     MODEL_EVENTS,
     PREDICTIONS,
@@ -28,9 +28,9 @@ from contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from infra.kafka import admin, producer
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.infra.kafka import admin, producer
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 from tests.faults.observer import Observer, Seen
 from tests.faults.programs import Program
 from tests.faults.state import Memory, differences, memories

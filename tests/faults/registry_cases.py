@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import msgspec
 
-from console.models import refused_lines
-from console.programs import INFERENCE, STREAM_PROCESSOR
-from contracts.events import now
-from contracts.model_event import (
+from millrace.console.models import refused_lines
+from millrace.console.programs import INFERENCE, STREAM_PROCESSOR
+from millrace.contracts.events import now
+from millrace.contracts.model_event import (
     Activated,
     Approved,
     Artefact,
@@ -18,9 +18,9 @@ from contracts.model_event import (
     Rejected,
     RolledBack,
 )
-from contracts.normaliser import Normaliser
-from contracts.topics import MODEL_EVENTS
-from infra.kafka import producer
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.topics import MODEL_EVENTS
+from millrace.infra.kafka import producer
 from tests.faults.cases import case
 from tests.faults.plant import PATIENCE, Plant
 from tests.faults.source import SPEC

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from console.programs import INFERENCE, TRAINER
-from contracts.drift_alert import DriftAlert
-from contracts.events import EventReader
-from contracts.prediction import Prediction
-from contracts.topics import DRIFT_ALERTS, PREDICTIONS
-from infra.kafka import read_all
+from millrace.console.programs import INFERENCE, TRAINER
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events import EventReader
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.topics import DRIFT_ALERTS, PREDICTIONS
+from millrace.infra.kafka import read_all
 from tests.faults.cases import case
 from tests.faults.plant import PATIENCE, Plant
 from tests.faults.source import SPEC

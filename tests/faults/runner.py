@@ -22,8 +22,8 @@ from typing import Final, Self
 import msgspec
 from confluent_kafka import KafkaException
 
-from contracts.errors import MillraceError
-from infra import embedded
+from millrace.contracts.errors import MillraceError
+from millrace.infra import embedded
 from tests.faults.cases import Case
 from tests.faults.oracle import Violations, judge
 from tests.faults.plant import Plant

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from console.waiting import wait_until
-from contracts.errors import ServerError
-from infra import embedded
-from infra.embedded.instance import State
-from infra.embedded.lifecycle import make
-from infra.embedded.process import ASK_TIMEOUT_S, state_path
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import ServerError
+from millrace.infra import embedded
+from millrace.infra.embedded.instance import State
+from millrace.infra.embedded.lifecycle import make
+from millrace.infra.embedded.process import ASK_TIMEOUT_S, state_path
 from tests.faults.leash import leash
 from tests.places import PROJECT, jar_folder
 
@@ -86,7 +86,7 @@ class Servers:
         with (self.home / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "infra.embedded", name),
+                    *(sys.executable, "-m", "millrace.infra.embedded", name),
                     *("--home", str(self.home), "--cache", str(jar_folder())),
                     *("--port", "0"),  # any; on later starts the one that it had
                 ],

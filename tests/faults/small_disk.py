@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from contracts.errors import MillraceError
+from millrace.contracts.errors import MillraceError
 from tests.places import PROJECT
 
 _NAMESPACES: Final = ("unshare", "--user", "--map-root-user", "--mount")

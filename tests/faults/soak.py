@@ -27,12 +27,12 @@ from typing import Final
 
 import msgspec
 
-from console.accounts import BalanceLine, LossLine, accounts, metrics_of, unsettled
-from console.demo_report import this_machine
-from console.programs import ARCHIVER, INFERENCE, SERVICES, STREAM_PROCESSOR, TRAINER
-from console.report import Machine
-from contracts.errors import MillraceError
-from contracts.topics import (
+from millrace.console.accounts import BalanceLine, LossLine, accounts, metrics_of, unsettled
+from millrace.console.demo_report import this_machine
+from millrace.console.programs import ARCHIVER, INFERENCE, SERVICES, STREAM_PROCESSOR, TRAINER
+from millrace.console.report import Machine
+from millrace.contracts.errors import MillraceError
+from millrace.contracts.topics import (
     CHANGELOG,
     DEAD_LETTERS,
     NORMALIZED,
@@ -41,7 +41,7 @@ from contracts.topics import (
     SENSOR_WINDOWS,
     Topic,
 )
-from infra.settings import Settings
+from millrace.infra.settings import Settings
 from tests.faults.evidence import Evidence, decode
 from tests.faults.observer import Seen
 from tests.faults.offsets import Committed

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from infra.settings import Settings
+from millrace.infra.settings import Settings
 from tests.faults.source import ASSETS, Source
 
 #: Assets whose windows come so far apart, seconds; each is in a partition of its own.

@@ -18,15 +18,15 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from contracts.errors import ServerError
-from contracts.headers import RawHeaders
-from contracts.model_spec import ModelSpec
-from contracts.topics import SENSOR_WINDOWS
-from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
-from infra.kafka import producer
-from infra.settings import Settings
-from producers.defects import REASONS, make_bad
-from producers.sender import window_headers
+from millrace.contracts.errors import ServerError
+from millrace.contracts.headers import RawHeaders
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
+from millrace.infra.kafka import producer
+from millrace.infra.settings import Settings
+from millrace.producers.defects import REASONS, make_bad
+from millrace.producers.sender import window_headers
 from tests.builders import START_MS, pump_spec
 
 #: The model that reads the windows.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from console.programs import INFERENCE
-from infra.artefact import publish
+from millrace.console.programs import INFERENCE
+from millrace.infra.artefact import publish
 from tests.faults.cases import case
 from tests.faults.plant import Plant
 from tests.faults.servers import S3

@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from console.evidence import Evidence as TopicEvidence
-from console.evidence import Refusal, SentWindow
-from contracts.ledger import LedgerEntry
-from contracts.normaliser import Normaliser
-from contracts.topics import SENSOR_WINDOWS
-from contracts.window import MSGPACK, encode_window
-from producers.defects import make_bad
-from producers.sender import window_headers
+from millrace.console.evidence import Evidence as TopicEvidence
+from millrace.console.evidence import Refusal, SentWindow
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.window import MSGPACK, encode_window
+from millrace.producers.defects import make_bad
+from millrace.producers.sender import window_headers
 from tests.builders import (
     AT,
     START_MS,

@@ -12,7 +12,7 @@ from typing import Self
 
 import pytest
 
-from infra.embedded.instance import choose_port
+from millrace.infra.embedded.instance import choose_port
 from tests.faults.proxy import END_TXN, HOST, Proxy
 
 pytestmark = pytest.mark.timeout(30)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra import embedded
+from millrace.infra import embedded
 from tests.faults.catalogue import all_cases
 from tests.faults.runner import Runner
 

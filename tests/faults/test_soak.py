@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from console.evidence import Refusal
-from contracts.topics import SENSOR_WINDOWS
+from millrace.console.evidence import Refusal
+from millrace.contracts.topics import SENSOR_WINDOWS
 from tests.faults.evidence import Evidence, RawRecord
 from tests.faults.offsets import Committed
 from tests.faults.oracle import Violations, rewound

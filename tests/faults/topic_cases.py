@@ -8,9 +8,9 @@ from typing import Final
 
 from confluent_kafka import TopicPartition
 
-from console.programs import INFERENCE, STREAM_PROCESSOR
-from contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS, Topic
-from infra.kafka import admin, reader, watermarks
+from millrace.console.programs import INFERENCE, STREAM_PROCESSOR
+from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS, Topic
+from millrace.infra.kafka import admin, reader, watermarks
 from tests import topics
 from tests.faults.cases import case
 from tests.faults.evidence import ledger_of

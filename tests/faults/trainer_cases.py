@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from console.models import request_training
-from console.programs import ARCHIVER, TRAINER
-from contracts.events import now
-from contracts.model_event import Approved, Registered, Rejected
-from contracts.topics import PREDICTIONS, SENSOR_WINDOWS
+from millrace.console.models import request_training
+from millrace.console.programs import ARCHIVER, TRAINER
+from millrace.contracts.events import now
+from millrace.contracts.model_event import Approved, Registered, Rejected
+from millrace.contracts.topics import PREDICTIONS, SENSOR_WINDOWS
+from millrace.trainer.archive import decode_records
+from millrace.trainer.catalogue import Catalogue
 from tests.faults.cases import case
 from tests.faults.evidence import model_events
 from tests.faults.plant import Plant
 from tests.faults.source import SPEC
-from trainer.archive import decode_records
-from trainer.catalogue import Catalogue
 
 _SOME: Final = 100
 #: Windows that a training learns from.

@@ -8,12 +8,19 @@ from uuid import uuid4
 import msgspec
 import numpy as np
 
-from contracts.events import now
-from contracts.model_event import Approved, Artefact, Registered
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from infra.artefact import PackedArtefact, pack
-from infra.forecaster import HEAD_BIAS, HEAD_KERNEL, HIGHWAY, LSTM_KERNEL, Weights, architecture_of
+from millrace.contracts.events import now
+from millrace.contracts.model_event import Approved, Artefact, Registered
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.infra.artefact import PackedArtefact, pack
+from millrace.infra.forecaster import (
+    HEAD_BIAS,
+    HEAD_KERNEL,
+    HIGHWAY,
+    LSTM_KERNEL,
+    Weights,
+    architecture_of,
+)
 
 #: How large the seeded weights are: forecasts differ between versions and stay finite.
 _SIZE: Final = 0.05

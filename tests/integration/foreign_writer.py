@@ -2,13 +2,13 @@
 
 from confluent_kafka import Producer
 
-from infra.kafka import (
+from millrace.infra.kafka import (
     ANSWER_SECONDS,
     TRANSACTION_RETRY_MS,
     TRANSACTION_TIMEOUT_MS,
     producer,
 )
-from infra.settings import Settings
+from millrace.infra.settings import Settings
 
 
 def transactional_producer(settings: Settings, transactional_id: str) -> Producer:

@@ -11,10 +11,10 @@ from typing import TypeVar
 
 from confluent_kafka import Message, TopicPartition
 
-from contracts.events import EventReader
-from contracts.topics import Topic
-from infra.kafka import partitions_of, raise_error, reader
-from infra.settings import Settings
+from millrace.contracts.events import EventReader
+from millrace.contracts.topics import Topic
+from millrace.infra.kafka import partitions_of, raise_error, reader
+from millrace.infra.settings import Settings
 from tests.places import PROJECT
 
 E = TypeVar("E")

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from console.waiting import wait_until
-from contracts.errors import ServerError
-from infra.embedded.instance import choose_port
-from infra.embedded.kafka import Kafka
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import ServerError
+from millrace.infra.embedded.instance import choose_port
+from millrace.infra.embedded.kafka import Kafka
 from tests.places import PROJECT, jar_folder
 
 _START_SECONDS = 60.0
@@ -27,7 +27,7 @@ class Broker:
         """Start it, and wait until it answers."""
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "infra.embedded", "kafka"),
+                *(sys.executable, "-m", "millrace.infra.embedded", "kafka"),
                 *("--home", str(self._home)),
                 *("--cache", str(jar_folder())),
                 *("--port", str(self.port)),

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from infra.embedded import instance
-from infra.embedded.jars import fetch
-from infra.embedded.kafka import Kafka
-from infra.embedded.process import start, state_path, stop
+from millrace.infra.embedded import instance
+from millrace.infra.embedded.jars import fetch
+from millrace.infra.embedded.kafka import Kafka
+from millrace.infra.embedded.process import start, state_path, stop
 from tests.places import jar_folder
 
 USER: Final = "ada"

@@ -7,18 +7,18 @@ import time
 
 import pytest
 
-from console.waiting import wait_until
-from contracts.topics import MAX_BATCH_BYTES, SENSOR_WINDOWS
-from infra.kafka import admin, producer
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.console.waiting import wait_until
+from millrace.contracts.topics import MAX_BATCH_BYTES, SENSOR_WINDOWS
+from millrace.infra.kafka import admin, producer
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
+from millrace.trainer.archive import decode_records
+from millrace.trainer.archiving import Archiver
+from millrace.trainer.catalogue import Catalogue
+from millrace.trainer.gaps import BATCH, HEADERS, Gap, read_gaps
+from millrace.trainer.settings import ArchiverSettings
 from tests.places import PROJECT
-from trainer.archive import decode_records
-from trainer.archiving import Archiver
-from trainer.catalogue import Catalogue
-from trainer.gaps import BATCH, HEADERS, Gap, read_gaps
-from trainer.settings import ArchiverSettings
 
 pytestmark = pytest.mark.timeout(240)
 LIMITS = ArchiverSettings(max_seconds=0.3)

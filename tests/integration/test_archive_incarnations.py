@@ -9,23 +9,29 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaException
 
-from console.waiting import wait_until
-from contracts.groups import ARCHIVER
-from contracts.topic_epoch import PER_INCARNATION, parts_of
-from contracts.topics import OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS, TRAINING_RUNS
-from infra import embedded
-from infra.committed import committed_offsets
-from infra.kafka import admin, producer
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.console.waiting import wait_until
+from millrace.contracts.groups import ARCHIVER
+from millrace.contracts.topic_epoch import PER_INCARNATION, parts_of
+from millrace.contracts.topics import (
+    OUTCOMES,
+    PREDICTIONS,
+    SENSOR_WINDOWS,
+    TOPIC_EPOCHS,
+    TRAINING_RUNS,
+)
+from millrace.infra import embedded
+from millrace.infra.committed import committed_offsets
+from millrace.infra.kafka import admin, producer
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
+from millrace.trainer.archive import Record, decode_records
+from millrace.trainer.archiving import Archiver
+from millrace.trainer.catalogue import Catalogue
+from millrace.trainer.settings import ArchiverSettings
 from tests.integration.own_broker import Broker
 from tests.log_files import cut_log
 from tests.topics import create_anew
-from trainer.archive import Record, decode_records
-from trainer.archiving import Archiver
-from trainer.catalogue import Catalogue
-from trainer.settings import ArchiverSettings
 
 pytestmark = pytest.mark.timeout(240)
 DECLARED = [SENSOR_WINDOWS, PREDICTIONS, OUTCOMES, TRAINING_RUNS, TOPIC_EPOCHS]

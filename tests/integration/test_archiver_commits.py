@@ -7,16 +7,16 @@ import itertools
 import pytest
 from prometheus_client import REGISTRY
 
-from console.waiting import wait_until
-from contracts.groups import ARCHIVER
-from contracts.topics import PREDICTIONS
-from infra.committed import committed_offsets
-from infra.kafka import admin, producer
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from infra.topic_admin import create_topics
-from trainer.archiving import Archiver
-from trainer.settings import ArchiverSettings
+from millrace.console.waiting import wait_until
+from millrace.contracts.groups import ARCHIVER
+from millrace.contracts.topics import PREDICTIONS
+from millrace.infra.committed import committed_offsets
+from millrace.infra.kafka import admin, producer
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
+from millrace.trainer.archiving import Archiver
+from millrace.trainer.settings import ArchiverSettings
 
 pytestmark = pytest.mark.timeout(120)
 

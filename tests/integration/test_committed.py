@@ -8,13 +8,13 @@ import aiokafka
 import pytest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from contracts.groups import STREAM_PROCESSOR
-from contracts.topic_epoch import metadata_of
-from contracts.topics import PREDICTIONS, SENSOR_WINDOWS
-from infra.committed import Committed, committed_offsets
-from infra.kafka import admin
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.contracts.groups import STREAM_PROCESSOR
+from millrace.contracts.topic_epoch import metadata_of
+from millrace.contracts.topics import PREDICTIONS, SENSOR_WINDOWS
+from millrace.infra.committed import Committed, committed_offsets
+from millrace.infra.kafka import admin
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 
 pytestmark = pytest.mark.timeout(120)
 #: Each is asked by a client of its own, whose memory others have used before.

@@ -12,36 +12,36 @@ import msgspec
 import psutil
 import pytest
 
-from console.checker import count_windows, find_mixing
-from console.demo_report import fold
-from console.evidence import gather, raw_headers
-from console.home import Home
-from console.leftovers import remove_from_servers
-from console.models import read_registry, request_training
-from console.observer import Observer
-from console.programs import SERVICES, Program
-from console.supervisor import Supervisor, stop_orphans
-from console.system import running_system
-from console.topic_tail import last_records
-from console.waiting import wait_until
-from contracts.errors import DataError, ServerError
-from contracts.events import headers_of, now
-from contracts.headers import CONTENT_TYPE
-from contracts.normaliser import Normaliser
-from contracts.registry import declare
-from contracts.topics import (
+from millrace.console.checker import count_windows, find_mixing
+from millrace.console.demo_report import fold
+from millrace.console.evidence import gather, raw_headers
+from millrace.console.home import Home
+from millrace.console.leftovers import remove_from_servers
+from millrace.console.models import read_registry, request_training
+from millrace.console.observer import Observer
+from millrace.console.programs import SERVICES, Program
+from millrace.console.supervisor import Supervisor, stop_orphans
+from millrace.console.system import running_system
+from millrace.console.topic_tail import last_records
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import DataError, ServerError
+from millrace.contracts.events import headers_of, now
+from millrace.contracts.headers import CONTENT_TYPE
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.registry import declare
+from millrace.contracts.topics import (
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
     TRAINING_REQUESTS,
 )
-from contracts.window import MSGPACK, encode_window
-from infra.declare import declare_model
-from infra.kafka import admin, producer, read_all
-from infra.object_store import ObjectStore
-from infra.publisher import Publisher
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.contracts.window import MSGPACK, encode_window
+from millrace.infra.declare import declare_model
+from millrace.infra.kafka import admin, producer, read_all
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 from tests.builders import activated, approved, registered
 from tests.places import PROJECT
 from tests.unit.console.made import SPEC, clean_run, story
@@ -103,7 +103,7 @@ def told(settings: Settings) -> Settings:
 def millrace(*arguments: str, environment: dict[str, str]) -> str:
     """Run the command line; its standard output."""
     done = subprocess.run(
-        [sys.executable, "-m", "console", *arguments],
+        [sys.executable, "-m", "millrace.console", *arguments],
         cwd=PROJECT,
         env=environment,
         capture_output=True,

@@ -19,15 +19,15 @@ import msgspec
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from contracts.cut_letter import cut_of
-from contracts.dead_letter import Origin, headers_again
-from contracts.events import EventReader
-from contracts.headers import CONTENT_TYPE, RawHeaders, header
-from contracts.mended import Mended
-from contracts.model_spec import ModelSpec
-from contracts.normalized_window import NormalizedWindow
-from contracts.prediction import Prediction
-from contracts.topics import (
+from millrace.contracts.cut_letter import cut_of
+from millrace.contracts.dead_letter import Origin, headers_again
+from millrace.contracts.events import EventReader
+from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
+from millrace.contracts.mended import Mended
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     MAX_DEAD_LETTER_BYTES,
     MENDED,
@@ -35,12 +35,12 @@ from contracts.topics import (
     PREDICTIONS,
     SENSOR_WINDOWS,
 )
-from contracts.window import MSGPACK, SensorWindow, encode_window, encode_window_json
-from infra.declare import declare_model
-from infra.kafka import admin, producer
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.contracts.window import MSGPACK, SensorWindow, encode_window, encode_window_json
+from millrace.infra.declare import declare_model
+from millrace.infra.kafka import admin, producer
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 from tests.builders import pump_spec, pump_window
 from tests.integration.observing import Observer, Service, environment
 from tests.places import PROJECT
@@ -114,7 +114,7 @@ class Story:
 
     def command(self, *arguments: str) -> list[str]:
         """Of a console command, the arguments of its process."""
-        return [sys.executable, "-m", "console", "dead-letters", *arguments]
+        return [sys.executable, "-m", "millrace.console", "dead-letters", *arguments]
 
     def run(self, *arguments: str, status: int = 0, stdin: bytes = b"") -> str:
         """Run a console command; its standard output, or of a failing one, standard error."""
@@ -164,7 +164,10 @@ def story(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     topics = (NORMALIZED, PREDICTIONS, DEAD_LETTERS, MENDED)
     observer = Observer(settings, topics, services)
     try:
-        services += [Service(name, settings, folder) for name in ("stream_processors", "inference")]
+        services += [
+            Service(name, settings, folder)
+            for name in ("millrace.stream_processors", "millrace.inference")
+        ]
         yield Story(settings, producer(settings), observer, folder, services)
     finally:
         for service in services:

@@ -35,7 +35,7 @@ def demo(home: Path) -> Iterator[subprocess.Popen[str]]:
     with (
         (home / "demo.out").open("w") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "console", "demo", "fleet", "--kill", KILLS],
+            [sys.executable, "-m", "millrace.console", "demo", "fleet", "--kill", KILLS],
             cwd=PROJECT,
             env={**environment, "MILLRACE_HOME": str(home), "NO_COLOR": "1"},
             stdin=subprocess.DEVNULL,

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 from confluent_kafka import Message
 
-from contracts.events import EventReader
-from contracts.headers import header
-from contracts.model_event import ModelEvent
-from contracts.topics import MODEL_EVENTS, SENSOR_WINDOWS
-from contracts.window import SensorWindow, decode_window
-from infra.kafka import admin, read_all
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from infra.topic_admin import create_topics
-from producers.defects import REASONS, bad_windows
-from producers.sender import Sender
-from producers.simulate import quiet_windows
-from producers.source import open_recording
-from producers.windows import windows
+from millrace.contracts.events import EventReader
+from millrace.contracts.headers import header
+from millrace.contracts.model_event import ModelEvent
+from millrace.contracts.topics import MODEL_EVENTS, SENSOR_WINDOWS
+from millrace.contracts.window import SensorWindow, decode_window
+from millrace.infra.kafka import admin, read_all
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
+from millrace.producers.defects import REASONS, bad_windows
+from millrace.producers.sender import Sender
+from millrace.producers.simulate import quiet_windows
+from millrace.producers.source import open_recording
+from millrace.producers.windows import windows
 from tests.places import PROJECT
 
 DESCRIPTION = """
@@ -66,7 +66,7 @@ def dataset(tmp_path: Path) -> Path:
 def edge(settings: Settings, *arguments: str) -> "subprocess.Popen[str]":
     """Start an edge command as people do."""
     return subprocess.Popen(
-        [sys.executable, "-m", "producers", *arguments],
+        [sys.executable, "-m", "millrace.producers", *arguments],
         cwd=PROJECT,
         env={
             **os.environ,

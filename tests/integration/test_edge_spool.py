@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from confluent_kafka import Message
 
-from console.waiting import wait_until
-from contracts.headers import header
-from contracts.topics import SENSOR_WINDOWS
-from contracts.window import SensorWindow, decode_window
-from infra.kafka import admin, read_all
-from infra.settings import Settings
-from infra.topic_admin import create_topics
-from producers.in_flight import REPEATS
-from producers.source import open_recording
-from producers.windows import windows
+from millrace.console.waiting import wait_until
+from millrace.contracts.headers import header
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.window import SensorWindow, decode_window
+from millrace.infra.kafka import admin, read_all
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
+from millrace.producers.in_flight import REPEATS
+from millrace.producers.source import open_recording
+from millrace.producers.windows import windows
 from tests.integration.own_broker import Broker
 from tests.places import PROJECT
 
@@ -92,7 +92,7 @@ class Edge:
         self._said = place.with_suffix(".log").open("w+")
         self._result = place.with_suffix(".json").open("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "producers", *arguments, "--json"],
+            [sys.executable, "-m", "millrace.producers", *arguments, "--json"],
             cwd=PROJECT,
             env={
                 **os.environ,

@@ -15,9 +15,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from minio import Minio
 from minio.error import S3Error
 
-from contracts.errors import ServerError
-from infra import embedded
-from infra.embedded import instance
+from millrace.contracts.errors import ServerError
+from millrace.infra import embedded
+from millrace.infra.embedded import instance
 from tests.places import PROJECT, jar_folder
 
 pytestmark = pytest.mark.timeout(180)
@@ -113,7 +113,7 @@ def test_damaged_folder_is_refused(tmp_path: Path) -> None:
 
 def test_foreground_becomes_the_server(home: Path) -> None:
     """The foreground form is the process in the state file, refuses a twin, heeds SIGTERM."""
-    command = [sys.executable, "-m", "infra.embedded"]
+    command = [sys.executable, "-m", "millrace.infra.embedded"]
     options = ["--home", str(home), "--cache", str(jar_folder()), "--port", "0"]
     processes = [
         subprocess.Popen([*command, name, *options], cwd=PROJECT, stderr=subprocess.DEVNULL)

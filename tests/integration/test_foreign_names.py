@@ -10,20 +10,20 @@ from typing import Final
 import msgspec
 import pytest
 
-from contracts.dead_letter import dead_letter_headers
-from contracts.drift_alert import DriftAlert
-from contracts.events import headers_of
-from contracts.headers import CONTENT_TYPE, SOURCE_OFFSET
-from contracts.invalid_record import InvalidRecord
-from contracts.model_event import Approved, Registered
-from contracts.normaliser import Normaliser
-from contracts.registry import declare
-from contracts.topics import DEAD_LETTERS, PREDICTIONS, SENSOR_WINDOWS
-from contracts.training import TrainingRequest
-from infra.kafka import admin, producer
-from infra.publisher import Publisher
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.contracts.dead_letter import dead_letter_headers
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events import headers_of
+from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.model_event import Approved, Registered
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.registry import declare
+from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS, SENSOR_WINDOWS
+from millrace.contracts.training import TrainingRequest
+from millrace.infra.kafka import admin, producer
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 from tests.builders import AT, prediction_of, pump_spec, pump_window
 from tests.integration.observing import environment
 from tests.places import PROJECT
@@ -105,7 +105,7 @@ def told(settings: Settings) -> Settings:
 def run(settings: Settings, *arguments: str, status: int = 0) -> str:
     """Run a command; what it prints, or of a failing one, its error."""
     done = subprocess.run(
-        [sys.executable, "-m", "console", *arguments],
+        [sys.executable, "-m", "millrace.console", *arguments],
         cwd=PROJECT,
         env={**environment(settings), "COLUMNS": "400", "NO_COLOR": "1"},
         capture_output=True,

@@ -12,29 +12,29 @@ import pytest
 import structlog
 from confluent_kafka import KafkaException, Message, TopicPartition
 
-from contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
-from contracts.events import EventReader
-from contracts.groups import INFERENCE
-from contracts.headers import SOURCE_OFFSET, header
-from contracts.model_event import Artefact
-from contracts.normalized_window import NormalizedWindow
-from contracts.prediction import Prediction
-from contracts.registry import declare
-from contracts.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS
-from inference.consumer import LOAD_SECONDS, InferenceConsumer, replica_name
-from inference.loader import AWAY_SECONDS, Loader
-from inference.network import Networks
-from inference.patience import Patience
-from inference.reading import Reading, read
-from inference.servables import Servable, Servables
-from inference.transactions import TransactionalWriter, Undone, Unsure
-from infra.embedded.instance import choose_port
-from infra.kafka import admin, producer, reader
-from infra.object_store import ObjectStore
-from infra.output_ends import FIRST_RECORDS, last_source_offsets
-from infra.publisher import Publisher
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
+from millrace.contracts.events import EventReader
+from millrace.contracts.groups import INFERENCE
+from millrace.contracts.headers import SOURCE_OFFSET, header
+from millrace.contracts.model_event import Artefact
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.registry import declare
+from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS
+from millrace.inference.consumer import LOAD_SECONDS, InferenceConsumer, replica_name
+from millrace.inference.loader import AWAY_SECONDS, Loader
+from millrace.inference.network import Networks
+from millrace.inference.patience import Patience
+from millrace.inference.reading import Reading, read
+from millrace.inference.servables import Servable, Servables
+from millrace.inference.transactions import TransactionalWriter, Undone, Unsure
+from millrace.infra.embedded.instance import choose_port
+from millrace.infra.kafka import admin, producer, reader
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.output_ends import FIRST_RECORDS, last_source_offsets
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 from tests.builders import (
     AT,
     approved,
@@ -168,7 +168,7 @@ def test_a_stamp_that_the_registry_does_not_know_is_a_dead_letter(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The window is put aside, not met again and again by a process that dies of it."""
-    monkeypatch.setattr("inference.consumer.LOAD_SECONDS", 0.0)
+    monkeypatch.setattr("millrace.inference.consumer.LOAD_SECONDS", 0.0)
     bench.send([packed(0, model="nobody"), packed(1, version=77), packed(2)])
     replica = bench.replica()
     replica.until(bench.observer, 1)
@@ -201,7 +201,7 @@ class Aborts(TransactionalWriter):
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few windows fill a micro-batch, so that the next one is asked ahead of its answers."""
     for module in ("membership", "consumer"):
-        monkeypatch.setattr(f"inference.{module}.MOST_WINDOWS", 4)
+        monkeypatch.setattr(f"millrace.inference.{module}.MOST_WINDOWS", 4)
 
 
 def launches(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
@@ -243,7 +243,7 @@ def test_what_is_ahead_does_not_wait_for_the_version_of_others(
 ) -> None:
     """A full micro-batch is on its way before one waits for a version that is not loaded."""
     small_batches(monkeypatch)
-    monkeypatch.setattr("inference.consumer.LOAD_SECONDS", 0.0)
+    monkeypatch.setattr("millrace.inference.consumer.LOAD_SECONDS", 0.0)
     replica = bench.replica()
     launched = launches(replica, monkeypatch)
     waited: list[int] = []
@@ -336,7 +336,7 @@ def test_what_was_forecast_behind_a_micro_batch_that_fails_is_done_again(
             assert behind.wait(60)
             super().commit(offsets, group)
 
-    monkeypatch.setattr("inference.consumer.read", read_on)
+    monkeypatch.setattr("millrace.inference.consumer.read", read_on)
     replica.consumer._flights._writer.__class__ = Waits
     for first, last in ((10, 30), (30, 45)):
         bench.send([packed(i) for i in range(first, last)])

@@ -21,19 +21,19 @@ import numpy as np
 import pytest
 from confluent_kafka import Message, Producer
 
-from contracts.cut_letter import cut_of
-from contracts.dead_letter import DETAIL, OFFSET, PARTITION, REASON, TOPIC
-from contracts.drift_alert import DriftAlert
-from contracts.events import EventReader, encode, headers_of
-from contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from contracts.ledger import LedgerEntry
-from contracts.model_event import Artefact, ModelEvent, Ready, Unloadable
-from contracts.normaliser import Normaliser
-from contracts.normalized_window import NormalizedWindow
-from contracts.outcome import Outcome
-from contracts.prediction import Prediction
-from contracts.registry import declare
-from contracts.topics import (
+from millrace.contracts.cut_letter import cut_of
+from millrace.contracts.dead_letter import DETAIL, OFFSET, PARTITION, REASON, TOPIC
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events import EventReader, encode, headers_of
+from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.model_event import Artefact, ModelEvent, Ready, Unloadable
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.registry import declare
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,
     FOREVER,
@@ -46,16 +46,16 @@ from contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from contracts.window import MSGPACK, SensorWindow, encode_window, encode_window_json
-from infra import embedded
-from infra.kafka import admin, producer
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from infra.topic_admin import create_topics
-from producers.defects import BadWindow, bad_windows
-from producers.sender import window_headers
-from stream_processors.asset import Asset
-from stream_processors.stamps import Stamps
+from millrace.contracts.window import MSGPACK, SensorWindow, encode_window, encode_window_json
+from millrace.infra import embedded
+from millrace.infra.kafka import admin, producer
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
+from millrace.producers.defects import BadWindow, bad_windows
+from millrace.producers.sender import window_headers
+from millrace.stream_processors.asset import Asset
+from millrace.stream_processors.stamps import Stamps
 from tests.builders import (
     AT,
     OTHER_UNITS,
@@ -296,9 +296,9 @@ def story(servers: embedded.Endpoints, tmp_path_factory: pytest.TempPathFactory)
     try:
         lived.publish(*declare(SPEC, AT))
         lived.send(20, spoiled_windows(44))
-        processor = Service("stream_processors", settings, folder)
+        processor = Service("millrace.stream_processors", settings, folder)
         services.append(processor)
-        inference = Service("inference", settings, folder)
+        inference = Service("millrace.inference", settings, folder)
         services.append(inference)
         live(lived, processor, inference)
         yield lived
@@ -525,7 +525,7 @@ def test_memory_is_that_of_an_undisturbed_run(
 
     disturbed = Observer(story.settings, [CHANGELOG])
     disturbed.until(lambda: windows_through(disturbed) == through, PATIENCE, "all memory")
-    processor = Service("stream_processors", calm, tmp_path)
+    processor = Service("millrace.stream_processors", calm, tmp_path)
     try:
         # Faust creates the changelog's topic when it starts.
         undisturbed = Observer(calm, [OUTCOMES, NORMALIZED], [processor])

@@ -2,12 +2,12 @@
 
 import pytest
 
-from contracts.headers import SOURCE_OFFSET
-from contracts.topics import DEAD_LETTERS
-from infra.kafka import admin, producer
-from infra.output_ends import FIRST_RECORDS, last_source_offsets, source_offsets_since
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.contracts.headers import SOURCE_OFFSET
+from millrace.contracts.topics import DEAD_LETTERS
+from millrace.infra.kafka import admin, producer
+from millrace.infra.output_ends import FIRST_RECORDS, last_source_offsets, source_offsets_since
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -11,14 +11,14 @@ import threading
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from contracts.errors import ServerError
-from contracts.topics import OUTCOMES, SENSOR_WINDOWS
-from infra.kafka import admin
-from infra.partition_watch import PartitionWatch
-from infra.partitions import GROWN_IN, Step, grow, partition_counts
-from infra.servers import await_partitions
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.contracts.errors import ServerError
+from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.infra.kafka import admin
+from millrace.infra.partition_watch import PartitionWatch
+from millrace.infra.partitions import GROWN_IN, Step, grow, partition_counts
+from millrace.infra.servers import await_partitions
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 from tests.integration.observing import environment
 from tests.places import PROJECT
 
@@ -43,7 +43,7 @@ def grow_by_hand(client: AdminClient, settings: Settings, partitions: int) -> st
 def millrace(settings: Settings, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line."""
     return subprocess.run(
-        [sys.executable, "-m", "console", *arguments],
+        [sys.executable, "-m", "millrace.console", *arguments],
         cwd=PROJECT,
         env={**os.environ, **environment(settings), "COLUMNS": "200", "NO_COLOR": "1"},
         capture_output=True,

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from contracts.topics import CHANGELOG, NORMALIZED
-from infra.declare import declare_model
-from infra.kafka import admin, producer
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.contracts.topics import CHANGELOG, NORMALIZED
+from millrace.infra.declare import declare_model
+from millrace.infra.kafka import admin, producer
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 from tests.faults.source import SPEC, Source
 from tests.integration.foreign_writer import transactional_producer
 from tests.integration.observing import Observer, Service
@@ -51,7 +51,7 @@ def test_recovery_ends_where_no_record_is_at_the_end(
     source = Source(settings, seed=1)
     source.spoils = False
     source.send(4)
-    service = Service("stream_processors", settings, tmp_path)
+    service = Service("millrace.stream_processors", settings, tmp_path)
     observer = Observer(settings, [NORMALIZED], [service])
     try:
         observer.until(lambda: observer.count(NORMALIZED) == 4, _SECONDS, "the windows")
@@ -73,7 +73,7 @@ def test_all_batches_of_a_partition_are_read_back(settings: Settings, tmp_path: 
     source = Source(settings, seed=1)
     source.spoils = False
     source.send(4)
-    service = Service("stream_processors", settings, tmp_path)
+    service = Service("millrace.stream_processors", settings, tmp_path)
     observer = Observer(settings, [NORMALIZED], [service])
     try:
         observer.until(lambda: observer.count(NORMALIZED) == 4, _SECONDS, "the windows")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from contracts.errors import ServerError
-from infra.handshake import shake_hands
-from infra.object_store import ObjectStore
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.infra.handshake import shake_hands
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
 from tests.integration.secured_broker import PASSWORD, USER, Ports, secured_broker
 from tests.places import PROJECT
 
@@ -87,7 +87,7 @@ def test_commands_say_it(ports: Ports, command: tuple[str, ...], tmp_path: Path)
         "MILLRACE_KAFKA_SASL_PASSWORD": "wrong-one",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "console", *command],
+        [sys.executable, "-m", "millrace.console", *command],
         cwd=PROJECT,
         env=told,
         capture_output=True,

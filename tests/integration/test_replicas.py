@@ -11,12 +11,12 @@ from typing import IO
 
 import pytest
 
-from console.waiting import wait_until
-from contracts.groups import INFERENCE
-from contracts.topics import NORMALIZED
-from infra.kafka import admin, consumer
-from infra.settings import Settings
-from infra.topic_admin import create_topics
+from millrace.console.waiting import wait_until
+from millrace.contracts.groups import INFERENCE
+from millrace.contracts.topics import NORMALIZED
+from millrace.infra.kafka import admin, consumer
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
 from tests.integration.observing import environment
 from tests.integration.own_broker import Broker
 from tests.places import PROJECT
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.timeout(180)
 PATIENCE = 60.0
 #: Asks all the time, and says what it is told whenever that has changed.
 ASKING = """
-from infra.settings import Settings
-from trainer.replicas import LiveReplicas
+from millrace.infra.settings import Settings
+from millrace.trainer.replicas import LiveReplicas
 ask = LiveReplicas(Settings.read())
 last = ""
 while True:

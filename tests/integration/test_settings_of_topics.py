@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from console.topics import topic_lines
-from contracts.errors import DataError, ServerError
-from contracts.topics import DAY_MS, MODEL_EVENTS, SENSOR_WINDOWS
-from infra.kafka import admin
-from infra.object_store import ObjectStore
-from infra.settings import Settings
-from infra.topic_admin import create_topics, settings_of
-from infra.topic_settings import RETENTION, Finding
+from millrace.console.topics import topic_lines
+from millrace.contracts.errors import DataError, ServerError
+from millrace.contracts.topics import DAY_MS, MODEL_EVENTS, SENSOR_WINDOWS
+from millrace.infra.kafka import admin
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics, settings_of
+from millrace.infra.topic_settings import RETENTION, Finding
 
 
 def made_by_others(settings: Settings, name: str, **config: str) -> str:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from contracts.topic_epoch import PER_INCARNATION
-from contracts.topics import PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS
-from infra.kafka import admin, producer
-from infra.partitions import Step, grow
-from infra.settings import Settings
-from infra.topic_admin import create_topics
-from infra.topic_epochs import TopicEpochs
-from infra.topic_ids import member_name
+from millrace.contracts.topic_epoch import PER_INCARNATION
+from millrace.contracts.topics import PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS
+from millrace.infra.kafka import admin, producer
+from millrace.infra.partitions import Step, grow
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
+from millrace.infra.topic_epochs import TopicEpochs
+from millrace.infra.topic_ids import member_name
 from tests.integration.own_broker import Broker
 from tests.log_files import cut_log
 from tests.topics import create_anew

@@ -18,34 +18,47 @@ import numpy.typing as npt
 import pytest
 from confluent_kafka import Producer
 
-from console.waiting import wait_until
-from contracts.errors import DataError
-from contracts.events import EventReader, encode, event_time, headers_of
-from contracts.groups import INFERENCE
-from contracts.headers import RawHeaders, cloud_event
-from contracts.ids import derived_id
-from contracts.model_event import Activated, Approved, ModelEvent, Ready, Registered, Rejected
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from contracts.outcome import Outcome
-from contracts.registry import declare
-from contracts.source import Source
-from contracts.topics import MODEL_EVENTS, OUTCOMES, SENSOR_WINDOWS, TRAINING_RUNS, Topic
-from contracts.training import FINISHED, TrainingRequest, TrainingRun
-from contracts.window import MSGPACK, SensorWindow, encode_window
-from infra.artefact import WEIGHTS, fetch
-from infra.kafka import admin, consumer, producer, read_all
-from infra.object_store import ObjectStore
-from infra.publisher import Publisher
-from infra.settings import Settings
-from infra.topic_admin import create_topics
-from trainer.archive import ArchivedObject, Record, decode_records, encode_records, prefix_of
-from trainer.catalogue import Catalogue
-from trainer.job import DIGEST, JOB, RunResult, store_result
-from trainer.loop import Trainer
-from trainer.runner import folder_of
-from trainer.settings import SOURCE, TrainerSettings
-from trainer.triggers import run_id
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import DataError
+from millrace.contracts.events import EventReader, encode, event_time, headers_of
+from millrace.contracts.groups import INFERENCE
+from millrace.contracts.headers import RawHeaders, cloud_event
+from millrace.contracts.ids import derived_id
+from millrace.contracts.model_event import (
+    Activated,
+    Approved,
+    ModelEvent,
+    Ready,
+    Registered,
+    Rejected,
+)
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.registry import declare
+from millrace.contracts.source import Source
+from millrace.contracts.topics import MODEL_EVENTS, OUTCOMES, SENSOR_WINDOWS, TRAINING_RUNS, Topic
+from millrace.contracts.training import FINISHED, TrainingRequest, TrainingRun
+from millrace.contracts.window import MSGPACK, SensorWindow, encode_window
+from millrace.infra.artefact import WEIGHTS, fetch
+from millrace.infra.kafka import admin, consumer, producer, read_all
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
+from millrace.infra.topic_admin import create_topics
+from millrace.trainer.archive import (
+    ArchivedObject,
+    Record,
+    decode_records,
+    encode_records,
+    prefix_of,
+)
+from millrace.trainer.catalogue import Catalogue
+from millrace.trainer.job import DIGEST, JOB, RunResult, store_result
+from millrace.trainer.loop import Trainer
+from millrace.trainer.runner import folder_of
+from millrace.trainer.settings import SOURCE, TrainerSettings
+from millrace.trainer.triggers import run_id
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -209,7 +222,7 @@ def test_every_record_is_archived_once_though_the_archiver_is_killed(world: Worl
         return sum(catalogue.end(SENSOR_WINDOWS.name, partition) for partition in range(4))
 
     for killed in (True, True, False):
-        with world.process("trainer.archiver") as process:
+        with world.process("millrace.trainer.archiver") as process:
             for _ in range(4):
                 for _ in range(500):
                     key = f"asset-{sent}"
@@ -250,7 +263,7 @@ def test_an_archive_of_many_objects_is_gone_on_with_at_once(world: World) -> Non
     def few() -> bool | None:
         return len(list(world.store.objects(prefix))) < 20 or None
 
-    with world.process("trainer.archiver"):
+    with world.process("millrace.trainer.archiver"):
         until(
             lambda: Catalogue(world.store).end(SENSOR_WINDOWS.name, 0) == 300 or None,
             "the rest of the topic",
@@ -268,7 +281,7 @@ def test_a_request_becomes_an_approved_version_that_can_be_made_again(world: Wor
     """Windows and outcomes in, a verified artefact out; repeated, it has the same digest."""
     world.windows_with_outcomes(400)
     asked = world.request("please")
-    with world.process("trainer.archiver"), world.process("trainer"):
+    with world.process("millrace.trainer.archiver"), world.process("millrace.trainer"):
         run = until(finished(world, "please"), "the run")
     assert (run.state, run.version, run.parent, run.windows) == ("approved", 1, 0, 400)
     assert run.id == run_id(asked)
@@ -286,7 +299,7 @@ def test_a_request_becomes_an_approved_version_that_can_be_made_again(world: Wor
     assert artefact.normaliser == registered.normaliser
     assert artefact.optimizer is not None
 
-    command = [sys.executable, "-m", "trainer.repeat", run.id, "--json"]
+    command = [sys.executable, "-m", "millrace.trainer.repeat", run.id, "--json"]
     said = subprocess.run(command, env=world.environment, capture_output=True, check=True).stdout
     assert json.loads(said) == {
         "run": run.id,
@@ -312,18 +325,18 @@ def test_a_killed_trainer_completes_its_run_once(world: World) -> None:
     def pins() -> int:
         return sum(record.manifest is not None for record in world.runs())
 
-    with world.process("trainer.archiver"):
+    with world.process("millrace.trainer.archiver"):
         for moment in (lambda _: log.exists(), lambda before: pins() > before):
             # What a trainer said that was killed before does not count as this one's word.
             said = pins()
-            with world.process("trainer") as process:
+            with world.process("millrace.trainer") as process:
                 until(partial(lambda m, n: m(n) or None, moment, said), "the moment to kill")
                 process.send_signal(signal.SIGKILL)
                 process.wait()
             # Its fit ends with it, though nobody told it to.
             until(lambda: None if fits_of(run) else True, "the end of the orphaned fit", 30)
             assert finished(world, "please")() is None
-        with world.process("trainer"):
+        with world.process("millrace.trainer"):
             ended = until(finished(world, "please"), "the run")
             # A trainer that would make it again would do so before it answers the next one.
             after = world.request("after")
@@ -344,7 +357,11 @@ def fits_of(run: str) -> list[str]:
     listed = subprocess.run(
         ["ps", "-A", "-o", "pid=,args="], capture_output=True, text=True, check=True
     ).stdout
-    return [line for line in listed.splitlines() if "trainer.fit_process" in line and run in line]
+    return [
+        line
+        for line in listed.splitlines()
+        if "millrace.trainer.fit_process" in line and run in line
+    ]
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -389,7 +406,7 @@ def test_a_run_that_cannot_be_made_leaves_its_reason_and_stops_nothing(world: Wo
     """Too little data is a failed run; the next request is answered all the same."""
     world.windows_with_outcomes(2)
     world.request("too-early")
-    with world.process("trainer.archiver"), world.process("trainer") as process:
+    with world.process("millrace.trainer.archiver"), world.process("millrace.trainer") as process:
         failed = until(finished(world, "too-early"), "the failure")
         assert failed.state == "failed"
         assert failed.detail
@@ -410,7 +427,7 @@ def test_an_approved_version_is_activated_once_the_live_replica_is_ready(world: 
 
     until(assigned, "a member of the group")
     publisher = Publisher(world.settings, SOURCE)
-    with world.process("trainer"):
+    with world.process("millrace.trainer"):
         for event in a_version_that_is_ready_on("inference-0"):
             publisher.send(event)
 

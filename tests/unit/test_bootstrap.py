@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import bootstrap
+from millrace.infra import bootstrap
 
 
 @pytest.fixture

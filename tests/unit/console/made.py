@@ -8,18 +8,18 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from console.evidence import Evidence, Refusal, SentWindow
-from console.source_windows import SourceWindow, source_windows
-from contracts.ledger import LedgerEntry
-from contracts.model_event import Activated, Approved, Artefact, ModelEvent, Registered
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from contracts.normalized_window import NormalizedWindow
-from contracts.prediction import Prediction
-from contracts.registry import Registry, declare
-from contracts.source import Source
-from contracts.topics import SENSOR_WINDOWS
-from contracts.window import SensorWindow
+from millrace.console.evidence import Evidence, Refusal, SentWindow
+from millrace.console.source_windows import SourceWindow, source_windows
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.model_event import Activated, Approved, Artefact, ModelEvent, Registered
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.registry import Registry, declare
+from millrace.contracts.source import Source
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.window import SensorWindow
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("tank", ("level", "flow"), 60.0, window=4, horizon=2, stride=2)

@@ -5,7 +5,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from console.accounts import (
+from millrace.console.accounts import (
     BalanceLine,
     LossLine,
     RestartLine,
@@ -14,9 +14,9 @@ from console.accounts import (
     restarts,
     unsettled,
 )
-from console.lags import READ_BY
-from contracts.groups import ARCHIVER
-from trainer.archiving import ARCHIVED
+from millrace.console.lags import READ_BY
+from millrace.contracts.groups import ARCHIVER
+from millrace.trainer.archiving import ARCHIVED
 
 MIDNIGHT = time.mktime((2026, 11, 30, 0, 0, 0, 0, 0, -1))
 

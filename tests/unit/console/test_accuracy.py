@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from console.accuracy import (
+from millrace.console.accuracy import (
     Judged,
     Truth,
     by_month,
@@ -18,9 +18,9 @@ from console.accuracy import (
     training_scale,
     truth_of,
 )
-from console.scoreboard import Scoreboard, judge, window_name
-from console.source_windows import source_windows
-from contracts.events import to_ms
+from millrace.console.scoreboard import Scoreboard, judge, window_name
+from millrace.console.source_windows import source_windows
+from millrace.contracts.events import to_ms
 from tests.unit.console.made import SPEC, START, frame, prediction, sent, story
 
 ONES = np.ones(2)

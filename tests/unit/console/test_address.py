@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from console.address import (
+from millrace.console.address import (
     Address,
     enter_running_system,
     read_address,
     settings_of_running_system,
     shared_settings,
 )
-from console.home import Home
-from contracts.errors import SettingsError
-from infra.settings import Settings
+from millrace.console.home import Home
+from millrace.contracts.errors import SettingsError
+from millrace.infra.settings import Settings
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from console.address import Address, read_address
-from console.home import Home
-from console.missing_modules import explain
+from millrace.console.address import Address, read_address
+from millrace.console.home import Home
+from millrace.console.missing_modules import explain
 
 COMMANDS = ("up", "demo", "status", "edge", "predictions", "drift", "models", "topics")
 
@@ -21,7 +21,7 @@ def millrace(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line with an own home and no other setting."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")}
     return subprocess.run(
-        [sys.executable, "-m", "console", *arguments],
+        [sys.executable, "-m", "millrace.console", *arguments],
         env={**environment, "MILLRACE_HOME": str(home), "COLUMNS": "100", "NO_COLOR": "1"},
         capture_output=True,
         text=True,
@@ -121,7 +121,7 @@ def test_a_broker_that_does_not_answer_is_told_at_once(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
     """The variable is named."""
     done = subprocess.run(
-        [sys.executable, "-m", "console", "status"],
+        [sys.executable, "-m", "millrace.console", "status"],
         env={**os.environ, "MILLRACE_HOME": str(tmp_path), "MILLRACE_KAFKA_PARTITIONS": "none"},
         capture_output=True,
         text=True,
@@ -194,5 +194,5 @@ def test_what_is_not_installed_is_named_with_its_extra(
 
 def test_a_missing_part_of_millrace_is_a_defect() -> None:
     """It keeps its trace: no extra mends it."""
-    assert explain(ModuleNotFoundError("no", name="infra.nothing")) is None
+    assert explain(ModuleNotFoundError("no", name="millrace.infra.nothing")) is None
     assert "millrace[stream]" in (explain(ModuleNotFoundError("no", name="faust.types")) or "")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.dead_letters_content import MOST_HEX, content_of, hex_lines
-from contracts.window import JSON, MSGPACK, encode_window, encode_window_json
-from producers.defects import REASONS, make_bad
+from millrace.console.dead_letters_content import MOST_HEX, content_of, hex_lines
+from millrace.contracts.window import JSON, MSGPACK, encode_window, encode_window_json
+from millrace.producers.defects import REASONS, make_bad
 from tests.builders import pump_window, stamped_window
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from console.kills import Kill, due, parse_kills
-from contracts.errors import SettingsError
+from millrace.console.kills import Kill, due, parse_kills
+from millrace.contracts.errors import SettingsError
 
 
 def test_kills_come_in_the_order_of_their_time() -> None:

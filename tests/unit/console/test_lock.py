@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from console.home import Home
-from console.lock import only_console
-from contracts.errors import ServerError
+from millrace.console.home import Home
+from millrace.console.lock import only_console
+from millrace.contracts.errors import ServerError
 
 HOLD = """
 import sys
 from pathlib import Path
-from console.home import Home
-from console.lock import only_console
+from millrace.console.home import Home
+from millrace.console.lock import only_console
 with only_console(Home(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()

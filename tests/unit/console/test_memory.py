@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from console.memory import MemorySampler
+from millrace.console.memory import MemorySampler
 
 PARENT = """
 import subprocess, sys

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
-from console.home import Home
-from console.programs import SERVICES, Program, render_configuration, servers, services
-from contracts.errors import SettingsError
-from infra.settings import Settings
+from millrace.console.home import Home
+from millrace.console.programs import SERVICES, Program, render_configuration, servers, services
+from millrace.contracts.errors import SettingsError
+from millrace.infra.settings import Settings
 
 
 def parse(text: str, folder: Path) -> ServerOptions:
@@ -39,7 +39,7 @@ def test_every_program_is_read_back(home: Home) -> None:
     groups = {group.name: group.process_configs[0] for group in options.process_group_configs}
     assert set(groups) == {"kafka", "s3proxy", "restarter", *SERVICES}
     inference = groups["inference"]
-    assert inference.command == f"{sys.executable} -m inference"
+    assert inference.command == f"{sys.executable} -m millrace.inference"
     assert inference.autorestart.__name__ == "RestartUnconditionally"
     assert (inference.startsecs, inference.startretries) == (10, 3)
     assert inference.stopasgroup

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from console.replay_plan import (
+from millrace.console.replay_plan import (
     FASTEST_PER_ASSET,
     TRAINING_PER_ASSET,
     WAITING_SECONDS,
@@ -16,8 +16,8 @@ from console.replay_plan import (
     plan_replay,
     speed_for,
 )
-from console.source_windows import source_windows
-from producers.recording import Story
+from millrace.console.source_windows import source_windows
+from millrace.producers.recording import Story
 from tests.unit.console.made import SPEC, START, frame
 
 STORY = Story(("tank-1",), START, START + timedelta(minutes=100), START + timedelta(days=9))

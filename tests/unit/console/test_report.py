@@ -11,24 +11,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from console.accuracy import Truth, training_scale
-from console.conductor import Performance
-from console.demo import judge
-from console.demo_report import Measured, build_report
-from console.evidence import Evidence
-from console.latency import Arrival
-from console.replay_plan import ReplayPlan
-from console.report import Report, encode_report
-from console.report_page import render_page
-from console.report_pictures import draw
-from console.scoreboard import Scoreboard
-from console.source_windows import source_windows
-from console.tale import KnownPart, Tale
-from contracts.drift_alert import DriftAlert
-from contracts.errors import DataError
-from contracts.events import to_ms
-from contracts.training import HoldoutError, TrainingRequest, TrainingRun
-from producers.recording import Story
+from millrace.console.accuracy import Truth, training_scale
+from millrace.console.conductor import Performance
+from millrace.console.demo import judge
+from millrace.console.demo_report import Measured, build_report
+from millrace.console.evidence import Evidence
+from millrace.console.latency import Arrival
+from millrace.console.replay_plan import ReplayPlan
+from millrace.console.report import Report, encode_report
+from millrace.console.report_page import render_page
+from millrace.console.report_pictures import draw
+from millrace.console.scoreboard import Scoreboard
+from millrace.console.source_windows import source_windows
+from millrace.console.tale import KnownPart, Tale
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.errors import DataError
+from millrace.contracts.events import to_ms
+from millrace.contracts.training import HoldoutError, TrainingRequest, TrainingRun
+from millrace.producers.recording import Story
 from tests.unit.console.made import SPEC, START, clean_run, frame
 
 MINUTE = timedelta(minutes=1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from console.source_windows import source_windows
-from contracts.events import to_ms
+from millrace.console.source_windows import source_windows
+from millrace.contracts.events import to_ms
 from tests.unit.console.made import SPEC, START, frame
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from console.swaps import swaps_of
-from contracts.model_event import RolledBack
+from millrace.console.swaps import swaps_of
+from millrace.contracts.model_event import RolledBack
 from tests.unit.console.made import SPEC, START, fence, swap_events
 
 

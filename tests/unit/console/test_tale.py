@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from console.tale import open_tale
-from contracts.errors import DataError
-from infra.settings import Settings
+from millrace.console.tale import open_tale
+from millrace.contracts.errors import DataError
+from millrace.infra.settings import Settings
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _DESCRIPTION = """

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.asyncapi import asyncapi
-from contracts.dead_letter import (
+from millrace.contracts.asyncapi import asyncapi
+from millrace.contracts.dead_letter import (
     ORIGIN_OFFSET,
     ORIGIN_PARTITION,
     ORIGIN_TOPIC,
@@ -22,8 +22,8 @@ from contracts.dead_letter import (
     origin_of,
     original_headers,
 )
-from contracts.headers import CONTENT_TYPE, SOURCE_OFFSET, RawHeaders, header
-from contracts.invalid_record import InvalidRecord
+from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.invalid_record import InvalidRecord
 
 WINDOWS = "sensor.windows"
 PROBLEM = InvalidRecord("unknown_sensor_set", "no model reads it")

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.ids import derived_id, window_id, window_ids
-from contracts.model_spec import sensor_set_id
+from millrace.contracts.ids import derived_id, window_id, window_ids
+from millrace.contracts.model_spec import sensor_set_id
 
 NAMES = st.text(alphabet="abcXYZ-_.0189", max_size=6)
 

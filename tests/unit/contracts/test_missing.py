@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.missing import ABSENT_ABOVE, fill_missing
+from millrace.contracts.missing import ABSENT_ABOVE, fill_missing
 
 NAN = np.nan
 READINGS = npst.arrays(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.errors import DataError
-from contracts.normaliser import Normaliser
+from millrace.contracts.errors import DataError
+from millrace.contracts.normaliser import Normaliser
 
 MEANS = st.floats(-1e3, 1e3)
 SCALES = st.floats(1e-2, 1e3)

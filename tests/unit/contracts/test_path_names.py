@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from contracts.events import EventReader, encode
-from contracts.invalid_record import InvalidRecord
-from contracts.model_event import Artefact, ModelEvent, Ready
-from contracts.registry import declare
-from contracts.training import TrainingRequest, TrainingRun
+from millrace.contracts.events import EventReader, encode
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.model_event import Artefact, ModelEvent, Ready
+from millrace.contracts.registry import declare
+from millrace.contracts.training import TrainingRequest, TrainingRun
 from tests.builders import AT, pump_spec
 
 REQUEST = TrainingRequest("q-1", "pump", "request", "", AT, AT)

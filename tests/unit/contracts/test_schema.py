@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from contracts.events import encode
-from contracts.messages import MESSAGES
-from contracts.model_spec import ModelSpec
-from contracts.registry import declare
-from contracts.schema import ASYNCAPI, FOLDER, documents, files, out_of_step
-from contracts.topics import TOPICS
-from contracts.window import SensorWindow, encode_window_json
+from millrace.contracts.events import encode
+from millrace.contracts.messages import MESSAGES
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.registry import declare
+from millrace.contracts.schema import ASYNCAPI, FOLDER, documents, files, out_of_step
+from millrace.contracts.topics import TOPICS
+from millrace.contracts.window import SensorWindow, encode_window_json
 
 DOCUMENTS = documents()
 
@@ -27,7 +27,7 @@ def stored(name: str) -> bytes | None:
 
 
 def test_documents_are_in_step() -> None:
-    """After a change of the contracts, `python -m contracts.schema` must have been run."""
+    """After a change of the contracts, `python -m millrace.contracts.schema` must have been run."""
     assert out_of_step(stored, {path.name for path in FOLDER.glob("*.json")}) == []
 
 

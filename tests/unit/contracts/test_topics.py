@@ -1,6 +1,12 @@
 """The topics, as declared."""
 
-from contracts.topics import FOREVER, MAX_RECORD_BYTES, MAX_WINDOW_BYTES, SENSOR_WINDOWS, TOPICS
+from millrace.contracts.topics import (
+    FOREVER,
+    MAX_RECORD_BYTES,
+    MAX_WINDOW_BYTES,
+    SENSOR_WINDOWS,
+    TOPICS,
+)
 
 
 def test_names_are_unique() -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contracts.invalid_record import InvalidRecord
-from contracts.names import name_problem
-from contracts.window import (
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.names import name_problem
+from millrace.contracts.window import (
     JSON,
     MSGPACK,
     SensorWindow,

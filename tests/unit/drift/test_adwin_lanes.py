@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river.drift import ADWIN
 
-from drift import adwin_lanes
-from drift.adwin_borders import AdwinSettings
-from drift.adwin_buckets import BUCKETS, LEVELS
-from drift.lanes import Floats
-from drift.page_hinkley import LIMIT, Alarm
+from millrace.drift import adwin_lanes
+from millrace.drift.adwin_borders import AdwinSettings
+from millrace.drift.adwin_buckets import BUCKETS, LEVELS
+from millrace.drift.lanes import Floats
+from millrace.drift.page_hinkley import LIMIT, Alarm
 
 Found = list[tuple[int, int, Alarm]]
 

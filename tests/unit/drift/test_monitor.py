@@ -9,12 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.drift_alert import Signal
-from drift import adwin_lanes, page_hinkley_lanes
-from drift.lanes import Floats, Ints
-from drift.monitor import DEFAULT, DETECTORS, AssetMonitor, Finding, MonitorState, watch_inputs
-from drift.page_hinkley import PageHinkley
-from drift.policy import INPUT
+from millrace.contracts.drift_alert import Signal
+from millrace.drift import adwin_lanes, page_hinkley_lanes
+from millrace.drift.lanes import Floats, Ints
+from millrace.drift.monitor import (
+    DEFAULT,
+    DETECTORS,
+    AssetMonitor,
+    Finding,
+    MonitorState,
+    watch_inputs,
+)
+from millrace.drift.page_hinkley import PageHinkley
+from millrace.drift.policy import INPUT
 
 SENSORS = ("flow", "temperature")
 QUIET = 0.1

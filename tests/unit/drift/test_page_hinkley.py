@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drift.page_hinkley import LIMIT, Alarm, PageHinkley, PageHinkleySettings, PageHinkleyState
+from millrace.drift.page_hinkley import (
+    LIMIT,
+    Alarm,
+    PageHinkley,
+    PageHinkleySettings,
+    PageHinkleyState,
+)
 
 ONE_SIDED = PageHinkleySettings(delta=0.05, threshold=5.0)
 TWO_SIDED = PageHinkleySettings(delta=0.25, threshold=30.0, two_sided=True)

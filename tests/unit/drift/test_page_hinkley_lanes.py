@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from drift import page_hinkley_lanes
-from drift.lanes import Floats
-from drift.page_hinkley import Alarm, PageHinkley, PageHinkleySettings
-from drift.policy import ERROR, INPUT
+from millrace.drift import page_hinkley_lanes
+from millrace.drift.lanes import Floats
+from millrace.drift.page_hinkley import Alarm, PageHinkley, PageHinkleySettings
+from millrace.drift.policy import ERROR, INPUT
 
 #: Alarms early and often, on both sides.
 NERVOUS = PageHinkleySettings(delta=0.0, threshold=1.0, min_values=3, two_sided=True)

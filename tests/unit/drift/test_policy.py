@@ -4,8 +4,8 @@ from typing import get_args
 
 import pytest
 
-from contracts.drift_alert import Signal
-from drift.policy import SETTINGS, judge
+from millrace.contracts.drift_alert import Signal
+from millrace.drift.policy import SETTINGS, judge
 
 
 @pytest.mark.parametrize("signal", ["error", "skill"])

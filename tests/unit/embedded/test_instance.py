@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.embedded import instance
-from infra.embedded.instance import State
+from millrace.infra.embedded import instance
+from millrace.infra.embedded.instance import State
 
 
 def test_only_one_holds_a_folder(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from contracts.errors import SetupError
-from infra.embedded import jars
-from infra.embedded.jars import Advance, Download, Jar
+from millrace.contracts.errors import SetupError
+from millrace.infra.embedded import jars
+from millrace.infra.embedded.jars import Advance, Download, Jar
 
 GOOD = b"the locked bytes"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from infra.embedded.kafka import Behind, Kafka
+from millrace.infra.embedded.kafka import Behind, Kafka
 
 
 def configured(kafka: Kafka) -> dict[str, str]:

@@ -7,17 +7,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from contracts.dead_letter import REASON
-from contracts.headers import header
-from contracts.invalid_record import InvalidRecord
-from contracts.normalized_window import NormalizedWindow
-from contracts.prediction import Prediction
-from contracts.topics import DEAD_LETTERS, PREDICTIONS
-from inference.answers import SURE_BYTES, Answers
-from inference.batches import SIZES
-from inference.metrics import LATENCY
-from inference.records import Record
-from inference.servables import Bools, Float32, Persistence, Servable
+from millrace.contracts.dead_letter import REASON
+from millrace.contracts.headers import header
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
+from millrace.inference.answers import SURE_BYTES, Answers
+from millrace.inference.batches import SIZES
+from millrace.inference.metrics import LATENCY
+from millrace.inference.records import Record
+from millrace.inference.servables import Bools, Float32, Persistence, Servable
 from tests.builders import UNITS, pump_spec, pump_window, source_of, stamped_window
 
 SPEC = pump_spec()

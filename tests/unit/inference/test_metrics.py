@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from inference.metrics import BatchHistogram
+from millrace.inference.metrics import BatchHistogram
 
 BUCKETS = (0.125, 0.25, 1, 60)
 

@@ -5,8 +5,8 @@ import threading
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from contracts.errors import ServerError
-from inference.patience import PULSE_SECONDS, Patience, Stopped, TooLong, passes
+from millrace.contracts.errors import ServerError
+from millrace.inference.patience import PULSE_SECONDS, Patience, Stopped, TooLong, passes
 
 
 class Clock:
@@ -52,7 +52,7 @@ def kafka(
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once."""
-    monkeypatch.setattr("inference.patience.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("millrace.inference.patience.PAUSE_SECONDS", 0.0)
 
 
 def test_what_passes_is_tried_until_it_works() -> None:

@@ -7,9 +7,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from contracts.normaliser import Normaliser
-from inference.predictions import LAST_MS, misfits, predict
-from inference.servables import Bools, Float32, Persistence, Servable
+from millrace.contracts.normaliser import Normaliser
+from millrace.inference.predictions import LAST_MS, misfits, predict
+from millrace.inference.servables import Bools, Float32, Persistence, Servable
 from tests.builders import (
     OTHER_UNITS,
     UNITS,

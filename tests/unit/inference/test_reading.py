@@ -6,20 +6,20 @@ import msgspec
 import pytest
 from confluent_kafka import Message
 
-from contracts.cut_letter import cut_of
-from contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
-from contracts.headers import header
-from contracts.invalid_record import InvalidRecord
-from contracts.normalized_window import NormalizedWindow
-from contracts.sizes import record_size, takes
-from contracts.topics import (
+from millrace.contracts.cut_letter import cut_of
+from millrace.contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
+from millrace.contracts.headers import header
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.sizes import record_size, takes
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     MAX_DEAD_LETTER_BYTES,
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
 )
-from inference.reading import read, unanswered
+from millrace.inference.reading import read, unanswered
 from tests.builders import START_MS, pump_window, source_of, stamped_window
 
 

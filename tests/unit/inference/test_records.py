@@ -7,19 +7,19 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contracts.events import PREDICTION, encode, event_time, headers_of
-from contracts.headers import SOURCE_OFFSET, header
-from contracts.ids import derived_id
-from contracts.model_spec import ModelSpec
-from contracts.names import name_problem
-from contracts.normaliser import Normaliser
-from contracts.normalized_window import NormalizedWindow
-from contracts.prediction import Prediction
-from contracts.source import Source
-from contracts.topics import PREDICTIONS
-from inference.predictions import LAST_MS, Forecasts
-from inference.records import ORIGIN, prediction_ids, prediction_records
-from inference.servables import Persistence, Servable
+from millrace.contracts.events import PREDICTION, encode, event_time, headers_of
+from millrace.contracts.headers import SOURCE_OFFSET, header
+from millrace.contracts.ids import derived_id
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.names import name_problem
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.prediction import Prediction
+from millrace.contracts.source import Source
+from millrace.contracts.topics import PREDICTIONS
+from millrace.inference.predictions import LAST_MS, Forecasts
+from millrace.inference.records import ORIGIN, prediction_ids, prediction_records
+from millrace.inference.servables import Persistence, Servable
 from tests.builders import AT, START_MS, UNITS, pump_spec, pump_window, stamped_window
 
 SENSORS = ("flow", '100 %d "pressure"\n', "Temperatur \u00b0C")

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from inference.batches import Stamp
-from inference.patience import Stopped
-from inference.servables import Persistence, Servable, Servables
+from millrace.inference.batches import Stamp
+from millrace.inference.patience import Stopped
+from millrace.inference.servables import Persistence, Servable, Servables
 from tests.builders import UNITS, pump_spec
 
 SPEC = pump_spec()

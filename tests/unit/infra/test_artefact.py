@@ -12,11 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from contracts.errors import DataError
-from contracts.model_event import Artefact
-from contracts.normaliser import Normaliser
-from infra.artefact import MANIFEST, WEIGHTS, Manifest, PackedArtefact, fetch, pack, publish
-from infra.object_store import ObjectStore
+from millrace.contracts.errors import DataError
+from millrace.contracts.model_event import Artefact
+from millrace.contracts.normaliser import Normaliser
+from millrace.infra.artefact import (
+    MANIFEST,
+    WEIGHTS,
+    Manifest,
+    PackedArtefact,
+    fetch,
+    pack,
+    publish,
+)
+from millrace.infra.object_store import ObjectStore
 
 
 class MemoryStore:

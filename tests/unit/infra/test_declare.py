@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from contracts.errors import DataError
-from contracts.model_spec import ModelSpec
-from contracts.registry import Registry, declare
-from infra.declare import needs_declaration
+from millrace.contracts.errors import DataError
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.registry import Registry, declare
+from millrace.infra.declare import needs_declaration
 
 AT = datetime(2025, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("tank", ("level", "flow"), 60.0, window=4, horizon=2, stride=2)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from console.waiting import wait_until
-from contracts.errors import MillraceError
-from infra.guard_thread import GuardThread
+from millrace.console.waiting import wait_until
+from millrace.contracts.errors import MillraceError
+from millrace.infra.guard_thread import GuardThread
 
 
 class _Breaks(GuardThread):

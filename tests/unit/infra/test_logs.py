@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 
-from infra.logs import _SELDOM_SECONDS, _Seldom
+from millrace.infra.logs import _SELDOM_SECONDS, _Seldom
 
 
 def record(name: str, line: int, at: float) -> logging.LogRecord:
@@ -34,8 +34,8 @@ def test_text_of_others_does_nothing_to_a_terminal() -> None:
     """The event, its values, a library's message, and the error of a traceback."""
     program = """
 import logging, structlog
-from infra.logs import configure_logs
-from infra.settings import Settings
+from millrace.infra.logs import configure_logs
+from millrace.infra.settings import Settings
 configure_logs(Settings.read(log_format="text"))
 log = structlog.get_logger("here")
 log.warning("asset \\x1b[31m\\nfake line", asset="a\\x1b]0;t\\x07", other=["\\x1b"])

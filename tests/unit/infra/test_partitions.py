@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.errors import SettingsError
-from contracts.topics import (
+from millrace.contracts.errors import SettingsError
+from millrace.contracts.topics import (
     CHANGELOG,
     DEAD_LETTERS,
     MODEL_EVENTS,
@@ -17,8 +17,8 @@ from contracts.topics import (
     SENSOR_WINDOWS,
     TOPICS,
 )
-from infra.partitions import GROWN_IN, plan, uneven, wanted_partitions
-from infra.settings import Settings
+from millrace.infra.partitions import GROWN_IN, plan, uneven, wanted_partitions
+from millrace.infra.settings import Settings
 
 NAMES = [topic.name for topic in GROWN_IN]
 

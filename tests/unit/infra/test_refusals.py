@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from infra.refusals import Told, kafka_trouble, store_trouble
-from infra.settings import Settings
+from millrace.infra.refusals import Told, kafka_trouble, store_trouble
+from millrace.infra.settings import Settings
 
 SETTINGS = Settings.read(
     kafka_bootstrap_servers="k:9094",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from contracts.topics import SENSOR_WINDOWS
-from infra.embedded.instance import choose_port
-from infra.servers import await_kafka, await_store
-from infra.settings import Settings
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.infra.embedded.instance import choose_port
+from millrace.infra.servers import await_kafka, await_store
+from millrace.infra.settings import Settings
 
 
 @pytest.fixture

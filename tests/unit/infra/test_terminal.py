@@ -10,7 +10,7 @@ from typing import Final
 from rich.panel import Panel
 from rich.table import Table
 
-from infra.terminal import Terminal, line
+from millrace.infra.terminal import Terminal, line
 from tests.places import PROJECT
 
 HOSTILE: Final = "pump[/a] [red]x :smile: \x1b[2J\x9b\n\u202e"

@@ -10,11 +10,11 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
-from console.health import free_ports
-from contracts.errors import ServerError
-from infra import topic_admin
-from infra.kafka import admin
-from infra.settings import Settings
+from millrace.console.health import free_ports
+from millrace.contracts.errors import ServerError
+from millrace.infra import topic_admin
+from millrace.infra.kafka import admin
+from millrace.infra.settings import Settings
 
 
 class _Starting:

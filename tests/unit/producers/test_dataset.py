@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 import tomli_w
 
-from contracts.errors import DataError
-from infra.settings import Settings
-from producers.description import describe
-from producers.source import open_recording
-from producers.windows import windows
+from millrace.contracts.errors import DataError
+from millrace.infra.settings import Settings
+from millrace.producers.description import describe
+from millrace.producers.source import open_recording
+from millrace.producers.windows import windows
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 

@@ -7,12 +7,12 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from contracts.missing import fill_missing
-from contracts.window import SensorWindow
-from producers.known_events import ASSETS, CYCLE, NEW_CYCLE, KnownEvent
-from producers.pump_physics import SENSORS
-from producers.simulate import SPEC, Fleet, quiet_windows
-from producers.windows import between, windows
+from millrace.contracts.missing import fill_missing
+from millrace.contracts.window import SensorWindow
+from millrace.producers.known_events import ASSETS, CYCLE, NEW_CYCLE, KnownEvent
+from millrace.producers.pump_physics import SENSORS
+from millrace.producers.simulate import SPEC, Fleet, quiet_windows
+from millrace.producers.windows import between, windows
 
 FLEET = Fleet()
 FRAME = FLEET.frame()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from confluent_kafka import KafkaError, Producer
 
-from contracts.errors import ServerError
-from contracts.window import MSGPACK, SensorWindow, decode_window
-from producers import forwarder as module
-from producers.backlog import MEMORY_RECORDS
-from producers.forwarder import Forwarder
-from producers.in_flight import REPEATS
-from producers.spool import Spool
+from millrace.contracts.errors import ServerError
+from millrace.contracts.window import MSGPACK, SensorWindow, decode_window
+from millrace.producers import forwarder as module
+from millrace.producers.backlog import MEMORY_RECORDS
+from millrace.producers.forwarder import Forwarder
+from millrace.producers.in_flight import REPEATS
+from millrace.producers.spool import Spool
 
 
 class FakeProducer:

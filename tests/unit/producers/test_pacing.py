@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.errors import SettingsError
-from producers.pacing import MAX_LATE, Pacer, Tempo
+from millrace.contracts.errors import SettingsError
+from millrace.producers.pacing import MAX_LATE, Pacer, Tempo
 
 
 def due_times(pacer: Pacer, ends: list[int], training: set[int]) -> list[float]:

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from contracts.headers import RawHeaders
-from contracts.window import SensorWindow
-from producers.outbox import SpoolCounts
-from producers.pacing import Pacer, Tempo
-from producers.replay import Summary, replay
+from millrace.contracts.headers import RawHeaders
+from millrace.contracts.window import SensorWindow
+from millrace.producers.outbox import SpoolCounts
+from millrace.producers.pacing import Pacer, Tempo
+from millrace.producers.replay import Summary, replay
 
 
 class FakeOutbox:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from confluent_kafka import KafkaError, Producer
 
-from contracts.errors import ServerError
-from contracts.headers import header
-from contracts.window import JSON, MSGPACK, SensorWindow, decode_window
-from infra.settings import Settings
-from producers.record import Encoding
-from producers.sender import Sender
+from millrace.contracts.errors import ServerError
+from millrace.contracts.headers import header
+from millrace.contracts.window import JSON, MSGPACK, SensorWindow, decode_window
+from millrace.infra.settings import Settings
+from millrace.producers.record import Encoding
+from millrace.producers.sender import Sender
 
 WINDOW = SensorWindow("pump-1", ("flow",), 0, 60.0, np.ones((4, 1), np.float32))
 

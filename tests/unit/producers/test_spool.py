@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.errors import DataError
-from producers.record import Record
-from producers.spool import CONFIRMED, DATABASE, Spool, SpoolFullError
+from millrace.contracts.errors import DataError
+from millrace.producers.record import Record
+from millrace.producers.spool import CONFIRMED, DATABASE, Spool, SpoolFullError
 
 
 def some(first: int, count: int, size: int = 10) -> list[Record]:

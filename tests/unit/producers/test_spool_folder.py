@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from contracts.errors import SettingsError
-from contracts.model_spec import ModelSpec
-from infra.settings import Settings
-from producers.record import Record
-from producers.spool import Spool
-from producers.spool_folder import (
+from millrace.contracts.errors import SettingsError
+from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.settings import Settings
+from millrace.producers.record import Record
+from millrace.producers.spool import Spool
+from millrace.producers.spool_folder import (
     Source,
     claim,
     claim_cluster,

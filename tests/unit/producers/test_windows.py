@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.model_spec import ModelSpec
-from producers.windows import LiveWindows, between, runs, windows
+from millrace.contracts.model_spec import ModelSpec
+from millrace.producers.windows import LiveWindows, between, runs, windows
 
 PERIOD_MS = 60_000
 

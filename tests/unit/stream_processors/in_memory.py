@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 import msgspec
 from aiokafka.record.memory_records import MemoryRecords
 
-from contracts.dead_letter import Origin, first_origin
-from contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from contracts.ledger import LedgerEntry
-from contracts.mended import Mended
-from contracts.model_event import ModelEvent
-from contracts.normalized_window import NormalizedWindow
-from contracts.registry import Registry
-from contracts.topics import (
+from millrace.contracts.dead_letter import Origin, first_origin
+from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.mended import Mended
+from millrace.contracts.model_event import ModelEvent
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.registry import Registry
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     MENDED,
     NORMALIZED,
@@ -25,15 +25,15 @@ from contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from infra.model_feed import ModelFeed
-from stream_processors.letters import Letters
-from stream_processors.lineages import Ends
-from stream_processors.outputs import Outputs, Written
-from stream_processors.packing import Content
-from stream_processors.processor import Processor
-from stream_processors.record_batches import RecordBatch
-from stream_processors.snapshots import Snapshots
-from stream_processors.watching import DETECTORS, Watch
+from millrace.infra.model_feed import ModelFeed
+from millrace.stream_processors.letters import Letters
+from millrace.stream_processors.lineages import Ends
+from millrace.stream_processors.outputs import Outputs, Written
+from millrace.stream_processors.packing import Content
+from millrace.stream_processors.processor import Processor
+from millrace.stream_processors.record_batches import RecordBatch
+from millrace.stream_processors.snapshots import Snapshots
+from millrace.stream_processors.watching import DETECTORS, Watch
 from tests.builders import WindowRecord, prediction_of, prediction_record, pump_window
 
 BATCH = 4

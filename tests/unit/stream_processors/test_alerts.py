@@ -2,11 +2,11 @@
 
 import msgspec
 
-from contracts.drift_alert import DriftAlert, Signal
-from contracts.events import event_time
-from drift.monitor import Finding
-from drift.page_hinkley import Alarm
-from stream_processors.alerts import alert_of
+from millrace.contracts.drift_alert import DriftAlert, Signal
+from millrace.contracts.events import event_time
+from millrace.drift.monitor import Finding
+from millrace.drift.page_hinkley import Alarm
+from millrace.stream_processors.alerts import alert_of
 from tests.builders import START_MS, source_of
 
 

@@ -9,16 +9,16 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import Service
 
-from contracts.events import event_time
-from contracts.topic_epoch import PER_INCARNATION, Lineage, TopicEpoch
-from stream_processors.batching import (
+from millrace.contracts.events import event_time
+from millrace.contracts.topic_epoch import PER_INCARNATION, Lineage, TopicEpoch
+from millrace.stream_processors.batching import (
     FULL_SECONDS,
     MANY_RECORDS,
     BatchApp,
     BatchConsumer,
 )
-from stream_processors.leader_epochs import LeaderEpochs
-from stream_processors.lineages import Lineages
+from millrace.stream_processors.leader_epochs import LeaderEpochs
+from millrace.stream_processors.lineages import Lineages
 
 WINDOWS = TP("sensor.windows", 0)
 PREDICTIONS = TP("predictions", 1)

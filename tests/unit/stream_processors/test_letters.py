@@ -3,15 +3,15 @@
 import asyncio
 from typing import cast
 
-from contracts import dead_letter
-from contracts.cut_letter import cut_of
-from contracts.headers import CONTENT_TYPE, header
-from contracts.invalid_record import InvalidRecord
-from contracts.topics import MAX_DEAD_LETTER_BYTES
-from contracts.window import JSON
-from infra.settings import Settings
-from stream_processors.letters import StoredValues
-from stream_processors.unpacking import unread
+from millrace.contracts import dead_letter
+from millrace.contracts.cut_letter import cut_of
+from millrace.contracts.headers import CONTENT_TYPE, header
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import MAX_DEAD_LETTER_BYTES
+from millrace.contracts.window import JSON
+from millrace.infra.settings import Settings
+from millrace.stream_processors.letters import StoredValues
+from millrace.stream_processors.unpacking import unread
 from tests.builders import WindowRecord, pump_window, window_record
 from tests.unit.stream_processors.in_memory import BrokerInMemory, Worker
 from tests.unit.stream_processors.test_processor import DECLARED, TRAINED

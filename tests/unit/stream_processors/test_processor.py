@@ -11,22 +11,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.dead_letter import OFFSET, REASON
-from contracts.drift_alert import DriftAlert
-from contracts.events import encode
-from contracts.headers import SOURCE_OFFSET, header
-from contracts.invalid_record import InvalidRecord
-from contracts.ledger import LedgerEntry
-from contracts.model_event import Activated, ModelEvent
-from contracts.normaliser import Normaliser
-from contracts.outcome import Outcome
-from contracts.registry import declare
-from contracts.topics import DEAD_LETTERS, DRIFT_ALERTS, NORMALIZED, OUTCOMES, SERVING_LEDGER
-from producers.defects import REASONS, make_bad
-from stream_processors.asset import Asset, state_digest
-from stream_processors.forecasts import MOST_EARLY
-from stream_processors.stamps import Stamps
-from stream_processors.watching import _to_units
+from millrace.contracts.dead_letter import OFFSET, REASON
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events import encode
+from millrace.contracts.headers import SOURCE_OFFSET, header
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.model_event import Activated, ModelEvent
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.registry import declare
+from millrace.contracts.topics import (
+    DEAD_LETTERS,
+    DRIFT_ALERTS,
+    NORMALIZED,
+    OUTCOMES,
+    SERVING_LEDGER,
+)
+from millrace.producers.defects import REASONS, make_bad
+from millrace.stream_processors.asset import Asset, state_digest
+from millrace.stream_processors.forecasts import MOST_EARLY
+from millrace.stream_processors.stamps import Stamps
+from millrace.stream_processors.watching import _to_units
 from tests.builders import (
     AT,
     UNITS,

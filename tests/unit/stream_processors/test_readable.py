@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from stream_processors.readable import LATER_SECONDS, Readable
+from millrace.stream_processors.readable import LATER_SECONDS, Readable
 
 
 def begin(readable: Readable) -> int:

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_processors.batching import BatchApp
-from stream_processors.recovery import MemoryTable
-from stream_processors.unpacking import FetchedRecord
+from millrace.stream_processors.batching import BatchApp
+from millrace.stream_processors.recovery import MemoryTable
+from millrace.stream_processors.unpacking import FetchedRecord
 
 
 def table() -> MemoryTable:

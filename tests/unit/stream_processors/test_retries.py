@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.dead_letter import ORIGIN_OFFSET, Origin, headers_again
-from contracts.headers import RawHeaders
-from contracts.invalid_record import InvalidRecord
-from contracts.mended import Mended
-from contracts.topics import SENSOR_WINDOWS
-from stream_processors.first_origins import FirstOrigins
-from stream_processors.retries import Retries, note_of, oldest_origin, resolve, sent_again
+from millrace.contracts.dead_letter import ORIGIN_OFFSET, Origin, headers_again
+from millrace.contracts.headers import RawHeaders
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.mended import Mended
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.stream_processors.first_origins import FirstOrigins
+from millrace.stream_processors.retries import Retries, note_of, oldest_origin, resolve, sent_again
 from tests.builders import AT, WindowRecord
 
 

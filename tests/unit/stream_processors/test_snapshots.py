@@ -2,15 +2,15 @@
 
 from structlog.testing import capture_logs
 
-from contracts.names import MAX_NAME_BYTES, MAX_SENSORS
-from contracts.topics import MAX_RECORD_BYTES
-from drift import adwin_lanes, page_hinkley_lanes
-from drift.monitor import AssetMonitor, MonitorState
-from stream_processors.asset import Asset
-from stream_processors.forecasts import OpenForecast
-from stream_processors.join_task import MOST_VALUES
-from stream_processors.metrics import GIVEN_UP
-from stream_processors.snapshots import MOST_MEMORY, Snapshots
+from millrace.contracts.names import MAX_NAME_BYTES, MAX_SENSORS
+from millrace.contracts.topics import MAX_RECORD_BYTES
+from millrace.drift import adwin_lanes, page_hinkley_lanes
+from millrace.drift.monitor import AssetMonitor, MonitorState
+from millrace.stream_processors.asset import Asset
+from millrace.stream_processors.forecasts import OpenForecast
+from millrace.stream_processors.join_task import MOST_VALUES
+from millrace.stream_processors.metrics import GIVEN_UP
+from millrace.stream_processors.snapshots import MOST_MEMORY, Snapshots
 
 PUMP = b"pump\x1fpump-1\x1f0"
 

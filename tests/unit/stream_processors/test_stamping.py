@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.ledger import LedgerEntry
-from contracts.normaliser import Normaliser
-from contracts.normalized_window import NormalizedWindow
-from contracts.source import Source
-from contracts.topics import SENSOR_WINDOWS
-from stream_processors.stamping import stamped
-from stream_processors.validation import Block, judge
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.normalized_window import NormalizedWindow
+from millrace.contracts.source import Source
+from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.stream_processors.stamping import stamped
+from millrace.stream_processors.validation import Block, judge
 from tests.builders import (
     AT,
     START_MS,

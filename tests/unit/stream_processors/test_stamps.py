@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.ledger import LedgerEntry
-from contracts.registry import Registry
-from stream_processors.stamps import Stamps
+from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.registry import Registry
+from millrace.stream_processors.stamps import Stamps
 from tests.builders import AT, activated, approved, pump_spec, registered, registry_of, rolled_back
 
 

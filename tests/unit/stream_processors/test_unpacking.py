@@ -9,12 +9,17 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contracts.invalid_record import InvalidRecord
-from contracts.topics import MAX_BATCH_BYTES
-from stream_processors.batch_header import ATTRIBUTES, HEADER, HEADER_BYTES
-from stream_processors.decompression import decompressed
-from stream_processors.packing import packed_headers
-from stream_processors.unpacking import APPEND_TIME, UnreadBatch, unpacked, unpacked_headers
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import MAX_BATCH_BYTES
+from millrace.stream_processors.batch_header import ATTRIBUTES, HEADER, HEADER_BYTES
+from millrace.stream_processors.decompression import decompressed
+from millrace.stream_processors.packing import packed_headers
+from millrace.stream_processors.unpacking import (
+    APPEND_TIME,
+    UnreadBatch,
+    unpacked,
+    unpacked_headers,
+)
 
 FIRST_MS = 1_700_000_000_000
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)

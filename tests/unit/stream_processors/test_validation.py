@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contracts.headers import CONTENT_TYPE, RawHeaders, header
-from contracts.ids import window_id
-from contracts.invalid_record import InvalidRecord
-from contracts.names import MAX_NAME_BYTES, MAX_SENSORS
-from contracts.registry import Model, Registry, declare
-from contracts.topics import MAX_WINDOW_BYTES, NORMALIZED
-from contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
-from producers.defects import REASONS, make_bad
-from stream_processors.forms import EARLIEST_MS, LATEST_AHEAD_MS, forms
-from stream_processors.validation import LARGEST, judge
+from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
+from millrace.contracts.ids import window_id
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.names import MAX_NAME_BYTES, MAX_SENSORS
+from millrace.contracts.registry import Model, Registry, declare
+from millrace.contracts.topics import MAX_WINDOW_BYTES, NORMALIZED
+from millrace.contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
+from millrace.producers.defects import REASONS, make_bad
+from millrace.stream_processors.forms import EARLIEST_MS, LATEST_AHEAD_MS, forms
+from millrace.stream_processors.validation import LARGEST, judge
 from tests.builders import (
     AT,
     START_MS,

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 
-from contracts.errors import ServerError
-from infra.object_store import MissingObjectError, StoredObject
+from millrace.contracts.errors import ServerError
+from millrace.infra.object_store import MissingObjectError, StoredObject
 
 
 class Shelf:

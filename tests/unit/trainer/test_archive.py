@@ -4,10 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.errors import DataError
-from trainer.archive import ArchivedObject, Record, decode_records, encode_records, parse_key
-from trainer.buffer import Buffer
-from trainer.settings import ArchiverSettings
+from millrace.contracts.errors import DataError
+from millrace.trainer.archive import (
+    ArchivedObject,
+    Record,
+    decode_records,
+    encode_records,
+    parse_key,
+)
+from millrace.trainer.buffer import Buffer
+from millrace.trainer.settings import ArchiverSettings
 
 record = st.builds(
     Record,

@@ -7,13 +7,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from contracts.errors import DataError
-from contracts.events import event_time
-from contracts.model_spec import ModelSpec
-from contracts.outcome import Outcome
-from contracts.source import Source
-from contracts.window import SensorWindow
-from trainer.dataset import Dataset, Place, build_dataset, truths_of
+from millrace.contracts.errors import DataError
+from millrace.contracts.events import event_time
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.source import Source
+from millrace.contracts.window import SensorWindow
+from millrace.trainer.dataset import Dataset, Place, build_dataset, truths_of
 
 SPEC = ModelSpec("pumps", ("flow", "heat", "vibration"), 60.0, 4, 2, 2, targets=("heat", "flow"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -4,11 +4,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from contracts.errors import DataError
-from contracts.normaliser import Normaliser
-from infra.forecaster import Architecture, rescale
-from trainer.examples import Examples
-from trainer.fit import FitSettings, Fitted, Start, fit, forecast, prepare
+from millrace.contracts.errors import DataError
+from millrace.contracts.normaliser import Normaliser
+from millrace.infra.forecaster import Architecture, rescale
+from millrace.trainer.examples import Examples
+from millrace.trainer.fit import FitSettings, Fitted, Start, fit, forecast, prepare
 
 ARCHITECTURE = Architecture(window=12, sensors=3, steps=2, targets=(0, 2), units=8)
 SETTINGS = FitSettings(max_epochs=6, batch=32, patience=3, learning_rate=5e-3)

@@ -2,9 +2,9 @@
 
 from typing import cast
 
-from infra.object_store import ObjectStore
+from millrace.infra.object_store import ObjectStore
+from millrace.trainer.gaps import BATCH, HEADERS, Gap, gaps_key, note_gap, read_gaps
 from tests.unit.trainer.shelf import Shelf
-from trainer.gaps import BATCH, HEADERS, Gap, gaps_key, note_gap, read_gaps
 
 
 def test_gaps_are_noted_once_and_in_order() -> None:

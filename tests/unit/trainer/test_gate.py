@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.errors import DataError
-from contracts.model_spec import ModelSpec
-from trainer.gate import GateSettings, HoldoutErrors, block_length, champion_fails, judge
+from millrace.contracts.errors import DataError
+from millrace.contracts.model_spec import ModelSpec
+from millrace.trainer.gate import GateSettings, HoldoutErrors, block_length, champion_fails, judge
 
 SETTINGS = GateSettings(resamples=500)
 BLOCK = 6

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.source import Source
-from contracts.topics import OUTCOMES, SENSOR_WINDOWS
-from contracts.training import TrainingRequest, TrainingRun
-from trainer import journal as journal_module
-from trainer.journal import Journal, OutcomeMark, Progress
+from millrace.contracts.source import Source
+from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.contracts.training import TrainingRequest, TrainingRun
+from millrace.trainer import journal as journal_module
+from millrace.trainer.journal import Journal, OutcomeMark, Progress
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 REQUEST = TrainingRequest("r", "pumps", "request", "please", T0, T0)

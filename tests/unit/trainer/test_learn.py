@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from contracts.model_spec import ModelSpec
-from contracts.normaliser import Normaliser
-from trainer.dataset import Dataset
-from trainer.learn import examples_of, fit_normaliser, window_errors
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.trainer.dataset import Dataset
+from millrace.trainer.learn import examples_of, fit_normaliser, window_errors
 
 SPEC = ModelSpec("pumps", ("flow", "heat", "valve"), 60.0, 2, 1, 1, targets=("heat", "flow"))
 

@@ -7,19 +7,19 @@ from typing import cast
 import msgspec
 import pytest
 
-from contracts.errors import DataError
-from contracts.events import encode
-from contracts.model_spec import ModelSpec
-from contracts.outcome import Outcome
-from contracts.source import Source
-from contracts.topics import OUTCOMES, SENSOR_WINDOWS
-from infra.object_store import ObjectStore
+from millrace.contracts.errors import DataError
+from millrace.contracts.events import encode
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.outcome import Outcome
+from millrace.contracts.source import Source
+from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.infra.object_store import ObjectStore
+from millrace.trainer.archive import ArchivedObject, Record, decode_records, encode_records
+from millrace.trainer.catalogue import Catalogue
+from millrace.trainer.manifest import Archive, DataManifest, fetch_manifest, pin
+from millrace.trainer.merger import Merger
+from millrace.trainer.settings import ArchiverSettings
 from tests.unit.trainer.shelf import Shelf
-from trainer.archive import ArchivedObject, Record, decode_records, encode_records
-from trainer.catalogue import Catalogue
-from trainer.manifest import Archive, DataManifest, fetch_manifest, pin
-from trainer.merger import Merger
-from trainer.settings import ArchiverSettings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow", "heat"), 60.0, 4, 2, 2)

@@ -5,15 +5,15 @@ from typing import cast
 
 import pytest
 
-from contracts.errors import ServerError
-from infra.object_store import ObjectStore
+from millrace.contracts.errors import ServerError
+from millrace.infra.object_store import ObjectStore
+from millrace.trainer.archive import ArchivedObject, Record, decode_records, encode_records
+from millrace.trainer.archive_index import UNREADABLE, Entry, Index, index_key
+from millrace.trainer.catalogue import Catalogue, find_end, read_index
+from millrace.trainer.merge_plan import plan
+from millrace.trainer.merger import Merger
+from millrace.trainer.settings import ArchiverSettings
 from tests.unit.trainer.shelf import Shelf
-from trainer.archive import ArchivedObject, Record, decode_records, encode_records
-from trainer.archive_index import UNREADABLE, Entry, Index, index_key
-from trainer.catalogue import Catalogue, find_end, read_index
-from trainer.merge_plan import plan
-from trainer.merger import Merger
-from trainer.settings import ArchiverSettings
 
 TOPIC = "outcomes"
 LIMITS = ArchiverSettings(merge_objects=4, merge_bytes=1 << 20, retired_seconds=10)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from contracts.errors import ServerError
-from contracts.training import TrainingRequest
-from infra import publisher
-from infra.publisher import Publisher
-from infra.settings import Settings
+from millrace.contracts.errors import ServerError
+from millrace.contracts.training import TrainingRequest
+from millrace.infra import publisher
+from millrace.infra.publisher import Publisher
+from millrace.infra.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EVENT = TrainingRequest("r", "pumps", "request", "please", NOW, NOW)

@@ -6,10 +6,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import GroupMetadata
 
-from contracts.errors import ServerError
-from infra.settings import Settings
-from trainer import release_controller, replicas
-from trainer.release_controller import ReleaseController
+from millrace.contracts.errors import ServerError
+from millrace.infra.settings import Settings
+from millrace.trainer import release_controller, replicas
+from millrace.trainer.release_controller import ReleaseController
 
 
 def test_whatever_breaks_the_thread_is_kept_and_stops_the_process(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts.errors import DataError
-from trainer.runner import decided_before, folder_of, forget
+from millrace.contracts.errors import DataError
+from millrace.trainer.runner import decided_before, folder_of, forget
 
 
 @pytest.mark.parametrize(

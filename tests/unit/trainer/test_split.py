@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.split import Int64, Split, SplitSettings, split
+from millrace.trainer.split import Int64, Split, SplitSettings, split
 
 SPAN, STRIDE = 48, 6
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.drift_alert import DriftAlert
-from contracts.model_spec import ModelSpec
-from contracts.registry import Registry, declare
-from contracts.source import Source
-from contracts.training import RunState, TrainingRequest, TrainingRun
-from trainer.journal import Journal, OutcomeMark
-from trainer.settings import TrainerSettings
-from trainer.triggers import (
+from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.registry import Registry, declare
+from millrace.contracts.source import Source
+from millrace.contracts.training import RunState, TrainingRequest, TrainingRun
+from millrace.trainer.journal import Journal, OutcomeMark
+from millrace.trainer.settings import TrainerSettings
+from millrace.trainer.triggers import (
     FAILURES,
     drop_answered,
     missing,
