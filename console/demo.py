@@ -23,6 +23,7 @@ from millrace.console.report_pictures import draw
 from millrace.console.scoreboard import Scoreboard
 from millrace.console.system import running_system
 from millrace.console.tale import Tale, open_tale
+from millrace.console.topics import remark
 from millrace.contracts.errors import DataError
 from millrace.contracts.events import now
 from millrace.infra.settings import Settings
@@ -64,6 +65,7 @@ def run_demo(
             progress.waiting_for,
             environment=_TRAINER,
             prepare=_prepare,
+            warn=remark,
         ) as system:
             empty_folder(home.demo)
             progress.done(f"everything runs; logs in {home.logs}")

@@ -31,7 +31,6 @@ from millrace.console.programs import (
     services,
 )
 from millrace.console.supervisor import Supervisor, stop_orphans
-from millrace.console.topics import remark
 from millrace.console.waiting import wait_until
 from millrace.contracts.errors import SettingsError
 from millrace.infra import embedded
@@ -41,7 +40,8 @@ from millrace.infra.kafka import admin
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.partitions import grow, partition_counts, plan, uneven
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topic_admin import create_topics, log_finding
+from millrace.infra.topic_settings import Finding
 
 _SERVERS_SECONDS: Final = 90.0
 _SERVICES_SECONDS: Final = 120.0
@@ -104,6 +104,7 @@ def running_system(
     environment: Mapping[str, str] | None = None,
     modules: Mapping[str, str] = MODULES,
     prepare: Callable[[Settings, bool], None] = lambda *_: None,
+    warn: Callable[[Finding], None] = log_finding,
 ) -> Iterator[System]:
     """Run everything while the block does.
 
@@ -114,6 +115,7 @@ def running_system(
         modules: The module that each service is.
         prepare: Called once the servers answer, before topics are created, with the
             settings that reach them and whether they are our own.
+        warn: Told each setting of an older topic that may break a promise; logs it by default.
 
     Raises:
         ServerError: Something does not start, or a system runs here already.
@@ -123,7 +125,7 @@ def running_system(
     home.create()
     with (
         only_console(home),
-        _programs(settings, home, tell, environment or {}, modules, prepare) as system,
+        _programs(settings, home, tell, environment or {}, modules, prepare, warn) as system,
     ):
         yield system
 
@@ -136,6 +138,7 @@ def _programs(
     environment: Mapping[str, str],
     modules: Mapping[str, str],
     prepare: Callable[[Settings, bool], None],
+    warn: Callable[[Finding], None],
 ) -> Iterator[System]:
     supervisor = Supervisor(home)
     _take_over(home, supervisor, tell)
@@ -159,7 +162,7 @@ def _programs(
             shake_hands(settings)
         prepare(settings, own_servers)
         tell("topics and bucket")
-        _prepare_topics(settings, tell, mend=own_servers)
+        _prepare_topics(settings, tell, warn, mend=own_servers)
         ObjectStore(settings).create_bucket()
         told = {**endpoints, **environment}
         started = services(settings, free_ports(len(SERVICES)), told, modules)
@@ -233,7 +236,9 @@ def _await_servers(
     return reached, endpoints.environment()
 
 
-def _prepare_topics(settings: Settings, tell: Tell, *, mend: bool) -> None:
+def _prepare_topics(
+    settings: Settings, tell: Tell, warn: Callable[[Finding], None], *, mend: bool
+) -> None:
     """Create the topics; complete a growth that was broken off, where the servers are ours.
 
     They answer to nobody else before everything is up, so that no command could do it.
@@ -247,7 +252,7 @@ def _prepare_topics(settings: Settings, tell: Tell, *, mend: bool) -> None:
         for step in plan(counts, max(counts.values())):
             tell(f"{step.topic} to have {step.after} partitions, as the others")
             grow(client, step)
-    create_topics(client, settings, warn=remark)
+    create_topics(client, settings, warn=warn)
 
 
 def _await_services(system: System, tell: Tell) -> None:

@@ -13,6 +13,7 @@ from millrace.console.output import print_json_line, remarks
 from millrace.console.progress import Progress
 from millrace.console.status import program_lines, programs_table
 from millrace.console.system import System, running_system
+from millrace.console.topics import remark
 from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.declare import declare_model
 from millrace.infra.settings import Settings
@@ -32,7 +33,10 @@ def run_up(datasets: list[str], *, as_json: bool) -> None:
     """
     settings = Settings.read()
     specs = [_spec(where, settings) for where in datasets]
-    with Progress() as progress, running_system(settings, progress.waiting_for) as system:
+    with (
+        Progress() as progress,
+        running_system(settings, progress.waiting_for, warn=remark) as system,
+    ):
         for spec in specs:
             declare_model(system.settings, spec, SOURCE)
         progress.done(f"everything runs; logs in {system.home.logs}; Ctrl-C ends it")

@@ -40,7 +40,8 @@ _FORBIDDEN: Final = frozenset(
 )
 
 
-def _log_finding(finding: Finding) -> None:
+def log_finding(finding: Finding) -> None:
+    """Log a setting of a topic that may break a promise."""
     _log.warning("topic setting", why=str(finding))
 
 
@@ -48,7 +49,7 @@ def create_topics(
     client: AdminClient,
     settings: Settings,
     topics: Sequence[Topic] = TOPICS,
-    warn: Callable[[Finding], None] = _log_finding,
+    warn: Callable[[Finding], None] = log_finding,
 ) -> list[str]:
     """Create the topics that are not there yet; those that are stay as they are.
 
