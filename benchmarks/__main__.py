@@ -29,9 +29,9 @@ from benchmarks.servers import Servers, running_servers
 from benchmarks.show import print_markdown, show
 from benchmarks.swap_latency import swaps
 from benchmarks.turns import Bar
-from millrace.console.output import answers, print_json, remarks
+from millrace.console.terminal.output import answers, print_json, remarks
 from millrace.contracts.errors import MillraceError
-from millrace.contracts.events import now
+from millrace.contracts.wire.codec import now
 from millrace.infra.settings import Settings
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {

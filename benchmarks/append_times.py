@@ -19,7 +19,7 @@ import numpy.typing as npt
 from confluent_kafka import TopicPartition
 
 from millrace.contracts.errors import ServerError
-from millrace.infra.kafka import partitions_of, reader, watermarks
+from millrace.infra.kafka.clients import partitions_of, reader, watermarks
 from millrace.infra.settings import Settings
 
 #: Share of the records before the measurement begins.

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.windows import Load
-from millrace.contracts.events import event_time, now
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.prediction import Prediction
 from millrace.contracts.source import Source
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.contracts.window import SensorWindow
-from millrace.stream_processors.asset import Asset
-from millrace.stream_processors.forecasts import Truths
-from millrace.stream_processors.join_task import join_task
-from millrace.stream_processors.recent_windows import checksum
+from millrace.contracts.wire.codec import event_time, now
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.stream_processors.outcomes.forecasts import Truths
+from millrace.stream_processors.outcomes.join_task import join_task
+from millrace.stream_processors.state.asset import Asset
+from millrace.stream_processors.state.recent_windows import checksum
 
 
 @dataclass(frozen=True)

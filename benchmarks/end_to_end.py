@@ -26,9 +26,9 @@ from benchmarks.service import Cost, Service
 from benchmarks.stages import Normalised, normalised_at, percentile_cells, stage_rows
 from benchmarks.steady_edge import Sent, Step
 from benchmarks.turns import Tell
-from millrace.console.waiting import wait_until
 from millrace.contracts.errors import ServerError
-from millrace.contracts.topics import NORMALIZED, SENSOR_WINDOWS
+from millrace.contracts.wire.topics import NORMALIZED, SENSOR_WINDOWS
+from millrace.infra.local.waiting import wait_until
 
 #: Windows per second whose latency is told; 1 is a lonely window.
 RATES: Final = (1.0, 100.0, 500.0, 2000.0)

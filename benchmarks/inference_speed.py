@@ -29,13 +29,13 @@ from benchmarks.stream_run import run_contender, run_stream_processor
 from benchmarks.transport_loop import MOST
 from benchmarks.turns import Tell, in_turns
 from benchmarks.windows import Load, declare, fill
-from millrace.contracts.groups import INFERENCE
-from millrace.contracts.prediction import Prediction
-from millrace.contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
-from millrace.inference.batches import SIZES
-from millrace.infra.forecaster import Architecture, architecture_of
-from millrace.infra.kafka import read_all
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.wire.groups import INFERENCE
+from millrace.contracts.wire.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
+from millrace.inference.batch.batches import SIZES
+from millrace.infra.kafka.clients import read_all
 from millrace.infra.settings import Settings
+from millrace.model_families.lstm_highway.forecaster import Architecture, architecture_of
 
 PARTITIONS: Final = 4
 WINDOWS: Final = 100_000

@@ -30,10 +30,10 @@ from confluent_kafka import Message
 
 from benchmarks.keras_loop_task import BATCH, Task
 from benchmarks.network import network
-from millrace.contracts.normalized_window import NormalizedWindow
-from millrace.contracts.topics import NORMALIZED
-from millrace.inference.network import use_one_thread
-from millrace.infra.kafka import consumer, producer
+from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.wire.topics import NORMALIZED
+from millrace.inference.serving.network import use_one_thread
+from millrace.infra.kafka.clients import consumer, producer
 from millrace.infra.settings import Settings
 
 _IDLE_SECONDS: Final = 0.1

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from millrace.contracts.model_spec import ModelSpec
-from millrace.infra.forecaster import Architecture
+from millrace.model_families.lstm_highway.forecaster import Architecture
 
 #: Windows in a micro-batch.
 BATCH: Final = 128

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from safetensors.numpy import save_file
 
-from millrace.infra.forecaster import Architecture, build, weights_of
+from millrace.model_families.lstm_highway.forecaster import Architecture, build, weights_of
 
 _SEED: Final = 4
 

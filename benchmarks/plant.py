@@ -24,13 +24,13 @@ from benchmarks.release import serve_network, units_of
 from benchmarks.service import Cost, Service, cost_of
 from benchmarks.steady_edge import Sent, Step
 from benchmarks.windows import SOURCE
-from millrace.console.programs import SERVERS
-from millrace.console.system import System, running_system
 from millrace.contracts.errors import ServerError
 from millrace.infra.declare import declare_model
+from millrace.infra.local.programs import SERVERS
+from millrace.infra.local.system import System, running_system
 from millrace.infra.settings import Settings
-from millrace.producers.simulate import SPEC, quiet_windows
-from millrace.trainer.journal import KEPT
+from millrace.producers.sources.simulate import SPEC, quiet_windows
+from millrace.trainer.scheduling.journal import KEPT
 
 #: Nothing but a request makes the trainer train: an alarm would wait for more outcomes than come.
 NO_TRAINING: Final = {

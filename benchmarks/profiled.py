@@ -20,8 +20,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from millrace.console.health import readiness
-from millrace.console.waiting import wait_until
+from millrace.infra.local.health import readiness
+from millrace.infra.local.waiting import wait_until
 
 _FUNCTIONS: Final = 40
 _READY_SECONDS: Final = 90.0

@@ -15,17 +15,17 @@ from safetensors.numpy import load_file
 from benchmarks.service import CODE
 from benchmarks.windows import SOURCE
 from millrace.contracts.errors import ServerError
-from millrace.contracts.events import now
-from millrace.contracts.model_event import Approved, Artefact, Registered
+from millrace.contracts.events.model_event import Approved, Artefact, Registered
+from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.window import SensorWindow
-from millrace.infra.artefact import pack, publish
-from millrace.infra.forecaster import Architecture, architecture_of
-from millrace.infra.model_feed import ModelFeed
+from millrace.contracts.wire.codec import now
+from millrace.infra.kafka.model_feed import ModelFeed
+from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.object_store import ObjectStore
-from millrace.infra.publisher import Publisher
 from millrace.infra.settings import Settings
+from millrace.model_families.artefact import pack, publish
+from millrace.model_families.lstm_highway.forecaster import Architecture, architecture_of
 
 _BUILD_SECONDS: Final = 120.0
 _SERVING_SECONDS: Final = 60.0

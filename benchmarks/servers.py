@@ -22,10 +22,10 @@ from millrace.contracts.errors import ServerError
 from millrace.infra import embedded
 from millrace.infra.embedded.instance import State
 from millrace.infra.embedded.jars import maven
-from millrace.infra.kafka import admin
+from millrace.infra.kafka.clients import admin
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
 
 _NAMES: Final = ("MILLRACE_KAFKA_BOOTSTRAP_SERVERS", "MILLRACE_S3_ENDPOINT")
 

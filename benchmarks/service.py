@@ -19,10 +19,10 @@ from typing import Final, Self
 
 import psutil
 
-from millrace.console.health import free_ports, readiness
-from millrace.console.supervisor import last_words
-from millrace.console.waiting import wait_until
 from millrace.contracts.errors import ServerError
+from millrace.infra.local.health import free_ports, readiness
+from millrace.infra.local.supervisor import last_words
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings
 
 _MIB: Final = float(1 << 20)

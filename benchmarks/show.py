@@ -10,7 +10,7 @@ import sys
 from typing import Final
 
 from benchmarks.result import Cell, Result, Spread, Table
-from millrace.console.output import answers, table
+from millrace.console.terminal.output import answers, table
 
 _TEN: Final = 10
 _HUNDRED: Final = 100

@@ -25,10 +25,10 @@ from typing import Final
 import msgspec
 
 from millrace.infra.settings import Settings
-from millrace.producers.open_outbox import Run, open_forwarder
-from millrace.producers.outbox import Outbox
-from millrace.producers.simulate import quiet_windows
-from millrace.producers.spool_folder import Source, SpoolOptions
+from millrace.producers.delivery.open_outbox import Run, open_forwarder
+from millrace.producers.delivery.outbox import Outbox
+from millrace.producers.delivery.spool_folder import Source, SpoolOptions
+from millrace.producers.sources.simulate import quiet_windows
 
 TICK_SECONDS: Final = 0.005
 SOURCE: Final = "/millrace/benchmarks"

@@ -23,21 +23,21 @@ from benchmarks.release import serve_network, units_of
 from benchmarks.result import Row, Table
 from benchmarks.turns import Bar
 from benchmarks.windows import SOURCE
-from millrace.console.edge_process import EdgeProcess
-from millrace.console.latency import BEFORE_MS, Arrival, around, percentiles
-from millrace.console.models import request_training
-from millrace.console.observer import Observer
-from millrace.console.swaps import SwapTimes, swaps_of
-from millrace.console.system import System, running_system
-from millrace.console.waiting import wait_until
+from millrace.console.cli.models import request_training
+from millrace.console.demo.edge_process import EdgeProcess
+from millrace.console.demo.observer import Observer
 from millrace.contracts.errors import ServerError
-from millrace.contracts.events import now, to_ms
-from millrace.contracts.model_event import Approved
-from millrace.contracts.training import FINISHED
+from millrace.contracts.events.model_event import Approved
+from millrace.contracts.events.training import FINISHED
+from millrace.contracts.wire.codec import now, to_ms
 from millrace.infra.declare import declare_model
-from millrace.infra.publisher import Publisher
+from millrace.infra.kafka.publisher import Publisher
+from millrace.infra.local.system import System, running_system
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings
-from millrace.producers.simulate import SPEC, quiet_windows
+from millrace.producers.sources.simulate import SPEC, quiet_windows
+from millrace.verification.latency import BEFORE_MS, Arrival, around, percentiles
+from millrace.verification.swaps import SwapTimes, swaps_of
 
 #: Windows per second.
 RATE: Final = 200.0

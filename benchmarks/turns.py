@@ -8,7 +8,7 @@ from typing import Final, Self, TypeVar
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from millrace.console.output import remarks
+from millrace.console.terminal.output import remarks
 
 T = TypeVar("T")
 Tell = Callable[[float], None]

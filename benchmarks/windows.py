@@ -15,15 +15,15 @@ from uuid import uuid4
 
 import numpy as np
 
-from millrace.contracts.events import now, to_ms
-from millrace.contracts.model_event import Activated, Approved, Artefact, Registered
+from millrace.contracts.events.model_event import Activated, Approved, Artefact, Registered
+from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.window import MSGPACK, SensorWindow, encode_window
+from millrace.contracts.wire.codec import now, to_ms
 from millrace.infra.declare import declare_model
-from millrace.infra.publisher import Publisher
+from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
-from millrace.producers.sender import Sender, window_headers
+from millrace.producers.delivery.sender import Sender, window_headers
 
 SOURCE: Final = "/millrace/benchmarks"
 LEVEL: Final = 50.0

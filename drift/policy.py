@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from millrace.contracts.drift_alert import Severity, Signal
-from millrace.drift.page_hinkley import PageHinkleySettings
+from millrace.contracts.events.drift_alert import Severity, Signal
+from millrace.drift.detectors.page_hinkley import PageHinkleySettings
 
 #: Mean of a normalised sensor over a window, in standard deviations.
 INPUT: Final = PageHinkleySettings(delta=0.25, threshold=30.0, two_sided=True)

@@ -12,23 +12,23 @@ from typing import Final
 import structlog
 
 from millrace.contracts.errors import MillraceError, ServerError
-from millrace.contracts.groups import INFERENCE
+from millrace.contracts.wire.groups import INFERENCE
 from millrace.inference.consumer import InferenceConsumer, replica_name
-from millrace.inference.loader import Loader
-from millrace.inference.network import Networks
-from millrace.inference.patience import Patience, Stopped
-from millrace.inference.servables import Servables
-from millrace.infra.error_line import say_error
-from millrace.infra.fault_points import arm
-from millrace.infra.kafka import admin
-from millrace.infra.last_call import LastCall
-from millrace.infra.logs import configure_logs
+from millrace.inference.kafka.patience import Patience, Stopped
+from millrace.inference.serving.loader import Loader
+from millrace.inference.serving.network import Networks
+from millrace.inference.serving.servables import Servables
+from millrace.infra.kafka.clients import admin
 from millrace.infra.object_store import ObjectStore
-from millrace.infra.partition_watch import PartitionWatch
-from millrace.infra.partitions import even_partitions
+from millrace.infra.process.error_line import say_error
+from millrace.infra.process.fault_points import arm
+from millrace.infra.process.last_call import LastCall
+from millrace.infra.process.logs import configure_logs
+from millrace.infra.process.partition_watch import PartitionWatch
+from millrace.infra.process.telemetry import Health, serve_telemetry
+from millrace.infra.process.watchdog import Watchdog
 from millrace.infra.settings import Settings
-from millrace.infra.telemetry import Health, serve_telemetry
-from millrace.infra.watchdog import Watchdog
+from millrace.infra.topics.partitions import even_partitions
 
 _log = structlog.get_logger(__name__)
 EXIT_BROKEN = 70

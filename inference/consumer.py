@@ -23,25 +23,25 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Message
 
-from millrace.contracts.groups import INFERENCE
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.topics import NORMALIZED, PREDICTIONS
-from millrace.inference.answers import Answers
-from millrace.inference.batches import Stamp, by_stamp
-from millrace.inference.flights import Batch, Flights
-from millrace.inference.loader import Loader
-from millrace.inference.membership import MOST_WINDOWS, Membership
+from millrace.contracts.wire.groups import INFERENCE
+from millrace.contracts.wire.topics import NORMALIZED, PREDICTIONS
+from millrace.inference.batch.answers import Answers
+from millrace.inference.batch.batches import Stamp, by_stamp
+from millrace.inference.batch.reading import Reading, read
+from millrace.inference.kafka.flights import Batch, Flights
+from millrace.inference.kafka.membership import MOST_WINDOWS, Membership
+from millrace.inference.kafka.patience import Patience
+from millrace.inference.kafka.transactions import TransactionalWriter, Unsure
 from millrace.inference.metrics import FALLBACKS
-from millrace.inference.patience import Patience
-from millrace.inference.reading import Reading, read
-from millrace.inference.servables import Servable, Servables
-from millrace.inference.transactions import TransactionalWriter, Unsure
-from millrace.infra.balance import Balance
-from millrace.infra.losses import tell_lost
-from millrace.infra.output_ends import last_source_offsets
+from millrace.inference.serving.loader import Loader
+from millrace.inference.serving.servables import Servable, Servables
+from millrace.infra.process.stalls import Place
+from millrace.infra.progress.balance import Balance
+from millrace.infra.progress.losses import tell_lost
+from millrace.infra.progress.output_ends import last_source_offsets
 from millrace.infra.settings import Settings
-from millrace.infra.stalls import Place
 
 _log = structlog.get_logger(__name__)
 #: How long a micro-batch waits for a version that is not loaded yet, seconds.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from confluent_kafka import KafkaException
 
 from millrace.contracts.errors import DataError, ServerError
-from millrace.contracts.events import now
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.registry import Registry, declare
-from millrace.infra.model_feed import ModelFeed
-from millrace.infra.publisher import Publisher
+from millrace.contracts.wire.codec import now
+from millrace.infra.kafka.model_feed import ModelFeed
+from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
+from millrace.registry.state import Registry, declare
 
 
 def declare_model(settings: Settings, spec: ModelSpec, source: str) -> bool:

@@ -14,7 +14,7 @@ from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 
 from millrace.contracts.errors import DataError, ServerError
-from millrace.infra.refusals import store_trouble
+from millrace.infra.kafka.refusals import store_trouble
 from millrace.infra.settings import Settings
 
 #: Connections that are kept: parts of a large object go side by side, three at a time.

@@ -8,12 +8,12 @@ nothing.
 import sys
 
 from millrace.contracts.errors import MillraceError
-from millrace.infra.error_line import say_error
-from millrace.infra.kafka import admin
+from millrace.infra.kafka.clients import admin
 from millrace.infra.object_store import ObjectStore
+from millrace.infra.process.error_line import say_error
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
-from millrace.infra.topic_settings import Finding
+from millrace.infra.topics.admin import create_topics
+from millrace.infra.topics.settings import Finding
 
 
 def _warn(finding: Finding) -> None:

@@ -44,7 +44,7 @@ class Settings(BaseSettings):
         log_level: Least severe level that is written.
         watch: Which drift detectors the stream processor runs on inputs. ``nothing``: it only
             judges, normalises and stamps windows, without outcomes and alerts.
-        fault: Faults to inject, for tests; see `infra.fault_points`.
+        fault: Faults to inject, for tests; see `infra.process.fault_points`.
         fault_marks: Folder for the marks of those that have happened.
     """
 

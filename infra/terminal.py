@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from millrace.contracts.visible import visible
+from millrace.contracts.wire.visible import visible
 
 
 class Terminal(Console):

@@ -16,24 +16,24 @@ import numpy as np
 import typer
 
 from millrace.contracts.errors import DataError, SettingsError
+from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.ids import digest_of
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.window import SensorWindow
-from millrace.infra import fault_points
-from millrace.infra.logs import configure_logs
+from millrace.infra.process import fault_points
+from millrace.infra.process.logs import configure_logs
 from millrace.infra.settings import Settings
-from millrace.producers.defects import REASONS, make_bad
-from millrace.producers.flush import flush_spools
-from millrace.producers.host import host_spec, host_windows
-from millrace.producers.open_outbox import Run
-from millrace.producers.outbox import Outbox
+from millrace.producers.delivery.flush import flush_spools
+from millrace.producers.delivery.open_outbox import Run
+from millrace.producers.delivery.outbox import Outbox
+from millrace.producers.delivery.record import Encoding
+from millrace.producers.delivery.spool_folder import Source, SpoolOptions, parse_bytes
 from millrace.producers.pacing import Pacer, Tempo
-from millrace.producers.record import Encoding
-from millrace.producers.replay import LOOK_SECONDS
+from millrace.producers.send_loop import LOOK_SECONDS
 from millrace.producers.session import Session
-from millrace.producers.simulate import SPEC, quiet_windows
-from millrace.producers.source import FLEET, open_recording
-from millrace.producers.spool_folder import Source, SpoolOptions, parse_bytes
+from millrace.producers.sources.defects import REASONS, make_bad
+from millrace.producers.sources.host import host_spec, host_windows
+from millrace.producers.sources.opening import FLEET, open_recording
+from millrace.producers.sources.simulate import SPEC, quiet_windows
 from millrace.producers.windows import between, windows
 
 app = typer.Typer(

@@ -9,14 +9,14 @@ from typing import Final
 
 from confluent_kafka import TopicPartition
 
-from millrace.contracts.events import EventReader
+from millrace.contracts.events.training import TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.registry import Model, State
-from millrace.contracts.topics import TRAINING_RUNS
-from millrace.contracts.training import TrainingRun
-from millrace.infra.kafka import partitions_of, raise_error, reader
-from millrace.infra.model_feed import ModelFeed
+from millrace.contracts.wire.codec import EventReader
+from millrace.contracts.wire.topics import TRAINING_RUNS
+from millrace.infra.kafka.clients import partitions_of, raise_error, reader
+from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.settings import Settings
+from millrace.registry.state import Model, State
 
 #: A run that has not been heard of for this long is taken to have died with its trainer.
 SILENT_AFTER: Final = timedelta(minutes=10)

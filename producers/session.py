@@ -28,18 +28,18 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from millrace.contracts.events import event_time
-from millrace.contracts.visible import visible, visible_json
-from millrace.contracts.window import SensorWindow
+from millrace.contracts.events.window import SensorWindow
+from millrace.contracts.wire.codec import event_time
+from millrace.contracts.wire.visible import visible, visible_json
+from millrace.infra.process.telemetry import Health, serve_telemetry
 from millrace.infra.settings import Settings
-from millrace.infra.telemetry import Health, serve_telemetry
 from millrace.infra.terminal import Terminal, line
-from millrace.producers.open_outbox import Run, open_forwarder, open_sender
-from millrace.producers.outbox import Outbox
+from millrace.producers.delivery.open_outbox import Run, open_forwarder, open_sender
+from millrace.producers.delivery.outbox import Outbox
 from millrace.producers.pacing import Pacer
-from millrace.producers.position import after as after_position
-from millrace.producers.replay import Summary, replay
 from millrace.producers.run_watch import RunWatch
+from millrace.producers.send_loop import Summary, replay
+from millrace.producers.sources.position import after as after_position
 
 _log = structlog.get_logger(__name__)
 

@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from millrace.contracts.events import to_ms
+from millrace.contracts.events.window import Float32, SensorWindow
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.window import Float32, SensorWindow
-from millrace.producers.position import order_of
-from millrace.producers.recording import ASSET, SEGMENT, TIME
+from millrace.contracts.wire.codec import to_ms
+from millrace.producers.sources.position import order_of
+from millrace.producers.sources.recording import ASSET, SEGMENT, TIME
 
 #: Samples further apart than this many periods are not of one run.
 MAX_SPACING: Final = 1.5

@@ -11,19 +11,19 @@ from typing import Final
 import faust
 
 from millrace.contracts.errors import MillraceError
-from millrace.contracts.topics import (
+from millrace.contracts.wire.topics import (
     MODEL_EVENTS,
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
     SERVING_LEDGER,
 )
-from millrace.infra import fault_points
-from millrace.infra.error_line import say_error
-from millrace.infra.logs import configure_logs
-from millrace.infra.servers import await_kafka, await_member_name, await_partitions
+from millrace.infra.process import fault_points
+from millrace.infra.process.error_line import say_error
+from millrace.infra.process.logs import configure_logs
+from millrace.infra.process.servers import await_kafka, await_member_name, await_partitions
+from millrace.infra.process.telemetry import Health, serve_telemetry
 from millrace.infra.settings import Settings
-from millrace.infra.telemetry import Health, serve_telemetry
 from millrace.stream_processors.app import build_app, read_topics
 
 #: Objects made before the garbage collector looks at the young ones. A batch makes thousands

@@ -24,31 +24,31 @@ import faust
 import structlog
 from faust.types import TP
 
-from millrace.contracts.groups import STREAM_PROCESSOR
-from millrace.contracts.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS, Topic
-from millrace.infra import fault_points
-from millrace.infra.faust_kafka import faust_credentials
-from millrace.infra.model_feed import ModelFeed
-from millrace.infra.partition_watch import PartitionWatch
+from millrace.contracts.wire.groups import STREAM_PROCESSOR
+from millrace.contracts.wire.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS, Topic
+from millrace.infra.kafka.faust import faust_credentials
+from millrace.infra.kafka.model_feed import ModelFeed
+from millrace.infra.process import fault_points
+from millrace.infra.process.partition_watch import PartitionWatch
+from millrace.infra.process.stalls import Place
+from millrace.infra.process.standstill import StandstillGuard
+from millrace.infra.process.telemetry import Health
+from millrace.infra.process.watchdog import Watchdog
 from millrace.infra.settings import Settings
-from millrace.infra.stalls import Place
-from millrace.infra.standstill import StandstillGuard
-from millrace.infra.telemetry import Health
-from millrace.infra.topic_settings import topic_config
-from millrace.infra.watchdog import Watchdog
-from millrace.stream_processors.batching import BatchApp, BatchConsumer
-from millrace.stream_processors.gathering import Gathering, divide
-from millrace.stream_processors.held import Held
-from millrace.stream_processors.history import KafkaHistory
-from millrace.stream_processors.letters import Letters, StoredValues
-from millrace.stream_processors.lineages import LOOK_SECONDS, Lineages
+from millrace.infra.topics.settings import topic_config
 from millrace.stream_processors.metrics import RECOVERY_REMAINING
-from millrace.stream_processors.outputs import Outputs
+from millrace.stream_processors.monitoring import DETECTORS, Watch
+from millrace.stream_processors.outcomes.held import Held
 from millrace.stream_processors.processor import BLOCK_RECORDS, Processor
-from millrace.stream_processors.records import Record
-from millrace.stream_processors.recovery import MemoryTable, Recovery
-from millrace.stream_processors.snapshots import Snapshots
-from millrace.stream_processors.watching import DETECTORS, Watch
+from millrace.stream_processors.recovery.history import KafkaHistory
+from millrace.stream_processors.recovery.lineages import LOOK_SECONDS, Lineages
+from millrace.stream_processors.recovery.memory import MemoryTable, Recovery
+from millrace.stream_processors.state.snapshots import Snapshots
+from millrace.stream_processors.transport.batching import BatchApp, BatchConsumer
+from millrace.stream_processors.transport.gathering import Gathering, divide
+from millrace.stream_processors.transport.outputs import Outputs
+from millrace.stream_processors.transport.records import Record
+from millrace.stream_processors.windows.letters import Letters, StoredValues
 
 _log = structlog.get_logger(__name__)
 

@@ -31,40 +31,40 @@ from typing import Final
 
 import structlog
 
-from millrace.contracts.events import NORMALIZED_WINDOW, EventReader, encode, headers_of, now
+from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.events.window import MSGPACK
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.ledger import LedgerEntry
-from millrace.contracts.prediction import Prediction
 from millrace.contracts.source import Source
-from millrace.contracts.topics import (
+from millrace.contracts.wire.codec import NORMALIZED_WINDOW, EventReader, encode, headers_of, now
+from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     MENDED,
     NORMALIZED,
     SENSOR_WINDOWS,
     SERVING_LEDGER,
 )
-from millrace.contracts.window import MSGPACK
-from millrace.infra import fault_points
-from millrace.infra.balance import Balance
-from millrace.infra.model_feed import ModelFeed
-from millrace.stream_processors.asset import Asset
-from millrace.stream_processors.held import is_ahead
-from millrace.stream_processors.history import History
-from millrace.stream_processors.letters import Letters
+from millrace.infra.kafka.model_feed import ModelFeed
+from millrace.infra.process import fault_points
+from millrace.infra.progress.balance import Balance
 from millrace.stream_processors.metrics import DUPLICATES, FENCES, WINDOWS
-from millrace.stream_processors.outputs import Outputs
-from millrace.stream_processors.packing import DerivedHeaders, in_msgpack
-from millrace.stream_processors.parts import Batch, Part, batches
-from millrace.stream_processors.positions import Position, Positions
-from millrace.stream_processors.recent_windows import Sight
-from millrace.stream_processors.records import Record
-from millrace.stream_processors.retries import note_of, sent_again
-from millrace.stream_processors.snapshots import Changelog, Snapshots
-from millrace.stream_processors.stamping import stamped
-from millrace.stream_processors.stamps import Stamps
-from millrace.stream_processors.validation import Block, Judgement, changed, judge
-from millrace.stream_processors.verdicts import Made, Verdicts
-from millrace.stream_processors.watching import ORIGIN, Watch
+from millrace.stream_processors.monitoring import ORIGIN, Watch
+from millrace.stream_processors.outcomes.held import is_ahead
+from millrace.stream_processors.recovery.history import History
+from millrace.stream_processors.recovery.positions import Position, Positions
+from millrace.stream_processors.state.asset import Asset
+from millrace.stream_processors.state.recent_windows import Sight
+from millrace.stream_processors.state.snapshots import Changelog, Snapshots
+from millrace.stream_processors.transport.outputs import Outputs
+from millrace.stream_processors.transport.packing import DerivedHeaders, in_msgpack
+from millrace.stream_processors.transport.records import Record
+from millrace.stream_processors.windows.letters import Letters
+from millrace.stream_processors.windows.parts import Batch, Part, batches
+from millrace.stream_processors.windows.retries import note_of, sent_again
+from millrace.stream_processors.windows.stamping import stamped
+from millrace.stream_processors.windows.stamps import Stamps
+from millrace.stream_processors.windows.validation import Block, Judgement, changed, judge
+from millrace.stream_processors.windows.verdicts import Made, Verdicts
 
 _log = structlog.get_logger(__name__)
 #: Records that are worked off together: as many as stay near a processor core until they are

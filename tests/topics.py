@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from millrace.console.waiting import wait_until
-from millrace.contracts.topics import Topic
-from millrace.infra.kafka import admin
+from millrace.contracts.wire.topics import Topic
+from millrace.infra.kafka.clients import admin
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
 
 _ANSWER_SECONDS: Final = 30.0
 

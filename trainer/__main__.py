@@ -1,7 +1,7 @@
 """The trainer's process: ``python -m millrace.trainer``.
 
-Two threads: this one decides, runs and announces (`trainer.loop`), the other releases
-(`trainer.release`), so that a swap never waits for a training. Machinery that breaks in
+Two threads: this one decides, runs and announces (`trainer.scheduling.loop`), the other releases
+(`trainer.release.decide`), so that a swap never waits for a training. Machinery that breaks in
 either ends the process with one line; its supervisor starts it again, and it goes on from
 what the topics say.
 """
@@ -16,23 +16,23 @@ import structlog
 from confluent_kafka import KafkaException
 
 from millrace.contracts.errors import MillraceError
-from millrace.contracts.topics import (
+from millrace.contracts.wire.topics import (
     DRIFT_ALERTS,
     MODEL_EVENTS,
     OUTCOMES,
     TRAINING_REQUESTS,
     TRAINING_RUNS,
 )
-from millrace.infra import fault_points
-from millrace.infra.error_line import say_error
-from millrace.infra.logs import configure_logs
 from millrace.infra.object_store import ObjectStore
-from millrace.infra.servers import await_kafka, await_store
+from millrace.infra.process import fault_points
+from millrace.infra.process.error_line import say_error
+from millrace.infra.process.logs import configure_logs
+from millrace.infra.process.servers import await_kafka, await_store
+from millrace.infra.process.telemetry import Health, serve_telemetry
+from millrace.infra.process.watchdog import BeatWatchdog
 from millrace.infra.settings import Settings
-from millrace.infra.telemetry import Health, serve_telemetry
-from millrace.infra.watchdog import BeatWatchdog
-from millrace.trainer.loop import Trainer
-from millrace.trainer.release_controller import ReleaseController
+from millrace.trainer.release.controller import ReleaseController
+from millrace.trainer.scheduling.loop import Trainer
 from millrace.trainer.settings import TrainerSettings
 
 _POLL_SECONDS: Final = 0.1

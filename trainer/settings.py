@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from millrace.contracts.errors import SettingsError
-from millrace.trainer.journal import KEPT
+from millrace.trainer.scheduling.journal import KEPT
 
 #: Who the trainer's events are from.
 SOURCE: Final = "/millrace/trainer"
@@ -83,7 +83,7 @@ class ArchiverSettings(_Frozen):
         max_bytes: Most bytes of an object, uncompressed.
         max_seconds: How long a record waits for its object.
         awaited_seconds: The same, while a run waits for the archive; the time that a fetch may
-            take (`trainer.archiver`) comes before it.
+            take (`archiver`) comes before it.
         stall_seconds: How much longer than ``max_seconds`` a record may wait before the process
             ends, to be started again.
         merge_objects: Objects that are merged into one, and again so many of those.

@@ -13,7 +13,7 @@ from millrace.contracts.errors import MillraceError
 from millrace.infra.embedded import halt, jar_cache, run_in_foreground
 from millrace.infra.embedded.jars import SERVERS, fetch, maven
 from millrace.infra.embedded.kafka import Behind
-from millrace.infra.error_line import say_error
+from millrace.infra.process.error_line import say_error
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from millrace.console.demo_report import this_machine
+from millrace.console.demo.summary import this_machine
 from millrace.infra.settings import Settings
 from tests.faults.cases import Case
 from tests.faults.catalogue import all_cases

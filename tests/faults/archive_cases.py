@@ -6,10 +6,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from millrace.console.programs import ARCHIVER
-from millrace.contracts.topics import OUTCOMES
-from millrace.infra.kafka import producer
-from millrace.trainer.archive import ArchivedObject, Record, encode_records
+from millrace.contracts.wire.topics import OUTCOMES
+from millrace.infra.archive.objects import ArchivedObject, Record, encode_records
+from millrace.infra.kafka.clients import producer
+from millrace.infra.local.programs import ARCHIVER
 from tests.faults.cases import case
 from tests.faults.plant import Plant
 from tests.faults.trainer_cases import QUICK, archived, check_archive

@@ -9,10 +9,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from millrace.contracts.model_event import Artefact, Unloadable
-from millrace.contracts.topics import PREDICTIONS
-from millrace.infra.artefact import ARCHITECTURE, MANIFEST, WEIGHTS, PackedArtefact
-from millrace.infra.forecaster import HEAD_BIAS, HIGHWAY, Weights, architecture_of
+from millrace.contracts.events.model_event import Artefact, Unloadable
+from millrace.contracts.wire.topics import PREDICTIONS
+from millrace.model_families.artefact import ARCHITECTURE, MANIFEST, WEIGHTS, PackedArtefact
+from millrace.model_families.lstm_highway.forecaster import (
+    HEAD_BIAS,
+    HIGHWAY,
+    Weights,
+    architecture_of,
+)
 from tests.faults.cases import case
 from tests.faults.evidence import model_events
 from tests.faults.plant import Plant

@@ -21,7 +21,7 @@ LATE_SECONDS: Final = 4.0
 
 def acknowledge_before_state() -> str:
     """The stream processor acknowledges batches whose memory is not written yet."""
-    snapshots: Any = import_module("millrace.stream_processors.snapshots").Snapshots
+    snapshots: Any = import_module("millrace.stream_processors.state.snapshots").Snapshots
     write: Callable[..., None] = snapshots.write
     written = [time.monotonic()]
     waiting: list[Any] = []
@@ -39,7 +39,7 @@ def acknowledge_before_state() -> str:
 
 def forget_outputs() -> str:
     """The stream processor does not look what an earlier life has written."""
-    history: Any = import_module("millrace.stream_processors.history").KafkaHistory
+    history: Any = import_module("millrace.stream_processors.recovery.history").KafkaHistory
     ends: Callable[[Any, int], Any] = history.ends
     history.ends = lambda self, partition: ends(self, partition)._replace(written={})
     return "millrace.stream_processors"
@@ -54,8 +54,8 @@ class Careless(Producer):
 
 def commit_outside() -> str:
     """Inference commits its offsets by themselves, before the transaction."""
-    vars(import_module("millrace.infra.kafka"))["Producer"] = Careless
-    membership: Any = import_module("millrace.inference.membership").Membership
+    vars(import_module("millrace.infra.kafka.clients"))["Producer"] = Careless
+    membership: Any = import_module("millrace.inference.kafka.membership").Membership
     offsets: Callable[..., list[TopicPartition]] = membership.offsets
 
     def careless(self: Any, following: dict[int, int]) -> list[TopicPartition]:

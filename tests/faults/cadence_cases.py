@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from millrace.console.programs import INFERENCE, STREAM_PROCESSOR
-from millrace.infra.watchdog import STALL_SECONDS
+from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
+from millrace.infra.process.watchdog import STALL_SECONDS
 from tests.faults.cases import case
 from tests.faults.plant import PARTITIONS, Plant
 

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from millrace.contracts.events import now
-from millrace.infra.kafka import reader, watermarks
+from millrace.contracts.wire.codec import now
+from millrace.infra.kafka.clients import reader, watermarks
 from millrace.infra.settings import Settings
 
 
@@ -27,7 +27,7 @@ def main() -> int:
 
     # Asked over a connection of its own, on which no fetch waits for events to come.
     asker = functools.cache(lambda: reader(Settings.read()))
-    feed = vars(import_module("millrace.infra.model_feed"))
+    feed = vars(import_module("millrace.infra.kafka.model_feed"))
     feed["watermarks"] = lambda _, place: watermarks(asker(), place)
     heeded: dict[str, int] = {}
 

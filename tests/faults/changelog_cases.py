@@ -8,11 +8,11 @@ from typing import Final
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from millrace.console.programs import STREAM_PROCESSOR
-from millrace.contracts.topics import CHANGELOG, PREDICTIONS
-from millrace.infra.kafka import admin, client_config
+from millrace.contracts.wire.topics import CHANGELOG, PREDICTIONS
+from millrace.infra.kafka.clients import admin, client_config
+from millrace.infra.local.programs import STREAM_PROCESSOR
 from millrace.infra.settings import Settings
-from millrace.stream_processors.asset import Asset
+from millrace.stream_processors.state.asset import Asset
 from tests.faults.cases import case
 from tests.faults.observer import FOLLOWED, Observer
 from tests.faults.plant import PARTITIONS, Plant

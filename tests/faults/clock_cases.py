@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from confluent_kafka import Producer
 
-from millrace.console.programs import INFERENCE, STREAM_PROCESSOR, TRAINER
+from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR, TRAINER
 from tests.faults.cases import case
 from tests.faults.network_cases import TOLD
 from tests.faults.plant import Plant

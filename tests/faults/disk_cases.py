@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from millrace.console.programs import ARCHIVER
-from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
 from millrace.infra import embedded
-from millrace.trainer.archive import decode_records
-from millrace.trainer.catalogue import Catalogue
+from millrace.infra.archive.catalogue import Catalogue
+from millrace.infra.archive.objects import decode_records
+from millrace.infra.local.programs import ARCHIVER
 from tests.faults.cases import case
 from tests.faults.edge_cases import owed_for, record, until_sent
 from tests.faults.network_cases import TOLD, all_archived, servers_of

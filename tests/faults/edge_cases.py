@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from millrace.contracts.events import event_time
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.contracts.window import MSGPACK, SensorWindow, encode_window
-from millrace.producers.sender import window_headers
+from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
+from millrace.contracts.wire.codec import event_time
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.producers.delivery.sender import window_headers
 from tests.builders import START_MS
 from tests.faults.cases import case
 from tests.faults.plant import Plant

@@ -11,18 +11,16 @@ from typing import NamedTuple
 
 import msgspec
 
-from millrace.console.evidence import Evidence as TopicEvidence
-from millrace.console.evidence import Refusal, SentWindow
-from millrace.contracts import dead_letter
-from millrace.contracts.events import EventReader
-from millrace.contracts.headers import CONTENT_TYPE, content_type_of, header
+from millrace.contracts.events import dead_letter
+from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.events.model_event import ModelEvent
+from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.ledger import LedgerEntry
-from millrace.contracts.model_event import ModelEvent
-from millrace.contracts.normalized_window import NormalizedWindow
-from millrace.contracts.prediction import Prediction
-from millrace.contracts.registry import Registry
-from millrace.contracts.topics import (
+from millrace.contracts.wire.codec import EventReader
+from millrace.contracts.wire.headers import CONTENT_TYPE, content_type_of, header
+from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     MODEL_EVENTS,
     NORMALIZED,
@@ -31,7 +29,9 @@ from millrace.contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from millrace.contracts.window import SensorWindow, decode_window
+from millrace.registry.state import Registry
+from millrace.verification.evidence import Evidence as TopicEvidence
+from millrace.verification.evidence import Refusal, SentWindow
 from tests.faults.observer import Observer, Seen
 from tests.faults.offsets import Committed
 from tests.faults.source import Input

@@ -24,7 +24,7 @@ from typing import Final, Self
 
 import msgspec
 
-from millrace.console.supervisor import last_words
+from millrace.infra.local.supervisor import last_words
 from tests.faults.lane import Order
 from tests.faults.report import CaseResult
 from tests.places import PROJECT

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from millrace.console.health import free_ports
-from millrace.console.programs import ARCHIVER, INFERENCE, STREAM_PROCESSOR, TRAINER
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.trainer.catalogue import Catalogue
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.infra.archive.catalogue import Catalogue
+from millrace.infra.local.health import free_ports
+from millrace.infra.local.programs import ARCHIVER, INFERENCE, STREAM_PROCESSOR, TRAINER
 from tests.faults.cases import case
 from tests.faults.edge_cases import replaying_edge, until_sent
 from tests.faults.plant import PARTITIONS, PATIENCE, Plant

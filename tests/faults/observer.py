@@ -18,9 +18,9 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, TopicPartition
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.headers import RawHeaders
-from millrace.contracts.topic_epoch import PER_INCARNATION
-from millrace.contracts.topics import (
+from millrace.contracts.events.topic_epoch import PER_INCARNATION
+from millrace.contracts.wire.headers import RawHeaders
+from millrace.contracts.wire.topics import (
     CHANGELOG,
     DEAD_LETTERS,
     MODEL_EVENTS,
@@ -31,7 +31,7 @@ from millrace.contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from millrace.infra.kafka import partitions_of, raise_error, reader
+from millrace.infra.kafka.clients import partitions_of, raise_error, reader
 from millrace.infra.settings import Settings
 
 #: How long it may take to read other records, seconds.

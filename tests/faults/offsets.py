@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from millrace.contracts.topics import NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, Topic
-from millrace.infra.kafka import consumer
+from millrace.contracts.wire.topics import NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, Topic
+from millrace.infra.kafka.clients import consumer
 from millrace.infra.settings import Settings
 
 #: Groups, and what each of them reads.

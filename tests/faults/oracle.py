@@ -10,7 +10,7 @@
   not after that of the one before it, within an asset;
 * **mixed**: a stamp that is not the ledger's, inputs in units that are not their version's, a
   prediction by another version or artefact than it says, or a ledger that contradicts itself
-  (`console.checker`, which knows nothing of how any of it was made);
+  (`verification.checker`, which knows nothing of how any of it was made);
 * **rewound**: a committed offset that went back.
 
 Whether detectors and join are those of an undisturbed run is `tests.faults.reference`'s.
@@ -22,11 +22,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from millrace.console.checker import Mixing, find_mixing
-from millrace.contracts.headers import CONTENT_TYPE, header
-from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.source import Source
-from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.wire.headers import CONTENT_TYPE, header
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.verification.checker import Mixing, find_mixing
 from tests.faults.evidence import Evidence
 from tests.faults.offsets import Committed
 from tests.faults.source import Input

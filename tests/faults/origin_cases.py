@@ -7,13 +7,13 @@ from typing import Final
 
 import msgspec
 
-from millrace.console.programs import STREAM_PROCESSOR
-from millrace.contracts import dead_letter
-from millrace.contracts.dead_letter import BAD_ORIGIN, Origin, headers_again
-from millrace.contracts.headers import RawHeaders, header
-from millrace.contracts.topics import DEAD_LETTERS, SENSOR_WINDOWS
-from millrace.contracts.window import MSGPACK, SensorWindow, encode_window
-from millrace.producers.sender import window_headers
+from millrace.contracts.events import dead_letter
+from millrace.contracts.events.dead_letter import BAD_ORIGIN, Origin, headers_again
+from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
+from millrace.contracts.wire.headers import RawHeaders, header
+from millrace.contracts.wire.topics import DEAD_LETTERS, SENSOR_WINDOWS
+from millrace.infra.local.programs import STREAM_PROCESSOR
+from millrace.producers.delivery.sender import window_headers
 from tests.faults.cases import case
 from tests.faults.plant import SOURCE, Plant
 from tests.faults.source import Input

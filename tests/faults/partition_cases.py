@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from millrace.console.programs import INFERENCE, STREAM_PROCESSOR
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.infra.kafka import admin
-from millrace.infra.partitions import Step, grow, partition_counts, plan, uneven
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.infra.kafka.clients import admin
+from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
+from millrace.infra.topics.partitions import Step, grow, partition_counts, plan, uneven
 from tests.faults.cases import case
 from tests.faults.plant import PARTITIONS, Plant
 from tests.faults.programs import Program

@@ -16,25 +16,25 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from millrace.console.programs import INFERENCE, STREAM_PROCESSOR
-from millrace.contracts.events import now
-from millrace.contracts.model_event import Activated, ModelEvent, Ready, RolledBack
-from millrace.contracts.prediction import Prediction
-from millrace.contracts.registry import Registry
-from millrace.contracts.topics import (
+from millrace.contracts.events.model_event import Activated, ModelEvent, Ready, RolledBack
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.wire.codec import now
+from millrace.contracts.wire.topics import (
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
     Topic,
 )
 from millrace.infra import embedded
-from millrace.infra.artefact import PackedArtefact, publish
 from millrace.infra.declare import declare_model
-from millrace.infra.kafka import admin
+from millrace.infra.kafka.clients import admin
+from millrace.infra.kafka.publisher import Publisher
+from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
 from millrace.infra.object_store import ObjectStore
-from millrace.infra.publisher import Publisher
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
+from millrace.model_families.artefact import PackedArtefact, publish
+from millrace.registry.state import Registry
 from tests.faults.evidence import Evidence, gather, ledger_of, model_events, registry_of
 from tests.faults.observer import Observer
 from tests.faults.offsets import OffsetSampler

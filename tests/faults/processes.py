@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from millrace.console.health import free_ports
-from millrace.console.programs import INFERENCE, MODULES, STREAM_PROCESSOR
-from millrace.console.waiting import wait_until
+from millrace.infra.local.health import free_ports
+from millrace.infra.local.programs import INFERENCE, MODULES, STREAM_PROCESSOR
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings
 from tests.faults.programs import Program
 from tests.integration.observing import environment as environment_of
@@ -58,7 +58,7 @@ class Processes:
                 together with ``module``. Replicas other than 0 are called ``<name>-<replica>``.
             replica: Its name among its like.
             module: What is run in place of the service's own module.
-            fault: See `infra.fault_points.parse`; `await_fault` waits for it.
+            fault: See `infra.process.fault_points.parse`; `await_fault` waits for it.
             environment: What it is told beside the plant's settings; it wins over them.
             arguments: Its command line arguments.
             ends: Whether it is done when it ends with status 0.

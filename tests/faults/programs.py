@@ -21,10 +21,10 @@ from typing import Final
 
 import psutil
 
-from millrace.console.health import readiness
-from millrace.console.supervisor import last_words
-from millrace.console.waiting import wait_until
 from millrace.contracts.errors import ServerError
+from millrace.infra.local.health import readiness
+from millrace.infra.local.supervisor import last_words
+from millrace.infra.local.waiting import wait_until
 from tests.faults.leash import leash
 from tests.places import PROJECT
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from millrace.console.programs import ARCHIVER, INFERENCE, STREAM_PROCESSOR
+from millrace.infra.local.programs import ARCHIVER, INFERENCE, STREAM_PROCESSOR
 from tests.faults.cases import case
 from tests.faults.edge_cases import replaying_edge, until_sent
 from tests.faults.plant import Plant

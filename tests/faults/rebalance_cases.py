@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from millrace.console.programs import INFERENCE, STREAM_PROCESSOR
+from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
 from tests.faults.cases import case
 from tests.faults.plant import Plant
 

@@ -11,12 +11,13 @@ from typing import Final
 import numpy as np
 from confluent_kafka import Producer
 
-from millrace.contracts import dead_letter
-from millrace.contracts.cut_letter import cut_of
 from millrace.contracts.errors import ServerError
-from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
+from millrace.contracts.events import dead_letter
+from millrace.contracts.events.window import JSON, MSGPACK, SensorWindow, encode_window
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.topics import (
+from millrace.contracts.wire.cut_letter import cut_of
+from millrace.contracts.wire.headers import CONTENT_TYPE, RawHeaders, header
+from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     MAX_BATCH_BYTES,
     OUTCOMES,
@@ -24,9 +25,8 @@ from millrace.contracts.topics import (
     SENSOR_WINDOWS,
     Topic,
 )
-from millrace.contracts.window import JSON, MSGPACK, SensorWindow, encode_window
 from millrace.infra.declare import declare_model
-from millrace.infra.kafka import producer
+from millrace.infra.kafka.clients import producer
 from tests.builders import START_MS
 from tests.faults.cases import case
 from tests.faults.observer import Seen

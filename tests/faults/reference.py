@@ -18,9 +18,8 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from millrace.console.waiting import wait_until
 from millrace.contracts.errors import ServerError
-from millrace.contracts.topics import (
+from millrace.contracts.wire.topics import (
     CHANGELOG,
     MODEL_EVENTS,
     PREDICTIONS,
@@ -28,9 +27,10 @@ from millrace.contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from millrace.infra.kafka import admin, producer
+from millrace.infra.kafka.clients import admin, producer
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
 from tests.faults.observer import Observer, Seen
 from tests.faults.programs import Program
 from tests.faults.state import Memory, differences, memories

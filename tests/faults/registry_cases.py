@@ -6,10 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from millrace.console.models import refused_lines
-from millrace.console.programs import INFERENCE, STREAM_PROCESSOR
-from millrace.contracts.events import now
-from millrace.contracts.model_event import (
+from millrace.console.cli.models import refused_lines
+from millrace.contracts.events.model_event import (
     Activated,
     Approved,
     Artefact,
@@ -19,8 +17,10 @@ from millrace.contracts.model_event import (
     RolledBack,
 )
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.topics import MODEL_EVENTS
-from millrace.infra.kafka import producer
+from millrace.contracts.wire.codec import now
+from millrace.contracts.wire.topics import MODEL_EVENTS
+from millrace.infra.kafka.clients import producer
+from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
 from tests.faults.cases import case
 from tests.faults.plant import PATIENCE, Plant
 from tests.faults.source import SPEC

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from millrace.console.programs import INFERENCE, TRAINER
-from millrace.contracts.drift_alert import DriftAlert
-from millrace.contracts.events import EventReader
-from millrace.contracts.prediction import Prediction
-from millrace.contracts.topics import DRIFT_ALERTS, PREDICTIONS
-from millrace.infra.kafka import read_all
+from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.wire.codec import EventReader
+from millrace.contracts.wire.topics import DRIFT_ALERTS, PREDICTIONS
+from millrace.infra.kafka.clients import read_all
+from millrace.infra.local.programs import INFERENCE, TRAINER
 from tests.faults.cases import case
 from tests.faults.plant import PATIENCE, Plant
 from tests.faults.source import SPEC

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from millrace.console.report import Machine
+from millrace.console.demo.report.report import Machine
 
 Verdict = Literal["passed", "failed", "error", "caught", "skipped"]
 

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from millrace.console.waiting import wait_until
 from millrace.contracts.errors import ServerError
 from millrace.infra import embedded
 from millrace.infra.embedded.instance import State
 from millrace.infra.embedded.lifecycle import make
 from millrace.infra.embedded.process import ASK_TIMEOUT_S, state_path
+from millrace.infra.local.waiting import wait_until
 from tests.faults.leash import leash
 from tests.places import PROJECT, jar_folder
 

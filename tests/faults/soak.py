@@ -4,7 +4,7 @@ All services run for hours while windows flow: eight pumps, four assets whose wi
 35 s apart, partitions that go quiet for minutes, bad records, windows that are sent twice. In
 every second stretch of a few minutes a random service is killed; in the middle `sensor.windows`
 is created anew. Whenever all is quiet, a stretch ends: the oracle judges it
-(`tests.faults.soak_judge`), every service's account has to balance (`infra.balance`), and what was
+(`soak_judge`), every service's account has to balance (`balance`), and what was
 judged is forgotten. At the end: verdict, balance per partition, restarts, recovery times, and the
 memory of every process. Ends with status 1 if anything was wrong. The report is
 ``var/faults/soak.json``.
@@ -27,12 +27,17 @@ from typing import Final
 
 import msgspec
 
-from millrace.console.accounts import BalanceLine, LossLine, accounts, metrics_of, unsettled
-from millrace.console.demo_report import this_machine
-from millrace.console.programs import ARCHIVER, INFERENCE, SERVICES, STREAM_PROCESSOR, TRAINER
-from millrace.console.report import Machine
+from millrace.console.demo.report.report import Machine
+from millrace.console.demo.summary import this_machine
+from millrace.console.operations.accounts import (
+    BalanceLine,
+    LossLine,
+    accounts,
+    metrics_of,
+    unsettled,
+)
 from millrace.contracts.errors import MillraceError
-from millrace.contracts.topics import (
+from millrace.contracts.wire.topics import (
     CHANGELOG,
     DEAD_LETTERS,
     NORMALIZED,
@@ -41,6 +46,7 @@ from millrace.contracts.topics import (
     SENSOR_WINDOWS,
     Topic,
 )
+from millrace.infra.local.programs import ARCHIVER, INFERENCE, SERVICES, STREAM_PROCESSOR, TRAINER
 from millrace.infra.settings import Settings
 from tests.faults.evidence import Evidence, decode
 from tests.faults.observer import Seen

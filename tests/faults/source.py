@@ -19,14 +19,20 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.headers import RawHeaders
+from millrace.contracts.events.window import (
+    JSON,
+    MSGPACK,
+    SensorWindow,
+    encode_window,
+    encode_window_json,
+)
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
-from millrace.infra.kafka import producer
+from millrace.contracts.wire.headers import RawHeaders
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings
-from millrace.producers.defects import REASONS, make_bad
-from millrace.producers.sender import window_headers
+from millrace.producers.delivery.sender import window_headers
+from millrace.producers.sources.defects import REASONS, make_bad
 from tests.builders import START_MS, pump_spec
 
 #: The model that reads the windows.

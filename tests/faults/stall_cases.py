@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from millrace.console.programs import INFERENCE, STREAM_PROCESSOR
-from millrace.contracts.topics import PREDICTIONS
-from millrace.infra.kafka import TRANSACTION_TIMEOUT_MS
+from millrace.contracts.wire.topics import PREDICTIONS
+from millrace.infra.kafka.clients import TRANSACTION_TIMEOUT_MS
+from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
 from tests.faults.cases import case
 from tests.faults.plant import Plant
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from millrace.console.programs import INFERENCE
-from millrace.infra.artefact import publish
+from millrace.infra.local.programs import INFERENCE
+from millrace.model_families.artefact import publish
 from tests.faults.cases import case
 from tests.faults.plant import Plant
 from tests.faults.servers import S3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from millrace.console.programs import INFERENCE, STREAM_PROCESSOR
+from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
 from tests.faults.cases import case
 from tests.faults.plant import Plant
 from tests.faults.programs import STOP_SECONDS

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from millrace.console.waiting import wait_until
+from millrace.infra.local.waiting import wait_until
 from tests.faults.lane import Order
 from tests.faults.lanes import Lanes
 from tests.places import PROJECT

@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from millrace.console.evidence import Evidence as TopicEvidence
-from millrace.console.evidence import Refusal, SentWindow
-from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.events.window import MSGPACK, encode_window
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.contracts.window import MSGPACK, encode_window
-from millrace.producers.defects import make_bad
-from millrace.producers.sender import window_headers
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.producers.delivery.sender import window_headers
+from millrace.producers.sources.defects import make_bad
+from millrace.verification.evidence import Evidence as TopicEvidence
+from millrace.verification.evidence import Refusal, SentWindow
 from tests.builders import (
     AT,
     START_MS,

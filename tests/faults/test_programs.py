@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from millrace.console.health import free_ports
-from millrace.console.waiting import wait_until
+from millrace.infra.local.health import free_ports
+from millrace.infra.local.waiting import wait_until
 from tests.faults.programs import Program
 
 _PATIENCE = 30.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from millrace.console.evidence import Refusal
-from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.verification.evidence import Refusal
 from tests.faults.evidence import Evidence, RawRecord
 from tests.faults.offsets import Committed
 from tests.faults.oracle import Violations, rewound

@@ -8,9 +8,9 @@ from typing import Final
 
 from confluent_kafka import TopicPartition
 
-from millrace.console.programs import INFERENCE, STREAM_PROCESSOR
-from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS, Topic
-from millrace.infra.kafka import admin, reader, watermarks
+from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS, Topic
+from millrace.infra.kafka.clients import admin, reader, watermarks
+from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
 from tests import topics
 from tests.faults.cases import case
 from tests.faults.evidence import ledger_of

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from millrace.console.models import request_training
-from millrace.console.programs import ARCHIVER, TRAINER
-from millrace.contracts.events import now
-from millrace.contracts.model_event import Approved, Registered, Rejected
-from millrace.contracts.topics import PREDICTIONS, SENSOR_WINDOWS
-from millrace.trainer.archive import decode_records
-from millrace.trainer.catalogue import Catalogue
+from millrace.console.cli.models import request_training
+from millrace.contracts.events.model_event import Approved, Registered, Rejected
+from millrace.contracts.wire.codec import now
+from millrace.contracts.wire.topics import PREDICTIONS, SENSOR_WINDOWS
+from millrace.infra.archive.catalogue import Catalogue
+from millrace.infra.archive.objects import decode_records
+from millrace.infra.local.programs import ARCHIVER, TRAINER
 from tests.faults.cases import case
 from tests.faults.evidence import model_events
 from tests.faults.plant import Plant

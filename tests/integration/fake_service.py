@@ -4,8 +4,8 @@ import signal
 import sys
 import threading
 
+from millrace.infra.process.telemetry import Health, serve_telemetry
 from millrace.infra.settings import Settings
-from millrace.infra.telemetry import Health, serve_telemetry
 
 if __name__ == "__main__":
     stop = threading.Event()

@@ -2,7 +2,7 @@
 
 from confluent_kafka import Producer
 
-from millrace.infra.kafka import (
+from millrace.infra.kafka.clients import (
     ANSWER_SECONDS,
     TRANSACTION_RETRY_MS,
     TRANSACTION_TIMEOUT_MS,

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from millrace.console.waiting import wait_until
 from millrace.contracts.errors import ServerError
 from millrace.infra.embedded.instance import choose_port
 from millrace.infra.embedded.kafka import Kafka
+from millrace.infra.local.waiting import wait_until
 from tests.places import PROJECT, jar_folder
 
 _START_SECONDS = 60.0

@@ -7,16 +7,16 @@ import time
 
 import pytest
 
-from millrace.console.waiting import wait_until
-from millrace.contracts.topics import MAX_BATCH_BYTES, SENSOR_WINDOWS
-from millrace.infra.kafka import admin, producer
+from millrace.archiver.archiving import Archiver
+from millrace.contracts.wire.topics import MAX_BATCH_BYTES, SENSOR_WINDOWS
+from millrace.infra.archive.catalogue import Catalogue
+from millrace.infra.archive.gaps import BATCH, HEADERS, Gap, read_gaps
+from millrace.infra.archive.objects import decode_records
+from millrace.infra.kafka.clients import admin, producer
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
-from millrace.trainer.archive import decode_records
-from millrace.trainer.archiving import Archiver
-from millrace.trainer.catalogue import Catalogue
-from millrace.trainer.gaps import BATCH, HEADERS, Gap, read_gaps
+from millrace.infra.topics.admin import create_topics
 from millrace.trainer.settings import ArchiverSettings
 from tests.places import PROJECT
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaException
 
-from millrace.console.waiting import wait_until
-from millrace.contracts.groups import ARCHIVER
-from millrace.contracts.topic_epoch import PER_INCARNATION, parts_of
-from millrace.contracts.topics import (
+from millrace.archiver.archiving import Archiver
+from millrace.contracts.events.topic_epoch import PER_INCARNATION, parts_of
+from millrace.contracts.wire.groups import ARCHIVER
+from millrace.contracts.wire.topics import (
     OUTCOMES,
     PREDICTIONS,
     SENSOR_WINDOWS,
@@ -20,14 +20,14 @@ from millrace.contracts.topics import (
     TRAINING_RUNS,
 )
 from millrace.infra import embedded
-from millrace.infra.committed import committed_offsets
-from millrace.infra.kafka import admin, producer
+from millrace.infra.archive.catalogue import Catalogue
+from millrace.infra.archive.objects import Record, decode_records
+from millrace.infra.kafka.clients import admin, producer
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
+from millrace.infra.progress.committed import committed_offsets
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
-from millrace.trainer.archive import Record, decode_records
-from millrace.trainer.archiving import Archiver
-from millrace.trainer.catalogue import Catalogue
+from millrace.infra.topics.admin import create_topics
 from millrace.trainer.settings import ArchiverSettings
 from tests.integration.own_broker import Broker
 from tests.log_files import cut_log

@@ -7,15 +7,15 @@ import itertools
 import pytest
 from prometheus_client import REGISTRY
 
-from millrace.console.waiting import wait_until
-from millrace.contracts.groups import ARCHIVER
-from millrace.contracts.topics import PREDICTIONS
-from millrace.infra.committed import committed_offsets
-from millrace.infra.kafka import admin, producer
+from millrace.archiver.archiving import Archiver
+from millrace.contracts.wire.groups import ARCHIVER
+from millrace.contracts.wire.topics import PREDICTIONS
+from millrace.infra.kafka.clients import admin, producer
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
+from millrace.infra.progress.committed import committed_offsets
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
-from millrace.trainer.archiving import Archiver
+from millrace.infra.topics.admin import create_topics
 from millrace.trainer.settings import ArchiverSettings
 
 pytestmark = pytest.mark.timeout(120)

@@ -8,13 +8,13 @@ import aiokafka
 import pytest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
-from millrace.contracts.groups import STREAM_PROCESSOR
-from millrace.contracts.topic_epoch import metadata_of
-from millrace.contracts.topics import PREDICTIONS, SENSOR_WINDOWS
-from millrace.infra.committed import Committed, committed_offsets
-from millrace.infra.kafka import admin
+from millrace.contracts.events.topic_epoch import metadata_of
+from millrace.contracts.wire.groups import STREAM_PROCESSOR
+from millrace.contracts.wire.topics import PREDICTIONS, SENSOR_WINDOWS
+from millrace.infra.kafka.clients import admin
+from millrace.infra.progress.committed import Committed, committed_offsets
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
 
 pytestmark = pytest.mark.timeout(120)
 #: Each is asked by a client of its own, whose memory others have used before.

@@ -12,36 +12,36 @@ import msgspec
 import psutil
 import pytest
 
-from millrace.console.checker import count_windows, find_mixing
-from millrace.console.demo_report import fold
-from millrace.console.evidence import gather, raw_headers
-from millrace.console.home import Home
-from millrace.console.leftovers import remove_from_servers
-from millrace.console.models import read_registry, request_training
-from millrace.console.observer import Observer
-from millrace.console.programs import SERVICES, Program
-from millrace.console.supervisor import Supervisor, stop_orphans
-from millrace.console.system import running_system
-from millrace.console.topic_tail import last_records
-from millrace.console.waiting import wait_until
+from millrace.console.cli.models import read_registry, request_training
+from millrace.console.demo.observer import Observer
+from millrace.console.demo.summary import fold
+from millrace.console.operations.topic_tail import last_records
 from millrace.contracts.errors import DataError, ServerError
-from millrace.contracts.events import headers_of, now
-from millrace.contracts.headers import CONTENT_TYPE
+from millrace.contracts.events.window import MSGPACK, encode_window
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.registry import declare
-from millrace.contracts.topics import (
+from millrace.contracts.wire.codec import headers_of, now
+from millrace.contracts.wire.headers import CONTENT_TYPE
+from millrace.contracts.wire.topics import (
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
     TRAINING_REQUESTS,
 )
-from millrace.contracts.window import MSGPACK, encode_window
 from millrace.infra.declare import declare_model
-from millrace.infra.kafka import admin, producer, read_all
+from millrace.infra.kafka.clients import admin, producer, read_all
+from millrace.infra.kafka.publisher import Publisher
+from millrace.infra.local.home import Home
+from millrace.infra.local.leftovers import remove_from_servers
+from millrace.infra.local.programs import SERVICES, Program
+from millrace.infra.local.supervisor import Supervisor, stop_orphans
+from millrace.infra.local.system import running_system
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
-from millrace.infra.publisher import Publisher
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
+from millrace.registry.state import declare
+from millrace.verification.checker import count_windows, find_mixing
+from millrace.verification.evidence import gather, raw_headers
 from tests.builders import activated, approved, registered
 from tests.places import PROJECT
 from tests.unit.console.made import SPEC, clean_run, story

@@ -19,15 +19,21 @@ import msgspec
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from millrace.contracts.cut_letter import cut_of
-from millrace.contracts.dead_letter import Origin, headers_again
-from millrace.contracts.events import EventReader
-from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
-from millrace.contracts.mended import Mended
+from millrace.contracts.events.dead_letter import Origin, headers_again
+from millrace.contracts.events.mended import Mended
+from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.events.window import (
+    MSGPACK,
+    SensorWindow,
+    encode_window,
+    encode_window_json,
+)
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.normalized_window import NormalizedWindow
-from millrace.contracts.prediction import Prediction
-from millrace.contracts.topics import (
+from millrace.contracts.wire.codec import EventReader
+from millrace.contracts.wire.cut_letter import cut_of
+from millrace.contracts.wire.headers import CONTENT_TYPE, RawHeaders, header
+from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     MAX_DEAD_LETTER_BYTES,
     MENDED,
@@ -35,12 +41,11 @@ from millrace.contracts.topics import (
     PREDICTIONS,
     SENSOR_WINDOWS,
 )
-from millrace.contracts.window import MSGPACK, SensorWindow, encode_window, encode_window_json
 from millrace.infra.declare import declare_model
-from millrace.infra.kafka import admin, producer
+from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
 from tests.builders import pump_spec, pump_window
 from tests.integration.observing import Observer, Service, environment
 from tests.places import PROJECT

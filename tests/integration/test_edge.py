@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from confluent_kafka import Message
 
-from millrace.contracts.events import EventReader
-from millrace.contracts.headers import header
-from millrace.contracts.model_event import ModelEvent
-from millrace.contracts.topics import MODEL_EVENTS, SENSOR_WINDOWS
-from millrace.contracts.window import SensorWindow, decode_window
-from millrace.infra.kafka import admin, read_all
+from millrace.contracts.events.model_event import ModelEvent
+from millrace.contracts.events.window import SensorWindow, decode_window
+from millrace.contracts.wire.codec import EventReader
+from millrace.contracts.wire.headers import header
+from millrace.contracts.wire.topics import MODEL_EVENTS, SENSOR_WINDOWS
+from millrace.infra.kafka.clients import admin, read_all
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
-from millrace.producers.defects import REASONS, bad_windows
-from millrace.producers.sender import Sender
-from millrace.producers.simulate import quiet_windows
-from millrace.producers.source import open_recording
+from millrace.infra.topics.admin import create_topics
+from millrace.producers.delivery.sender import Sender
+from millrace.producers.sources.defects import REASONS, bad_windows
+from millrace.producers.sources.opening import open_recording
+from millrace.producers.sources.simulate import quiet_windows
 from millrace.producers.windows import windows
 from tests.places import PROJECT
 

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from confluent_kafka import Message
 
-from millrace.console.waiting import wait_until
-from millrace.contracts.headers import header
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.contracts.window import SensorWindow, decode_window
-from millrace.infra.kafka import admin, read_all
+from millrace.contracts.events.window import SensorWindow, decode_window
+from millrace.contracts.wire.headers import header
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.infra.kafka.clients import admin, read_all
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
-from millrace.producers.in_flight import REPEATS
-from millrace.producers.source import open_recording
+from millrace.infra.topics.admin import create_topics
+from millrace.producers.delivery.in_flight import REPEATS
+from millrace.producers.sources.opening import open_recording
 from millrace.producers.windows import windows
 from tests.integration.own_broker import Broker
 from tests.places import PROJECT

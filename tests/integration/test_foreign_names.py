@@ -10,20 +10,20 @@ from typing import Final
 import msgspec
 import pytest
 
-from millrace.contracts.dead_letter import dead_letter_headers
-from millrace.contracts.drift_alert import DriftAlert
-from millrace.contracts.events import headers_of
-from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET
+from millrace.contracts.events.dead_letter import dead_letter_headers
+from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.model_event import Approved, Registered
+from millrace.contracts.events.training import TrainingRequest
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.model_event import Approved, Registered
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.registry import declare
-from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS, SENSOR_WINDOWS
-from millrace.contracts.training import TrainingRequest
-from millrace.infra.kafka import admin, producer
-from millrace.infra.publisher import Publisher
+from millrace.contracts.wire.codec import headers_of
+from millrace.contracts.wire.headers import CONTENT_TYPE, SOURCE_OFFSET
+from millrace.contracts.wire.topics import DEAD_LETTERS, PREDICTIONS, SENSOR_WINDOWS
+from millrace.infra.kafka.clients import admin, producer
+from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
+from millrace.registry.state import declare
 from tests.builders import AT, prediction_of, pump_spec, pump_window
 from tests.integration.observing import environment
 from tests.places import PROJECT

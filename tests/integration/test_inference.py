@@ -12,29 +12,29 @@ import pytest
 import structlog
 from confluent_kafka import KafkaException, Message, TopicPartition
 
-from millrace.contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
-from millrace.contracts.events import EventReader
-from millrace.contracts.groups import INFERENCE
-from millrace.contracts.headers import SOURCE_OFFSET, header
-from millrace.contracts.model_event import Artefact
-from millrace.contracts.normalized_window import NormalizedWindow
-from millrace.contracts.prediction import Prediction
-from millrace.contracts.registry import declare
-from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS
+from millrace.contracts.events.dead_letter import OFFSET, PARTITION, REASON, TOPIC
+from millrace.contracts.events.model_event import Artefact
+from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.wire.codec import EventReader
+from millrace.contracts.wire.groups import INFERENCE
+from millrace.contracts.wire.headers import SOURCE_OFFSET, header
+from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS
+from millrace.inference.batch.reading import Reading, read
 from millrace.inference.consumer import LOAD_SECONDS, InferenceConsumer, replica_name
-from millrace.inference.loader import AWAY_SECONDS, Loader
-from millrace.inference.network import Networks
-from millrace.inference.patience import Patience
-from millrace.inference.reading import Reading, read
-from millrace.inference.servables import Servable, Servables
-from millrace.inference.transactions import TransactionalWriter, Undone, Unsure
+from millrace.inference.kafka.patience import Patience
+from millrace.inference.kafka.transactions import TransactionalWriter, Undone, Unsure
+from millrace.inference.serving.loader import AWAY_SECONDS, Loader
+from millrace.inference.serving.network import Networks
+from millrace.inference.serving.servables import Servable, Servables
 from millrace.infra.embedded.instance import choose_port
-from millrace.infra.kafka import admin, producer, reader
+from millrace.infra.kafka.clients import admin, producer, reader
+from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.object_store import ObjectStore
-from millrace.infra.output_ends import FIRST_RECORDS, last_source_offsets
-from millrace.infra.publisher import Publisher
+from millrace.infra.progress.output_ends import FIRST_RECORDS, last_source_offsets
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
+from millrace.registry.state import declare
 from tests.builders import (
     AT,
     approved,

@@ -21,19 +21,24 @@ import numpy as np
 import pytest
 from confluent_kafka import Message, Producer
 
-from millrace.contracts.cut_letter import cut_of
-from millrace.contracts.dead_letter import DETAIL, OFFSET, PARTITION, REASON, TOPIC
-from millrace.contracts.drift_alert import DriftAlert
-from millrace.contracts.events import EventReader, encode, headers_of
-from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from millrace.contracts.ledger import LedgerEntry
-from millrace.contracts.model_event import Artefact, ModelEvent, Ready, Unloadable
+from millrace.contracts.events.dead_letter import DETAIL, OFFSET, PARTITION, REASON, TOPIC
+from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.events.model_event import Artefact, ModelEvent, Ready, Unloadable
+from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.events.outcome import Outcome
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.events.window import (
+    MSGPACK,
+    SensorWindow,
+    encode_window,
+    encode_window_json,
+)
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.normalized_window import NormalizedWindow
-from millrace.contracts.outcome import Outcome
-from millrace.contracts.prediction import Prediction
-from millrace.contracts.registry import declare
-from millrace.contracts.topics import (
+from millrace.contracts.wire.codec import EventReader, encode, headers_of
+from millrace.contracts.wire.cut_letter import cut_of
+from millrace.contracts.wire.headers import SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,
     FOREVER,
@@ -46,16 +51,16 @@ from millrace.contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from millrace.contracts.window import MSGPACK, SensorWindow, encode_window, encode_window_json
 from millrace.infra import embedded
-from millrace.infra.kafka import admin, producer
+from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
-from millrace.producers.defects import BadWindow, bad_windows
-from millrace.producers.sender import window_headers
-from millrace.stream_processors.asset import Asset
-from millrace.stream_processors.stamps import Stamps
+from millrace.infra.topics.admin import create_topics
+from millrace.producers.delivery.sender import window_headers
+from millrace.producers.sources.defects import BadWindow, bad_windows
+from millrace.registry.state import declare
+from millrace.stream_processors.state.asset import Asset
+from millrace.stream_processors.windows.stamps import Stamps
 from tests.builders import (
     AT,
     OTHER_UNITS,

@@ -2,12 +2,16 @@
 
 import pytest
 
-from millrace.contracts.headers import SOURCE_OFFSET
-from millrace.contracts.topics import DEAD_LETTERS
-from millrace.infra.kafka import admin, producer
-from millrace.infra.output_ends import FIRST_RECORDS, last_source_offsets, source_offsets_since
+from millrace.contracts.wire.headers import SOURCE_OFFSET
+from millrace.contracts.wire.topics import DEAD_LETTERS
+from millrace.infra.kafka.clients import admin, producer
+from millrace.infra.progress.output_ends import (
+    FIRST_RECORDS,
+    last_source_offsets,
+    source_offsets_since,
+)
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
 
 pytestmark = pytest.mark.timeout(90)
 

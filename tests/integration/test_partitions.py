@@ -12,13 +12,13 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
-from millrace.infra.kafka import admin
-from millrace.infra.partition_watch import PartitionWatch
-from millrace.infra.partitions import GROWN_IN, Step, grow, partition_counts
-from millrace.infra.servers import await_partitions
+from millrace.contracts.wire.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.infra.kafka.clients import admin
+from millrace.infra.process.partition_watch import PartitionWatch
+from millrace.infra.process.servers import await_partitions
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
+from millrace.infra.topics.partitions import GROWN_IN, Step, grow, partition_counts
 from tests.integration.observing import environment
 from tests.places import PROJECT
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from millrace.contracts.topics import CHANGELOG, NORMALIZED
+from millrace.contracts.wire.topics import CHANGELOG, NORMALIZED
 from millrace.infra.declare import declare_model
-from millrace.infra.kafka import admin, producer
+from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
 from tests.faults.source import SPEC, Source
 from tests.integration.foreign_writer import transactional_producer
 from tests.integration.observing import Observer, Service

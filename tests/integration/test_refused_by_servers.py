@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from millrace.contracts.errors import ServerError
-from millrace.infra.handshake import shake_hands
+from millrace.infra.kafka.handshake import shake_hands
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from tests.integration.secured_broker import PASSWORD, USER, Ports, secured_broker

@@ -11,12 +11,12 @@ from typing import IO
 
 import pytest
 
-from millrace.console.waiting import wait_until
-from millrace.contracts.groups import INFERENCE
-from millrace.contracts.topics import NORMALIZED
-from millrace.infra.kafka import admin, consumer
+from millrace.contracts.wire.groups import INFERENCE
+from millrace.contracts.wire.topics import NORMALIZED
+from millrace.infra.kafka.clients import admin, consumer
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
+from millrace.infra.topics.admin import create_topics
 from tests.integration.observing import environment
 from tests.integration.own_broker import Broker
 from tests.places import PROJECT
@@ -26,7 +26,7 @@ PATIENCE = 60.0
 #: Asks all the time, and says what it is told whenever that has changed.
 ASKING = """
 from millrace.infra.settings import Settings
-from millrace.trainer.replicas import LiveReplicas
+from millrace.trainer.release.replicas import LiveReplicas
 ask = LiveReplicas(Settings.read())
 last = ""
 while True:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from millrace.console.home import Home
-from millrace.console.programs import Program
-from millrace.console.supervisor import Supervisor
-from millrace.console.waiting import wait_until
 from millrace.contracts.errors import ServerError
+from millrace.infra.local.home import Home
+from millrace.infra.local.programs import Program
+from millrace.infra.local.supervisor import Supervisor
+from millrace.infra.local.waiting import wait_until
 from tests.places import PROJECT
 
 _CODE = "import pathlib,sys,threading; pathlib.Path({!r}).exists() or sys.exit('no'); {}"

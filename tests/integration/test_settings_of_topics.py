@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from millrace.console.topics import topic_lines
+from millrace.console.cli.topics import topic_lines
 from millrace.contracts.errors import DataError, ServerError
-from millrace.contracts.topics import DAY_MS, MODEL_EVENTS, SENSOR_WINDOWS
-from millrace.infra.kafka import admin
+from millrace.contracts.wire.topics import DAY_MS, MODEL_EVENTS, SENSOR_WINDOWS
+from millrace.infra.kafka.clients import admin
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics, settings_of
-from millrace.infra.topic_settings import RETENTION, Finding
+from millrace.infra.topics.admin import create_topics, settings_of
+from millrace.infra.topics.settings import RETENTION, Finding
 
 
 def made_by_others(settings: Settings, name: str, **config: str) -> str:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from millrace.contracts.topic_epoch import PER_INCARNATION
-from millrace.contracts.topics import PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS
-from millrace.infra.kafka import admin, producer
-from millrace.infra.partitions import Step, grow
+from millrace.contracts.events.topic_epoch import PER_INCARNATION
+from millrace.contracts.wire.topics import PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS
+from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
-from millrace.infra.topic_epochs import TopicEpochs
-from millrace.infra.topic_ids import member_name
+from millrace.infra.topics.admin import create_topics
+from millrace.infra.topics.epochs import TopicEpochs
+from millrace.infra.topics.ids import member_name
+from millrace.infra.topics.partitions import Step, grow
 from tests.integration.own_broker import Broker
 from tests.log_files import cut_log
 from tests.topics import create_anew

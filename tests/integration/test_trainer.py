@@ -18,13 +18,8 @@ import numpy.typing as npt
 import pytest
 from confluent_kafka import Producer
 
-from millrace.console.waiting import wait_until
 from millrace.contracts.errors import DataError
-from millrace.contracts.events import EventReader, encode, event_time, headers_of
-from millrace.contracts.groups import INFERENCE
-from millrace.contracts.headers import RawHeaders, cloud_event
-from millrace.contracts.ids import derived_id
-from millrace.contracts.model_event import (
+from millrace.contracts.events.model_event import (
     Activated,
     Approved,
     ModelEvent,
@@ -32,33 +27,44 @@ from millrace.contracts.model_event import (
     Registered,
     Rejected,
 )
+from millrace.contracts.events.outcome import Outcome
+from millrace.contracts.events.training import FINISHED, TrainingRequest, TrainingRun
+from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
+from millrace.contracts.ids import derived_id
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.outcome import Outcome
-from millrace.contracts.registry import declare
 from millrace.contracts.source import Source
-from millrace.contracts.topics import MODEL_EVENTS, OUTCOMES, SENSOR_WINDOWS, TRAINING_RUNS, Topic
-from millrace.contracts.training import FINISHED, TrainingRequest, TrainingRun
-from millrace.contracts.window import MSGPACK, SensorWindow, encode_window
-from millrace.infra.artefact import WEIGHTS, fetch
-from millrace.infra.kafka import admin, consumer, producer, read_all
-from millrace.infra.object_store import ObjectStore
-from millrace.infra.publisher import Publisher
-from millrace.infra.settings import Settings
-from millrace.infra.topic_admin import create_topics
-from millrace.trainer.archive import (
+from millrace.contracts.wire.codec import EventReader, encode, event_time, headers_of
+from millrace.contracts.wire.groups import INFERENCE
+from millrace.contracts.wire.headers import RawHeaders, cloud_event
+from millrace.contracts.wire.topics import (
+    MODEL_EVENTS,
+    OUTCOMES,
+    SENSOR_WINDOWS,
+    TRAINING_RUNS,
+    Topic,
+)
+from millrace.infra.archive.catalogue import Catalogue
+from millrace.infra.archive.objects import (
     ArchivedObject,
     Record,
     decode_records,
     encode_records,
     prefix_of,
 )
-from millrace.trainer.catalogue import Catalogue
-from millrace.trainer.job import DIGEST, JOB, RunResult, store_result
-from millrace.trainer.loop import Trainer
-from millrace.trainer.runner import folder_of
+from millrace.infra.kafka.clients import admin, consumer, producer, read_all
+from millrace.infra.kafka.publisher import Publisher
+from millrace.infra.local.waiting import wait_until
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.topics.admin import create_topics
+from millrace.model_families.artefact import WEIGHTS, fetch
+from millrace.registry.state import declare
+from millrace.trainer.runs.job import DIGEST, JOB, RunResult, store_result
+from millrace.trainer.runs.runner import folder_of
+from millrace.trainer.scheduling.loop import Trainer
+from millrace.trainer.scheduling.triggers import run_id
 from millrace.trainer.settings import SOURCE, TrainerSettings
-from millrace.trainer.triggers import run_id
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -222,7 +228,7 @@ def test_every_record_is_archived_once_though_the_archiver_is_killed(world: Worl
         return sum(catalogue.end(SENSOR_WINDOWS.name, partition) for partition in range(4))
 
     for killed in (True, True, False):
-        with world.process("millrace.trainer.archiver") as process:
+        with world.process("millrace.archiver") as process:
             for _ in range(4):
                 for _ in range(500):
                     key = f"asset-{sent}"
@@ -263,7 +269,7 @@ def test_an_archive_of_many_objects_is_gone_on_with_at_once(world: World) -> Non
     def few() -> bool | None:
         return len(list(world.store.objects(prefix))) < 20 or None
 
-    with world.process("millrace.trainer.archiver"):
+    with world.process("millrace.archiver"):
         until(
             lambda: Catalogue(world.store).end(SENSOR_WINDOWS.name, 0) == 300 or None,
             "the rest of the topic",
@@ -281,7 +287,7 @@ def test_a_request_becomes_an_approved_version_that_can_be_made_again(world: Wor
     """Windows and outcomes in, a verified artefact out; repeated, it has the same digest."""
     world.windows_with_outcomes(400)
     asked = world.request("please")
-    with world.process("millrace.trainer.archiver"), world.process("millrace.trainer"):
+    with world.process("millrace.archiver"), world.process("millrace.trainer"):
         run = until(finished(world, "please"), "the run")
     assert (run.state, run.version, run.parent, run.windows) == ("approved", 1, 0, 400)
     assert run.id == run_id(asked)
@@ -299,7 +305,7 @@ def test_a_request_becomes_an_approved_version_that_can_be_made_again(world: Wor
     assert artefact.normaliser == registered.normaliser
     assert artefact.optimizer is not None
 
-    command = [sys.executable, "-m", "millrace.trainer.repeat", run.id, "--json"]
+    command = [sys.executable, "-m", "millrace.trainer.runs.repeat", run.id, "--json"]
     said = subprocess.run(command, env=world.environment, capture_output=True, check=True).stdout
     assert json.loads(said) == {
         "run": run.id,
@@ -325,7 +331,7 @@ def test_a_killed_trainer_completes_its_run_once(world: World) -> None:
     def pins() -> int:
         return sum(record.manifest is not None for record in world.runs())
 
-    with world.process("millrace.trainer.archiver"):
+    with world.process("millrace.archiver"):
         for moment in (lambda _: log.exists(), lambda before: pins() > before):
             # What a trainer said that was killed before does not count as this one's word.
             said = pins()
@@ -360,7 +366,7 @@ def fits_of(run: str) -> list[str]:
     return [
         line
         for line in listed.splitlines()
-        if "millrace.trainer.fit_process" in line and run in line
+        if "millrace.trainer.runs.fit_process" in line and run in line
     ]
 
 
@@ -406,7 +412,7 @@ def test_a_run_that_cannot_be_made_leaves_its_reason_and_stops_nothing(world: Wo
     """Too little data is a failed run; the next request is answered all the same."""
     world.windows_with_outcomes(2)
     world.request("too-early")
-    with world.process("millrace.trainer.archiver"), world.process("millrace.trainer") as process:
+    with world.process("millrace.archiver"), world.process("millrace.trainer") as process:
         failed = until(finished(world, "too-early"), "the failure")
         assert failed.state == "failed"
         assert failed.detail

@@ -10,14 +10,14 @@ import threading
 import pytest
 from confluent_kafka import TopicPartition
 
-from millrace.console.waiting import wait_until
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.infra.group_offsets import LAG, GroupOffsets
-from millrace.infra.kafka import admin, consumer, producer
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.infra.kafka.clients import admin, consumer, producer
+from millrace.infra.local.waiting import wait_until
+from millrace.infra.process.stalls import Place
+from millrace.infra.process.watchdog import EXIT_STALLED, Watchdog
+from millrace.infra.progress.group_offsets import LAG, GroupOffsets
 from millrace.infra.settings import Settings
-from millrace.infra.stalls import Place
-from millrace.infra.topic_admin import create_topics
-from millrace.infra.watchdog import EXIT_STALLED, Watchdog
+from millrace.infra.topics.admin import create_topics
 from tests.integration.foreign_writer import transactional_producer
 from tests.integration.observing import environment
 from tests.places import PROJECT
@@ -140,10 +140,10 @@ def test_lag_is_what_can_be_read(settings: Settings, place: Place) -> None:
 
 
 HANGING = """
-from millrace.infra.logs import configure_logs
+from millrace.infra.process.logs import configure_logs
 from millrace.infra.settings import Settings
-from millrace.infra.stalls import Place
-from millrace.infra.watchdog import Watchdog
+from millrace.infra.process.stalls import Place
+from millrace.infra.process.watchdog import Watchdog
 settings = Settings.read()
 configure_logs(settings)
 place = Place({topic!r}, 0)

@@ -8,18 +8,24 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pandas as pd
 
-from millrace.console.evidence import Evidence, Refusal, SentWindow
-from millrace.console.source_windows import SourceWindow, source_windows
-from millrace.contracts.ledger import LedgerEntry
-from millrace.contracts.model_event import Activated, Approved, Artefact, ModelEvent, Registered
+from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.events.model_event import (
+    Activated,
+    Approved,
+    Artefact,
+    ModelEvent,
+    Registered,
+)
+from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.normalized_window import NormalizedWindow
-from millrace.contracts.prediction import Prediction
-from millrace.contracts.registry import Registry, declare
 from millrace.contracts.source import Source
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.contracts.window import SensorWindow
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.registry.state import Registry, declare
+from millrace.verification.evidence import Evidence, Refusal, SentWindow
+from millrace.verification.source_windows import SourceWindow, source_windows
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("tank", ("level", "flow"), 60.0, window=4, horizon=2, stride=2)

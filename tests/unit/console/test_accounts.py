@@ -5,7 +5,8 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from millrace.console.accounts import (
+from millrace.archiver.archiving import ARCHIVED
+from millrace.console.operations.accounts import (
     BalanceLine,
     LossLine,
     RestartLine,
@@ -14,9 +15,8 @@ from millrace.console.accounts import (
     restarts,
     unsettled,
 )
-from millrace.console.lags import READ_BY
-from millrace.contracts.groups import ARCHIVER
-from millrace.trainer.archiving import ARCHIVED
+from millrace.console.operations.lags import READ_BY
+from millrace.contracts.wire.groups import ARCHIVER
 
 MIDNIGHT = time.mktime((2026, 11, 30, 0, 0, 0, 0, 0, -1))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from millrace.console.accuracy import (
+from millrace.console.demo.accuracy import (
     Judged,
     Truth,
     by_month,
@@ -18,9 +18,9 @@ from millrace.console.accuracy import (
     training_scale,
     truth_of,
 )
-from millrace.console.scoreboard import Scoreboard, judge, window_name
-from millrace.console.source_windows import source_windows
-from millrace.contracts.events import to_ms
+from millrace.console.demo.scoreboard import Scoreboard, judge, window_name
+from millrace.contracts.wire.codec import to_ms
+from millrace.verification.source_windows import source_windows
 from tests.unit.console.made import SPEC, START, frame, prediction, sent, story
 
 ONES = np.ones(2)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from millrace.console.address import (
+from millrace.contracts.errors import SettingsError
+from millrace.infra.local.address import (
     Address,
     enter_running_system,
     read_address,
     settings_of_running_system,
     shared_settings,
 )
-from millrace.console.home import Home
-from millrace.contracts.errors import SettingsError
+from millrace.infra.local.home import Home
 from millrace.infra.settings import Settings
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.console.checker import Counts, count_windows, fence_at, fences_of, find_mixing
-from millrace.console.evidence import Evidence, SentWindow
-from millrace.console.source_windows import SourceWindow
-from millrace.contracts.window import SensorWindow
+from millrace.contracts.events.window import SensorWindow
+from millrace.verification.checker import Counts, count_windows, fence_at, fences_of, find_mixing
+from millrace.verification.evidence import Evidence, SentWindow
+from millrace.verification.source_windows import SourceWindow
 from tests.unit.console.made import (
     SPEC,
     UNITS,

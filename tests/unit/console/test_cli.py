@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from millrace.console.address import Address, read_address
-from millrace.console.home import Home
-from millrace.console.missing_modules import explain
+from millrace.console.cli.missing_modules import explain
+from millrace.infra.local.address import Address, read_address
+from millrace.infra.local.home import Home
 
 COMMANDS = ("up", "demo", "status", "edge", "predictions", "drift", "models", "topics")
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from millrace.console.dead_letters import (
+from millrace.console.dead_letters.letter import (
     Choice,
     Letter,
     Reference,
@@ -19,11 +19,11 @@ from millrace.console.dead_letters import (
     states,
     why_final,
 )
-from millrace.console.dead_letters_again import Mend, again
-from millrace.console.dead_letters_list import visible
-from millrace.console.dead_letters_retry import choose, refusal
-from millrace.contracts.cut_letter import cut_letter
-from millrace.contracts.dead_letter import (
+from millrace.console.dead_letters.listing import visible
+from millrace.console.dead_letters.resend import Mend, again
+from millrace.console.dead_letters.retry import choose, refusal
+from millrace.contracts.errors import DataError, SettingsError
+from millrace.contracts.events.dead_letter import (
     BATCH_RECORDS,
     REASON,
     Origin,
@@ -31,12 +31,18 @@ from millrace.contracts.dead_letter import (
     headers_again,
     origin_of,
 )
-from millrace.contracts.errors import DataError, SettingsError
-from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.events.window import (
+    JSON,
+    MSGPACK,
+    SensorWindow,
+    encode_window,
+    encode_window_json,
+)
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
-from millrace.producers.defects import REASONS, make_bad
+from millrace.contracts.wire.cut_letter import cut_letter
+from millrace.contracts.wire.headers import CONTENT_TYPE, SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.producers.sources.defects import REASONS, make_bad
 from tests.builders import pump_spec, pump_window, registry_of
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

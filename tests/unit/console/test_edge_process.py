@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from millrace.console.edge_process import EdgeProcess
-from millrace.console.waiting import wait_until
+from millrace.console.demo.edge_process import EdgeProcess
+from millrace.infra.local.waiting import wait_until
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.console.kills import Kill, due, parse_kills
+from millrace.console.demo.kills import Kill, due, parse_kills
 from millrace.contracts.errors import SettingsError
 
 

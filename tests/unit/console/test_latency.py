@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.console.latency import Arrival, around, percentiles
+from millrace.verification.latency import Arrival, around, percentiles
 
 
 def test_percentiles_of_nothing_are_unknown() -> None:

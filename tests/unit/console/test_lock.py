@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from millrace.console.home import Home
-from millrace.console.lock import only_console
 from millrace.contracts.errors import ServerError
+from millrace.infra.local.home import Home
+from millrace.infra.local.lock import only_console
 
 HOLD = """
 import sys
 from pathlib import Path
-from millrace.console.home import Home
-from millrace.console.lock import only_console
+from millrace.infra.local.home import Home
+from millrace.infra.local.lock import only_console
 with only_console(Home(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()

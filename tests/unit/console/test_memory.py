@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from millrace.console.memory import MemorySampler
+from millrace.infra.local.memory import MemorySampler
 
 PARENT = """
 import subprocess, sys

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from supervisor.options import ServerOptions
 
-from millrace.console.home import Home
-from millrace.console.programs import SERVICES, Program, render_configuration, servers, services
 from millrace.contracts.errors import SettingsError
+from millrace.infra.local.home import Home
+from millrace.infra.local.programs import SERVICES, Program, render_configuration, servers, services
 from millrace.infra.settings import Settings
 
 

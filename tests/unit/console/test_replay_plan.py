@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from millrace.console.replay_plan import (
+from millrace.console.demo.replay_plan import (
     FASTEST_PER_ASSET,
     TRAINING_PER_ASSET,
     WAITING_SECONDS,
@@ -16,8 +16,8 @@ from millrace.console.replay_plan import (
     plan_replay,
     speed_for,
 )
-from millrace.console.source_windows import source_windows
-from millrace.producers.recording import Story
+from millrace.producers.sources.recording import Story
+from millrace.verification.source_windows import source_windows
 from tests.unit.console.made import SPEC, START, frame
 
 STORY = Story(("tank-1",), START, START + timedelta(minutes=100), START + timedelta(days=9))

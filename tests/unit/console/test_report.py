@@ -11,24 +11,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from millrace.console.accuracy import Truth, training_scale
-from millrace.console.conductor import Performance
-from millrace.console.demo import judge
-from millrace.console.demo_report import Measured, build_report
-from millrace.console.evidence import Evidence
-from millrace.console.latency import Arrival
-from millrace.console.replay_plan import ReplayPlan
-from millrace.console.report import Report, encode_report
-from millrace.console.report_page import render_page
-from millrace.console.report_pictures import draw
-from millrace.console.scoreboard import Scoreboard
-from millrace.console.source_windows import source_windows
-from millrace.console.tale import KnownPart, Tale
-from millrace.contracts.drift_alert import DriftAlert
+from millrace.console.demo.accuracy import Truth, training_scale
+from millrace.console.demo.command import judge
+from millrace.console.demo.conductor import Performance
+from millrace.console.demo.replay_plan import ReplayPlan
+from millrace.console.demo.report.page import render_page
+from millrace.console.demo.report.pictures import draw
+from millrace.console.demo.report.report import Report, encode_report
+from millrace.console.demo.scoreboard import Scoreboard
+from millrace.console.demo.summary import Measured, build_report
+from millrace.console.demo.tale import KnownPart, Tale
 from millrace.contracts.errors import DataError
-from millrace.contracts.events import to_ms
-from millrace.contracts.training import HoldoutError, TrainingRequest, TrainingRun
-from millrace.producers.recording import Story
+from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.training import HoldoutError, TrainingRequest, TrainingRun
+from millrace.contracts.wire.codec import to_ms
+from millrace.producers.sources.recording import Story
+from millrace.verification.evidence import Evidence
+from millrace.verification.latency import Arrival
+from millrace.verification.source_windows import source_windows
 from tests.unit.console.made import SPEC, START, clean_run, frame
 
 MINUTE = timedelta(minutes=1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from millrace.console.source_windows import source_windows
-from millrace.contracts.events import to_ms
+from millrace.contracts.wire.codec import to_ms
+from millrace.verification.source_windows import source_windows
 from tests.unit.console.made import SPEC, START, frame
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from millrace.console.health import free_ports
-from millrace.console.home import Home
-from millrace.console.supervisor import Supervisor
 from millrace.contracts.errors import ServerError
+from millrace.infra.local.health import free_ports
+from millrace.infra.local.home import Home
+from millrace.infra.local.supervisor import Supervisor
 
 
 def late(monkeypatch: pytest.MonkeyPatch, times: int) -> list[str]:
@@ -38,7 +38,7 @@ def test_one_late_answer_does_not_end_the_system(
 
 def test_patience_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Somebody who never answers is not asked for ever."""
-    monkeypatch.setattr("millrace.console.supervisor._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("millrace.infra.local.supervisor._PATIENCE_SECONDS", 0.0)
     late(monkeypatch, times=1_000_000)
     with pytest.raises(ServerError, match="does not answer"):
         Supervisor(Home(tmp_path)).check()
@@ -65,6 +65,6 @@ def test_a_taken_port_is_not_given_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         taken = listener.getsockname()[1]
-        monkeypatch.setattr("millrace.console.health._PORTS", range(taken, taken + 1))
+        monkeypatch.setattr("millrace.infra.local.health._PORTS", range(taken, taken + 1))
         with pytest.raises(ServerError, match="fewer than 1"):
             free_ports(1)

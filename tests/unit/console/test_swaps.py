@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from millrace.console.swaps import swaps_of
-from millrace.contracts.model_event import RolledBack
+from millrace.contracts.events.model_event import RolledBack
+from millrace.verification.swaps import swaps_of
 from tests.unit.console.made import SPEC, START, fence, swap_events
 
 

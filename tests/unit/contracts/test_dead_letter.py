@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.asyncapi import asyncapi
-from millrace.contracts.dead_letter import (
+from millrace.contracts.events.dead_letter import (
     ORIGIN_OFFSET,
     ORIGIN_PARTITION,
     ORIGIN_TOPIC,
@@ -22,8 +21,9 @@ from millrace.contracts.dead_letter import (
     origin_of,
     original_headers,
 )
-from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.wire.asyncapi import asyncapi
+from millrace.contracts.wire.headers import CONTENT_TYPE, SOURCE_OFFSET, RawHeaders, header
 
 WINDOWS = "sensor.windows"
 PROBLEM = InvalidRecord("unknown_sensor_set", "no model reads it")

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from millrace.contracts.events import EventReader, encode
+from millrace.contracts.events.model_event import Artefact, ModelEvent, Ready
+from millrace.contracts.events.training import TrainingRequest, TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.model_event import Artefact, ModelEvent, Ready
-from millrace.contracts.registry import declare
-from millrace.contracts.training import TrainingRequest, TrainingRun
+from millrace.contracts.wire.codec import EventReader, encode
+from millrace.registry.state import declare
 from tests.builders import AT, pump_spec
 
 REQUEST = TrainingRequest("q-1", "pump", "request", "", AT, AT)

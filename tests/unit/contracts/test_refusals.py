@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.events import EventReader, encode
-from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.model_bounds import MAX_LEAP, MAX_VERSION
-from millrace.contracts.model_event import (
+from millrace.contracts.events.model_event import (
     Activated,
     Approved,
     Artefact,
@@ -24,10 +21,13 @@ from millrace.contracts.model_event import (
     RolledBack,
     Unloadable,
 )
+from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.refusal import MAX_REASON, MAX_REFUSALS, unreadable
-from millrace.contracts.registry import PERSISTENCE, Registry, State, declare
+from millrace.contracts.wire.codec import EventReader, encode
+from millrace.registry.bounds import MAX_LEAP, MAX_VERSION
+from millrace.registry.refusals import MAX_REASON, MAX_REFUSALS, unreadable
+from millrace.registry.state import PERSISTENCE, Registry, State, declare
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow", "pressure"), 60.0, 32, 8, 8)

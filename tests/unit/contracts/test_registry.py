@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.model_event import (
+from millrace.contracts.events.model_event import (
     Activated,
     Approved,
     Artefact,
@@ -19,7 +19,7 @@ from millrace.contracts.model_event import (
 )
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.registry import PERSISTENCE, Registry, State, declare
+from millrace.registry.state import PERSISTENCE, Registry, State, declare
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow",), 60.0, 32, 8, 8)

@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from millrace.contracts.events import encode
-from millrace.contracts.messages import MESSAGES
+from millrace.contracts.events.window import SensorWindow, encode_window_json
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.registry import declare
-from millrace.contracts.schema import ASYNCAPI, FOLDER, documents, files, out_of_step
-from millrace.contracts.topics import TOPICS
-from millrace.contracts.window import SensorWindow, encode_window_json
+from millrace.contracts.wire.codec import encode
+from millrace.contracts.wire.messages import MESSAGES
+from millrace.contracts.wire.schema import ASYNCAPI, FOLDER, documents, files, out_of_step
+from millrace.contracts.wire.topics import TOPICS
+from millrace.registry.state import declare
 
 DOCUMENTS = documents()
 
@@ -27,7 +27,7 @@ def stored(name: str) -> bytes | None:
 
 
 def test_documents_are_in_step() -> None:
-    """After a change of the contracts, `python -m millrace.contracts.schema` must have been run."""
+    """After a change of the contracts, `millrace.contracts.wire.schema` must have been run."""
     assert out_of_step(stored, {path.name for path in FOLDER.glob("*.json")}) == []
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.topic_epoch import (
+from millrace.contracts.events.topic_epoch import (
     NO_EPOCH,
     PER_INCARNATION,
     Lineage,

@@ -9,9 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.names import name_problem
-from millrace.contracts.window import (
+from millrace.contracts.events.window import (
     JSON,
     MSGPACK,
     SensorWindow,
@@ -19,6 +17,8 @@ from millrace.contracts.window import (
     encode_window,
     encode_window_json,
 )
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.wire.names import name_problem
 
 NAMES = st.text(min_size=1, max_size=12).filter(lambda name: name_problem(name) is None)
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river.drift import ADWIN
 
-from millrace.drift import adwin_lanes
-from millrace.drift.adwin_borders import AdwinSettings
-from millrace.drift.adwin_buckets import BUCKETS, LEVELS
-from millrace.drift.lanes import Floats
-from millrace.drift.page_hinkley import LIMIT, Alarm
+from millrace.drift.detectors import adwin_lanes
+from millrace.drift.detectors.adwin_borders import AdwinSettings
+from millrace.drift.detectors.adwin_buckets import BUCKETS, LEVELS
+from millrace.drift.detectors.lanes import Floats
+from millrace.drift.detectors.page_hinkley import LIMIT, Alarm
 
 Found = list[tuple[int, int, Alarm]]
 

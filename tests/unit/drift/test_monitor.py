@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.contracts.drift_alert import Signal
-from millrace.drift import adwin_lanes, page_hinkley_lanes
-from millrace.drift.lanes import Floats, Ints
+from millrace.contracts.events.drift_alert import Signal
+from millrace.drift.detectors import adwin_lanes, page_hinkley_lanes
+from millrace.drift.detectors.lanes import Floats, Ints
+from millrace.drift.detectors.page_hinkley import PageHinkley
 from millrace.drift.monitor import (
     DEFAULT,
     DETECTORS,
@@ -20,7 +21,6 @@ from millrace.drift.monitor import (
     MonitorState,
     watch_inputs,
 )
-from millrace.drift.page_hinkley import PageHinkley
 from millrace.drift.policy import INPUT
 
 SENSORS = ("flow", "temperature")

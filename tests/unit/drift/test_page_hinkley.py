@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.drift.page_hinkley import (
+from millrace.drift.detectors.page_hinkley import (
     LIMIT,
     Alarm,
     PageHinkley,

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from millrace.drift import page_hinkley_lanes
-from millrace.drift.lanes import Floats
-from millrace.drift.page_hinkley import Alarm, PageHinkley, PageHinkleySettings
+from millrace.drift.detectors import page_hinkley_lanes
+from millrace.drift.detectors.lanes import Floats
+from millrace.drift.detectors.page_hinkley import Alarm, PageHinkley, PageHinkleySettings
 from millrace.drift.policy import ERROR, INPUT
 
 #: Alarms early and often, on both sides.

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from millrace.contracts.drift_alert import Signal
+from millrace.contracts.events.drift_alert import Signal
 from millrace.drift.policy import SETTINGS, judge
 
 

@@ -9,15 +9,15 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
-from millrace.inference.answers import Answers
-from millrace.inference.flights import Batch, Flights
-from millrace.inference.reading import Reading
-from millrace.inference.records import Record
-from millrace.inference.servables import Persistence, Servable
-from millrace.inference.transactions import TransactionalWriter, Undone, Unsure
-from millrace.infra.balance import Balance
-from millrace.infra.fault_points import InjectedError, arm
+from millrace.contracts.wire.topics import DEAD_LETTERS, PREDICTIONS
+from millrace.inference.batch.answers import Answers
+from millrace.inference.batch.reading import Reading
+from millrace.inference.batch.records import Record
+from millrace.inference.kafka.flights import Batch, Flights
+from millrace.inference.kafka.transactions import TransactionalWriter, Undone, Unsure
+from millrace.inference.serving.servables import Persistence, Servable
+from millrace.infra.process.fault_points import InjectedError, arm
+from millrace.infra.progress.balance import Balance
 from tests.builders import UNITS, pump_spec, pump_window, stamped_window
 
 LONG = 30.0

@@ -1,7 +1,7 @@
 """What the loader decides: which versions it loads, and which it keeps."""
 
-from millrace.contracts.model_event import Rejected
-from millrace.inference.loader import KEPT_EPOCHS, _kept, _wanted
+from millrace.contracts.events.model_event import Rejected
+from millrace.inference.serving.loader import KEPT_EPOCHS, _kept, _wanted
 from tests.builders import AT, activated, approved, registered, registry_of, rolled_back
 
 

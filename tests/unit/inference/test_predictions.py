@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from millrace.contracts.normaliser import Normaliser
-from millrace.inference.predictions import LAST_MS, misfits, predict
-from millrace.inference.servables import Bools, Float32, Persistence, Servable
+from millrace.inference.batch.predictions import LAST_MS, misfits, predict
+from millrace.inference.serving.servables import Bools, Float32, Persistence, Servable
 from tests.builders import (
     OTHER_UNITS,
     UNITS,

@@ -6,20 +6,20 @@ import msgspec
 import pytest
 from confluent_kafka import Message
 
-from millrace.contracts.cut_letter import cut_of
-from millrace.contracts.dead_letter import OFFSET, PARTITION, REASON, TOPIC
-from millrace.contracts.headers import header
+from millrace.contracts.events.dead_letter import OFFSET, PARTITION, REASON, TOPIC
+from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.normalized_window import NormalizedWindow
-from millrace.contracts.sizes import record_size, takes
-from millrace.contracts.topics import (
+from millrace.contracts.wire.cut_letter import cut_of
+from millrace.contracts.wire.headers import header
+from millrace.contracts.wire.sizes import record_size, takes
+from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     MAX_DEAD_LETTER_BYTES,
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
 )
-from millrace.inference.reading import read, unanswered
+from millrace.inference.batch.reading import read, unanswered
 from tests.builders import START_MS, pump_window, source_of, stamped_window
 
 

@@ -7,19 +7,19 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from millrace.contracts.events import PREDICTION, encode, event_time, headers_of
-from millrace.contracts.headers import SOURCE_OFFSET, header
+from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.ids import derived_id
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.names import name_problem
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.normalized_window import NormalizedWindow
-from millrace.contracts.prediction import Prediction
 from millrace.contracts.source import Source
-from millrace.contracts.topics import PREDICTIONS
-from millrace.inference.predictions import LAST_MS, Forecasts
-from millrace.inference.records import ORIGIN, prediction_ids, prediction_records
-from millrace.inference.servables import Persistence, Servable
+from millrace.contracts.wire.codec import PREDICTION, encode, event_time, headers_of
+from millrace.contracts.wire.headers import SOURCE_OFFSET, header
+from millrace.contracts.wire.names import name_problem
+from millrace.contracts.wire.topics import PREDICTIONS
+from millrace.inference.batch.predictions import LAST_MS, Forecasts
+from millrace.inference.batch.records import ORIGIN, prediction_ids, prediction_records
+from millrace.inference.serving.servables import Persistence, Servable
 from tests.builders import AT, START_MS, UNITS, pump_spec, pump_window, stamped_window
 
 SENSORS = ("flow", '100 %d "pressure"\n', "Temperatur \u00b0C")

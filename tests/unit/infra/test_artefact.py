@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from millrace.contracts.errors import DataError
-from millrace.contracts.model_event import Artefact
+from millrace.contracts.events.model_event import Artefact
 from millrace.contracts.normaliser import Normaliser
-from millrace.infra.artefact import (
+from millrace.infra.object_store import ObjectStore
+from millrace.model_families.artefact import (
     MANIFEST,
     WEIGHTS,
     Manifest,
@@ -24,7 +25,6 @@ from millrace.infra.artefact import (
     pack,
     publish,
 )
-from millrace.infra.object_store import ObjectStore
 
 
 class MemoryStore:

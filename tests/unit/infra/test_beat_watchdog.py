@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 
-from millrace.infra.watchdog import BeatWatchdog
+from millrace.infra.process.watchdog import BeatWatchdog
 
 
 def test_a_loop_that_stands_is_ended() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from millrace.console.waiting import wait_until
 from millrace.contracts.errors import MillraceError
-from millrace.infra.guard_thread import GuardThread
+from millrace.infra.local.waiting import wait_until
+from millrace.infra.process.guard_thread import GuardThread
 
 
 class _Breaks(GuardThread):

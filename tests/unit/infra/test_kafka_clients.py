@@ -7,8 +7,8 @@ import threading
 import pytest
 from confluent_kafka import KafkaError, libversion
 
-from millrace.infra.group_offsets import GroupOffsets
-from millrace.infra.kafka import RECONNECT_MS, _Outage, client_config, raise_error, reader
+from millrace.infra.kafka.clients import RECONNECT_MS, _Outage, client_config, raise_error, reader
+from millrace.infra.progress.group_offsets import GroupOffsets
 from millrace.infra.settings import Settings
 
 NOWHERE = Settings.read(kafka_bootstrap_servers="127.0.0.1:1")
@@ -40,7 +40,7 @@ def test_a_watchdog_that_hears_nothing_asks_through_another_client(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its own may have lost the broker for good."""
-    monkeypatch.setattr("millrace.infra.group_offsets._ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("millrace.infra.progress.group_offsets._ANSWER_SECONDS", 0.05)
     offsets = GroupOffsets(NOWHERE, "group")
     first = offsets._client
     assert offsets.progress([]) is None

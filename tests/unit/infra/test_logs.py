@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 
-from millrace.infra.logs import _SELDOM_SECONDS, _Seldom
+from millrace.infra.process.logs import _SELDOM_SECONDS, _Seldom
 
 
 def record(name: str, line: int, at: float) -> logging.LogRecord:
@@ -34,7 +34,7 @@ def test_text_of_others_does_nothing_to_a_terminal() -> None:
     """The event, its values, a library's message, and the error of a traceback."""
     program = """
 import logging, structlog
-from millrace.infra.logs import configure_logs
+from millrace.infra.process.logs import configure_logs
 from millrace.infra.settings import Settings
 configure_logs(Settings.read(log_format="text"))
 log = structlog.get_logger("here")

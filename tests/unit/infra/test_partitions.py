@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.contracts.errors import SettingsError
-from millrace.contracts.topics import (
+from millrace.contracts.wire.topics import (
     CHANGELOG,
     DEAD_LETTERS,
     MODEL_EVENTS,
@@ -17,8 +17,8 @@ from millrace.contracts.topics import (
     SENSOR_WINDOWS,
     TOPICS,
 )
-from millrace.infra.partitions import GROWN_IN, plan, uneven, wanted_partitions
 from millrace.infra.settings import Settings
+from millrace.infra.topics.partitions import GROWN_IN, plan, uneven, wanted_partitions
 
 NAMES = [topic.name for topic in GROWN_IN]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millrace.infra.refusals import Told, kafka_trouble, store_trouble
+from millrace.infra.kafka.refusals import Told, kafka_trouble, store_trouble
 from millrace.infra.settings import Settings
 
 SETTINGS = Settings.read(

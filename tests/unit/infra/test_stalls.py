@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.infra.empty_ranges import EmptyRanges
-from millrace.infra.stalls import Limits, Memory, Observation, Place, Stall, judge
+from millrace.infra.process.stalls import Limits, Memory, Observation, Place, Stall, judge
+from millrace.infra.progress.empty_ranges import EmptyRanges
 
 ONE, OTHER = Place("t", 0), Place("t", 1)
 LIMITS = Limits(stall_seconds=30, start_seconds=100, most_step_seconds=6)

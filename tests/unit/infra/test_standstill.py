@@ -1,6 +1,6 @@
 """A process that stood still for too long does not go on; a busy one does."""
 
-from millrace.infra.standstill import StandstillGuard
+from millrace.infra.process.standstill import StandstillGuard
 
 
 class Clock:

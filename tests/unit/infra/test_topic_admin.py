@@ -10,11 +10,11 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
-from millrace.console.health import free_ports
 from millrace.contracts.errors import ServerError
-from millrace.infra import topic_admin
-from millrace.infra.kafka import admin
+from millrace.infra.kafka.clients import admin
+from millrace.infra.local.health import free_ports
 from millrace.infra.settings import Settings
+from millrace.infra.topics import admin as topic_admin
 
 
 class _Starting:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.topics import (
+from millrace.contracts.wire.topics import (
     DAY_MS,
     FOREVER,
     MODEL_EVENTS,
@@ -15,7 +15,7 @@ from millrace.contracts.topics import (
     TOPICS,
     Topic,
 )
-from millrace.infra.topic_settings import compare, topic_config
+from millrace.infra.topics.settings import compare, topic_config
 
 #: What a broker says beside what a topic was created with.
 DEFAULTS = {

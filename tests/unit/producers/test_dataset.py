@@ -14,8 +14,8 @@ import tomli_w
 
 from millrace.contracts.errors import DataError
 from millrace.infra.settings import Settings
-from millrace.producers.description import describe
-from millrace.producers.source import open_recording
+from millrace.producers.sources.description import describe
+from millrace.producers.sources.opening import open_recording
 from millrace.producers.windows import windows
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"

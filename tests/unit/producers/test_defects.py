@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.headers import CONTENT_TYPE, header
+from millrace.contracts.events.window import SensorWindow, decode_window, encode_window
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.missing import fill_missing
-from millrace.contracts.topics import MAX_RECORD_BYTES, MAX_WINDOW_BYTES
-from millrace.contracts.window import SensorWindow, decode_window, encode_window
-from millrace.producers.defects import REASONS, BadWindow, bad_windows, make_bad
-from millrace.producers.simulate import SPEC
+from millrace.contracts.wire.headers import CONTENT_TYPE, header
+from millrace.contracts.wire.topics import MAX_RECORD_BYTES, MAX_WINDOW_BYTES
+from millrace.producers.sources.defects import REASONS, BadWindow, bad_windows, make_bad
+from millrace.producers.sources.simulate import SPEC
 
 GOOD = SensorWindow(
     "PUMP-01", SPEC.sensors, 1_741_000_000_000, 60.0, np.full((32, 5), 7.0, np.float32)

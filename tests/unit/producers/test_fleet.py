@@ -7,11 +7,11 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.missing import fill_missing
-from millrace.contracts.window import SensorWindow
-from millrace.producers.known_events import ASSETS, CYCLE, NEW_CYCLE, KnownEvent
-from millrace.producers.pump_physics import SENSORS
-from millrace.producers.simulate import SPEC, Fleet, quiet_windows
+from millrace.producers.sources.known_events import ASSETS, CYCLE, NEW_CYCLE, KnownEvent
+from millrace.producers.sources.pump_physics import SENSORS
+from millrace.producers.sources.simulate import SPEC, Fleet, quiet_windows
 from millrace.producers.windows import between, windows
 
 FLEET = Fleet()

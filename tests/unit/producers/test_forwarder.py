@@ -11,12 +11,12 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.window import MSGPACK, SensorWindow, decode_window
-from millrace.producers import forwarder as module
-from millrace.producers.backlog import MEMORY_RECORDS
-from millrace.producers.forwarder import Forwarder
-from millrace.producers.in_flight import REPEATS
-from millrace.producers.spool import Spool
+from millrace.contracts.events.window import MSGPACK, SensorWindow, decode_window
+from millrace.producers.delivery import forwarder as module
+from millrace.producers.delivery.backlog import MEMORY_RECORDS
+from millrace.producers.delivery.forwarder import Forwarder
+from millrace.producers.delivery.in_flight import REPEATS
+from millrace.producers.delivery.spool import Spool
 
 
 class FakeProducer:

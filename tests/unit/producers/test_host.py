@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from millrace.producers.host import SENSORS, HostSensors, host_spec, host_windows
+from millrace.producers.sources.host import SENSORS, HostSensors, host_spec, host_windows
 
 
 def test_a_reading_has_every_sensor() -> None:
@@ -18,8 +18,8 @@ def test_a_reading_has_every_sensor() -> None:
 def test_windows_come_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a clock that only waiting moves, each stride completes a window, on the grid."""
     clock = [1_000.25]
-    monkeypatch.setattr("millrace.producers.host.time.time", lambda: clock[0])
-    monkeypatch.setattr("millrace.producers.host.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("millrace.producers.sources.host.time.time", lambda: clock[0])
+    monkeypatch.setattr("millrace.producers.sources.host.time.monotonic", lambda: clock[0])
     spec = host_spec(0.5)
     readings = spec.window + 3 * spec.stride
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.producers.in_flight import REPEATS, InFlight
-from millrace.stream_processors.recent_windows import RECENT
+from millrace.producers.delivery.in_flight import REPEATS, InFlight
+from millrace.stream_processors.state.recent_windows import RECENT
 
 
 @given(st.permutations(range(1, 13)), st.lists(st.booleans(), min_size=12, max_size=12))

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.window import SensorWindow
-from millrace.producers.position import after, order_of, position_of
+from millrace.contracts.events.window import SensorWindow
+from millrace.producers.sources.position import after, order_of, position_of
 
 WINDOWS = st.builds(
     SensorWindow,

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from millrace.contracts.headers import RawHeaders
-from millrace.contracts.window import SensorWindow
-from millrace.producers.outbox import SpoolCounts
+from millrace.contracts.events.window import SensorWindow
+from millrace.contracts.wire.headers import RawHeaders
+from millrace.producers.delivery.outbox import SpoolCounts
 from millrace.producers.pacing import Pacer, Tempo
-from millrace.producers.replay import Summary, replay
+from millrace.producers.send_loop import Summary, replay
 
 
 class FakeOutbox:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from millrace.contracts.model_event import Activated, Approved, Registered
+from millrace.contracts.events.model_event import Activated, Approved, Registered
+from millrace.contracts.events.training import RunState, TrainingRequest, TrainingRun
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.registry import Model, Registry, declare
-from millrace.contracts.training import RunState, TrainingRequest, TrainingRun
 from millrace.producers.run_watch import SILENT_AFTER, UNSERVED_AFTER, in_progress
+from millrace.registry.state import Model, Registry, declare
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow",), 60.0, 32, 8, 8)

@@ -9,9 +9,9 @@ import pytest
 from millrace.contracts.errors import SettingsError
 from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.settings import Settings
-from millrace.producers.record import Record
-from millrace.producers.spool import Spool
-from millrace.producers.spool_folder import (
+from millrace.producers.delivery.record import Record
+from millrace.producers.delivery.spool import Spool
+from millrace.producers.delivery.spool_folder import (
     Source,
     claim,
     claim_cluster,

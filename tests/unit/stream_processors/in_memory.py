@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 import msgspec
 from aiokafka.record.memory_records import MemoryRecords
 
-from millrace.contracts.dead_letter import Origin, first_origin
-from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from millrace.contracts.ledger import LedgerEntry
-from millrace.contracts.mended import Mended
-from millrace.contracts.model_event import ModelEvent
-from millrace.contracts.normalized_window import NormalizedWindow
-from millrace.contracts.registry import Registry
-from millrace.contracts.topics import (
+from millrace.contracts.events.dead_letter import Origin, first_origin
+from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.events.mended import Mended
+from millrace.contracts.events.model_event import ModelEvent
+from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.wire.headers import SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     MENDED,
     NORMALIZED,
@@ -25,15 +24,16 @@ from millrace.contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from millrace.infra.model_feed import ModelFeed
-from millrace.stream_processors.letters import Letters
-from millrace.stream_processors.lineages import Ends
-from millrace.stream_processors.outputs import Outputs, Written
-from millrace.stream_processors.packing import Content
+from millrace.infra.kafka.model_feed import ModelFeed
+from millrace.registry.state import Registry
+from millrace.stream_processors.monitoring import DETECTORS, Watch
 from millrace.stream_processors.processor import Processor
-from millrace.stream_processors.record_batches import RecordBatch
-from millrace.stream_processors.snapshots import Snapshots
-from millrace.stream_processors.watching import DETECTORS, Watch
+from millrace.stream_processors.recovery.lineages import Ends
+from millrace.stream_processors.state.snapshots import Snapshots
+from millrace.stream_processors.transport.outputs import Outputs, Written
+from millrace.stream_processors.transport.packing import Content
+from millrace.stream_processors.transport.record_batches import RecordBatch
+from millrace.stream_processors.windows.letters import Letters
 from tests.builders import WindowRecord, prediction_of, prediction_record, pump_window
 
 BATCH = 4

@@ -2,10 +2,10 @@
 
 import msgspec
 
-from millrace.contracts.drift_alert import DriftAlert, Signal
-from millrace.contracts.events import event_time
+from millrace.contracts.events.drift_alert import DriftAlert, Signal
+from millrace.contracts.wire.codec import event_time
+from millrace.drift.detectors.page_hinkley import Alarm
 from millrace.drift.monitor import Finding
-from millrace.drift.page_hinkley import Alarm
 from millrace.stream_processors.alerts import alert_of
 from tests.builders import START_MS, source_of
 

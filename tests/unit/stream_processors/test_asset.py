@@ -1,7 +1,7 @@
 """An asset's memory: what it recognises, and that its snapshot is all of it."""
 
-from millrace.stream_processors.asset import Asset
-from millrace.stream_processors.recent_windows import Sight
+from millrace.stream_processors.state.asset import Asset
+from millrace.stream_processors.state.recent_windows import Sight
 from tests.builders import START_MS, prediction_of, pump_spec, pump_window
 from tests.unit.stream_processors.test_forecasts import add_window
 

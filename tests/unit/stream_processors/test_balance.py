@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.contracts.registry import declare
-from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS
-from millrace.infra.balance import READ, SETTLED
+from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS
+from millrace.infra.progress.balance import READ, SETTLED
+from millrace.registry.state import declare
 from tests.builders import AT, WindowRecord, pump_spec
 from tests.unit.stream_processors.in_memory import BrokerInMemory, Killed, Worker
 from tests.unit.stream_processors.test_processor import bad, good, with_readings

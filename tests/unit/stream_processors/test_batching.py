@@ -9,16 +9,16 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import Service
 
-from millrace.contracts.events import event_time
-from millrace.contracts.topic_epoch import PER_INCARNATION, Lineage, TopicEpoch
-from millrace.stream_processors.batching import (
+from millrace.contracts.events.topic_epoch import PER_INCARNATION, Lineage, TopicEpoch
+from millrace.contracts.wire.codec import event_time
+from millrace.stream_processors.recovery.lineages import Lineages
+from millrace.stream_processors.transport.batching import (
     FULL_SECONDS,
     MANY_RECORDS,
     BatchApp,
     BatchConsumer,
 )
-from millrace.stream_processors.leader_epochs import LeaderEpochs
-from millrace.stream_processors.lineages import Lineages
+from millrace.stream_processors.transport.leader_epochs import LeaderEpochs
 
 WINDOWS = TP("sensor.windows", 0)
 PREDICTIONS = TP("predictions", 1)

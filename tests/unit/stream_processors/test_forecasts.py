@@ -12,13 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.missing import ABSENT_ABOVE
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.prediction import Prediction
-from millrace.contracts.window import SensorWindow
-from millrace.stream_processors.answers import Joined
-from millrace.stream_processors.forecasts import LONGEST_NAME, MOST_EARLY, ForecastBook, Truths
-from millrace.stream_processors.join_task import (
+from millrace.stream_processors.outcomes.answers import Joined
+from millrace.stream_processors.outcomes.forecasts import (
+    LONGEST_NAME,
+    MOST_EARLY,
+    ForecastBook,
+    Truths,
+)
+from millrace.stream_processors.outcomes.join_task import (
     LATENESS,
     MOST_OPEN,
     MOST_VALUES,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from millrace.infra.stalls import Place
-from millrace.stream_processors.held import MOST_HELD, Held, is_ahead
-from millrace.stream_processors.records import Record
+from millrace.infra.process.stalls import Place
+from millrace.stream_processors.outcomes.held import MOST_HELD, Held, is_ahead
+from millrace.stream_processors.transport.records import Record
 from tests.builders import WindowRecord
 
 WINDOWS = "sensor.windows"

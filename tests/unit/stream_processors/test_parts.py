@@ -9,15 +9,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.contracts.dead_letter import OFFSET, Origin, headers_again
-from millrace.contracts.headers import SOURCE_OFFSET, header
-from millrace.contracts.model_event import ModelEvent
-from millrace.contracts.registry import declare
-from millrace.contracts.topics import DEAD_LETTERS, SENSOR_WINDOWS
-from millrace.producers.defects import REASONS, make_bad
+from millrace.contracts.events.dead_letter import OFFSET, Origin, headers_again
+from millrace.contracts.events.model_event import ModelEvent
+from millrace.contracts.wire.headers import SOURCE_OFFSET, header
+from millrace.contracts.wire.topics import DEAD_LETTERS, SENSOR_WINDOWS
+from millrace.producers.sources.defects import REASONS, make_bad
+from millrace.registry.state import declare
 from millrace.stream_processors import processor
-from millrace.stream_processors.asset import state_digest
-from millrace.stream_processors.parts import batches
+from millrace.stream_processors.state.asset import state_digest
+from millrace.stream_processors.windows.parts import batches
 from tests.builders import (
     AT,
     WindowRecord,

@@ -11,28 +11,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.contracts.dead_letter import OFFSET, REASON
-from millrace.contracts.drift_alert import DriftAlert
-from millrace.contracts.events import encode
-from millrace.contracts.headers import SOURCE_OFFSET, header
+from millrace.contracts.events.dead_letter import OFFSET, REASON
+from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.events.model_event import Activated, ModelEvent
+from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.ledger import LedgerEntry
-from millrace.contracts.model_event import Activated, ModelEvent
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.outcome import Outcome
-from millrace.contracts.registry import declare
-from millrace.contracts.topics import (
+from millrace.contracts.wire.codec import encode
+from millrace.contracts.wire.headers import SOURCE_OFFSET, header
+from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,
     NORMALIZED,
     OUTCOMES,
     SERVING_LEDGER,
 )
-from millrace.producers.defects import REASONS, make_bad
-from millrace.stream_processors.asset import Asset, state_digest
-from millrace.stream_processors.forecasts import MOST_EARLY
-from millrace.stream_processors.stamps import Stamps
-from millrace.stream_processors.watching import _to_units
+from millrace.producers.sources.defects import REASONS, make_bad
+from millrace.registry.state import declare
+from millrace.stream_processors.monitoring import _to_units
+from millrace.stream_processors.outcomes.forecasts import MOST_EARLY
+from millrace.stream_processors.state.asset import Asset, state_digest
+from millrace.stream_processors.windows.stamps import Stamps
 from tests.builders import (
     AT,
     UNITS,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.stream_processors.recent_windows import (
+from millrace.stream_processors.state.recent_windows import (
     RECENT,
     UNKNOWN,
     RecentSnapshot,

@@ -6,13 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.dead_letter import ORIGIN_OFFSET, Origin, headers_again
-from millrace.contracts.headers import RawHeaders
+from millrace.contracts.events.dead_letter import ORIGIN_OFFSET, Origin, headers_again
+from millrace.contracts.events.mended import Mended
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.mended import Mended
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.stream_processors.first_origins import FirstOrigins
-from millrace.stream_processors.retries import Retries, note_of, oldest_origin, resolve, sent_again
+from millrace.contracts.wire.headers import RawHeaders
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.stream_processors.windows.first_origins import FirstOrigins
+from millrace.stream_processors.windows.retries import (
+    Retries,
+    note_of,
+    oldest_origin,
+    resolve,
+    sent_again,
+)
 from tests.builders import AT, WindowRecord
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.contracts.dead_letter import (
+from millrace.contracts.events.dead_letter import (
     OFFSET,
     REASON,
     Origin,
@@ -18,12 +18,12 @@ from millrace.contracts.dead_letter import (
     headers_again,
     origin_of,
 )
-from millrace.contracts.headers import header
-from millrace.contracts.mended import Mended
-from millrace.contracts.model_event import ModelEvent
-from millrace.contracts.registry import declare
-from millrace.contracts.topics import DEAD_LETTERS, MENDED, NORMALIZED, SENSOR_WINDOWS
-from millrace.stream_processors.recent_windows import RECENT
+from millrace.contracts.events.mended import Mended
+from millrace.contracts.events.model_event import ModelEvent
+from millrace.contracts.wire.headers import header
+from millrace.contracts.wire.topics import DEAD_LETTERS, MENDED, NORMALIZED, SENSOR_WINDOWS
+from millrace.registry.state import declare
+from millrace.stream_processors.state.recent_windows import RECENT
 from tests.builders import AT, WindowRecord, pump_spec, pump_window, window_record
 from tests.unit.stream_processors.in_memory import (
     CHANGELOG,

@@ -2,15 +2,15 @@
 
 from structlog.testing import capture_logs
 
-from millrace.contracts.names import MAX_NAME_BYTES, MAX_SENSORS
-from millrace.contracts.topics import MAX_RECORD_BYTES
-from millrace.drift import adwin_lanes, page_hinkley_lanes
+from millrace.contracts.wire.names import MAX_NAME_BYTES, MAX_SENSORS
+from millrace.contracts.wire.topics import MAX_RECORD_BYTES
+from millrace.drift.detectors import adwin_lanes, page_hinkley_lanes
 from millrace.drift.monitor import AssetMonitor, MonitorState
-from millrace.stream_processors.asset import Asset
-from millrace.stream_processors.forecasts import OpenForecast
-from millrace.stream_processors.join_task import MOST_VALUES
 from millrace.stream_processors.metrics import GIVEN_UP
-from millrace.stream_processors.snapshots import MOST_MEMORY, Snapshots
+from millrace.stream_processors.outcomes.forecasts import OpenForecast
+from millrace.stream_processors.outcomes.join_task import MOST_VALUES
+from millrace.stream_processors.state.asset import Asset
+from millrace.stream_processors.state.snapshots import MOST_MEMORY, Snapshots
 
 PUMP = b"pump\x1fpump-1\x1f0"
 

@@ -4,13 +4,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.contracts.ledger import LedgerEntry
+from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.normalized_window import NormalizedWindow
 from millrace.contracts.source import Source
-from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.stream_processors.stamping import stamped
-from millrace.stream_processors.validation import Block, judge
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.stream_processors.windows.stamping import stamped
+from millrace.stream_processors.windows.validation import Block, judge
 from tests.builders import (
     AT,
     START_MS,

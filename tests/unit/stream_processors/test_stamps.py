@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.ledger import LedgerEntry
-from millrace.contracts.registry import Registry
-from millrace.stream_processors.stamps import Stamps
+from millrace.contracts.events.ledger import LedgerEntry
+from millrace.registry.state import Registry
+from millrace.stream_processors.windows.stamps import Stamps
 from tests.builders import AT, activated, approved, pump_spec, registered, registry_of, rolled_back
 
 

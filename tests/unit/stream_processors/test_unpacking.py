@@ -10,11 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.topics import MAX_BATCH_BYTES
-from millrace.stream_processors.batch_header import ATTRIBUTES, HEADER, HEADER_BYTES
-from millrace.stream_processors.decompression import decompressed
-from millrace.stream_processors.packing import packed_headers
-from millrace.stream_processors.unpacking import (
+from millrace.contracts.wire.topics import MAX_BATCH_BYTES
+from millrace.stream_processors.transport.batch_header import ATTRIBUTES, HEADER, HEADER_BYTES
+from millrace.stream_processors.transport.decompression import decompressed
+from millrace.stream_processors.transport.packing import packed_headers
+from millrace.stream_processors.transport.unpacking import (
     APPEND_TIME,
     UnreadBatch,
     unpacked,

@@ -12,16 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
+from millrace.contracts.events.window import (
+    JSON,
+    MSGPACK,
+    SensorWindow,
+    encode_window,
+    encode_window_json,
+)
 from millrace.contracts.ids import window_id
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.names import MAX_NAME_BYTES, MAX_SENSORS
-from millrace.contracts.registry import Model, Registry, declare
-from millrace.contracts.topics import MAX_WINDOW_BYTES, NORMALIZED
-from millrace.contracts.window import JSON, MSGPACK, SensorWindow, encode_window, encode_window_json
-from millrace.producers.defects import REASONS, make_bad
-from millrace.stream_processors.forms import EARLIEST_MS, LATEST_AHEAD_MS, forms
-from millrace.stream_processors.validation import LARGEST, judge
+from millrace.contracts.wire.headers import CONTENT_TYPE, RawHeaders, header
+from millrace.contracts.wire.names import MAX_NAME_BYTES, MAX_SENSORS
+from millrace.contracts.wire.topics import MAX_WINDOW_BYTES, NORMALIZED
+from millrace.producers.sources.defects import REASONS, make_bad
+from millrace.registry.state import Model, Registry, declare
+from millrace.stream_processors.windows.forms import EARLIEST_MS, LATEST_AHEAD_MS, forms
+from millrace.stream_processors.windows.validation import LARGEST, judge
 from tests.builders import (
     AT,
     START_MS,

@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace.archiver.buffer import Buffer
 from millrace.contracts.errors import DataError
-from millrace.trainer.archive import (
+from millrace.infra.archive.objects import (
     ArchivedObject,
     Record,
     decode_records,
     encode_records,
     parse_key,
 )
-from millrace.trainer.buffer import Buffer
 from millrace.trainer.settings import ArchiverSettings
 
 record = st.builds(

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from millrace.contracts.errors import DataError
-from millrace.contracts.events import event_time
+from millrace.contracts.events.outcome import Outcome
+from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.outcome import Outcome
 from millrace.contracts.source import Source
-from millrace.contracts.window import SensorWindow
-from millrace.trainer.dataset import Dataset, Place, build_dataset, truths_of
+from millrace.contracts.wire.codec import event_time
+from millrace.trainer.data.dataset import Dataset, Place, build_dataset, truths_of
 
 SPEC = ModelSpec("pumps", ("flow", "heat", "vibration"), 60.0, 4, 2, 2, targets=("heat", "flow"))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

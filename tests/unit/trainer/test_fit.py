@@ -6,9 +6,9 @@ import pytest
 
 from millrace.contracts.errors import DataError
 from millrace.contracts.normaliser import Normaliser
-from millrace.infra.forecaster import Architecture, rescale
-from millrace.trainer.examples import Examples
-from millrace.trainer.fit import FitSettings, Fitted, Start, fit, forecast, prepare
+from millrace.model_families.lstm_highway.forecaster import Architecture, rescale
+from millrace.trainer.data.examples import Examples
+from millrace.trainer.learning.fit import FitSettings, Fitted, Start, fit, forecast, prepare
 
 ARCHITECTURE = Architecture(window=12, sensors=3, steps=2, targets=(0, 2), units=8)
 SETTINGS = FitSettings(max_epochs=6, batch=32, patience=3, learning_rate=5e-3)

@@ -2,8 +2,8 @@
 
 from typing import cast
 
+from millrace.infra.archive.gaps import BATCH, HEADERS, Gap, gaps_key, note_gap, read_gaps
 from millrace.infra.object_store import ObjectStore
-from millrace.trainer.gaps import BATCH, HEADERS, Gap, gaps_key, note_gap, read_gaps
 from tests.unit.trainer.shelf import Shelf
 
 

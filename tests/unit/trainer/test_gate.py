@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 
 from millrace.contracts.errors import DataError
 from millrace.contracts.model_spec import ModelSpec
-from millrace.trainer.gate import GateSettings, HoldoutErrors, block_length, champion_fails, judge
+from millrace.trainer.learning.gate import (
+    GateSettings,
+    HoldoutErrors,
+    block_length,
+    champion_fails,
+    judge,
+)
 
 SETTINGS = GateSettings(resamples=500)
 BLOCK = 6

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace.contracts.events.training import TrainingRequest, TrainingRun
 from millrace.contracts.source import Source
-from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
-from millrace.contracts.training import TrainingRequest, TrainingRun
-from millrace.trainer import journal as journal_module
-from millrace.trainer.journal import Journal, OutcomeMark, Progress
+from millrace.contracts.wire.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.trainer.scheduling import journal as journal_module
+from millrace.trainer.scheduling.journal import Journal, OutcomeMark, Progress
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 REQUEST = TrainingRequest("r", "pumps", "request", "please", T0, T0)

@@ -4,8 +4,8 @@ import numpy as np
 
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.trainer.dataset import Dataset
-from millrace.trainer.learn import examples_of, fit_normaliser, window_errors
+from millrace.trainer.data.dataset import Dataset
+from millrace.trainer.learning.learn import examples_of, fit_normaliser, window_errors
 
 SPEC = ModelSpec("pumps", ("flow", "heat", "valve"), 60.0, 2, 1, 1, targets=("heat", "flow"))
 

@@ -7,17 +7,17 @@ from typing import cast
 import msgspec
 import pytest
 
+from millrace.archiver.merger import Merger
 from millrace.contracts.errors import DataError
-from millrace.contracts.events import encode
+from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.outcome import Outcome
 from millrace.contracts.source import Source
-from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.contracts.wire.codec import encode
+from millrace.contracts.wire.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.infra.archive.catalogue import Catalogue
+from millrace.infra.archive.objects import ArchivedObject, Record, decode_records, encode_records
 from millrace.infra.object_store import ObjectStore
-from millrace.trainer.archive import ArchivedObject, Record, decode_records, encode_records
-from millrace.trainer.catalogue import Catalogue
-from millrace.trainer.manifest import Archive, DataManifest, fetch_manifest, pin
-from millrace.trainer.merger import Merger
+from millrace.trainer.runs.manifest import Archive, DataManifest, fetch_manifest, pin
 from millrace.trainer.settings import ArchiverSettings
 from tests.unit.trainer.shelf import Shelf
 

@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.training import TrainingRequest
-from millrace.infra import publisher
-from millrace.infra.publisher import Publisher
+from millrace.contracts.events.training import TrainingRequest
+from millrace.infra.kafka import publisher
+from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

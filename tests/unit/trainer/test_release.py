@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.model_event import (
+from millrace.contracts.events.model_event import (
     Activated,
     Approved,
     ModelEvent,
@@ -18,8 +18,8 @@ from millrace.contracts.model_event import (
 )
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.registry import Registry, State, declare
-from millrace.trainer.release import GRACE, SILENCE, awaiting, decide, fall_back
+from millrace.registry.state import Registry, State, declare
+from millrace.trainer.release.decide import GRACE, SILENCE, awaiting, decide, fall_back
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow",), 60.0, 4, 2, 2)

@@ -8,8 +8,9 @@ from confluent_kafka.admin import GroupMetadata
 
 from millrace.contracts.errors import ServerError
 from millrace.infra.settings import Settings
-from millrace.trainer import release_controller, replicas
-from millrace.trainer.release_controller import ReleaseController
+from millrace.trainer.release import controller as release_controller
+from millrace.trainer.release import replicas
+from millrace.trainer.release.controller import ReleaseController
 
 
 def test_whatever_breaks_the_thread_is_kept_and_stops_the_process(

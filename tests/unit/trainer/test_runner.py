@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from millrace.contracts.errors import DataError
-from millrace.trainer.runner import decided_before, folder_of, forget
+from millrace.trainer.runs.runner import decided_before, folder_of, forget
 
 
 @pytest.mark.parametrize(

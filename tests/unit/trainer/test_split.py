@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.trainer.split import Int64, Split, SplitSettings, split
+from millrace.trainer.data.split import Int64, Split, SplitSettings, split
 
 SPAN, STRIDE = 48, 6
 

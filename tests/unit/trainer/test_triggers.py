@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.drift_alert import DriftAlert
+from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.training import RunState, TrainingRequest, TrainingRun
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.registry import Registry, declare
 from millrace.contracts.source import Source
-from millrace.contracts.training import RunState, TrainingRequest, TrainingRun
-from millrace.trainer.journal import Journal, OutcomeMark
-from millrace.trainer.settings import TrainerSettings
-from millrace.trainer.triggers import (
+from millrace.registry.state import Registry, declare
+from millrace.trainer.scheduling.journal import Journal, OutcomeMark
+from millrace.trainer.scheduling.triggers import (
     FAILURES,
     drop_answered,
     missing,
@@ -23,6 +22,7 @@ from millrace.trainer.triggers import (
     run_id,
     waiting_runs,
 )
+from millrace.trainer.settings import TrainerSettings
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -1,0 +1,37 @@
+"""Whether a run waits for the archive, as `training.runs` tells."""
+
+from __future__ import annotations
+
+from millrace.contracts.events.training import FINISHED, TrainingRun
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.wire.codec import EventReader
+from millrace.contracts.wire.topics import TRAINING_RUNS
+from millrace.infra.settings import Settings
+from millrace.trainer.scheduling.tail import Tail
+
+
+class AwaitedRuns:
+    """Knows whether a run waits for the archive: started, with no data manifest yet."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Start reading `training.runs`."""
+        self._tail = Tail(settings, [TRAINING_RUNS])
+        self._read = EventReader[TrainingRun](TrainingRun)
+        self._open: set[str] = set()
+
+    def waiting(self) -> bool:
+        """Read on, and say whether any run waits for the archive."""
+        for _, message in self._tail.poll(0.0):
+            try:
+                run = self._read(message.value() or b"")
+            except InvalidRecord:
+                continue  # the trainer, whose topic it is, reports it
+            if run.state == "started" and run.manifest is None:
+                self._open.add(run.id)
+            elif run.state in FINISHED or run.manifest is not None:
+                self._open.discard(run.id)
+        return bool(self._open)
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._tail.close()

@@ -1,0 +1,174 @@
+"""Which positions the records of the archived partitions have.
+
+    partitions assigned, ends of their archives ─► take_over ─► where reading begins
+    records under another leader epoch ─► follow: is the log that was read still there?
+    before objects are written ─► are_the_same: are the topics those that were read?
+
+Guarantee: an object has positions of the incarnation that its records are of. Kafka never gives
+a topic's id a second time, so records that were read between `take_over` and an answer of
+`are_the_same` are of the topic that was taken over; and a log that lost its end goes on under a
+larger leader epoch, which `follow` sees before the first such record is buffered.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+from millrace.contracts.errors import ServerError
+from millrace.contracts.events.topic_epoch import NO_EPOCH, Lineage, parts_of, position_of
+from millrace.contracts.wire.topics import Topic
+from millrace.infra.process.stalls import Place
+from millrace.infra.progress.losses import tell_lost
+from millrace.infra.settings import Settings
+from millrace.infra.topics.epochs import TopicEpochs
+
+_ORIGIN: Final = "/millrace/archiver"
+#: How long an answer about topic ids may take while records wait, seconds.
+_ANSWER_SECONDS: Final = 5.0
+
+
+class Incarnations:
+    """Positions of the partitions that are read; owned by the archiver's thread."""
+
+    def __init__(self, settings: Settings, group: str, topics: Mapping[str, Topic]) -> None:
+        """Read `topic.epochs`.
+
+        Args:
+            settings: Where Kafka is.
+            group: The archiver's consumer group, before the namespace.
+            topics: What may be read, by full name.
+
+        Raises:
+            ServerError: No broker answers, or `topic.epochs` is not there.
+        """
+        self._group = group
+        self._topics = topics
+        self._epochs = TopicEpochs(settings, _ORIGIN)
+        #: Incarnation of each partition that is read, as `take_over` found it.
+        self._read: dict[Place, int] = {}
+        #: Largest leader epoch that is known of each.
+        self._seen: dict[Place, int] = {}
+
+    def near(self, place: Place, high: int) -> int:
+        """Guess the position at which a partition's archive ends.
+
+        Args:
+            place: The partition.
+            high: Offset after its last record.
+        """
+        return position_of(self._lineage(place).incarnation, high)
+
+    def take_over(self, ends: Mapping[Place, int]) -> dict[Place, int]:
+        """Compare logs with what is archived of them.
+
+        Args:
+            ends: Position after the last archived record of each partition that is ours from
+                now on; 0 if there is none.
+
+        Returns:
+            Kafka offsets at which reading begins. Records that expired before they were read
+            are counted, and named in the log.
+
+        Raises:
+            ServerError: No broker answers; or the archive has an incarnation that `topic.epochs`
+                does not know.
+            KafkaException: The broker refuses.
+        """
+        self._read.clear()
+        self._seen.clear()
+        known: dict[str, dict[int, int]] = defaultdict(dict)
+        for place, end in ends.items():
+            known[place.topic][place.partition] = end
+        starts = {}
+        for name, by_partition in known.items():
+            topic = self._topics[name]
+            spans = self._epochs.verify(topic, by_partition)
+            for partition, (low, _) in spans.items():
+                place = Place(name, partition)
+                lineage = self._lineage(place)
+                incarnation, offset = parts_of(by_partition[partition])
+                if incarnation > lineage.incarnation:
+                    raise ServerError(
+                        f"the archive of {place} has incarnation {incarnation}, topic.epochs knows"
+                        f" {lineage.incarnation}: restore topic.epochs from a copy, or choose"
+                        " another MILLRACE_NAMESPACE"
+                    )
+                start = lineage.start(offset, incarnation)
+                if start < low:
+                    tell_lost(topic, self._group, partition, start, low)
+                starts[place] = max(start, low)
+        for place in ends:
+            lineage = self._lineage(place)
+            self._read[place] = lineage.incarnation
+            self._seen[place] = NO_EPOCH if lineage.last is None else lineage.last.leader_epoch
+        return starts
+
+    def follow(self, place: Place, leader_epoch: int, offset: int, read: int) -> bool:
+        """Take note of a record's leader epoch, before the record is buffered.
+
+        Args:
+            place: The partition.
+            leader_epoch: The record's leader epoch; -1 if it has none.
+            offset: Its Kafka offset.
+            read: Kafka offset after the last record that was read before.
+
+        Returns:
+            Whether reading may go on. If not, a partition has begun another incarnation since
+            `take_over`, which is to be called again.
+
+        Raises:
+            ServerError: No broker answers.
+            KafkaException: It refuses.
+        """
+        if leader_epoch <= self._seen[place]:
+            return True
+        lineage, topic = self._lineage(place), self._topics[place.topic]
+        known = lineage.position(read - 1) + 1 if read else 0
+        self._epochs.verify(topic, {place.partition: known})
+        if not self._as_taken_over():
+            return False
+        self._epochs.note(topic, place.partition, leader_epoch, offset)
+        self._seen[place] = leader_epoch
+        return self._as_taken_over()
+
+    def are_the_same(self) -> bool:
+        """Whether the topics that are read are those of which the lineages tell.
+
+        Raises:
+            ServerError: A topic is not there, or no broker answers.
+        """
+        topics = {self._topics[place.topic] for place in self._read}
+        if not topics:
+            return True
+        ids = self._epochs.ids(topics, _ANSWER_SECONDS)
+        lasts = {place: self._lineage(place).last for place in self._read}
+        return all(
+            last is not None and last.topic_id == ids[self._topics[place.topic].name]
+            for place, last in lasts.items()
+        )
+
+    def position(self, place: Place, offset: int) -> int:
+        """Position of a record that was read."""
+        return self._lineage(place).position(offset)
+
+    def of(self, place: Place) -> int:
+        """The present incarnation of a partition that is read."""
+        return self._read[place]
+
+    def forget(self) -> None:
+        """Read nothing any more."""
+        self._read.clear()
+        self._seen.clear()
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._epochs.close()
+
+    def _as_taken_over(self) -> bool:
+        """Whether all partitions are of the incarnations that `take_over` found."""
+        return all(self._lineage(p).incarnation == number for p, number in self._read.items())
+
+    def _lineage(self, place: Place) -> Lineage:
+        return self._epochs.lineage(self._topics[place.topic], place.partition)

@@ -1,0 +1,199 @@
+"""Small objects of the archive go in, large ones come out; on a thread beside the archiver's.
+
+Guarantee: at any moment, and after a crash at any point, index and listing together name each
+archived record once. A merged object is written before the index names it; the index is
+written before anything is deleted; and what is deleted stands in the index as retired until it
+is gone. So a crash leaves a merged object beside its parts (the parts are superseded, and
+merged again), or retired objects, which the next round deletes.
+
+Only the archiver that owns a partition merges it. One that hung meanwhile, and comes back
+after another took over, finds another index than it began with, and leaves it alone.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import takewhile
+from typing import Final
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from millrace.archiver.merge_plan import plan, replaced
+from millrace.contracts.errors import DataError, ServerError
+from millrace.infra.archive.catalogue import entries_from, read_index
+from millrace.infra.archive.index import (
+    UNREADABLE,
+    Entry,
+    Index,
+    Retired,
+    due,
+    index_key,
+    named,
+    uncovered,
+    within,
+)
+from millrace.infra.archive.objects import (
+    CONTENT_TYPE,
+    ArchivedObject,
+    DamagedObjectError,
+    merge_objects,
+)
+from millrace.infra.object_store import MissingObjectError, ObjectStore
+from millrace.infra.process import fault_points
+from millrace.infra.process.guard_thread import GuardThread
+from millrace.trainer.settings import ArchiverSettings
+
+#: Objects that a round lists after the index; more wait for the next one.
+_LISTED: Final = 2_000
+#: Merged objects that a round writes before it writes the index.
+_GROUPS: Final = 16
+
+Owned = Callable[[], Collection[tuple[str, int]]]
+
+_log = structlog.get_logger(__name__)
+_merged = Counter(
+    "millrace_archiver_merged_total", "Objects that were merged into others", ["topic"]
+)
+_removed = Counter("millrace_archiver_removed_total", "Merged objects that were deleted", ["topic"])
+_failed = Counter("millrace_archiver_merge_failures_total", "Rounds of merging that failed")
+_stored = Gauge(
+    "millrace_archiver_stored_objects",
+    "Objects that a partition consists of",
+    ["topic", "partition"],
+)
+_bytes = Gauge("millrace_archiver_stored_bytes", "Bytes that they have", ["topic", "partition"])
+
+
+class Merger(GuardThread):
+    """Merges the partitions that an archiver owns."""
+
+    def __init__(self, store: ObjectStore, limits: ArchiverSettings, owned: Owned) -> None:
+        """Prepare the thread.
+
+        Args:
+            store: Where the archive is; the client of this thread alone.
+            limits: How to merge.
+            owned: Topics and partitions that are archived here; answers from any thread.
+        """
+        super().__init__("merger", limits.merge_seconds)
+        self._store = store
+        self._limits = limits
+        self._owned = owned
+        #: Topic, partition, first and last offset of objects that cannot be read; the index
+        #: remembers them once it gets there.
+        self._damaged: set[tuple[str, int, int, int]] = set()
+
+    def turn(self) -> None:
+        """Merge what there is in each partition, as long as there is something."""
+        for place in sorted(self._owned()):
+            while not self.stopped and place in self._owned():
+                began = time.monotonic()
+                if not self._round(*place):
+                    break
+                # Half of the time is the archiver's: both share a core and a store.
+                self._stop.wait(time.monotonic() - began)
+
+    def _round(self, topic: str, partition: int) -> bool:
+        """Do a round of a partition; whatever fails is tried again in the next turn."""
+        try:
+            return self.round(topic, partition, time.time())
+        except (ServerError, DataError) as error:
+            _failed.inc()
+            _log.warning("cannot merge now", topic=topic, partition=partition, why=str(error))
+            return False
+
+    def round(self, topic: str, partition: int, now: float) -> bool:
+        """Merge some objects of a partition and delete some that were merged before.
+
+        Args:
+            topic: The topic.
+            partition: Its partition.
+            now: Seconds since 1970.
+
+        Returns:
+            Whether anything was done.
+
+        Raises:
+            DataError: An object is not there that the index names, or cannot be read.
+            ServerError: The store does not answer.
+        """
+        before = read_index(self._store, topic, partition)
+        index = before or Index()
+        tail = entries_from(self._store, topic, partition, index.end, _LISTED)
+        entries = [self._known(topic, partition, one) for one in uncovered([*index.entries, *tail])]
+        groups = plan(
+            entries, most=self._limits.merge_objects, most_bytes=self._limits.merge_bytes
+        )[:_GROUPS]
+        _stored.labels(topic, partition).set(len(entries))
+        _bytes.labels(topic, partition).set(sum(one.bytes for one in entries))
+        try:
+            merged = [self._merge(topic, partition, group) for group in groups]
+        except MissingObjectError as error:
+            if read_index(self._store, topic, partition) == before and index.entries:
+                # The index is one that a hung archiver left: from here on objects are listed.
+                _log.warning("index made anew", topic=topic, partition=partition, why=str(error))
+                self._write(topic, partition, Index(retired=index.retired))
+            return False
+        found = replaced(entries, merged)
+        there = {(one.first, one.last) for one in found}
+        there |= {(one.first, one.last) for one in index.retired}
+        superseded = [
+            Retired(one.first, one.last, now)
+            for one in [*index.entries, *tail]
+            if (one.first, one.last) not in there
+        ]
+        old = due(index.retired, now, self._limits.retired_seconds)
+        if not (groups or superseded or old):
+            return False
+        fault_points.reached("archiver.between-merge-and-index")
+        if read_index(self._store, topic, partition) != before:
+            _log.warning("another archiver merges", topic=topic, partition=partition)
+            return False
+        self._store.remove(item.key for item in named(topic, partition, within(found, old)))
+        fault_points.reached("archiver.between-removal-and-index")
+        kept = [one for one in index.retired if one not in old]
+        indexed = takewhile(lambda one: one.level != 0, found)
+        self._write(topic, partition, Index(tuple(indexed), (*kept, *superseded)))
+        _merged.labels(topic).inc(sum(len(group) for group, _ in merged if len(group) > 1))
+        _removed.labels(topic).inc(len(old))
+        return True
+
+    def _known(self, topic: str, partition: int, one: Entry) -> Entry:
+        """Mark an object that was found to be damaged."""
+        damaged = (topic, partition, one.first, one.last) in self._damaged
+        return Entry(one.first, one.last, one.bytes, UNREADABLE) if damaged else one
+
+    def _merge(
+        self, topic: str, partition: int, group: Sequence[Entry]
+    ) -> tuple[Sequence[Entry], Entry]:
+        """Write a group's records as one object.
+
+        Returns:
+            What was replaced, and by what. Of a group with a damaged object that is the damaged
+            one alone, which is left as it is from now on.
+        """
+        first, level = group[0], group[0].level + 1
+        if len(group) == 1:
+            return group, Entry(first.first, first.last, first.bytes, level)
+        item = ArchivedObject(topic, partition, first.first, group[-1].last)
+        try:
+            data = merge_objects(self._parts(topic, partition, group))
+        except DamagedObjectError as error:
+            _failed.inc()
+            _log.error("damaged object left as it is", key=error.key, why=str(error))
+            damaged = next(
+                one for one in group if named(topic, partition, [one])[0].key == error.key
+            )
+            self._damaged.add((topic, partition, damaged.first, damaged.last))
+            return [damaged], self._known(topic, partition, damaged)
+        self._store.put(item.key, data, CONTENT_TYPE)
+        return group, Entry(item.first, item.last, len(data), level)
+
+    def _parts(
+        self, topic: str, partition: int, group: Sequence[Entry]
+    ) -> Iterator[tuple[str, bytes]]:
+        for item in named(topic, partition, group):
+            yield item.key, self._store.get(item.key)
+
+    def _write(self, topic: str, partition: int, index: Index) -> None:
+        self._store.put(index_key(topic, partition), index.encode(), "application/json")

@@ -1,0 +1,55 @@
+"""Where the archiver begins to read: the store is asked on threads, while the group is polled.
+
+A rebalance callback must return at once: while it runs the group is not polled, and a member
+that does not poll for long is put out of its group.
+"""
+
+from collections.abc import Mapping
+from multiprocessing.pool import ThreadPool
+from typing import Final
+
+import structlog
+
+from millrace.infra.archive.catalogue import find_end
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.process.stalls import Place
+
+#: Partitions whose ends are looked for at the same time.
+_SEARCHERS: Final = 8
+_log = structlog.get_logger(__name__)
+
+
+class StartSearch:
+    """Looks for the ends of partitions in the archive; nobody waits for its threads' end."""
+
+    def __init__(
+        self, store: ObjectStore, topics: Mapping[Place, str], near: Mapping[Place, int]
+    ) -> None:
+        """Begin.
+
+        Args:
+            store: Where the archive is; its client may be used by many threads.
+            topics: The partitions, each with its topic's name in the archive.
+            near: A position near which each one's archive ends, see `find_end`.
+        """
+        self._store = store
+        self._topics = topics
+        self._near = near
+        pool = ThreadPool(min(_SEARCHERS, max(len(topics), 1)))
+        self._found = pool.map_async(self._search, topics, chunksize=1)
+        pool.close()
+
+    def result(self) -> dict[Place, int] | None:
+        """The position after the last archived record of each; None until all are known.
+
+        Raises:
+            ServerError: The store does not answer.
+        """
+        if not self._found.ready():
+            return None
+        return dict(zip(self._topics, self._found.get(), strict=True))
+
+    def _search(self, place: Place) -> int:
+        end = find_end(self._store, self._topics[place], place.partition, self._near[place])
+        _log.info("end of the archive", place=str(place), end=end)
+        return end

@@ -1,0 +1,371 @@
+"""The command line `millrace`. Each command imports what it needs, so that `--help` is quick.
+
+An error that a person can mend is one line and exit status 2; Ctrl-C ends with 130, after
+everything that was started has been stopped. Every command has `--json`.
+"""
+
+# ruff: noqa: PLC0415, FBT002  (imports inside commands make --help quick; options are flags)
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, Final
+
+import structlog
+import typer
+
+from millrace.contracts.errors import MillraceError
+from millrace.infra.process.error_line import say_error
+
+EXIT_ERROR: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    name="millrace",
+    help="Keeps predictive-maintenance models right while the machines they watch change.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+predictions_app = typer.Typer(help="Forecasts, with their provenance.", no_args_is_help=True)
+drift_app = typer.Typer(help="What the drift detectors found.", no_args_is_help=True)
+models_app = typer.Typer(help="The model registry.", no_args_is_help=True)
+topics_app = typer.Typer(help="The declared Kafka topics.", no_args_is_help=True)
+dead_letters_app = typer.Typer(
+    help="Records that could not be used, and how to mend them.", no_args_is_help=True
+)
+app.add_typer(predictions_app, name="predictions")
+app.add_typer(drift_app, name="drift")
+app.add_typer(models_app, name="models")
+app.add_typer(topics_app, name="topics")
+app.add_typer(dead_letters_app, name="dead-letters")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+Asset = Annotated[str | None, typer.Option("--asset", "-a", help="Only of this asset.")]
+Reason = Annotated[str | None, typer.Option(help="Only with this reason.")]
+Since = Annotated[
+    str | None,
+    typer.Option(help="Only those refused since then: 2026-11-21T06:00 (UTC), or 30m, 2h, 7d ago."),
+]
+
+
+@app.command()
+def up(
+    datasets: Annotated[
+        list[str] | None,
+        typer.Argument(help="dataset.toml files, or 'fleet', whose models to declare."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start everything and leave it running until Ctrl-C."""
+    from millrace.console.cli.missing_modules import require_everything
+
+    require_everything()
+    from millrace.console.cli.up import run_up
+
+    run_up(datasets or [], as_json=as_json)
+
+
+@app.command()
+def demo(
+    dataset: Annotated[
+        str, typer.Argument(help="A dataset.toml, or 'fleet', the simulated one.")
+    ] = "fleet",
+    kill: Annotated[
+        str,
+        typer.Option(
+            help="Kill programs on the way: [bold]inference@0.3,trainer@0.7[/bold] kills each"
+            " when that share of the replay is predicted."
+        ),
+    ] = "",
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            help="Windows per second of the replay, on average.",
+            show_default="25 for each asset, 120 at most",
+        ),
+    ] = None,
+    training_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="The same while a training run is in progress.",
+            show_default="a window of each asset every 3 s",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the whole loop: drift, retraining, gate, swap, recovery; ends by itself."""
+    from millrace.console.cli.missing_modules import require_everything
+    from millrace.console.demo.kills import parse_kills
+
+    kills = parse_kills(kill)
+    require_everything()
+    from millrace.console.demo.command import run_demo
+
+    run_demo(
+        dataset,
+        kills=kills,
+        rate=rate,
+        training_rate=training_rate,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Say what runs, which versions serve, and how far everybody is."""
+    from millrace.console.cli.status import show_status
+
+    show_status(as_json=as_json)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def edge(context: typer.Context) -> None:
+    """Send windows of readings: recorded, simulated, or this machine's own."""
+    from millrace.console.cli.edge import edge as edge_app
+
+    if context.args and not {"-h", "--help"} & set(context.args):
+        from millrace.infra.local.address import enter_running_system
+
+        # A live source measures on, and keeps its windows until the broker is there.
+        enter_running_system(must_answer=context.args[0] != "host")
+    edge_app(args=context.args, prog_name="millrace edge")
+
+
+@predictions_app.command("tail")
+def predictions_tail(
+    asset: Asset = None,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", "-f", help="Wait for new ones.")
+    ] = False,
+    count: Annotated[int, typer.Option("-n", min=0, help="How many.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Print the last predictions, and with --follow each new one."""
+    from millrace.console.cli.predictions import tail
+
+    tail(asset, count, follow=follow, as_json=as_json)
+
+
+@drift_app.command("list")
+def drift_list(
+    asset: Asset = None,
+    signal_kind: Annotated[
+        str | None, typer.Option("--signal", help="input, error, skill or serving.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", min=0, help="How many; 0 for all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Print the last drift alerts."""
+    from millrace.console.cli.drift import list_alerts
+
+    list_alerts(asset, signal_kind, count, as_json=as_json)
+
+
+@models_app.command("list")
+def models_list(as_json: AsJson = False) -> None:
+    """Print all models and versions."""
+    from millrace.console.cli.models import list_models
+
+    list_models(as_json=as_json)
+
+
+@models_app.command("declare")
+def models_declare(
+    dataset: Annotated[str, typer.Argument(help="A dataset.toml, or 'fleet'.")],
+    as_json: AsJson = False,
+) -> None:
+    """Declare the model of a dataset; persistence serves until a training beats it."""
+    from millrace.console.cli.models import declare_dataset
+
+    declare_dataset(dataset, as_json=as_json)
+
+
+@models_app.command("train")
+def models_train(
+    model: Annotated[str, typer.Argument(help="The model's name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a training; the gate decides whether its result serves."""
+    from millrace.console.cli.models import train_model
+
+    train_model(model, as_json=as_json)
+
+
+@topics_app.command("list")
+def topics_list(as_json: AsJson = False) -> None:
+    """Print the declared topics."""
+    from millrace.console.cli.topics import list_topics
+
+    list_topics(as_json=as_json)
+
+
+@topics_app.command("create")
+def topics_create(as_json: AsJson = False) -> None:
+    """Create the topics that are not there."""
+    from millrace.console.cli.topics import create_all
+
+    create_all(as_json=as_json)
+
+
+@topics_app.command("grow")
+def topics_grow(
+    partitions: Annotated[int, typer.Argument(min=1, help="How many each topic is to have.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give all topics keyed by asset more partitions.
+
+    Where an edge chooses the partition by the asset's name, an asset may move to another one,
+    where its detectors and joins begin anew: see docs/operations.md before.
+    """
+    from millrace.console.cli.topics_grow import grow_topics
+
+    grow_topics(partitions, dry_run=dry_run, as_json=as_json)
+
+
+@dead_letters_app.command("list")
+def dead_letters_list(
+    reason: Reason = None,
+    asset: Asset = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many; 0 for all.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Print the last dead letters, what became of them, and how many there are by reason.
+
+    A letter is [bold]open[/bold] until its record is sent again; then it is
+    [bold]mended[/bold], if that record was taken, or just [bold]sent again[/bold], if it was
+    refused again: then there is a later letter. Those that inference wrote are
+    [bold]final[/bold]: `show` says why.
+    """
+    from millrace.console.dead_letters.listing import list_letters
+
+    list_letters(reason, asset, since, limit, as_json=as_json)
+
+
+@dead_letters_app.command("show")
+def dead_letters_show(
+    ref: Annotated[str, typer.Argument(help="A letter: partition:offset, as the list has it.")],
+    raw: Annotated[
+        str | None,
+        typer.Option(help="Write the original bytes of the value there instead; - for stdout."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print everything about a dead letter: why, where from, headers, readings."""
+    from millrace.console.dead_letters.show import show_letter
+
+    show_letter(ref, raw, as_json=as_json)
+
+
+@dead_letters_app.command("retry")
+def dead_letters_retry(
+    refs: Annotated[
+        list[str] | None, typer.Argument(help="Letters: partition:offset, as the list has them.")
+    ] = None,
+    reason: Reason = None,
+    asset: Asset = None,
+    since: Since = None,
+    every: Annotated[bool, typer.Option("--all", help="All that are open.")] = False,
+    value: Annotated[
+        str | None,
+        typer.Option(help="Send the bytes of this file instead (one letter); - for stdin."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Send this key, the asset's name, instead (one letter).")
+    ] = None,
+    content_type: Annotated[
+        str | None, typer.Option(help="Send this content-type instead (one letter).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be sent.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send refused records again, to the partition that they came from.
+
+    Letters that are chosen by --reason, --asset, --since or --all are sent if they are open
+    and would be taken now; letters that are named are sent in any case. Nothing can take
+    effect twice: of all records that come of one refused record, one is taken.
+    """
+    from millrace.console.dead_letters.retry import retry_letters
+
+    retry_letters(
+        refs or [],
+        every=every,
+        reason=reason,
+        asset=asset,
+        since=since,
+        value=value,
+        key=key,
+        content_type=content_type,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def main() -> int:
+    """Run the command line.
+
+    Returns:
+        Exit status, unless typer exits by itself.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    # Only answers go to standard output; what the parts of a command log goes beside them.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        app()
+    except MillraceError as error:
+        say_error("millrace", error)
+        return EXIT_ERROR
+    except ModuleNotFoundError as error:
+        from millrace.console.cli.missing_modules import explain
+
+        explanation = explain(error)
+        if explanation is None:
+            raise
+        say_error("millrace", explanation)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        said = _kafka_trouble(error)
+        if said is None:
+            raise
+        say_error("millrace", said)
+        return EXIT_ERROR
+    return 0
+
+
+def _kafka_trouble(error: Exception) -> str | None:
+    """Say in one line what a Kafka client could not go on with; None of any other error."""
+    from confluent_kafka import KafkaException
+
+    from millrace.infra.kafka.clients import error_of
+    from millrace.infra.kafka.refusals import Told, kafka_trouble
+    from millrace.infra.local.address import settings_of_running_system
+    from millrace.infra.settings import Settings
+
+    if not isinstance(error, KafkaException):
+        return None
+    cause = error_of(error)
+    try:
+        settings = settings_of_running_system(must_answer=False)
+    except MillraceError:  # it ended meanwhile
+        settings = Settings.read()
+    return kafka_trouble([Told(cause.name(), cause.str())], settings)
+
+
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (signal's interface)
+    """End in order, as after Ctrl-C, when somebody else asks for it."""
+    raise SystemExit(128 + number)

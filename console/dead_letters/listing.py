@@ -1,0 +1,145 @@
+"""`millrace dead-letters list`: what could not be used, why, and what has become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from millrace.console.dead_letters.letter import (
+    Choice,
+    Letter,
+    ReasonCount,
+    Reference,
+    State,
+    counts,
+    parse_since,
+    states,
+)
+from millrace.console.dead_letters.topic import read_letters, read_mended
+from millrace.console.terminal.output import answers, print_json, table
+from millrace.contracts.events.dead_letter import Origin
+from millrace.contracts.wire.codec import now
+from millrace.contracts.wire.visible import visible as escaped
+from millrace.infra.local.address import settings_of_running_system
+
+_DETAIL: Final = 60
+
+
+class LetterLine(msgspec.Struct, frozen=True):
+    """A letter, as `millrace dead-letters list --json` shows it.
+
+    Attributes:
+        ref: Its place in `dead.letters`, by which the other commands take it.
+        time: When it was refused.
+        reason: Why, in a word.
+        asset: Its key.
+        state: open, sent again, mended or final.
+        topic: Topic of the record that was refused.
+        partition: Its partition.
+        offset: Its offset.
+        first_offset: Offset of the record that was refused first.
+        bytes: Size of its value.
+        detail: Why, in a sentence.
+    """
+
+    ref: str
+    time: datetime
+    reason: str
+    asset: str
+    state: str
+    topic: str
+    partition: int
+    offset: int
+    first_offset: int
+    bytes: int
+    detail: str
+
+
+def list_letters(
+    reason: str | None, asset: str | None, since: str | None, limit: int, *, as_json: bool
+) -> None:
+    """Print the last letters, and how many there are by reason.
+
+    Args:
+        reason: Only with this reason.
+        asset: Only of this asset.
+        since: Only those refused since then; see `parse_since`.
+        limit: How many to show; 0 for all.
+        as_json: An object with ``letters`` and ``counts``.
+
+    Raises:
+        ServerError: Nothing runs.
+        SettingsError: ``since`` is no moment.
+    """
+    choice = Choice(reason, asset, parse_since(since, now()))
+    settings = settings_of_running_system()
+    every = read_letters(settings, choice.since)
+    known = states(every, read_mended(settings))
+    found = [letter for letter in every if choice.includes(letter)]
+    shown = found[-limit:] if limit else found
+    summary = counts(found, known)
+    if as_json:
+        lines = [line_of(letter, known[letter.place]) for letter in shown]
+        print_json({"found": len(found), "counts": summary, "letters": lines})
+        return
+    _print_letters(shown, known, len(found))
+    _print_counts(summary)
+
+
+def line_of(letter: Letter, state: State) -> LetterLine:
+    """A letter for programs."""
+    return LetterLine(
+        str(letter.place),
+        letter.time,
+        letter.reason,
+        letter.asset,
+        state.value,
+        *letter.source,
+        letter.first_origin.offset,
+        letter.size,
+        letter.detail,
+    )
+
+
+def visible(text: str, most: int | None = None) -> str:
+    """Somebody else's text, escaped before it is cut after ``most`` characters."""
+    shown = escaped(text)
+    if most is not None and len(shown) > most:
+        shown = shown[: most - 1] + "…"
+    return shown
+
+
+def place_text(place: Origin) -> str:
+    """A record's place for people."""
+    return visible(f"{place.topic} {place.partition}:{place.offset}") if place.topic else "?"
+
+
+def _print_letters(shown: Sequence[Letter], known: Mapping[Reference, State], found: int) -> None:
+    columns = ("ref", "refused at", "reason", "asset", "state", "came from", "detail")
+    rows: list[tuple[Any, ...]] = [
+        (
+            str(letter.place),
+            letter.time,
+            visible(letter.reason, 40),
+            visible(letter.asset, 40),
+            known[letter.place].value,
+            place_text(letter.source),
+            visible(letter.detail, _DETAIL),
+        )
+        for letter in shown
+    ]
+    answers.print(table(f"{len(shown)} of {found} dead letters", columns, rows))
+
+
+def _print_counts(summary: Sequence[ReasonCount]) -> None:
+    if summary:
+        answers.print(
+            table(
+                "by reason",
+                ("reason", "letters", "retried", "of these mended", "final"),
+                [(visible(c.reason), c.letters, c.retried, c.mended, c.final) for c in summary],
+            )
+        )

@@ -1,0 +1,114 @@
+"""A version forecasts windows in a process of its own.
+
+`python -m millrace.console.demo.frozen_forecast JOB`
+
+TensorFlow stays out of the console this way. A job file names the version, the windows and
+where the forecasts go; the addresses and keys come from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from millrace.contracts.errors import MillraceError
+from millrace.contracts.events.model_event import Artefact
+from millrace.contracts.missing import fill_missing
+from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.process.error_line import say_error
+from millrace.infra.settings import Settings
+from millrace.model_families.artefact import fetch
+
+Float32 = npt.NDArray[np.float32]
+
+_BATCH: Final = 256
+
+
+class ForecastJob(msgspec.Struct, frozen=True):
+    """What is to be forecast.
+
+    Attributes:
+        spec: The task.
+        artefact: The version's files.
+        windows: ``.npy`` file, float32 of shape (n, window, sensors), physical units, NaN
+            where missing.
+        forecasts: ``.npy`` file to write, float32 of shape (n, steps, targets), physical
+            units, NaN where a target is absent.
+        nice: How much the process yields to others.
+    """
+
+    spec: ModelSpec
+    artefact: Artefact
+    windows: str
+    forecasts: str
+    nice: int = 10
+
+
+def forecast(job: ForecastJob, settings: Settings) -> Float32:
+    """Load the version and forecast all windows.
+
+    Raises:
+        DataError: The artefact is not what it should be.
+        ServerError: The object store does not answer.
+    """
+    import tensorflow as tf  # noqa: PLC0415  (slow; only this process needs it)
+
+    from millrace.model_families.lstm_highway.forecaster import (  # noqa: PLC0415  (likewise)
+        build,
+        read_architecture,
+        set_weights,
+    )
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    loaded = fetch(ObjectStore(settings), job.artefact)
+    model = build(read_architecture(loaded.architecture))
+    set_weights(model, loaded.weights)
+    run = tf.function(lambda values, present: model([values, present], training=False))
+
+    columns = job.spec.target_columns
+    parts: list[Float32] = []
+    windows: Float32 = np.load(job.windows)
+    for start in range(0, len(windows), _BATCH):
+        block = windows[start : start + _BATCH]
+        filled, present = zip(*(fill_missing(window) for window in block), strict=True)
+        shown = np.stack(present)
+        values = loaded.normaliser.apply(np.stack(filled), shown)
+        padding = ((0, _BATCH - len(block)), (0, 0), (0, 0))
+        output = run(
+            tf.constant(np.pad(values, padding)),
+            tf.constant(np.pad(shown.astype(np.float32), padding[:2])),
+        ).numpy()[: len(block)]
+        restored = loaded.normaliser.restore(output, columns)
+        parts.append(np.where(shown[:, None, list(columns)], restored, np.float32(np.nan)))
+    return np.concatenate(parts)
+
+
+def main() -> int:
+    """Do one job.
+
+    Returns:
+        Exit status.
+    """
+    job = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=ForecastJob)
+    os.nice(job.nice)
+    try:
+        made = forecast(job, Settings.read())
+    except MillraceError as error:
+        say_error("millrace", error)
+        return 2
+    draft = Path(job.forecasts).with_suffix(".draft.npy")
+    np.save(draft, made)
+    draft.replace(job.forecasts)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

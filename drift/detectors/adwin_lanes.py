@@ -1,0 +1,184 @@
+"""ADWIN2 over many lanes at once: the alarms of river's ADWIN, from a fixed number of numbers.
+
+ADWIN keeps a window of the latest values as buckets that double in size with age, and looks
+at every border between two of them; when the means on both sides differ by more than chance
+allows, the signal has changed. The test then starts afresh, as river's does.
+
+All values of a block are added at once (`adwin_buckets`), and all checks that fall due
+in it are made at once (`adwin_borders`), whatever the lanes' phases. A block supposes
+that no alarm comes; where one does, what follows it in its lane is done again.
+
+What differs from river, only once the window is full (at about 20,000 values): the oldest
+bucket is dropped, and takes its share of the window's variance with it by number of values,
+because buckets keep none of their own. So a lane's memory is bounded. Instead of a variance
+each bucket keeps the time of its first value: the evidence of an alarm begins at a border.
+
+>>> states = fresh(1)
+>>> values = np.concatenate((np.zeros(100), np.ones(60)))[:, None]
+>>> found = update(states, values, np.arange(160))
+>>> [(row, alarm.rising, alarm.evidence_from, alarm.samples) for row, _, alarm in found]
+[(127, True, 100, 128)]
+>>> widths(states).tolist(), means(states).tolist()
+([32], [1.0])
+
+Reference: A. Bifet and R. Gavalda, Learning from Time-Changing Data with Adaptive Windowing,
+SIAM International Conference on Data Mining (2007).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millrace.drift.detectors.adwin_borders import AdwinSettings, Borders
+from millrace.drift.detectors.adwin_buckets import BUCKETS, LEVELS, Buckets, until_drop, width
+from millrace.drift.detectors.lanes import Block, Floats, Ints, Laid, lay, next_block
+from millrace.drift.detectors.page_hinkley import Alarm
+
+NAME: Final = "ADWIN"
+#: Numbers of a lane: values since the start, total and variance (times the width) of the
+#: window, and for each level, from the lowest, its buckets' totals and times.
+FIELDS: Final = 3 + LEVELS * 2 * BUCKETS
+N, TOTAL, VARIANCE = range(3)
+DEFAULT: Final = AdwinSettings()
+_LONGEST: Final = 512
+
+
+def fresh(lanes: int) -> Floats:
+    """Make the state of lanes that have seen nothing: float64 (lanes, FIELDS)."""
+    return np.zeros((lanes, FIELDS))
+
+
+def widths(states: Floats) -> Ints:
+    """Values in each lane's window: int64 (lanes,)."""
+    return width(states[:, N].astype(np.int64))
+
+
+def means(states: Floats) -> Floats:
+    """Mean of each lane's window, 0 if it is empty: float64 (lanes,)."""
+    return states[:, TOTAL] / np.maximum(widths(states), 1)
+
+
+def update(
+    states: Floats,
+    values: Floats,
+    times: NDArray[np.generic],
+    settings: AdwinSettings = DEFAULT,
+) -> list[tuple[int, int, Alarm]]:
+    """Take the next values of all lanes.
+
+    Args:
+        states: Float64 (lanes, FIELDS), brought up to date in place.
+        values: Float64 (rounds, lanes); one that is not finite is passed over, and each is
+            held within `drift.detectors.page_hinkley.LIMIT`.
+        times: Event times in milliseconds: (rounds,), or one per value.
+        settings: How sensitive the tests are.
+
+    Returns:
+        Round, lane and alarm of each that was raised, in order. Its statistic is the
+        difference of means at a border, its threshold the bound there, its samples the width
+        of the window. However a stream is cut into calls, alarms and states are the same to
+        the last bit.
+    """
+    laid = lay(values, times)
+    return laid.by_round(update_laid(states, laid, settings))
+
+
+def update_laid(
+    states: Floats, laid: Laid, settings: AdwinSettings = DEFAULT
+) -> list[tuple[int, int, Alarm]]:
+    """Take values that are laid out already.
+
+    Args:
+        states: Float64 (lanes, FIELDS), brought up to date in place.
+        laid: Values of the same lanes.
+        settings: How sensitive the tests are.
+
+    Returns:
+        Place in `laid`, lane and alarm of each that was raised, in no particular order.
+    """
+    found: list[tuple[int, int, Alarm]] = []
+    used = np.zeros_like(laid.count)
+    while (block := next_block(laid, used, _LONGEST)) is not None:
+        run = _Run(states, laid, block)
+        alarms = run.alarms(settings)
+        run.write(alarms)
+        for column, (taken, alarm) in alarms.items():
+            run.taken[column] = taken
+            place = int(block.places[column, taken - 1])
+            found.append((place, int(block.lanes[column]), alarm))
+        used[block.lanes] += run.taken
+    return found
+
+
+class _Run:
+    """A block worked off, but for its alarms; a lane's part ends where it drops a bucket."""
+
+    def __init__(self, states: Floats, laid: Laid, block: Block) -> None:
+        self._states, self._lanes = states, block.lanes
+        self._n = states[block.lanes, N].astype(np.int64)
+        self.taken = np.minimum(block.count, until_drop(self._n))
+        values = laid.values[block.places]
+        self._total = _running(states[block.lanes, TOTAL], values)
+        wide = width(self._n)[:, None] + np.arange(1.0, values.shape[1] + 1.0)
+        less = wide - 1.0
+        gap = values - self._total[:, :-1] / np.maximum(less, 1.0)
+        self._variance = _running(states[block.lanes, VARIANCE], less * gap * gap / wide)
+        kept = states[:, 3:].reshape(-1, LEVELS, 2, BUCKETS)
+        self._buckets = Buckets(
+            kept, block.lanes, self._n, self.taken, values, laid.times[block.places]
+        )
+
+    def alarms(self, settings: AdwinSettings) -> dict[int, tuple[int, Alarm]]:
+        """Make all checks that fall due.
+
+        Returns:
+            By lane of the block, its first alarm and the number of values up to it.
+        """
+        before = self._n // settings.clock
+        due = (self._n + self.taken) // settings.clock - before
+        columns = np.repeat(np.arange(due.size), due)
+        nth = np.arange(1, columns.size + 1) - np.repeat(np.cumsum(due) - due, due)
+        n = settings.clock * (before[columns] + nth)
+        wide_enough = width(n) > settings.grace
+        columns, n = columns[wide_enough], n[wide_enough]
+        if not columns.size:
+            return {}
+        taken = n - self._n[columns]
+        borders = Borders(
+            n,
+            self._total[columns, taken],
+            self._variance[columns, taken],
+            self._buckets.at(columns, n),
+            settings,
+        )
+        found: dict[int, tuple[int, Alarm]] = {}
+        for check in borders.changed.tolist():
+            column = int(columns[check])
+            if column not in found:
+                found[column] = int(taken[check]), borders.alarm(check)
+        return found
+
+    def write(self, alarms: dict[int, tuple[int, Alarm]]) -> None:
+        """Bring the state up to date; lanes with an alarm start afresh."""
+        columns, n = np.arange(self._n.size), self._n + self.taken
+        total, variance = self._total[columns, self.taken], self._variance[columns, self.taken]
+        full, lost = self._buckets.dropped()
+        if full.size:
+            total[full] -= lost
+            left = width(n[full])
+            variance[full] *= left / (left + (1 << (LEVELS - 1)))
+        self._buckets.write()
+        states, lanes = self._states, self._lanes
+        states[lanes, N], states[lanes, TOTAL], states[lanes, VARIANCE] = n, total, variance
+        if alarms:
+            states[lanes[list(alarms)]] = 0.0
+
+
+def _running(first: Floats, added: Floats) -> Floats:
+    """Sums after 0, 1, ... values, each added to the one before: float64 (lanes, rounds + 1)."""
+    sums = np.concatenate((first[:, None], added), axis=1)
+    np.add.accumulate(sums, axis=1, out=sums)
+    return sums

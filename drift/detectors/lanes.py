@@ -1,0 +1,134 @@
+"""Many signals at once: their new values laid end to end, and cut into blocks.
+
+A *lane* is one signal: one asset's sensor. A batch brings each lane a different number of
+values, in order; what is no number is left out here, so that no detector ever sees it. The
+values of a lane lie side by side, so an asset with a thousand windows beside a thousand
+assets with one costs no padding.
+
+>>> laid = lay(np.array([[1.0, 5.0], [np.nan, 6.0], [3.0, 7.0]]), np.array([10, 20, 30]))
+>>> [laid.values[start : start + n].tolist() for start, n in zip(laid.start, laid.count)]
+[[1.0, 3.0], [5.0, 6.0, 7.0]]
+>>> laid.rows[:2].tolist()
+[0, 2]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millrace.drift.detectors.page_hinkley import LIMIT, Alarm
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+#: Values that a block may hold, so that it stays in the processor's cache.
+_CELLS: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """Values of many lanes.
+
+    Attributes:
+        values: All values, float64 (values,); finite and held within `LIMIT`.
+        times: Their event times in milliseconds, float64 (values,).
+        rows: The row that each came from, int64 (values,).
+        start: Where each lane begins, int64 (lanes,).
+        count: How many values each lane has, int64 (lanes,).
+    """
+
+    values: Floats
+    times: Floats
+    rows: Ints
+    start: Ints
+    count: Ints
+
+    def by_round(self, found: list[tuple[int, int, Alarm]]) -> list[tuple[int, int, Alarm]]:
+        """Name alarms by their round instead of their place, in order of round and lane."""
+        rounds = [(int(self.rows[place]), lane, alarm) for place, lane, alarm in found]
+        return sorted(rounds, key=lambda one: one[:2])
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The next values of some lanes.
+
+    Attributes:
+        lanes: Which lanes, int64 (lanes,).
+        count: Values of each that count, int64 (lanes,); what lies beyond is to be ignored.
+        places: Where they lie in `Laid`, int64 (lanes, rounds).
+    """
+
+    lanes: Ints
+    count: Ints
+    places: Ints
+
+
+def lay(
+    values: Floats, times: NDArray[np.generic], owners: Ints | None = None, assets: int = 1
+) -> Laid:
+    """Lay the values of a batch end to end.
+
+    Args:
+        values: Float64 (rows, sensors); one that is not finite is left out.
+        times: Event times in milliseconds, (rows,), or one per value.
+        owners: The asset of each row, int64 (rows,), below `assets`; the first if None.
+        assets: How many assets there are.
+
+    Returns:
+        Lanes in the order of (asset, sensor), each in the order of the rows.
+    """
+    rows, sensors = values.shape
+    if owners is None:
+        order, sizes = np.arange(rows), np.array([rows])
+    else:
+        order = np.argsort(owners, kind="stable")
+        sizes = np.bincount(owners, minlength=assets)
+    flat = values[order].T.ravel()
+    moments = np.asarray(times, np.float64)
+    if moments.ndim == 1:
+        moments = np.tile(moments[order], sensors)
+    else:
+        moments = np.broadcast_to(moments, values.shape)[order].T.ravel()
+    origin = np.tile(order, sensors)
+    start = ((np.cumsum(sizes) - sizes)[:, None] + np.arange(sensors) * rows).ravel()
+    count = np.repeat(sizes, sensors)
+    finite = np.isfinite(flat)
+    if not finite.all():
+        kept = np.concatenate(([0], np.cumsum(finite)))
+        start, count = kept[start], kept[start + count] - kept[start]
+        flat, moments, origin = flat[finite], moments[finite], origin[finite]
+    return Laid(np.clip(flat, -LIMIT, LIMIT), moments, origin, start, count)
+
+
+def next_block(laid: Laid, used: Ints, longest: int) -> Block | None:
+    """Choose which values to work off next.
+
+    The block is as long as it can be with no more padding than values, so unequal lanes cost
+    little, and need few blocks.
+
+    Args:
+        laid: The values.
+        used: Values of each lane that are done, int64 (lanes,).
+        longest: Most values of a lane in a block.
+
+    Returns:
+        The block; None when all is done.
+    """
+    lanes = np.flatnonzero(used < laid.count)
+    if not lanes.size:
+        return None
+    left = np.minimum(laid.count[lanes] - used[lanes], longest)
+    lengths = np.sort(left)
+    longer = np.arange(lanes.size)[::-1]
+    filled = np.cumsum(lengths) + lengths * longer
+    rounds = int(lengths[np.flatnonzero(lengths * lanes.size <= 2 * filled)[-1]])
+    width = max(1, _CELLS // rounds)
+    lanes, left = lanes[:width], left[:width]
+    places = (laid.start[lanes] + used[lanes])[:, None] + np.arange(rounds)
+    np.minimum(places, laid.values.size - 1, out=places)
+    return Block(lanes, np.minimum(left, rounds), places)

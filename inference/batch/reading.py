@@ -1,0 +1,122 @@
+"""Records of `sensor.windows.normalized` become windows; what is none becomes a dead letter.
+
+A window that comes twice (the stream processor repeats a batch after a crash) is recognised
+by its source offset: predictions of a partition are written in the order of their sources,
+so the last committed one tells what has been answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from confluent_kafka import Message
+
+from millrace.contracts.events.dead_letter import dead_letter_headers
+from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.wire.cut_letter import cut_letter
+from millrace.contracts.wire.headers import RawHeaders
+from millrace.contracts.wire.sizes import record_size, takes
+from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED
+from millrace.inference.batch.records import Record
+
+_unpack = msgspec.msgpack.Decoder(NormalizedWindow).decode
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Reading(NamedTuple):
+    """What a micro-batch says.
+
+    Attributes:
+        windows: Windows to be answered, in their order.
+        refused: Dead letters of records that are no windows.
+        answered: Source offset that each partition will be answered up to.
+        repeated: How many windows of a partition have been answered before.
+        next_offsets: The offset after the last record, by partition.
+    """
+
+    windows: list[NormalizedWindow]
+    refused: list[Record]
+    answered: dict[int, int]
+    repeated: dict[int, int]
+    next_offsets: dict[int, int]
+
+
+def read(arrived: Iterable[Message], answered: Mapping[int, int]) -> Reading:
+    """Decode records.
+
+    Args:
+        arrived: Records, those of a partition in order.
+        answered: Source offset that each partition has been answered up to.
+    """
+    windows: list[NormalizedWindow] = []
+    refused: list[Record] = []
+    seen = dict(answered)
+    after: dict[int, int] = {}
+    repeated: dict[int, int] = {}
+    for message in arrived:
+        partition: Any = message.partition()
+        offset: Any = message.offset()
+        after[partition] = offset + 1
+        value = message.value()
+        try:
+            window = _unpack(value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            problem = InvalidRecord("undecodable", f"not a normalised window: {error}")
+            refused.append(_refused(message, partition, offset, problem))
+            continue
+        source = window.source
+        if source.partition != partition or source.offset < 0:
+            problem = InvalidRecord(
+                "wrong_source", f"a record of partition {partition} cannot come from {source}"
+            )
+            refused.append(_refused(message, partition, offset, problem))
+        elif source.offset <= seen.get(partition, -1):
+            repeated[partition] = repeated.get(partition, 0) + 1
+        else:
+            seen[partition] = source.offset
+            windows.append(window)
+    return Reading(windows, refused, seen, repeated, after)
+
+
+def unanswered(window: NormalizedWindow, problem: InvalidRecord) -> Record:
+    """Make the dead letter of a window that no version can answer."""
+    source = window.source
+    headers = dead_letter_headers(
+        [],
+        problem,
+        topic=source.topic,
+        partition=source.partition,
+        offset=source.offset,
+        timestamp_ms=source.timestamp_ms,
+    )
+    return _letter(window.asset.encode(), _pack(window), headers, source.partition)
+
+
+def _refused(message: Message, partition: int, offset: int, problem: InvalidRecord) -> Record:
+    headers = dead_letter_headers(
+        [],
+        problem,
+        topic=NORMALIZED.name,
+        partition=partition,
+        offset=offset,
+        timestamp_ms=message.timestamp()[1],
+    )
+    return _letter(_bytes(message.key()), _bytes(message.value()) or b"", headers, partition)
+
+
+def _letter(key: bytes | None, value: bytes, headers: RawHeaders, partition: int) -> Record:
+    """Make a dead letter, which is cut if it would be too large.
+
+    Its whole value is not kept elsewhere: what is refused here is final, and its record is in its
+    topic until its retention.
+    """
+    if not takes(DEAD_LETTERS, record_size(key, value, headers)):
+        key, value, headers = cut_letter(key, value, headers, None)
+    return DEAD_LETTERS.name, key, value, headers, partition
+
+
+def _bytes(data: str | bytes | None) -> bytes | None:
+    return data.encode() if isinstance(data, str) else data

@@ -1,0 +1,299 @@
+"""Loads versions in the background: fetch, verify, warm, and only then say `ready`.
+
+The states of a version on a replica: *wanted* (approved, or serving, or a batch waits for
+it), then *ready* (published, and available to the consumer) or *unloadable* (published, with
+an alert that names the replica; if no live replica can load it, the trainer's release controller
+asks for the last good version again). What is the replica's own trouble says nothing about the
+version: while the object store, or the bucket, or memory is not there, it stays *wanted*, with
+the same alert, and the last good version answers in its stead.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+from uuid import uuid4
+
+import msgspec
+import structlog
+from confluent_kafka import KafkaException
+
+from millrace.contracts.errors import DataError, MillraceError, ServerError
+from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.model_event import Ready, Unloadable
+from millrace.contracts.ids import digest_of
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.wire.codec import JsonEvent, now
+from millrace.inference.kafka.patience import Patience, Stopped, passes
+from millrace.inference.metrics import LACKING, LOADS
+from millrace.inference.serving.network import Networks
+from millrace.inference.serving.servables import Persistence, Servable, Servables
+from millrace.infra.kafka.clients import error_of
+from millrace.infra.kafka.model_feed import ModelFeed
+from millrace.infra.kafka.publisher import Publisher
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.model_families.artefact import fetch
+from millrace.registry.state import PERSISTENCE, Registry, State, Version
+
+_log = structlog.get_logger(__name__)
+_ORIGIN: Final = "/millrace/inference"
+#: Versions per model that stay loaded after another has taken their place: a rollback to
+#: one of them is instant.
+KEPT_EPOCHS: Final = 3
+#: How long the loader waits for registry events before it looks for wanted versions, seconds.
+POLL_SECONDS: Final = 0.1
+#: How long the object store may be away before no micro-batch waits for it any more, seconds.
+AWAY_SECONDS: Final = 3.0
+#: How often a version that cannot be fetched is asked for, and how often that is told, seconds.
+RETRY_SECONDS: Final = 0.5
+TELL_SECONDS: Final = 60.0
+#: How long a micro-batch waits for the version that is to stand in for another, seconds.
+FALLBACK_SECONDS: Final = 5.0
+
+
+@dataclass
+class _Outage:
+    """How long a version has not been had from the object store.
+
+    Attributes:
+        began: When it was asked for first.
+        again: When to ask next.
+        tell: When to tell next.
+    """
+
+    began: float
+    again: float = 0.0
+    tell: float = 0.0
+
+
+class Loader:
+    """Keeps the servables in step with the registry, on a thread of its own."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        replica: str,
+        store: ObjectStore,
+        networks: Networks,
+        servables: Servables,
+    ) -> None:
+        """Take the collaborators and read the registry."""
+        self._settings = settings
+        self._replica = replica
+        self._store = store
+        self._networks = networks
+        self._servables = servables
+        self._publisher = Publisher(settings, _ORIGIN)
+        self._alerted: set[tuple[str, int]] = set()
+        self._outages: dict[tuple[str, int], _Outage] = {}
+        self._outbox: deque[JsonEvent] = deque()
+        self._feed = self._opened()
+
+    def run(self, stop: threading.Event) -> None:
+        """Follow the registry until told to stop; a broker that is away is waited for."""
+        patience = Patience(stop)
+        with suppress(Stopped):
+            while not stop.is_set():
+                try:
+                    self.step()
+                except KafkaException as error:
+                    if not passes(error_of(error)):
+                        raise
+                    # What was fetched with the error is lost to this feed: read it all again.
+                    _log.warning("registry to be read again", why=str(error))
+                    self._feed = patience.until_done(self._opened, "the registry")
+                except ServerError as error:
+                    _log.warning("not said yet", why=str(error), events=len(self._outbox))
+        self._feed.close()
+
+    def _opened(self) -> ModelFeed:
+        feed = ModelFeed(self._settings)
+        feed.catch_up()
+        return feed
+
+    def step(self) -> None:
+        """Take what arrived, load what is wanted, drop what is not, and say so.
+
+        Raises:
+            ServerError: It could not be said; the next step tries again.
+        """
+        self._feed.poll(POLL_SECONDS)
+        registry = self._feed.registry
+        # Persistence first: it needs no object store, and stands in for all others.
+        for model, version in sorted(_wanted(registry) | self._servables.wanted()):
+            known = registry.models.get(model)
+            if known is None or version not in known.versions:
+                continue
+            outage = self._outages.get((model, version))
+            if outage is not None and time.monotonic() < outage.again:
+                continue
+            if not self._servables.knows(model, version):
+                self._load(known.versions[version])
+        self._servables.keep_only(_kept(registry))
+        for name, known_model in registry.models.items():
+            if (serving := known_model.serving) is not None:
+                is_lacking = not self._servables.has(name, serving.version)
+                LACKING.labels(name, self._replica).set(is_lacking)
+        while self._outbox:
+            self._publisher.send(self._outbox[0])
+            self._outbox.popleft()
+
+    @property
+    def loading(self) -> bool:
+        """Whether a version that serves, or may soon, has been neither loaded nor refused."""
+        return bool(self._servables.missing(_wanted(self._feed.registry)))
+
+    def fallback(self, model: str, version: int) -> tuple[Servable, Normaliser] | None:
+        """Find the last good version before one that cannot be loaded; persistence at worst.
+
+        Returns:
+            The last good version, and the units of the one that cannot be loaded; None if
+            the registry knows no such version.
+
+        Raises:
+            ServerError: There is not even that.
+        """
+        known = self._feed.registry.models.get(model)
+        if known is None or version not in known.versions:
+            return None
+        units = known.versions[version].registered.normaliser
+        replicas = frozenset({self._replica})
+        for candidate in (known.last_good_before(version, replicas), PERSISTENCE):
+            servable = self._servables.find(model, candidate, FALLBACK_SECONDS)
+            if servable is not None:
+                return servable, units
+        raise ServerError(f"model {model}: not even persistence is loaded; was it registered?")
+
+    def _load(self, version: Version) -> None:
+        registered = version.registered
+        name, number = registered.model, version.number
+        began = time.monotonic()
+        try:
+            servable = self._servable(version)
+        except ServerError as error:
+            self._wait_for_store(name, number, str(error), began)
+            return  # the store may come back: a later step tries again
+        except MillraceError as error:
+            LOADS.labels("refused").inc()
+            _log.error("version refused", model=name, version=number, why=str(error))
+            self._say_unloadable(name, number, str(error))
+            self._servables.refuse(name, number, str(error))
+            return
+        self._outages.pop((name, number), None)
+        self._servables.put(servable)
+        LOADS.labels("ready").inc()
+        _log.info("version ready", model=name, version=number)
+        self._outbox.append(
+            Ready(
+                id="ready-" + digest_of(name, number, self._replica, uuid4().hex),
+                model=name,
+                version=number,
+                at=now(),
+                replica=self._replica,
+            )
+        )
+
+    def _wait_for_store(self, model: str, version: int, why: str, began: float) -> None:
+        """Leave a version for later; the last good one stands in for it if that takes long."""
+        now_s = time.monotonic()
+        outage = self._outages.setdefault((model, version), _Outage(began))
+        outage.again = now_s + RETRY_SECONDS
+        if now_s >= outage.tell:
+            outage.tell = now_s + TELL_SECONDS
+            _log.warning("cannot fetch a version yet", model=model, version=version, why=why)
+        self._alert(model, version, f"not now: {why}")
+        if now_s - outage.began >= AWAY_SECONDS:
+            self._servables.postpone(model, version)
+
+    def _servable(self, version: Version) -> Servable:
+        """Fetch, verify and warm a version.
+
+        Raises:
+            DataError: It is not what the registry says, or makes no finite forecasts.
+            ServerError: The object store does not answer, or has not the bucket; or this
+                machine has no memory for the version.
+        """
+        registered = version.registered
+        spec = registered.spec
+        if registered.artefact is None:
+            # While persistence is all that serves, trace what will be trained: the first
+            # swap is then as cheap as any other.
+            self._networks.prepare(spec)
+            digest = sha256(msgspec.json.encode(spec)).hexdigest()
+            return Servable(spec, version.number, registered.normaliser, digest, Persistence(spec))
+        loaded = fetch(self._store, registered.artefact)
+        if loaded.normaliser != registered.normaliser:
+            raise DataError(
+                f"model {spec.name} version {version.number}: the artefact's normaliser is not"
+                " the registered one"
+            )
+        forecaster = self._networks.forecaster(loaded.architecture, loaded.weights, spec)
+        return Servable(
+            spec, version.number, registered.normaliser, registered.artefact.digest, forecaster
+        )
+
+    def _say_unloadable(self, model: str, version: int, why: str) -> None:
+        self._outbox.append(
+            Unloadable(
+                id="unloadable-" + digest_of(model, version, self._replica, uuid4().hex),
+                model=model,
+                version=version,
+                at=now(),
+                replica=self._replica,
+                detail=why,
+            )
+        )
+        self._alert(model, version, why)
+
+    def _alert(self, model: str, version: int, why: str) -> None:
+        """Tell people, once for each version, that it cannot be loaded."""
+        if (model, version) in self._alerted:
+            return
+        self._alerted.add((model, version))
+        moment = now()
+        alert = DriftAlert(
+            id="a-" + digest_of("unloadable", model, version, self._replica),
+            asset="*",
+            model=model,
+            version=version,
+            signal="serving",
+            sensor=None,
+            detector="loader",
+            statistic=1.0,
+            threshold=0.0,
+            severity="critical",
+            asks_training=False,
+            event_time=moment,
+            evidence_from=moment,
+            samples=1,
+            source=None,
+            detail=f"{self._replica} cannot load version {version} of {model}: {why}",
+        )
+        self._outbox.append(alert)
+
+
+def _wanted(registry: Registry) -> set[tuple[str, int]]:
+    """Versions that serve or may soon, and persistence."""
+    serving = {
+        (name, version.number)
+        for name, model in registry.models.items()
+        for version in model.versions.values()
+        if version.state in {State.APPROVED, State.ACTIVE}
+    }
+    return serving | {(name, PERSISTENCE) for name in registry.models}
+
+
+def _kept(registry: Registry) -> set[tuple[str, int]]:
+    """Versions that serve, may soon, or may be asked for again."""
+    recent = {
+        (name, serving.version)
+        for name, model in registry.models.items()
+        for serving in model.epochs[-KEPT_EPOCHS:]
+    }
+    return _wanted(registry) | recent

@@ -1,0 +1,275 @@
+"""The archive: records of a topic as Parquet objects, named by what they hold.
+
+```
+archive/<topic>/partition=<p>/<first>-<last>.parquet      offsets, 20 digits
+```
+
+A record is archived as it came (key, value, headers, timestamp), so that a replay sends the
+same bytes again, and a change of our structures never makes the archive unreadable. Objects
+are written small, so that a run need not wait for its records, and are merged into larger ones
+later (`archiver.merger`): an object whose offsets another one covers is superseded by it.
+"""
+
+import io
+import re
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from millrace.contracts.errors import DataError
+from millrace.contracts.wire.headers import RawHeaders
+
+ROOT: Final = "archive"
+#: A row group of a merged object ends when it has so many bytes or records: a reader takes one
+#: into memory at a time.
+_GROUP_BYTES: Final = 4 << 20
+_GROUP_RECORDS: Final = 5_000
+CONTENT_TYPE: Final = "application/vnd.apache.parquet"
+_PAIR: Final = pa.struct([pa.field("name", pa.string()), pa.field("value", pa.binary())])
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("timestamp_ms", pa.int64(), nullable=False),
+        pa.field("key", pa.binary()),
+        pa.field("value", pa.binary()),
+        pa.field("headers", pa.list_(_PAIR)),
+    ]
+)
+_KEY: Final = re.compile(
+    rf"{ROOT}/(?P<topic>[^/]+)/partition=(?P<partition>\d+)/(?P<first>\d{{20}})-(?P<last>\d{{20}})\.parquet"
+)
+
+
+class ArchivedObject(NamedTuple):
+    """An object of the archive; orders by topic, partition and offset."""
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+
+    @property
+    def key(self) -> str:
+        """Its key in the object store."""
+        return f"{prefix_of(self.topic, self.partition)}{self.first:020d}-{self.last:020d}.parquet"
+
+
+class DamagedObjectError(DataError):
+    """An object is not a Parquet file of the archive.
+
+    Attributes:
+        key: Its key.
+    """
+
+    def __init__(self, key: str, why: str) -> None:
+        """Name it, and say why."""
+        super().__init__(f"{key} {why}")
+        self.key = key
+
+
+class Record(NamedTuple):
+    """A record as it was consumed."""
+
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: RawHeaders
+
+
+def prefix_of(topic: str, partition: int) -> str:
+    """Key prefix of a partition's objects."""
+    return f"{ROOT}/{topic}/partition={partition}/"
+
+
+def parse_key(key: str) -> ArchivedObject | None:
+    """Read an object's name; None if it is not one of the archive's.
+
+    >>> parse_key(ArchivedObject("outcomes", 3, 0, 41).key)
+    ArchivedObject(topic='outcomes', partition=3, first=0, last=41)
+    """
+    found = _KEY.fullmatch(key)
+    if found is None:
+        return None
+    return ArchivedObject(
+        found["topic"], int(found["partition"]), int(found["first"]), int(found["last"])
+    )
+
+
+def encode_records(records: Sequence[Record]) -> bytes:
+    """Write records as one Parquet file, zstd.
+
+    The columns are built from buffers: ``pa.array`` would import pandas, which takes seconds
+    and more memory than all the rest of the archiver.
+    """
+    headers = [pair for record in records for pair in record.headers]
+    pairs = pa.StructArray.from_arrays(
+        [
+            _bytes_column([name.encode() for name, _ in headers], pa.string()),
+            _bytes_column([value for _, value in headers], pa.binary()),
+        ],
+        fields=list(_PAIR),
+    )
+    ends = np.cumsum([0, *(len(record.headers) for record in records)])
+    columns = [
+        _integer_column([record.offset for record in records]),
+        _integer_column([record.timestamp_ms for record in records]),
+        _bytes_column([record.key for record in records], pa.binary()),
+        _bytes_column([record.value for record in records], pa.binary()),
+        pa.Array.from_buffers(
+            SCHEMA.field("headers").type,
+            len(records),
+            [None, pa.py_buffer(ends.astype(np.int32))],
+            children=[pairs],
+        ),
+    ]
+    sink = io.BytesIO()
+    table = pa.Table.from_arrays(columns, schema=SCHEMA)
+    pq.write_table(table, sink, compression="zstd", row_group_size=max(len(records), 1))
+    # What the writer needed it would keep for the next object: a tenth of the archiver's memory.
+    pa.default_memory_pool().release_unused()
+    return sink.getvalue()
+
+
+def _integer_column(values: list[int]) -> pa.Array:
+    buffer = pa.py_buffer(np.array(values, np.int64))
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, buffer])
+
+
+def _bytes_column(values: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
+    """Build a column of strings or bytes, null where None."""
+    ends = np.cumsum([0, *(len(value or b"") for value in values)]).astype(np.int32)
+    there = np.packbits(np.array([v is not None for v in values], np.bool_), bitorder="little")
+    buffers = [
+        pa.py_buffer(there),
+        pa.py_buffer(ends),
+        pa.py_buffer(b"".join(v or b"" for v in values)),
+    ]
+    return pa.Array.from_buffers(kind, len(values), buffers)
+
+
+def decode_records(
+    data: bytes, where: str, first: int = 0, until: int | None = None
+) -> Iterator[Record]:
+    """Read records back, in order, one row group in memory at a time.
+
+    Args:
+        data: The object.
+        where: Its key, for the error message.
+        first: First offset wanted.
+        until: Offset after the last one wanted; all when None.
+
+    Raises:
+        DamagedObjectError: It is not a Parquet file of the archive.
+    """
+    for table in _tables(data, where, first, until):
+        for batch in table.to_batches():
+            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                headers = [(pair["name"], pair["value"]) for pair in row[4] or []]
+                yield Record(row[0], row[1], row[2], row[3], headers)
+
+
+def merge_objects(parts: Iterable[tuple[str, bytes]]) -> bytes:
+    """Write the records of objects as one object, each offset once.
+
+    One row group and the result are in memory at a time. Records are moved as columns; none
+    becomes a Python object.
+
+    Args:
+        parts: Keys and contents, by first offset.
+
+    Raises:
+        DamagedObjectError: A part is not a Parquet file of the archive.
+    """
+    sink = io.BytesIO()
+    waiting: list[pa.Table] = []
+    next_offset = 0
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
+        for key, data in parts:
+            for table in _tables(data, key, next_offset, None):
+                next_offset = table.column("offset")[-1].as_py() + 1
+                waiting.append(table)
+                if _is_group(waiting):
+                    _write_group(writer, waiting)
+        if waiting:
+            _write_group(writer, waiting)
+    pa.default_memory_pool().release_unused()
+    return sink.getvalue()
+
+
+class RecordDigest:
+    """SHA-256 over all that records hold; it does not depend on how they are stored.
+
+    Each field is preceded by its length, so that no two sequences of records give the same
+    input; null has the length -1.
+
+    >>> digest = RecordDigest()
+    >>> digest.add(Record(0, 0, None, b"x", []))
+    >>> digest.hexadecimal[:8]
+    '2ee68196'
+    """
+
+    def __init__(self) -> None:
+        """Begin with no records."""
+        self._digest = sha256()
+
+    def add(self, record: Record) -> None:
+        """Add the next record."""
+        pairs = [part for name, value in record.headers for part in (name.encode(), value)]
+        parts = [struct.pack(">qqi", record.offset, record.timestamp_ms, len(record.headers))]
+        for part in (record.key, record.value, *pairs):
+            parts += (struct.pack(">i", -1 if part is None else len(part)), part or b"")
+        self._digest.update(b"".join(parts))
+
+    @property
+    def hexadecimal(self) -> str:
+        """The digest of the records so far."""
+        return self._digest.hexdigest()
+
+
+def _tables(data: bytes, where: str, first: int, until: int | None) -> Iterator[pa.Table]:
+    """Read the rows with offsets of a range, without pandas, a row group at a time."""
+    try:
+        file = pq.ParquetFile(io.BytesIO(data))
+        if not file.schema_arrow.equals(SCHEMA):
+            raise DamagedObjectError(
+                where, f"has other columns than the archive's: {file.schema_arrow.names}"
+            )
+        for number in range(file.num_row_groups):
+            bounds = file.metadata.row_group(number).column(0).statistics
+            known = bounds is not None and bounds.has_min_max
+            if known and (bounds.max < first or (until is not None and bounds.min >= until)):
+                continue
+            table = file.read_row_group(number)
+            offsets = _integers(table.column("offset").combine_chunks())
+            begin = int(np.searchsorted(offsets, first))
+            end = len(offsets) if until is None else int(np.searchsorted(offsets, until))
+            if begin < end:
+                yield table.slice(begin, end - begin)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedObjectError(where, f"cannot be read: {error}") from error
+
+
+def _integers(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Look at a column without nulls as it lies in memory: `to_numpy` would import pandas."""
+    values = np.frombuffer(column.buffers()[1], np.int64)
+    return values[column.offset : column.offset + len(column)]
+
+
+def _is_group(tables: list[pa.Table]) -> bool:
+    rows = sum(table.num_rows for table in tables)
+    size: int = sum(table.nbytes for table in tables)
+    return rows >= _GROUP_RECORDS or size >= _GROUP_BYTES
+
+
+def _write_group(writer: pq.ParquetWriter, tables: list[pa.Table]) -> None:
+    """Write tables as one row group, and forget them."""
+    table = pa.concat_tables(tables)
+    writer.write_table(table, row_group_size=max(table.num_rows, 1))
+    tables.clear()

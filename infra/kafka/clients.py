@@ -1,0 +1,341 @@
+"""Kafka through librdkafka: the settings that our guarantees rest on, in one place.
+
+Every consumer starts at the earliest record and commits only what it says; every producer
+is idempotent, waits for all replicas, compresses with zstd and partitions as Java and Faust
+do (murmur2).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from threading import Thread
+from typing import Any, Final, TypeVar
+
+import structlog
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from millrace.contracts.errors import ServerError
+from millrace.contracts.wire.topics import MAX_RECORD_BYTES, Topic
+from millrace.infra.settings import Settings
+
+_log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+#: How long to wait for an answer about metadata or offsets, seconds.
+ANSWER_SECONDS: Final = 15.0
+#: A transaction that is not ended by then is aborted by the broker, milliseconds.
+TRANSACTION_TIMEOUT_MS: Final = 15_000
+#: The broker finishes a transaction after it has answered the commit, and refuses the next
+#: one until then. librdkafka's default waits 100 ms before it asks again: measured, that is
+#: 105 ms for every micro-batch, against 7 ms with this.
+TRANSACTION_RETRY_MS: Final = 5
+#: A client that lost its broker tries again after at most so long, milliseconds. librdkafka's
+#: default lets it grow to 10 s and half as much again, which is most of what may pass between
+#: a broker's return and work being done again.
+RECONNECT_MS: Final = 1_000
+#: How often trouble of the same kind is told.
+_TELL_SECONDS: Final = 30.0
+#: Refusals of a partition that has no leader yet, and how long to leave it alone, seconds.
+_PASSING: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+_BACK_OFF_SECONDS: Final = 0.05
+#: What a client hears while a broker is away or has just come back; it goes on by itself.
+_WAITED_OUT: Final = frozenset(
+    {
+        *_PASSING,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._PARTIAL,
+        KafkaError._TRANSPORT,
+        KafkaError._RESOLVE,
+        KafkaError._TIMED_OUT,
+        KafkaError._WAIT_COORD,
+        KafkaError.BROKER_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+#: What a consumer hears that may not begin elsewhere, where a log has not the offset to be read.
+_OUT_OF_RANGE: Final = frozenset(
+    {KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION}
+)
+#: What it hears of a topic that was deleted.
+_UNKNOWN_TOPIC: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,  # type: ignore[attr-defined]  # the stubs lack it
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+
+
+class _Outage:
+    """Says that brokers are away, or refuse us: once in a while, for all clients of the process."""
+
+    def __init__(self) -> None:
+        self._told: dict[int, float] = {}
+
+    def tell(self, error: KafkaError) -> None:
+        """Hear of trouble that a client has, and goes on by itself."""
+        now = time.monotonic()
+        if now - self._told.get(error.code(), -_TELL_SECONDS) >= _TELL_SECONDS:
+            self._told[error.code()] = now
+            _log.warning("Kafka is away, or refuses", error=error.name(), why=error.str())
+
+
+_outage = _Outage()
+
+
+def client_config(settings: Settings) -> dict[str, Any]:
+    """Settings that every client shares: addresses, SASL, TLS."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol,
+        # The client itself would report each refused connection of each of its threads.
+        "log_level": 2,
+        "error_cb": _outage.tell,
+        "reconnect.backoff.max.ms": RECONNECT_MS,
+    }
+    if settings.kafka_security_protocol.startswith("SASL"):
+        config["sasl.mechanism"] = settings.kafka_sasl_mechanism
+        config["sasl.username"] = settings.kafka_sasl_username
+        config["sasl.password"] = settings.kafka_sasl_password.get_secret_value()
+    for name, path in (
+        ("ssl.ca.location", settings.kafka_ssl_ca),
+        ("ssl.certificate.location", settings.kafka_ssl_certificate),
+        ("ssl.key.location", settings.kafka_ssl_key),
+    ):
+        if path is not None:
+            config[name] = str(path)
+    return config
+
+
+def producer(settings: Settings, more: Mapping[str, Any] | None = None) -> Producer:
+    """Build an idempotent producer."""
+    return Producer(
+        {
+            **client_config(settings),
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": "zstd",
+            "linger.ms": 5,
+            "partitioner": "murmur2_random",
+            "message.max.bytes": MAX_RECORD_BYTES,
+            **(more or {}),
+        }
+    )
+
+
+def consumer(settings: Settings, group: str, more: Mapping[str, Any] | None = None) -> Consumer:
+    """Build a consumer that reads committed records and commits only when told to."""
+    return Consumer(_consumer_config(settings, group, more or {}))
+
+
+def _consumer_config(settings: Settings, group: str, more: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **client_config(settings),
+        "group.id": settings.named(group),
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        "enable.partition.eof": False,
+        "partition.assignment.strategy": "cooperative-sticky",
+        **more,
+    }
+
+
+class Reader(Consumer):
+    """A consumer without a group, which nobody misses: its end is not waited for.
+
+    Of librdkafka's clients that are closed soon after an answer every second or third takes a
+    second to end, whatever its settings. Who asks before it goes on would wait for that.
+    """
+
+    def close(self) -> None:
+        """End, beside whoever calls; to be called once."""
+        Thread(target=super().close, name="reader's end", daemon=True).start()
+
+
+def reader(settings: Settings, more: Mapping[str, Any] | None = None) -> Reader:
+    """Build a consumer without a group, for reading partitions from where one likes."""
+    return Reader(
+        _consumer_config(
+            settings,
+            "millrace.reader",
+            {"partition.assignment.strategy": "range", **(more or {})},
+        )
+    )
+
+
+def admin(settings: Settings) -> AdminClient:
+    """Build an administrative client."""
+    return AdminClient(client_config(settings))
+
+
+def ask_admin(settings: Settings, question: Callable[[AdminClient], T]) -> T:
+    """Ask something by an administrative client of its own; its end is not waited for.
+
+    See `Reader`. Such a client ends where the last reference to it is dropped: ``question`` keeps
+    none.
+    """
+    held = [admin(settings)]
+    try:
+        return question(held[0])
+    finally:
+        Thread(target=held.clear, name="admin client's end", daemon=True).start()
+
+
+def partitions_of(client: Consumer | AdminClient | Producer, topic: str) -> list[int]:
+    """List a topic's partitions.
+
+    Raises:
+        ServerError: No broker answers, or the topic is not there.
+    """
+    try:
+        metadata = client.list_topics(topic, timeout=ANSWER_SECONDS)
+    except KafkaException as error:
+        raise ServerError(f"Kafka does not answer: {error}") from error
+    described = metadata.topics[topic]
+    if described.error is not None:
+        if described.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise ServerError(
+                f"Kafka does not allow this user to see topic {topic}: give it the right with an"
+                " ACL, or check MILLRACE_KAFKA_SASL_USERNAME"
+            )
+        raise ServerError(
+            f"topic {topic} is not there ({described.error.str()});"
+            " start the system (`make up`), or create it with `millrace topics create`"
+        )
+    return sorted(described.partitions)
+
+
+def error_of(failure: KafkaException) -> KafkaError:
+    """Kafka's own error in an exception of the client."""
+    cause = failure.args[0]
+    return cause if isinstance(cause, KafkaError) else KafkaError(KafkaError._FAIL, str(cause))
+
+
+def watermarks(client: Consumer, place: TopicPartition) -> tuple[int, int]:
+    """Ask for a partition's first offset and the one after its last.
+
+    A partition that was just created, or whose leader just moved, refuses for a moment: the
+    question is repeated for as long as `ANSWER_SECONDS`.
+
+    Raises:
+        ServerError: No answer within that time, or a refusal that does not pass.
+    """
+    patience = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return client.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
+        except KafkaException as error:
+            if error_of(error).code() not in _PASSING or time.monotonic() > patience:
+                raise ServerError(
+                    f"topic {place.topic}, partition {place.partition}: {error}"
+                ) from error
+            client.list_topics(place.topic, timeout=ANSWER_SECONDS)  # learn the new leader
+            time.sleep(_BACK_OFF_SECONDS)
+
+
+def first_offset(settings: Settings, topic: Topic, partition: int) -> int:
+    """Ask for the first offset that a partition still has.
+
+    Raises:
+        ServerError: See `watermarks`.
+    """
+    client = reader(settings)
+    try:
+        return watermarks(client, TopicPartition(settings.named(topic.name), partition))[0]
+    finally:
+        client.close()
+
+
+def raise_error(message: Message) -> None:
+    """Turn a consumer's error message into an exception; passing trouble is not one.
+
+    Raises:
+        KafkaException: The error cannot be waited out by the client.
+    """
+    error = message.error()
+    if error is None or error.code() == KafkaError._PARTITION_EOF or passes(error):
+        return
+    raise KafkaException(error)
+
+
+def passes(error: KafkaError) -> bool:
+    """Whether trouble is one of a broker that is away, or just back, and goes by itself."""
+    return error.retriable() or (not error.fatal() and error.code() in _WAITED_OUT)
+
+
+def is_out_of_range(error: KafkaError) -> bool:
+    """Whether a log has not the offset that is to be read, or has lost its end before it."""
+    return error.code() in _OUT_OF_RANGE
+
+
+def is_undecompressible(error: KafkaError) -> bool:
+    """Whether a record batch cannot be decompressed, or only beyond the client's bound."""
+    return error.code() == KafkaError._BAD_COMPRESSION
+
+
+def is_unknown_topic(error: KafkaError) -> bool:
+    """Whether a topic that is read was deleted, or is another one by now."""
+    return error.code() in _UNKNOWN_TOPIC
+
+
+def whole_ms(seconds: float) -> float:
+    """Round a wait up to what librdkafka can wait: it counts whole milliseconds.
+
+    It takes a part of one for none, so whoever waits in a loop until a moment has come would
+    turn in it for the last part of a millisecond: a fifth of a core if that is every 5 ms. A wait
+    that is over is none; librdkafka would take it for one without end.
+
+    >>> whole_ms(0.0042), whole_ms(0.005), whole_ms(0.0), whole_ms(-0.2)
+    (0.005, 0.005, 0.0, 0.0)
+    """
+    return max(0, math.ceil(seconds * 1000)) / 1000
+
+
+def read_all(
+    settings: Settings, topic: Topic, *, isolation: str = "read_committed", batch: int = 1000
+) -> Iterator[Message]:
+    """Read a topic from its beginning to the end that it has now.
+
+    Records of a partition come in order; partitions are interleaved.
+
+    Raises:
+        ServerError: No broker answers, or the topic is not there.
+    """
+    client = reader(settings, {"isolation.level": isolation})
+    name = settings.named(topic.name)
+    try:
+        ends: dict[int, int] = {}
+        starts = []
+        for partition in partitions_of(client, name):
+            low, high = watermarks(client, TopicPartition(name, partition))
+            if high > low:
+                ends[partition] = high
+                starts.append(TopicPartition(name, partition, low))
+        client.assign(starts)
+        while ends:
+            for message in client.consume(batch, timeout=0.2):
+                raise_error(message)
+                if message.error() is None:
+                    yield message
+            for position in client.position(starts):
+                if position.offset >= ends.get(position.partition, 1 << 62):
+                    del ends[position.partition]
+    finally:
+        client.close()

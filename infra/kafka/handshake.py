@@ -1,0 +1,58 @@
+"""One question to Kafka before anything else, so that a refusal is one clear sentence."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+
+from millrace.contracts.errors import ServerError
+from millrace.infra.kafka.clients import error_of, reader
+from millrace.infra.kafka.refusals import LASTING, Told, kafka_trouble
+from millrace.infra.settings import Settings
+
+#: How long a broker that is there may take to answer, and how long one question waits, seconds.
+SECONDS: Final = 10.0
+_ASK_SECONDS: Final = 1.0
+
+
+def shake_hands(settings: Settings, seconds: float = SECONDS) -> None:
+    """See that a broker answers, and lets us in.
+
+    What no waiting mends, such as a wrong password, is said at once; else the broker is asked
+    until the time is over.
+
+    Args:
+        settings: Where Kafka is, and who we are.
+        seconds: How long to wait for an answer.
+
+    Raises:
+        ServerError: It does not; says why, and which setting mends it.
+    """
+    told: list[Told] = []
+
+    def hear(error: KafkaError) -> None:
+        told.append(Told(error.name(), error.str()))
+
+    until = time.monotonic() + seconds
+    try:
+        client = reader(settings, {"error_cb": hear, "log_level": 0})
+    except KafkaException as failure:
+        error = error_of(failure)
+        raise ServerError(kafka_trouble([Told(error.name(), error.str())], settings)) from failure
+    try:
+        while True:
+            try:
+                client.list_topics(timeout=_ASK_SECONDS)
+            except KafkaException as failure:
+                client.poll(0)  # lets it tell what it heard meanwhile
+                error = error_of(failure)
+                lasting = any(one.name in LASTING for one in told)
+                if lasting or time.monotonic() > until:
+                    heard = [*told, Told(error.name(), error.str())]
+                    raise ServerError(kafka_trouble(heard, settings)) from failure
+            else:
+                return
+    finally:
+        client.close()

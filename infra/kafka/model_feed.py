@@ -1,0 +1,105 @@
+"""Tails `model.events` and folds it, so that a service always knows what serves.
+
+A feed has no consumer group: every replica reads every event, from the beginning. An event that
+cannot be decoded, or that the fold refuses, changes nothing and stops nobody: it is counted, and
+told once, with its reason.
+"""
+
+from __future__ import annotations
+
+import structlog
+from confluent_kafka import TopicPartition
+from prometheus_client import Counter
+
+from millrace.contracts.events.model_event import ModelEvent
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.wire.codec import EventReader
+from millrace.contracts.wire.topics import MODEL_EVENTS
+from millrace.infra.kafka.clients import partitions_of, raise_error, reader, watermarks
+from millrace.infra.settings import Settings
+from millrace.registry.refusals import Refusal, refusal_of, unreadable
+from millrace.registry.state import Registry
+
+_log = structlog.get_logger(__name__)
+_REFUSED = Counter("millrace_registry_refused_total", "Registry events refused", ["kind"])
+
+
+class ModelFeed:
+    """The registry as seen by one process; owned by one thread."""
+
+    def __init__(self, settings: Settings, *, tells: bool = True) -> None:
+        """Start at the first event.
+
+        Args:
+            settings: Where Kafka is.
+            tells: Whether refused events are logged; whoever shows them otherwise needs no log.
+        """
+        self._tells = tells
+        self.registry = Registry()
+        self._read = EventReader[ModelEvent](ModelEvent)
+        self._topic = settings.named(MODEL_EVENTS.name)
+        self._client = reader(settings)
+        places = [
+            TopicPartition(self._topic, p, 0) for p in partitions_of(self._client, self._topic)
+        ]
+        self._client.assign(places)
+        self._places = places
+
+    def catch_up(self) -> list[ModelEvent]:
+        """Apply all events that are there now.
+
+        Returns:
+            The events that changed something, in order.
+        """
+        ends = {place.partition: watermarks(self._client, place)[1] for place in self._places}
+        changed: list[ModelEvent] = []
+        while any(
+            max(position.offset, 0) < ends[position.partition]
+            for position in self._client.position(self._places)
+        ):
+            changed.extend(self.poll(0.1))
+        return changed
+
+    def poll(self, timeout: float) -> list[ModelEvent]:
+        """Apply what arrives within a time.
+
+        Args:
+            timeout: Seconds to wait for a first event.
+
+        Returns:
+            Events that changed something, in order.
+        """
+        changed: list[ModelEvent] = []
+        for message in self._client.consume(500, timeout):
+            raise_error(message)
+            value = message.value()
+            if message.error() is not None or value is None:
+                continue
+            try:
+                event = self._read(value)
+            except InvalidRecord as problem:
+                self._refuse(unreadable(value, problem.detail), message.offset())
+                continue
+            reason = self.registry.refusal(event)
+            if reason is not None:
+                self._refuse(refusal_of(event, reason), message.offset())
+            elif self.registry.apply(event):
+                changed.append(event)
+        return changed
+
+    def _refuse(self, refusal: Refusal, offset: int | None) -> None:
+        """Count a refused event, and tell it unless it was told before."""
+        _REFUSED.labels(refusal.kind).inc()
+        if self.registry.refuse(refusal) and self._tells:
+            _log.warning(
+                "registry event refused",
+                offset=offset,
+                model=refusal.model,
+                version=refusal.version,
+                kind=refusal.kind,
+                why=refusal.reason,
+            )
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._client.close()

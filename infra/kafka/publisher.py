@@ -1,0 +1,108 @@
+"""Events go in, and are on the broker when the call returns: delivery is awaited and checked."""
+
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from millrace.contracts.errors import ServerError
+from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.events.mended import Mended
+from millrace.contracts.events.outcome import Outcome
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.events.topic_epoch import TopicEpoch
+from millrace.contracts.events.training import TrainingRequest, TrainingRun
+from millrace.contracts.wire.codec import JsonEvent, encode, headers_of, now
+from millrace.contracts.wire.topics import (
+    DRIFT_ALERTS,
+    MENDED,
+    MODEL_EVENTS,
+    OUTCOMES,
+    PREDICTIONS,
+    SERVING_LEDGER,
+    TOPIC_EPOCHS,
+    TRAINING_REQUESTS,
+    TRAINING_RUNS,
+    Topic,
+)
+from millrace.infra.kafka.clients import producer
+from millrace.infra.settings import Settings
+
+#: How long the broker may take to confirm an event.
+DELIVERY_SECONDS: Final = 30.0
+#: The client reports an event that ran out of time a little after that.
+_REPORT_SECONDS: Final = 5.0
+
+
+class Publisher:
+    """Publishes one event after the other; owned by one thread.
+
+    Guarantee: when `send` returns, all replicas have the event; events of one publisher are
+    in the order of the calls. A crash, or a `ServerError` after the broker took the event but
+    before its answer arrived, may leave an event published that its caller believes unsent:
+    readers fold a repeated event, which has the same id, once.
+    """
+
+    def __init__(
+        self, settings: Settings, source: str, delivery_seconds: float = DELIVERY_SECONDS
+    ) -> None:
+        """Prepare a producer.
+
+        Args:
+            settings: Addresses and the like.
+            source: Who publishes, for example ``/millrace/trainer``.
+            delivery_seconds: How long the broker may take.
+        """
+        self._settings = settings
+        self._source = source
+        self._patience = delivery_seconds + _REPORT_SECONDS
+        self._client = producer(
+            settings, {"linger.ms": 0, "delivery.timeout.ms": int(delivery_seconds * 1000)}
+        )
+
+    def send(self, event: JsonEvent) -> None:
+        """Publish an event to its topic, under its key, and wait until it is delivered.
+
+        Raises:
+            ServerError: The broker refused it, or did not confirm it in time.
+        """
+        topic, key = place_of(event)
+        answers: list[KafkaError | None] = []
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            answers.append(error)
+
+        try:
+            self._client.produce(
+                self._settings.named(topic.name),
+                encode(event),
+                key.encode(),
+                headers=[*headers_of(event, self._source, now())],
+                on_delivery=delivered,
+            )
+            self._client.flush(self._patience)
+        except (KafkaException, BufferError) as error:
+            raise ServerError(f"Kafka did not take an event for {topic.name}: {error}") from error
+        if not answers:
+            raise ServerError(f"Kafka did not take an event for {topic.name}: no answer")
+        if (refusal := answers[0]) is not None:
+            raise ServerError(f"Kafka did not take an event for {topic.name}: {refusal.str()}")
+
+
+def place_of(event: JsonEvent) -> tuple[Topic, str]:
+    """Tell an event's topic and key."""
+    topic, key = _PLACES.get(type(event), (MODEL_EVENTS, "model"))
+    return topic, getattr(event, key)
+
+
+#: Topic of a kind of event, and the attribute that is its key; all others are registry events.
+_PLACES: Final[dict[type, tuple[Topic, str]]] = {
+    Prediction: (PREDICTIONS, "asset"),
+    Outcome: (OUTCOMES, "asset"),
+    DriftAlert: (DRIFT_ALERTS, "asset"),
+    TrainingRequest: (TRAINING_REQUESTS, "model"),
+    TrainingRun: (TRAINING_RUNS, "id"),
+    LedgerEntry: (SERVING_LEDGER, "key"),
+    Mended: (MENDED, "key"),
+    TopicEpoch: (TOPIC_EPOCHS, "key"),
+}

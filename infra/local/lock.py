@@ -1,0 +1,43 @@
+"""One console at a time runs a system on a home.
+
+The kernel keeps the lock and drops it with the process, however that ends; the process id in
+the file is for people.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from millrace.contracts.errors import ServerError
+from millrace.infra.local.home import Home
+
+
+@contextmanager
+def only_console(home: Home) -> Iterator[None]:
+    """Hold a home's lock while the block runs. Children do not inherit it.
+
+    Args:
+        home: The home; its folders are there.
+
+    Raises:
+        ServerError: Another console holds it; says which process.
+    """
+    descriptor = os.open(home.run / "console.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "just started"
+            raise ServerError(
+                f"a system is running here already (process {holder}, home {home.root}):"
+                " look at it with `millrace status`, end it with Ctrl-C in its terminal,"
+                " or choose another folder with MILLRACE_HOME"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

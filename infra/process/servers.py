@@ -1,0 +1,164 @@
+"""Servers that are not there yet are waited for: who starts in an outage goes on after it.
+
+Dying and being started again would do, too, but costs a start of seconds each time, and the
+one that is under way when the server comes back delays the recovery.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+
+from millrace.contracts.errors import ServerError
+from millrace.contracts.wire.topics import Topic
+from millrace.infra.kafka.clients import error_of, reader
+from millrace.infra.kafka.refusals import Told, kafka_trouble
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.settings import Settings
+from millrace.infra.topics.ids import member_name
+from millrace.infra.topics.partitions import even_partitions
+
+_log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+_ASK_SECONDS: Final = 5.0
+_BACK_OFF_SECONDS: Final = 0.5
+#: How often waiting is told again.
+_TELL_SECONDS: Final = 30.0
+
+
+def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Event) -> bool:
+    """Wait until a broker answers and topics have leaders; say so while waiting.
+
+    Args:
+        settings: Where Kafka is.
+        topics: What is needed.
+        stop: Gives up when set.
+
+    Returns:
+        Whether they are there; False only if it was told to stop.
+    """
+    # The client would report every refused connection; this function says it once.
+    told: list[Told] = []
+
+    def hear(error: KafkaError) -> None:
+        told.append(Told(error.name(), error.str()))
+
+    client = reader(settings, {"log_level": 0, "error_cb": hear})
+    names = [settings.named(topic.name) for topic in topics]
+
+    def missing() -> str | None:
+        told.clear()
+        try:
+            known = client.list_topics(timeout=_ASK_SECONDS).topics
+        except KafkaException as failure:
+            client.poll(0)  # lets it tell what it heard meanwhile
+            error = error_of(failure)
+            return kafka_trouble([*told, Told(error.name(), error.str())], settings)
+        without = [
+            name
+            for name in names
+            if name not in known or any(p.leader < 0 for p in known[name].partitions.values())
+        ]
+        return f"no topic or no leader: {', '.join(without)}" if without else None
+
+    try:
+        return _await(f"Kafka ({settings.kafka_bootstrap_servers})", missing, stop)
+    finally:
+        client.close()
+
+
+def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
+    """Wait until all topics keyed by asset have the same partitions; say what differs meanwhile.
+
+    Args:
+        settings: Where Kafka is.
+        stop: Gives up when set.
+
+    Returns:
+        How many they have; None only if it was told to stop.
+    """
+    client = reader(settings, {"log_level": 0})
+    try:
+        return _await_answer(
+            "topics with equal partitions",
+            lambda: even_partitions(client, settings, _ASK_SECONDS),
+            stop,
+        )
+    finally:
+        client.close()
+
+
+def await_member_name(
+    settings: Settings, service: str, topics: Sequence[Topic], stop: threading.Event
+) -> str | None:
+    """Wait until a process can be named in its group; see `infra.topics.ids.member_name`.
+
+    Args:
+        settings: Where Kafka is, and which replica this is.
+        service: The service.
+        topics: What the group reads.
+        stop: Gives up when set.
+
+    Returns:
+        The name; None only if it was told to stop.
+    """
+    return _await_answer(
+        "the topics that the group reads", lambda: member_name(settings, service, topics), stop
+    )
+
+
+def await_store(settings: Settings, stop: threading.Event) -> bool:
+    """Wait until the object store answers and the bucket is there, which is created if need be.
+
+    Args:
+        settings: Where the object store is.
+        stop: Gives up when set.
+
+    Returns:
+        Whether it is there; False only if it was told to stop.
+    """
+    store = ObjectStore(settings)
+
+    def missing() -> str | None:
+        try:
+            store.create_bucket()
+        except ServerError as error:
+            return str(error)
+        return None
+
+    return _await(f"the object store ({settings.s3_endpoint})", missing, stop)
+
+
+def _await_answer(what: str, ask: Callable[[], T], stop: threading.Event) -> T | None:
+    """Ask until there is an answer; None only if it was told to stop."""
+    found: list[T] = []
+
+    def missing() -> str | None:
+        try:
+            found.append(ask())
+        except ServerError as error:
+            return str(error)
+        return None
+
+    return found[0] if _await(what, missing, stop) else None
+
+
+def _await(what: str, missing: Callable[[], str | None], stop: threading.Event) -> bool:
+    begin = time.monotonic()
+    told = begin - _TELL_SECONDS
+    while (why := missing()) is not None:
+        if time.monotonic() - told >= _TELL_SECONDS:
+            told = time.monotonic()
+            _log.warning("waiting for a server", server=what, why=why)
+        if stop.wait(_BACK_OFF_SECONDS):
+            return False
+    waited = time.monotonic() - begin
+    if told >= begin:
+        _log.info("server is there", server=what, waited_seconds=round(waited, 1))
+    return True

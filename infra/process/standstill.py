@@ -1,0 +1,64 @@
+"""Ends a process that stood still for so long that others have taken over its work.
+
+A process that was stopped (SIGSTOP, a paused container, a machine that slept) wakes up in
+the middle of what it did, and believes that its partitions are still its own. Before it
+could write anything, it ends here, and its supervisor starts it anew: a thread that should
+wake several times a second has slept for longer than the group waits for a member. Whoever
+writes asks `check` first; where the kernel tells that the process goes on (SIGCONT), it is
+asked at once.
+
+A busy process does not look like a stopped one: the thread wakes in between.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from typing import Final
+
+from millrace.infra.process.guard_thread import GuardThread
+from millrace.infra.process.watchdog import end_process
+
+_EVERY_SECONDS: Final = 0.25
+
+
+class StandstillGuard(GuardThread):
+    """Knows when this process ran last."""
+
+    def __init__(
+        self,
+        limit_seconds: float,
+        *,
+        end: Callable[[str], object] = end_process,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            limit_seconds: Longest standstill after which the process may go on.
+            end: Ends the process.
+            clock: Goes on while the process stands still.
+        """
+        super().__init__("standstill", _EVERY_SECONDS)
+        self._limit = limit_seconds
+        self._end = end
+        self._clock = clock
+        self._ran = clock()
+
+    def start(self) -> None:
+        """Begin; from the main thread, which hears of signals."""
+        self._ran = self._clock()
+        signal.signal(signal.SIGCONT, lambda *_: self.check())
+        super().start()
+
+    def check(self) -> None:
+        """End the process if it stood still for too long."""
+        still = self._clock() - self._ran
+        if still > self._limit and not self.stopped:
+            self._end(f"it stood still for {still:.0f} s: others do its work by now")
+
+    def turn(self) -> None:
+        """Check, and note that the process runs."""
+        self.check()
+        self._ran = self._clock()

@@ -1,0 +1,69 @@
+"""Committed offsets of a consumer group as positions, asked by somebody who is no member."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from millrace.contracts.errors import ServerError
+from millrace.contracts.events.topic_epoch import incarnation_of, position_of
+from millrace.contracts.wire.topics import Topic
+from millrace.infra.kafka.clients import ANSWER_SECONDS, reader
+from millrace.infra.settings import Settings
+
+
+class Committed(NamedTuple):
+    """What a group has committed of a partition.
+
+    Attributes:
+        offset: Kafka offset of the next record.
+        incarnation: Incarnation of the partition in which it was committed.
+    """
+
+    offset: int
+    incarnation: int
+
+    @property
+    def position(self) -> int:
+        """Position of the next record."""
+        return position_of(self.incarnation, self.offset)
+
+
+def committed_offsets(
+    settings: Settings, group: str, places: Mapping[Topic, Iterable[int]]
+) -> dict[Topic, dict[int, Committed]]:
+    """Ask for a group's committed offsets, all at once.
+
+    Args:
+        settings: Where Kafka is.
+        group: The consumer group, before the namespace.
+        places: Partitions by topic.
+
+    Returns:
+        Those of the partitions that have one, by topic and partition.
+
+    Raises:
+        ServerError: The group does not answer.
+    """
+    names = {settings.named(topic.name): topic for topic in places}
+    asked = [TopicPartition(settings.named(t.name), p) for t, own in places.items() for p in own]
+    if not asked:
+        return {topic: {} for topic in places}
+    client = reader(settings, {"group.id": settings.named(group), "log_level": 0})
+    try:
+        answers = client.committed(asked, ANSWER_SECONDS)
+    except KafkaException as error:
+        raise ServerError(f"group {settings.named(group)} does not answer: {error}") from error
+    finally:
+        client.close()
+    refusal = next((place.error for place in answers if place.error is not None), None)
+    if refusal is not None:
+        raise ServerError(f"group {settings.named(group)} refuses: {refusal}")
+    found: dict[Topic, dict[int, Committed]] = {topic: {} for topic in places}
+    for place in answers:
+        if place.offset >= 0:
+            committed = Committed(place.offset, incarnation_of(place.metadata))
+            found[names[place.topic]][place.partition] = committed
+    return found

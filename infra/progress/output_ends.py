@@ -1,0 +1,156 @@
+"""How far sources have been worked off, as the outputs themselves tell.
+
+A writer puts its source offset into a header of each record, and writes a partition in the
+order of its sources: the last committed record tells how far it has come. So a repeated
+batch has no second effect: the output is its own memory. The ends of all partitions are
+read at once, since nobody goes on before they are known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+from confluent_kafka import Consumer, TopicPartition
+
+from millrace.contracts.errors import ServerError
+from millrace.contracts.wire.headers import SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.wire.topics import Topic
+from millrace.infra.kafka.clients import raise_error, reader, watermarks
+from millrace.infra.settings import Settings
+
+#: Records that are read from a partition's end at first, and how many times more each time
+#: that none of them has a source offset but all are marks of transactions, or aborted.
+FIRST_RECORDS: Final = 64
+MORE: Final = 8
+#: How long the broker keeps a question open that it has no records for, milliseconds. With the
+#: usual 500, whoever turns to other partitions waits for the last answer about these.
+OPEN_MS: Final = 10
+#: How long nothing may arrive before the broker counts as away, seconds.
+SILENCE_SECONDS: Final = 5.0
+#: How long to gather what arrives, seconds.
+_GATHER_SECONDS: Final = 0.02
+_AT_ONCE: Final = 500
+
+Span = tuple[int, int]
+
+
+def last_source_offsets(
+    settings: Settings, topic: Topic, partitions: Iterable[int]
+) -> dict[int, int]:
+    """Find how far an output's partitions have come.
+
+    Args:
+        settings: Where Kafka is.
+        topic: The output.
+        partitions: Its partitions. Nobody may be writing to them.
+
+    Returns:
+        The last source offset by partition; those without any are left out.
+
+    Raises:
+        ServerError: The broker does not answer.
+        KafkaException: It refuses.
+    """
+    found: dict[int, int] = {}
+    for partition, offsets in _backwards(settings, topic, partitions, lambda _: True):
+        found.setdefault(partition, max(offsets))
+    return found
+
+
+def source_offsets_since(
+    settings: Settings,
+    topic: Topic,
+    partition: int,
+    first: int,
+    counts: Callable[[RawHeaders], bool] = lambda _: True,
+) -> set[int]:
+    """Find which records of a partition's source have an output, from one offset on.
+
+    Args:
+        settings: Where Kafka is.
+        topic: The output.
+        partition: Its partition. What is written to it meanwhile may be left out.
+        first: The offset.
+        counts: Whether an output counts, by its headers.
+
+    Returns:
+        Their source offsets, ``first`` or larger.
+
+    Raises:
+        ServerError: The broker does not answer.
+        KafkaException: It refuses.
+    """
+    parts = _backwards(settings, topic, [partition], lambda offsets: offsets[0] < first, counts)
+    return {offset for _, offsets in parts for offset in offsets if offset >= first}
+
+
+def _backwards(
+    settings: Settings,
+    topic: Topic,
+    partitions: Iterable[int],
+    enough: Callable[[Sequence[int]], bool],
+    counts: Callable[[RawHeaders], bool] = lambda _: True,
+) -> Iterator[tuple[int, list[int]]]:
+    """Read partitions from their ends, more at a time, each until it is enough.
+
+    Args:
+        settings: Where Kafka is.
+        topic: The output.
+        partitions: Its partitions.
+        enough: Whether a partition need not be read on before a part with these offsets.
+        counts: Whether an output counts, by its headers.
+
+    Yields:
+        A partition and the source offsets of a part of it, in their order; at least one.
+    """
+    name = settings.named(topic.name)
+    client = reader(settings, {"fetch.wait.max.ms": OPEN_MS})
+    try:
+        unread = {p: watermarks(client, TopicPartition(name, p)) for p in partitions}
+        records = FIRST_RECORDS
+        while unread := {p: (low, high) for p, (low, high) in unread.items() if low < high}:
+            tails = {p: (max(low, high - records), high) for p, (low, high) in unread.items()}
+            found = _offsets(client, name, tails, counts)
+            yield from found.items()
+            unread = {
+                p: (low, tails[p][0])
+                for p, (low, _) in unread.items()
+                if p not in found or not enough(found[p])
+            }
+            records *= MORE
+    finally:
+        client.close()
+
+
+def _offsets(
+    client: Consumer,
+    topic: str,
+    spans: Mapping[int, Span],
+    counts: Callable[[RawHeaders], bool],
+) -> dict[int, list[int]]:
+    """Read [first, end) of each partition for the source offsets that count, in their order."""
+    places = [TopicPartition(topic, p, first) for p, (first, _) in spans.items()]
+    client.assign(places)
+    found: dict[int, list[int]] = {}
+    reached = {p: first for p, (first, _) in spans.items()}
+    heard = time.monotonic()
+    while any(reached[p] < end for p, (_, end) in spans.items()):
+        for message in client.consume(_AT_ONCE, timeout=_GATHER_SECONDS):
+            raise_error(message)
+            headers = list(message.headers() or [])
+            offset = header(headers, SOURCE_OFFSET)
+            partition = message.partition()
+            if partition is None or offset is None or not offset.isdecimal():
+                continue
+            if counts(headers):
+                found.setdefault(partition, []).append(int(offset))
+        before = dict(reached)
+        for place in client.position(places):
+            reached[place.partition] = max(reached[place.partition], place.offset)
+        if reached != before:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > SILENCE_SECONDS:
+            raise ServerError(f"no record of {topic} arrives")
+    return found

@@ -1,0 +1,79 @@
+"""Asks Kafka which topics there are behind names: a topic that is created anew has another id."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from millrace.contracts.errors import ServerError
+from millrace.contracts.wire.topics import Topic
+from millrace.infra.kafka.clients import ANSWER_SECONDS, ask_admin
+from millrace.infra.settings import Settings
+
+
+class Described(NamedTuple):
+    """A topic as Kafka has it now.
+
+    Attributes:
+        id: Kafka's id, which is never given a second time.
+        partitions: How many it has.
+    """
+
+    id: str
+    partitions: int
+
+
+def describe_topics(
+    settings: Settings, topics: Iterable[Topic], seconds: float = ANSWER_SECONDS
+) -> dict[str, Described]:
+    """Ask for topics, by name without the namespace.
+
+    Each question has a client of its own: librdkafka 2.8 may crash the process when one client
+    sees two ids of the same topic (its issue 4964).
+
+    Args:
+        settings: Where Kafka is.
+        topics: The topics.
+        seconds: How long the broker may take.
+
+    Raises:
+        ServerError: No broker answers, or a topic is not there.
+    """
+    names = {settings.named(topic.name): topic.name for topic in topics}
+
+    def described(client: AdminClient) -> dict[str, Described]:
+        found = {}
+        asked = TopicCollection(list(names))
+        for name, answer in client.describe_topics(asked, request_timeout=seconds).items():
+            try:
+                told = answer.result(2 * seconds)
+            except (KafkaException, TimeoutError) as error:
+                raise ServerError(f"Kafka does not describe topic {name}: {error}") from error
+            found[names[name]] = Described(str(told.topic_id), len(told.partitions))
+        return found
+
+    return ask_admin(settings, described)
+
+
+def member_name(settings: Settings, service: str, topics: Iterable[Topic]) -> str:
+    """Name a process in its consumer group, as a static member.
+
+    Killed and started again, a process takes its own place at once, with the partitions that were
+    dealt to that name; there is no new deal. So the name says which topics there were: where one
+    was created anew or has more partitions since, the process is a new member, and all
+    partitions are dealt again once the group has missed the old one.
+
+    Args:
+        settings: Where Kafka is, and which replica this is.
+        service: The service.
+        topics: What the group reads.
+
+    Raises:
+        ServerError: No broker answers, or a topic is not there.
+    """
+    told = sorted(describe_topics(settings, topics).items())
+    return f"{service}-{settings.replica}-{zlib.crc32(repr(told).encode()):08x}"

@@ -1,0 +1,303 @@
+"""A model version's files: packed, published under immutable keys, and fetched as untrusted.
+
+An artefact is five objects under one prefix. The manifest names the others with their size
+and SHA-256, and the shape and type of every tensor; the manifest's own SHA-256 stands in
+`model.events`. So whoever has the registry's event can tell whether a single bit was
+altered. Nothing in an artefact is code: the network is rebuilt by ours from
+``architecture.json``.
+
+```
+models/<model>/v<version>-<run id>/manifest.json
+                                   architecture.json       what our code builds
+                                   normaliser.json         its units
+                                   weights.safetensors     float32, finite
+                                   optimizer.safetensors   so that training can continue
+```
+
+Everything is checked before it is returned: digests and sizes while fetching, then tensor
+names, shapes, types and finiteness against the manifest. Sizes are limited before anything
+is allocated for them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final, TypeVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from millrace.contracts.errors import DataError
+from millrace.contracts.events.model_event import Artefact
+from millrace.contracts.normaliser import Normaliser
+from millrace.infra.object_store import ObjectStore
+
+MANIFEST: Final = "manifest.json"
+ARCHITECTURE: Final = "architecture.json"
+NORMALISER: Final = "normaliser.json"
+WEIGHTS: Final = "weights.safetensors"
+OPTIMIZER: Final = "optimizer.safetensors"
+
+#: Most bytes of a JSON file, and of a file of tensors.
+MAX_JSON_BYTES: Final = 1 << 20
+MAX_TENSOR_BYTES: Final = 256 << 20
+MAX_TENSORS: Final = 10_000
+
+_WEIGHT_TYPES: Final = frozenset({"float32"})
+_OPTIMIZER_TYPES: Final = frozenset({"float32", "int32", "int64", "uint32", "uint64"})
+
+Tensor = npt.NDArray[Any]
+T = TypeVar("T")
+
+
+class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of an artefact.
+
+    Attributes:
+        sha256: Digest of its bytes, hexadecimal.
+        bytes: Its size.
+    """
+
+    sha256: str
+    bytes: int
+
+
+class TensorEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tensor of a file; the entries' order is the order of the model's variables.
+
+    Attributes:
+        name: Its name, unique in the file.
+        shape: Its shape.
+        dtype: Its NumPy type.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an artefact consists of.
+
+    Attributes:
+        model: The model.
+        version: The version.
+        run_id: The training run that made it.
+        files: Every other file, by name.
+        weights: The model's variables, in order.
+        optimizer: The optimizer's variables, in order; None if it was not kept.
+        format: Version of this layout.
+    """
+
+    model: str
+    version: int
+    run_id: str
+    files: dict[str, File]
+    weights: list[TensorEntry]
+    optimizer: list[TensorEntry] | None
+    format: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedArtefact:
+    """An artefact that passed every check.
+
+    Attributes:
+        manifest: What it says it is.
+        architecture: What our code builds the network from.
+        normaliser: Its units.
+        weights: The network's variables, float32, in the network's order.
+        optimizer: The optimizer's variables, in its order; None if they were not kept.
+    """
+
+    manifest: Manifest
+    architecture: dict[str, Any]
+    normaliser: Normaliser
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor] | None
+
+
+@dataclass(frozen=True)
+class PackedArtefact:
+    """An artefact's files, ready to be published; the same content gives the same bytes.
+
+    Attributes:
+        prefix: Object key prefix.
+        files: Bytes by file name, the manifest included.
+    """
+
+    prefix: str
+    files: dict[str, bytes]
+
+    @property
+    def reference(self) -> Artefact:
+        """What a `registered` event says of it."""
+        return Artefact(self.prefix, sha256(self.files[MANIFEST]).hexdigest())
+
+
+def pack(
+    *,
+    model: str,
+    version: int,
+    run_id: str,
+    architecture: Mapping[str, Any],
+    normaliser: Normaliser,
+    weights: Mapping[str, Tensor],
+    optimizer: Mapping[str, Tensor] | None,
+) -> PackedArtefact:
+    """Pack a trained model.
+
+    Args:
+        model: The model.
+        version: The new version's number.
+        run_id: The run that made it.
+        architecture: Plain JSON values that our code rebuilds the network from.
+        normaliser: The version's units.
+        weights: The network's variables in order, float32.
+        optimizer: The optimizer's variables in order, or None.
+
+    Raises:
+        DataError: A tensor is not finite or of a type that cannot be published.
+    """
+    files = {
+        ARCHITECTURE: msgspec.json.encode(architecture, order="sorted"),
+        NORMALISER: msgspec.json.encode(normaliser),
+        WEIGHTS: _pack_tensors(WEIGHTS, weights),
+    }
+    if optimizer is not None:
+        files[OPTIMIZER] = _pack_tensors(OPTIMIZER, optimizer)
+    manifest = Manifest(
+        model,
+        version,
+        run_id,
+        {name: File(sha256(data).hexdigest(), len(data)) for name, data in files.items()},
+        _entries(weights),
+        None if optimizer is None else _entries(optimizer),
+    )
+    files[MANIFEST] = msgspec.json.encode(manifest)
+    return PackedArtefact(f"models/{model}/v{version}-{run_id}", files)
+
+
+def publish(store: ObjectStore, packed: PackedArtefact) -> Artefact:
+    """Put an artefact's files into the store, the manifest last.
+
+    A crash leaves files that nothing refers to; doing it again puts the same bytes.
+
+    Raises:
+        ServerError: The store does not answer.
+    """
+    for name, data in packed.files.items():
+        kind = "application/json" if name.endswith(".json") else "application/octet-stream"
+        if name != MANIFEST:
+            store.put(f"{packed.prefix}/{name}", data, kind)
+    store.put(f"{packed.prefix}/{MANIFEST}", packed.files[MANIFEST], "application/json")
+    return packed.reference
+
+
+def fetch(store: ObjectStore, artefact: Artefact) -> LoadedArtefact:
+    """Fetch an artefact and check all of it.
+
+    Args:
+        store: Where it is.
+        artefact: What the registry says of it.
+
+    Raises:
+        DataError: Something is missing, altered, too large, misshapen or not finite.
+        ServerError: The store does not answer.
+    """
+    where = artefact.prefix
+    manifest = _decode(
+        store.get(f"{where}/{MANIFEST}", digest=artefact.digest, limit=MAX_JSON_BYTES),
+        Manifest,
+        f"{where}/{MANIFEST}",
+    )
+    _check_manifest(manifest, where)
+    files = {
+        name: _fetch_file(store, f"{where}/{name}", entry) for name, entry in manifest.files.items()
+    }
+    architecture = _decode(files[ARCHITECTURE], dict[str, Any], f"{where}/{ARCHITECTURE}")
+    normaliser = _decode(files[NORMALISER], Normaliser, f"{where}/{NORMALISER}")
+    weights = _tensors(files[WEIGHTS], manifest.weights, f"{where}/{WEIGHTS}")
+    optimizer = (
+        None
+        if manifest.optimizer is None
+        else _tensors(files[OPTIMIZER], manifest.optimizer, f"{where}/{OPTIMIZER}")
+    )
+    return LoadedArtefact(manifest, architecture, normaliser, weights, optimizer)
+
+
+def _pack_tensors(file: str, tensors: Mapping[str, Tensor]) -> bytes:
+    allowed = _WEIGHT_TYPES if file == WEIGHTS else _OPTIMIZER_TYPES
+    for name, tensor in tensors.items():
+        if tensor.dtype.name not in allowed:
+            raise DataError(f"{file}: {name} is {tensor.dtype}; publish {sorted(allowed)}")
+        if not np.isfinite(tensor).all():
+            raise DataError(f"{file}: {name} is not finite; the training has diverged")
+    # safetensors 0.8.0 stores the bytes of an array as they lie in memory, under its logical
+    # shape, and raises nothing: a transposed or strided tensor would come back as another one.
+    return save({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()})
+
+
+def _entries(tensors: Mapping[str, Tensor]) -> list[TensorEntry]:
+    return [TensorEntry(name, tensor.shape, tensor.dtype.name) for name, tensor in tensors.items()]
+
+
+def _decode(data: bytes, kind: type[T], where: str) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise DataError(f"{where} is not what it should be: {error}") from error
+
+
+def _check_manifest(manifest: Manifest, where: str) -> None:
+    """Check the manifest against itself, before anything that it names is fetched."""
+    if manifest.format != 1:
+        raise DataError(f"{where} has format {manifest.format}; this program reads format 1")
+    wanted = {ARCHITECTURE, NORMALISER, WEIGHTS}
+    if manifest.optimizer is not None:
+        wanted.add(OPTIMIZER)
+    if set(manifest.files) != wanted:
+        raise DataError(f"{where} has files {sorted(manifest.files)}, not {sorted(wanted)}")
+    for name, file in manifest.files.items():
+        limit = MAX_JSON_BYTES if name.endswith(".json") else MAX_TENSOR_BYTES
+        if not 0 < file.bytes <= limit:
+            raise DataError(f"{where}/{name} says {file.bytes} bytes; 1 to {limit} are allowed")
+    _check_entries(manifest.weights, _WEIGHT_TYPES, f"{where}/{WEIGHTS}")
+    _check_entries(manifest.optimizer or [], _OPTIMIZER_TYPES, f"{where}/{OPTIMIZER}")
+
+
+def _check_entries(entries: list[TensorEntry], types: frozenset[str], where: str) -> None:
+    if len(entries) > MAX_TENSORS or len({entry.name for entry in entries}) != len(entries):
+        raise DataError(f"{where}: more than {MAX_TENSORS} tensors, or one is named twice")
+    for entry in entries:
+        if entry.dtype not in types or any(size < 0 for size in entry.shape):
+            raise DataError(f"{where}: tensor {entry.name} is {entry.dtype} {entry.shape}")
+
+
+def _fetch_file(store: ObjectStore, key: str, file: File) -> bytes:
+    data = store.get(key, digest=file.sha256, limit=file.bytes)
+    if len(data) != file.bytes:
+        raise DataError(f"{key} has {len(data)} bytes, not {file.bytes}: it was altered")
+    return data
+
+
+def _tensors(data: bytes, entries: list[TensorEntry], where: str) -> dict[str, Tensor]:
+    try:
+        found = load(data)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where} is not a safetensors file: {error}") from error
+    if set(found) != {entry.name for entry in entries}:
+        raise DataError(f"{where}: its tensors are not those of the manifest")
+    for entry in entries:
+        tensor = found[entry.name]
+        if tensor.shape != entry.shape or tensor.dtype.name != entry.dtype:
+            raise DataError(
+                f"{where}: {entry.name} is {tensor.dtype} {tensor.shape}, where the manifest"
+                f" says {entry.dtype} {entry.shape}"
+            )
+        if not np.isfinite(tensor).all():
+            raise DataError(f"{where}: {entry.name} holds values that are not finite")
+    return {entry.name: found[entry.name] for entry in entries}

@@ -1,0 +1,68 @@
+"""Spooled records that are not produced yet: the next ones in memory, the rest on disk.
+
+>>> from pathlib import Path
+>>> from tempfile import TemporaryDirectory
+>>> with TemporaryDirectory() as folder, Spool(Path(folder)) as spool:
+...     backlog = Backlog(spool)
+...     batch = [Record(b"pump-1", b"first", [], 0), Record(b"pump-1", b"second", [], 0)]
+...     spool.append(batch)
+...     backlog.spooled(batch, 11)
+...     len(backlog), backlog.next()[1].value
+(2, b'first')
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from millrace.producers.delivery.record import Record
+from millrace.producers.delivery.spool import Spool
+
+#: Records, and bytes of their values, after which no more of them are kept in memory.
+MEMORY_RECORDS: Final = 2_000
+_MEMORY_BYTES: Final = 16 << 20
+
+
+class Backlog:
+    """What is to be produced, in order; begins with all that waits in a spool."""
+
+    def __init__(self, spool: Spool) -> None:
+        """Begin after what is confirmed."""
+        self._spool = spool
+        self._memory: deque[tuple[int, Record]] = deque()
+        self._bytes = 0
+        self._read = spool.confirmed
+
+    def __len__(self) -> int:
+        """How many are to be produced."""
+        return len(self._memory) + self._spool.last - self._read
+
+    def spooled(self, records: Sequence[Record], size: int) -> None:
+        """Note what was just appended to the spool; it stays in memory if nothing is before it.
+
+        Args:
+            records: The batch.
+            size: Bytes of its values.
+        """
+        up_to_date = self._read + len(records) == self._spool.last
+        if up_to_date and len(self._memory) < MEMORY_RECORDS and self._bytes < _MEMORY_BYTES:
+            self._memory.extend(enumerate(records, self._read + 1))
+            self._bytes += size
+            self._read = self._spool.last
+
+    def next(self) -> tuple[int, Record] | None:
+        """The next record and its number, from memory or else from the disk; None if none.
+
+        Raises:
+            DataError: The spool is damaged.
+        """
+        if not self._memory and self._read < self._spool.last:
+            self._memory.extend(self._spool.read(self._read, MEMORY_RECORDS, _MEMORY_BYTES))
+            self._bytes = sum(len(record.value) for _, record in self._memory)
+            self._read = self._memory[-1][0]
+        return self._memory[0] if self._memory else None
+
+    def produced(self) -> None:
+        """Let go of the next record."""
+        _, record = self._memory.popleft()
+        self._bytes -= len(record.value)

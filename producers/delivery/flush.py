@@ -1,0 +1,115 @@
+"""``edge flush``: what waits in spools is sent, without the sources that filled them."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from millrace.contracts.errors import SettingsError
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.wire.visible import visible_json
+from millrace.infra.kafka.clients import producer
+from millrace.infra.settings import Settings
+from millrace.infra.terminal import Terminal
+from millrace.producers.delivery.forwarder import PRODUCER, Forwarder
+from millrace.producers.delivery.open_outbox import Run, connection
+from millrace.producers.delivery.outbox import SpoolCounts
+from millrace.producers.delivery.spool import DATABASE, Spool
+from millrace.producers.delivery.spool_folder import (
+    Source,
+    describe,
+    held,
+    namespace_of,
+    spec_of,
+    spool_folders,
+)
+from millrace.producers.session import Session
+
+_log = structlog.get_logger(__name__)
+
+
+class Flushed(msgspec.Struct, frozen=True):
+    """What became of the spools.
+
+    Attributes:
+        sent: Windows that the broker confirmed.
+        spools: What each spool held and holds.
+        interrupted: Whether a person ended it.
+    """
+
+    sent: int
+    spools: list[SpoolCounts]
+    interrupted: bool
+
+
+def flush_spools(
+    settings: Settings, folder: Path | None, *, any_cluster: bool, as_json: bool
+) -> None:
+    """Send what spools hold; those of running edges and other namespaces are passed over.
+
+    Args:
+        settings: Where Kafka is, whose namespace counts, and under which home spools lie.
+        folder: The one spool to send; None for all.
+        any_cluster: Whether windows for another cluster go to this one.
+        as_json: Whether to print the result as JSON.
+
+    Raises:
+        DataError: A spool is damaged.
+        ServerError: Kafka does not answer, or refuses a window.
+        SettingsError: The one spool cannot be sent, or one holds windows for another cluster.
+    """
+    if folder is not None and not (folder / DATABASE).exists():
+        raise SettingsError(f"there is no spool in {folder}")
+    told = Terminal(stderr=True, soft_wrap=True)
+    counts: list[SpoolCounts] = []
+    with Session(settings, "", as_json=as_json) as session:
+        for place in [folder] if folder is not None else spool_folders(settings):
+            try:
+                done = _flush(settings, place, session, any_cluster=any_cluster)
+            except SettingsError as error:
+                if folder is not None:
+                    raise
+                told.print(f"passed over: {error}", style="yellow")
+                continue
+            if done is not None:
+                counts.append(done)
+            if session.stopping:
+                break
+        sent = sum(done.found - done.waiting for done in counts)
+        if as_json:
+            result = Flushed(sent, counts, session.stopping)
+            sys.stdout.write(visible_json(msgspec.json.encode(result)) + "\n")
+        else:
+            waiting = sum(done.waiting for done in counts)
+            rest = f"; {waiting:,} still wait" if waiting else ""
+            Terminal().print(f"{sent:,} windows of {len(counts)} spools delivered{rest}")
+        session.end()
+
+
+def _flush(
+    settings: Settings, folder: Path, session: Session, *, any_cluster: bool
+) -> SpoolCounts | None:
+    """Send what one spool holds; None if it is another namespace's."""
+    with held(folder), Spool(folder) as spool:
+        if namespace_of(spool) != settings.namespace:
+            if spool.waiting:
+                _log.info("passed over", spool=str(folder), belongs_to=describe(spool))
+            return None
+        client = producer(settings, PRODUCER)
+        run = Run(spec_of(spool), "", Source("", ""), None, any_cluster=any_cluster)
+        forwarder = Forwarder(
+            spool,
+            client,
+            settings.named(SENSOR_WINDOWS.name),
+            connect=connection(settings, client, run, spool),
+            stopping=lambda: session.stopping,
+            tell=_log.warning,
+        )
+        try:
+            forwarder.flush()
+        finally:
+            forwarder.close()
+        if not spool.waiting and spool.position is None:
+            spool.remove()
+        return forwarder.counts()

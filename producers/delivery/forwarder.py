@@ -1,0 +1,414 @@
+"""Windows go through a spool to Kafka: an edge that loses the broker, or its life, loses none.
+
+```
+send ──► batch ──► Spool.append ──► librdkafka ──► broker
+         (memory)   (on disk)    ▲      │ delivery reports
+                       Backlog ──┘      └──► InFlight ──► Spool.confirm
+```
+
+A window is on disk before it is produced, and leaves the disk when the broker has it. While
+the broker is there, a source that can wait is held to its pace and little waits on disk;
+while it is away, windows are spooled at the source's pace until the spool is full. Then a
+recording is read no further, and what a live source measures is counted as not recorded.
+librdkafka never gives a record up, and its queue is bounded: the spool is the place to wait.
+
+What a crash repeats: what was produced and not yet written down as confirmed, at most
+`in_flight.REPEATS` windows of an asset, in order; a stream processor recognises them. What it
+loses: of a recording nothing; of a live source what was measured since the last batch, some
+`_LINGER_SECONDS` ago. Confirmation goes by a prefix over all partitions, so a partition
+without a leader soon holds up the others: their windows wait in the spool, too.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from prometheus_client import Counter, Gauge
+
+from millrace.contracts.errors import DataError, ServerError
+from millrace.contracts.events.window import SensorWindow
+from millrace.contracts.wire.headers import RawHeaders
+from millrace.contracts.wire.topics import MAX_RECORD_BYTES
+from millrace.infra.kafka.clients import whole_ms
+from millrace.infra.process.fault_points import reached
+from millrace.producers.delivery.absence import Absence
+from millrace.producers.delivery.backlog import MEMORY_RECORDS, Backlog
+from millrace.producers.delivery.in_flight import InFlight
+from millrace.producers.delivery.outbox import END_SECONDS, SpoolCounts
+from millrace.producers.delivery.record import Encoding, Record, window_record
+from millrace.producers.delivery.sender import DELIVERED, FAILED
+from millrace.producers.delivery.spool import Spool, SpoolFullError
+from millrace.producers.sources.position import position_of
+
+WAITING: Final = Gauge("millrace_edge_windows_waiting", "Windows in the spool, not confirmed")
+SPOOL_BYTES: Final = Gauge("millrace_edge_spool_bytes", "Size of the spool on disk")
+NOT_RECORDED: Final = Counter(
+    "millrace_edge_windows_not_recorded_total", "Windows of a live source that no room was for"
+)
+
+#: How the producer behind a spool differs: it never gives up, its queue is small, and it
+#: does not wait for company, because batches come as such.
+PRODUCER: Final = {
+    "message.timeout.ms": 0,
+    "queue.buffering.max.messages": 10_000,
+    "queue.buffering.max.kbytes": 32 << 10,
+    "linger.ms": 1,
+}
+
+#: A batch is spooled when it has so many records, bytes, or seconds.
+_BATCH_RECORDS: Final = 500
+_BATCH_BYTES: Final = 4 << 20
+_LINGER_SECONDS: Final = 0.02
+#: A slow disk is left alone for so many times as long as its last write took, up to so long.
+_REST: Final = 4.0
+_LONGEST_LINGER_SECONDS: Final = 0.25
+#: Time between two attempts to write to a full spool, and to reach a broker at the start.
+_AGAIN_SECONDS: Final = 0.5
+#: Longest wait before looking around again, seconds.
+_LOOK_SECONDS: Final = 0.05
+#: How long a source that waits for room leaves librdkafka to itself, seconds.
+_ROOM_SECONDS: Final = 0.005
+
+Connect = Callable[[], bool]
+
+
+class Forwarder:
+    """Delivers windows through a spool; owned by one thread, like the spool.
+
+    Attributes:
+        handed: Records taken over in this run.
+        spooled: Those of them that are, or were, on disk.
+        found: Records that waited in the spool before it.
+        not_recorded: Windows for which there was no room.
+        finished: Whether the source has ended and its windows are confirmed.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        client: Producer,
+        topic: str,
+        *,
+        source: str = "/millrace/edge",
+        encoding: Encoding = "msgpack",
+        live: bool = False,
+        positions: bool = False,
+        connect: Connect = lambda: True,
+        stopping: Callable[[], bool] = lambda: False,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Take a spool; what waits in it goes first.
+
+        Args:
+            spool: Held by this process.
+            client: An idempotent producer with the settings `PRODUCER`.
+            topic: Where windows go.
+            source: CloudEvents source of the windows.
+            encoding: How windows are coded.
+            live: Whether the source cannot wait.
+            positions: Whether to remember the place in the source.
+            connect: Says whether the broker is ready; asked until it says so, and nothing is
+                produced before.
+            stopping: Whether the run is to end.
+            tell: Told, in one line, when the broker goes and comes and when there is no room.
+        """
+        self.handed = self.spooled = self.not_recorded = 0
+        self.found = spool.waiting
+        self.finished = False
+        self._spool, self._client, self._topic = spool, client, topic
+        self._source, self._encoding = source, encoding
+        self._live, self._positions = live, positions
+        self._connect, self._stopping, self._tell = connect, stopping, tell
+        self._connected = False
+        self._connect_at = 0.0
+        self._pending: list[Record] = []
+        self._pending_bytes = 0
+        self._pending_since = 0.0
+        self._position: bytes | None = None
+        self._linger = _LINGER_SECONDS
+        self._full = False
+        self._store_at = 0.0
+        self._backlog = Backlog(spool)
+        self._flight = InFlight()
+        self._absence = Absence(time.monotonic())
+        self._lost_since = 0
+        self._failed = 0
+        self._problem: str | None = None
+        WAITING.set_function(lambda: self.waiting)
+        SPOOL_BYTES.set_function(lambda: spool.bytes_on_disk)
+
+    @property
+    def waiting(self) -> int:
+        """Records that the broker has not confirmed."""
+        return self._spool.waiting + len(self._pending)
+
+    @property
+    def left(self) -> int:
+        """Those of this run among them: the last ones."""
+        return min(self.waiting, self.handed)
+
+    @property
+    def note(self) -> str:
+        """What a person who watches should know; empty when all is well."""
+        if self._full:
+            return "no room in the spool"
+        if self._absence.away:
+            return f"broker away, {self.waiting:,} windows spooled"
+        return f"{self.waiting:,} in the spool" if len(self._backlog) > MEMORY_RECORDS else ""
+
+    def counts(self) -> SpoolCounts:
+        """What became of the windows."""
+        return SpoolCounts(
+            folder=str(self._spool.folder),
+            found=self.found,
+            spooled=self.spooled,
+            waiting=self._spool.waiting,
+            not_recorded=self.not_recorded,
+        )
+
+    def send(self, window: SensorWindow) -> bool:
+        """Take over a window; its record's timestamp is the wall clock now.
+
+        Waits for room, unless the source is live.
+
+        Returns:
+            Whether it was taken: not if the run is to end while it waits, nor, of a live
+            source, if there is no room.
+
+        Raises:
+            ServerError: The broker refused a window.
+            DataError: The window is too large for any topic, or the spool is damaged.
+        """
+        if not self._room():
+            return False
+        at_ms = time.time_ns() // 1_000_000
+        record = window_record(window, self._encoding, self._source, at_ms)
+        self._take(record, position_of(window) if self._positions else None)
+        return True
+
+    def send_record(self, key: bytes | None, value: bytes, headers: RawHeaders, at_ms: int) -> bool:
+        """Take over a record as it is; see `send`.
+
+        Args:
+            key: Its key.
+            value: Its value.
+            headers: Its headers.
+            at_ms: Its timestamp, milliseconds UTC.
+        """
+        if not self._room():
+            return False
+        self._take(Record(key, value, headers, at_ms), None)
+        return True
+
+    def poll(self, seconds: float) -> None:
+        """Spool, produce and confirm, for so long.
+
+        Raises:
+            ServerError: The broker refused a window.
+            DataError: The spool is damaged.
+        """
+        ends = time.monotonic() + seconds
+        while True:
+            now = self._turn()
+            if now >= ends:
+                return
+            wait = min(ends - now, _LOOK_SECONDS)
+            if self._pending:
+                wait = min(wait, max(self._pending_since + self._linger - now, 0.001))
+            self._client.poll(whole_ms(wait))
+
+    def flush(self) -> None:
+        """Spool the rest, and wait until the broker has everything.
+
+        When the run is to end, for no longer than `END_SECONDS`: the rest stays in the spool.
+
+        Raises:
+            ServerError: The broker refused a window.
+            DataError: The spool is damaged.
+        """
+        ends: float | None = None
+        self._store_at = 0.0
+        while self.waiting:
+            if self._pending:
+                self._store()
+            now = self._turn()
+            if self._stopping():
+                ends = now + END_SECONDS if ends is None else ends
+                if now >= ends:
+                    break
+            self._client.poll(_LOOK_SECONDS if self._spool.waiting else 0)
+        self._drop_pending()
+        self.finished = not self.waiting and not self._stopping()
+
+    def close(self) -> None:
+        """Bring to disk what is in memory, if there is room."""
+        if self._pending:
+            self._store_at = 0.0
+            self._store()
+            self._drop_pending()
+        # What librdkafka holds is in the spool.
+        self._client.purge()
+
+    def _drop_pending(self) -> None:
+        """Let go of what the spool did not take; a recording still has it, a live source not."""
+        if self._live:
+            self._lose(len(self._pending))
+        self.handed -= len(self._pending)
+        self._pending = []
+        self._pending_bytes = 0
+        self._say_lost()
+
+    def _room(self) -> bool:
+        """Wait until one more record may be taken; False if it may not."""
+        while self._crowded or not (
+            self._live or self._absence.away or len(self._backlog) < MEMORY_RECORDS
+        ):
+            if self._stopping():
+                return False
+            self._turn()
+            if not self._live:
+                self._client.poll(_ROOM_SECONDS)
+            elif self._crowded:
+                self._lose(1)
+                return False
+        return True
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether a whole batch waits in memory, because the spool does not take it."""
+        return len(self._pending) >= _BATCH_RECORDS or self._pending_bytes >= _BATCH_BYTES
+
+    def _lose(self, count: int) -> None:
+        if count:
+            self.not_recorded += count
+            self._lost_since += count
+            NOT_RECORDED.inc(count)
+
+    def _take(self, record: Record, position: bytes | None) -> None:
+        if len(record.value) > MAX_RECORD_BYTES:
+            raise DataError(
+                f"a record of {len(record.value):,} bytes is more than any topic takes"
+                f" ({MAX_RECORD_BYTES:,}): make windows shorter"
+            )
+        now = time.monotonic()
+        if not self._pending:
+            self._pending_since = now
+        self._pending.append(record)
+        self._pending_bytes += len(record.value)
+        self._position = position or self._position
+        self.handed += 1
+        if self._crowded or now - self._pending_since >= self._linger:
+            self._store()
+            self._turn()
+
+    def _turn(self) -> float:
+        """Do what there is to do now, without waiting; returns the time."""
+        now = time.monotonic()
+        if self._pending and now - self._pending_since >= self._linger:
+            self._store()
+        if self._ready(now):
+            self._produce()
+            self._client.poll(0)
+            self._settle(now)
+        if self._problem is not None:
+            raise ServerError(
+                f"{self._failed} windows could not be delivered to {self._topic}:"
+                f" {self._problem}; {self._spool.waiting:,} wait in the spool"
+                f" {self._spool.folder}, and are sent when the same command starts again"
+            )
+        self._watch(now)
+        return now
+
+    def _store(self) -> None:
+        """Write the batch to disk; without room it stays in memory until there is."""
+        began = time.monotonic()
+        if began < self._store_at:
+            return
+        try:
+            self._spool.append(self._pending, self._position)
+        except SpoolFullError as error:
+            if not self._full:
+                held = "what is measured is not recorded" if self._live else "the source waits"
+                self._tell(f"{error}; {held} until there is room")
+            self._full = True
+            self._store_at = began + _AGAIN_SECONDS
+            return
+        if self._full:
+            self._full = False
+            self._tell(f"there is room in the spool again, {self.waiting:,} windows wait")
+            self._say_lost()
+        self._backlog.spooled(self._pending, self._pending_bytes)
+        self.spooled += len(self._pending)
+        self._pending = []
+        self._pending_bytes = 0
+        rest = _REST * (time.monotonic() - began)
+        self._linger = min(max(_LINGER_SECONDS, rest), _LONGEST_LINGER_SECONDS)
+        reached("edge.before-output")
+
+    def _ready(self, now: float) -> bool:
+        """Whether windows may be produced: the broker has answered once."""
+        if not self._connected and now >= self._connect_at:
+            self._connected = self._connect()
+            self._connect_at = time.monotonic() + _AGAIN_SECONDS
+            if self._connected:
+                self._absence.heard(time.monotonic())
+        return self._connected
+
+    def _produce(self) -> None:
+        """Hand records to librdkafka while it has room, from memory or else from the disk."""
+        while (next_one := self._backlog.next()) is not None:
+            number, record = next_one
+            if not self._flight.has_room(record.key):
+                return
+            if not self._flight:
+                self._absence.heard(time.monotonic())
+            try:
+                self._client.produce(
+                    self._topic,
+                    record.value,
+                    record.key,
+                    on_delivery=partial(self._report, number),
+                    timestamp=record.at_ms,
+                    headers=list(record.headers),
+                )
+            except BufferError:
+                return
+            except KafkaException as error:
+                raise ServerError(f"a record for {self._topic} was refused: {error}") from error
+            self._backlog.produced()
+            self._flight.add(number, record.key)
+
+    def _report(self, number: int, error: KafkaError | None, _: Message) -> None:
+        if error is None:
+            self._flight.confirm(number)
+            DELIVERED.inc()
+        else:
+            self._failed += 1
+            FAILED.inc()
+            self._problem = error.str()
+
+    def _settle(self, now: float) -> None:
+        """Write down how far the broker has confirmed."""
+        through = self._flight.settle()
+        if through is None:
+            return
+        reached("edge.before-confirmation")
+        self._spool.confirm(through)
+        self._absence.heard(now)
+
+    def _watch(self, now: float) -> None:
+        """Notice that the broker goes or comes."""
+        expecting = bool(self._flight) or not self._connected
+        if (change := self._absence.look(now, expecting=expecting)) is not None:
+            count = (
+                "windows are spooled" if self._absence.away else f"{self.waiting:,} windows wait"
+            )
+            self._tell(f"{change}; {count} in {self._spool.folder}")
+
+    def _say_lost(self) -> None:
+        """Say once how many windows there was no room for."""
+        if self._lost_since:
+            self._tell(f"{self._lost_since:,} windows were not recorded for want of room")
+            self._lost_since = 0

@@ -1,0 +1,138 @@
+"""Opens what a command delivers its windows with: from memory, or through its spool."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from confluent_kafka import Producer
+
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.infra.declare import declare_model
+from millrace.infra.kafka.clients import producer
+from millrace.infra.settings import Settings
+from millrace.producers.delivery.forwarder import PRODUCER, Forwarder
+from millrace.producers.delivery.greeting import DECLARED_BY, Greeting, greet
+from millrace.producers.delivery.record import Encoding
+from millrace.producers.delivery.sender import Sender
+from millrace.producers.delivery.spool import Spool
+from millrace.producers.delivery.spool_folder import (
+    Source,
+    SpoolOptions,
+    claim,
+    claim_cluster,
+    folder_of,
+    held,
+)
+
+
+class Run(NamedTuple):
+    """What a run's deliveries depend on.
+
+    Attributes:
+        spec: The model to declare before the first window; None for none.
+        address: CloudEvents source of the windows.
+        source: Whose spool it is.
+        spool: About the spool; None to send from memory.
+        encoding: How windows are coded.
+        live: Whether the source cannot wait, and so begins without a broker, too.
+        positions: Whether the source can go on from a place.
+        any_cluster: Whether windows that were spooled for another cluster go to this one.
+    """
+
+    spec: ModelSpec | None
+    address: str
+    source: Source
+    spool: SpoolOptions | None
+    encoding: Encoding = "msgpack"
+    live: bool = False
+    positions: bool = False
+    any_cluster: bool = False
+
+
+@contextmanager
+def open_sender(settings: Settings, run: Run, stopping: Callable[[], bool]) -> Iterator[Sender]:
+    """Have a sender from memory; the topic is there, and the model declared.
+
+    Raises:
+        DataError: Another model stands in the way of the declaration.
+        ServerError: No broker answers, or the topic is not there.
+    """
+    sender = Sender(settings, source=run.address, encoding=run.encoding, stopping=stopping)
+    if run.spec is not None:
+        declare_model(settings, run.spec, DECLARED_BY)
+    yield sender
+
+
+@contextmanager
+def open_forwarder(
+    settings: Settings,
+    run: Run,
+    options: SpoolOptions,
+    stopping: Callable[[], bool],
+    tell: Callable[[str], None],
+) -> Iterator[tuple[Forwarder, bytes | None]]:
+    """Have a spool's forwarder, and the place in the source where it goes on.
+
+    Unless the source is live, the broker has answered, the topic is there and the model
+    declared when this returns. In the end, a spool that holds nothing to send and no place to
+    go on from is removed.
+
+    Raises:
+        DataError: The spool is damaged, or another model stands in the way.
+        ServerError: No broker answers, or the topic is not there.
+        SettingsError: The spool is used by another edge, or belongs to another source.
+    """
+    folder = options.folder or folder_of(settings, run.source)
+    client = producer(settings, PRODUCER)
+    with held(folder), Spool(folder, options.limit_bytes) as spool:
+        finished = False
+        try:
+            claim(spool, settings, run.source, run.spec)
+            if options.restart:
+                spool.forget_position()
+            forwarder = Forwarder(
+                spool,
+                client,
+                settings.named(SENSOR_WINDOWS.name),
+                source=run.address,
+                encoding=run.encoding,
+                live=run.live,
+                positions=run.positions,
+                connect=connection(settings, client, run, spool),
+                stopping=stopping,
+                tell=tell,
+            )
+            try:
+                forwarder.poll(0)
+                yield forwarder, spool.position
+            finally:
+                forwarder.close()
+            finished = forwarder.finished
+        finally:
+            if not spool.waiting and (finished or spool.position is None):
+                spool.remove()
+
+
+def connection(settings: Settings, client: Producer, run: Run, spool: Spool) -> Callable[[], bool]:
+    """Make what a forwarder asks whether the broker is ready for a spool's windows.
+
+    Raises (what is made):
+        DataError: Another model stands in the way of the declaration.
+        ServerError: No broker answers (unless the source is live), or the topic is not there.
+        SettingsError: The spool's windows are for another cluster.
+    """
+    topic = settings.named(SENSOR_WINDOWS.name)
+    greeting = Greeting(settings, client, topic, run.spec) if run.live else None
+
+    def connect() -> bool:
+        if greeting is None:
+            cluster = greet(settings, client, topic, run.spec)
+        elif (answer := greeting.answer()) is None:
+            return False
+        else:
+            cluster = answer
+        claim_cluster(spool, cluster, anyway=run.any_cluster)
+        return True
+
+    return connect

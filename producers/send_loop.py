@@ -1,0 +1,156 @@
+"""Windows, each when it is due, to an outbox: the loop that all edge commands share.
+
+```
+windows ──► Pacer (due?) ──► Outbox ──► summary
+               ▲
+        training in progress?
+```
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from millrace.contracts.events.window import SensorWindow
+from millrace.contracts.wire.codec import event_time
+from millrace.producers.delivery.outbox import Outbox, SpoolCounts
+from millrace.producers.pacing import Pacer
+
+#: How long the loop waits before it looks around again, seconds.
+LOOK_SECONDS: Final = 0.05
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What was sent.
+
+    Attributes:
+        model: The model that the windows are for.
+        sent: Good windows of this run that the broker confirmed.
+        bad: Bad records that were mixed in on purpose and confirmed.
+        seconds: Wall time.
+        windows_per_second: Good windows over wall time.
+        slowed_seconds: Wall time during which a training run held the replay back.
+        event_from: End of the first window taken over; None if there was none.
+        event_until: End of the last.
+        interrupted: Whether a person ended it.
+        spool: What the spool did; None when it was sent from memory.
+    """
+
+    model: str
+    sent: int
+    bad: int
+    seconds: float
+    windows_per_second: float
+    slowed_seconds: float
+    event_from: datetime | None
+    event_until: datetime | None
+    interrupted: bool
+    spool: SpoolCounts | None = None
+
+
+def replay(
+    found: Iterable[SensorWindow],
+    outbox: Outbox,
+    pacer: Pacer,
+    *,
+    model: str,
+    training: Callable[[datetime], bool],
+    stopping: Callable[[], bool],
+    progress: Callable[[SensorWindow, bool], None],
+    after: Callable[[SensorWindow], int] = lambda _: 0,
+) -> Summary:
+    """Hand over windows when they are due, and wait until all of them have arrived.
+
+    Args:
+        found: The windows, in the order in which they are due.
+        outbox: Delivers them.
+        pacer: Says when each is due.
+        model: The model that they are for.
+        training: Whether a training run is in progress, at a wall time.
+        stopping: Whether to end early.
+        progress: Told of each window sent, and whether a run slows the replay.
+        after: Called after each window; sends bad records and says how many.
+
+    Returns:
+        What was sent. After an early end, what was handed over has arrived or waits in the
+        outbox's spool.
+
+    Raises:
+        ServerError: A window could not be delivered.
+    """
+    began = time.monotonic()
+    first = last = None
+    slow = _Slow(training)
+    bad: list[int] = []
+    for window in found:
+        due = _wait(window, outbox, pacer, slow, stopping)
+        if due is None:
+            break
+        if not outbox.send(window):
+            continue  # counted by the outbox; the next wait sees whether the run is to end
+        pacer.sent(window.end_ms, due=due, now=time.monotonic())
+        spoiled = after(window)
+        bad += range(outbox.handed - spoiled + 1, outbox.handed + 1)
+        first = window.end_ms if first is None else first
+        last = window.end_ms
+        progress(window, slow.now)
+    outbox.flush()
+    seconds = time.monotonic() - began
+    arrived = outbox.handed - outbox.left
+    bad_arrived = sum(number <= arrived for number in bad)
+    sent = arrived - bad_arrived
+    return Summary(
+        model=model,
+        sent=sent,
+        bad=bad_arrived,
+        seconds=seconds,
+        windows_per_second=sent / seconds if seconds else 0.0,
+        slowed_seconds=slow.seconds,
+        event_from=None if first is None else event_time(first),
+        event_until=None if last is None else event_time(last),
+        interrupted=stopping(),
+        spool=outbox.counts(),
+    )
+
+
+def _wait(
+    window: SensorWindow,
+    outbox: Outbox,
+    pacer: Pacer,
+    slow: "_Slow",
+    stopping: Callable[[], bool],
+) -> float | None:
+    """Wait until a window is due, serving delivery reports meanwhile.
+
+    Returns:
+        When it was due; None if the replay is to end first.
+    """
+    while not stopping():
+        now = time.monotonic()
+        due = pacer.due(window.end_ms, now, training=slow.look(now))
+        if due <= now:
+            return due
+        outbox.poll(min(due - now, LOOK_SECONDS))
+    return None
+
+
+class _Slow:
+    """Whether a run slows the replay, asked every `LOOK_SECONDS`, and for how long it has."""
+
+    def __init__(self, training: Callable[[datetime], bool]) -> None:
+        self.now = False
+        self.seconds = 0.0
+        self._training = training
+        self._looked: float | None = None
+
+    def look(self, now: float) -> bool:
+        """Ask again if it is time to."""
+        if self._looked is None or now - self._looked >= LOOK_SECONDS:
+            if self.now and self._looked is not None:
+                self.seconds += now - self._looked
+            self._looked = now
+            self.now = self._training(datetime.now(UTC))
+        return self.now

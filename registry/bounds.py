@@ -1,0 +1,105 @@
+"""Bounds on what a registry event may say by itself: sizes, numbers and moments.
+
+Names are checked where an event is decoded (`contracts.wire.names`, `contracts.wire.path_names`).
+
+`model.events` is read by every service, from its beginning, at every start. So an event that
+made one of them fail would make all of them fail, for good. Whatever our own programs have ever
+written is within these bounds.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Final
+
+from millrace.contracts.events.model_event import ModelEvent, Registered
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.wire.topics import MAX_WINDOW_BYTES
+
+PERSISTENCE: Final = 0
+
+#: Numbers of versions at most: they stand in object keys, metrics, and records as 32 bits.
+MAX_VERSION: Final = (1 << 31) - 1
+#: How far a version or a serving epoch may be ahead of the last one. A writer takes the next; a
+#: training that failed has used a number up.
+MAX_LEAP: Final = 1_000_000
+#: A window and a horizon last so long at most, seconds (a hundred years): their ends are moments.
+MAX_SPAN_SECONDS: Final = 100 * 365.25 * 86_400
+#: Readings that fit into a window's record, float32 each.
+MAX_READINGS: Final = MAX_WINDOW_BYTES // 4
+#: Years in which an event happened. A machine's clock may be wrong; a moment at either end of
+#: what Python can express cannot be compared in every time zone.
+YEARS: Final = range(1900, 9000)
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_SHOWN: Final = 40
+
+
+def problem_of(event: ModelEvent) -> str | None:
+    """Say why an event is none that any writer of ours would write, whatever came before it.
+
+    Returns:
+        The reason, in words; None if there is nothing wrong with it.
+    """
+    if not 0 <= event.version <= MAX_VERSION:
+        return f"version {_number(event.version)} is not from 0 to {MAX_VERSION}"
+    if event.at.year not in YEARS:
+        return _not_a_moment("at", event.at)
+    return _registration(event) if isinstance(event, Registered) else None
+
+
+def _registration(event: Registered) -> str | None:
+    spec, units = event.spec, event.normaliser
+    if spec.name != event.model:
+        return f"its task is named {_short(spec.name)}, not {event.model}"
+    problem = _task(spec)
+    if problem is not None:
+        return problem
+    if len(units.mean) != len(spec.sensors):
+        return (
+            f"units of {len(units.mean)} sensors for a task of {len(spec.sensors)}:"
+            " give one mean and one scale for each"
+        )
+    if event.version == PERSISTENCE and (
+        event.artefact is not None or units != Normaliser.identity(len(spec.sensors))
+    ):
+        return "version 0 is persistence: it has no artefact, and physical units"
+    if event.artefact is not None and not _DIGEST.fullmatch(event.artefact.digest):
+        return f"artefact digest {_short(event.artefact.digest)} is no SHA-256 in hexadecimal"
+    for name, moment in (("from", event.trained_from), ("until", event.trained_until)):
+        if moment is not None and moment.year not in YEARS:
+            return _not_a_moment(f"trained {name}", moment)
+    return None
+
+
+def _task(spec: ModelSpec) -> str | None:
+    """Say why no service could read this task's windows, or keep its forecasts."""
+    if spec.window * len(spec.sensors) > MAX_READINGS:
+        return (
+            f"a window of {_number(spec.window)} x {len(spec.sensors)} readings does not fit into"
+            f" a record: {MAX_READINGS} do"
+        )
+    if spec.horizon * len(spec.target_names) > MAX_READINGS:
+        return (
+            f"forecasts of {_number(spec.horizon)} x {len(spec.target_names)} readings:"
+            f" {MAX_READINGS} are allowed"
+        )
+    if max(spec.window, spec.horizon, spec.stride) * spec.period_seconds > MAX_SPAN_SECONDS:
+        return "window, horizon or stride last more than a hundred years"
+    return None
+
+
+def _not_a_moment(what: str, moment: datetime) -> str:
+    return f"{what}: year {moment.year} is not from {YEARS.start} to {YEARS.stop - 1}"
+
+
+def _short(text: str) -> str:
+    """A text within quotes, as a person may see it on a terminal: escaped, and not all of it."""
+    return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def _number(value: int) -> str:
+    """A number, however large."""
+    return str(value) if abs(value) < 1 << 64 else "beyond 64 bits"

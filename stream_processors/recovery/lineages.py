@@ -1,0 +1,253 @@
+"""Which positions the records of the partitions that we own have.
+
+    partitions assigned ─► take_over: are the logs those that were processed? ─► start offsets
+    records under another leader epoch ─► follow: is the log before them still there?
+
+A log that is not the one that was processed begins another incarnation (`topic_epoch`).
+If that is noticed while it is read, the process ends, and its next life takes the partition over
+from the first record of the new incarnation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, NamedTuple, NoReturn
+
+import structlog
+from confluent_kafka import KafkaException
+from faust.types import TP
+
+from millrace.contracts.errors import ServerError
+from millrace.contracts.events.topic_epoch import Lineage, parts_of
+from millrace.contracts.wire.groups import STREAM_PROCESSOR
+from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
+from millrace.infra.kafka.clients import first_offset
+from millrace.infra.progress.committed import Committed, committed_offsets
+from millrace.infra.progress.losses import tell_lost
+from millrace.infra.progress.output_ends import last_source_offsets
+from millrace.infra.settings import Settings
+from millrace.infra.topics.epochs import TopicEpochs
+
+_ORIGIN: Final = "/millrace/stream-processor"
+_log = structlog.get_logger(__name__)
+#: Topics that are read.
+READ: Final = (SENSOR_WINDOWS, PREDICTIONS)
+#: How often it is looked whether a topic was created anew, seconds.
+LOOK_SECONDS: Final = 5.0
+#: How long a broker that does not answer is asked again, and how often, seconds.
+PATIENCE_SECONDS: Final = 30.0
+PAUSE_SECONDS: Final = 0.2
+
+
+class Ends(NamedTuple):
+    """How far a partition of `sensor.windows` was worked off when it was taken over.
+
+    Attributes:
+        written: By output, the position of the last record that it has an output of.
+        committed: Position of the next record that the group has committed; 0 if it has not.
+    """
+
+    written: Mapping[str, int]
+    committed: int
+
+    @property
+    def next(self) -> int:
+        """Position of the next record: what comes again is before it.
+
+        Outputs expire, so after a quiet time only the committed offset may tell.
+        """
+        return max(self.committed, *(last + 1 for last in self.written.values()), 0)
+
+
+class Lineages:
+    """Positions of the partitions that are read; owned by the event loop."""
+
+    def __init__(self, settings: Settings, give_up: Callable[[str], NoReturn]) -> None:
+        """Ask nothing yet.
+
+        Args:
+            settings: Where Kafka is.
+            give_up: Ends the process.
+        """
+        self._settings = settings
+        self._give_up = give_up
+        self._topics = {settings.named(topic.name): topic for topic in READ}
+        self._epochs: TopicEpochs | None = None
+        self._ids: Mapping[str, str] = {}
+        self._committed: dict[TP, Committed] = {}
+        self._ends: dict[int, Ends] = {}
+        #: Offset after the last record that an earlier life has processed.
+        self._known: dict[TP, int] = {}
+        self._turn = asyncio.Lock()
+
+    async def take_over(self, partitions: Iterable[TP]) -> None:
+        """Compare the logs of partitions with what was processed of them.
+
+        Args:
+            partitions: All that are ours from now on; those of other topics are left out.
+        """
+        ours: dict[str, list[int]] = defaultdict(list)
+        for tp in partitions:
+            if tp.topic in self._topics:
+                ours[tp.topic].append(tp.partition)
+        async with self._turn:
+            await self._patiently(lambda: self._take_over(ours))
+
+    async def follow(self, tp: TP, known: int, leader_epoch: int, first_offset: int) -> None:
+        """Take note of another leader epoch, before its first record is delivered.
+
+        Args:
+            tp: The partition.
+            known: Offset after the last record that was read before.
+            leader_epoch: The epoch.
+            first_offset: First offset of its first record batch that was read.
+        """
+        last = self.of(tp).last
+        if last is None or leader_epoch <= last.leader_epoch:
+            return
+        topic, partition = self._topics[tp.topic], tp.partition
+        incarnation = last.incarnation
+        await self.check(tp, known)
+        async with self._turn:
+            await self._patiently(
+                lambda: self._known_epochs().note(topic, partition, leader_epoch, first_offset)
+            )
+        if self.of(tp).incarnation != incarnation:
+            self._give_up(f"{tp.topic}/{tp.partition} has begun another incarnation")
+
+    async def check(self, tp: TP, known: int) -> None:
+        """Make sure that the log of a partition still holds what was read of it.
+
+        Args:
+            tp: The partition.
+            known: Offset after the last record that was read.
+        """
+        lineage, topic = self.of(tp), self._topics[tp.topic]
+        before = lineage.incarnation
+        known = max(known, self._known.get(tp, 0))
+        known_position = lineage.position(known - 1) + 1 if known else 0
+        async with self._turn:
+            await self._patiently(
+                lambda: self._known_epochs().verify(topic, {tp.partition: known_position})
+            )
+        if lineage.incarnation != before:
+            self._give_up(f"{tp.topic}/{tp.partition} has begun another incarnation")
+
+    async def expired(self, tp: TP, expected: int, first: int) -> None:
+        """Tell which records have expired before they were read, if any have.
+
+        Args:
+            tp: The partition.
+            expected: Offset of the record that was to come next.
+            first: Offset of the one that came.
+        """
+        topic = self._topics[tp.topic]
+        if topic is SENSOR_WINDOWS:  # the other one has gaps, where transactions end
+            low = await asyncio.to_thread(first_offset, self._settings, topic, tp.partition)
+            if low > expected:
+                tell_lost(topic, STREAM_PROCESSOR, tp.partition, expected, min(low, first))
+
+    async def look(self) -> None:
+        """End the process if a topic that is read was created anew."""
+        if not self._ids:
+            return
+        async with self._turn:
+            try:
+                found = await asyncio.to_thread(self._known_epochs().ids, READ)
+            except ServerError as error:  # it is away, or just being created anew
+                _log.info("topics not looked at", why=str(error))
+                return
+        if found != self._ids:
+            self._give_up("a topic was created anew")
+
+    def of(self, tp: TP) -> Lineage:
+        """The lineage of a partition that is read."""
+        return self._known_epochs().lineage(self._topics[tp.topic], tp.partition)
+
+    def ends(self, partition: int) -> Ends:
+        """How far a partition of `sensor.windows` was worked off when it was taken over."""
+        return self._ends[partition]
+
+    def has_taken(self, partitions: Collection[int]) -> bool:
+        """Whether partitions of `sensor.windows` are taken over."""
+        return self._ends.keys() >= set(partitions)
+
+    def release(self) -> None:
+        """Forget how far partitions were worked off: they are changing hands."""
+        self._ends.clear()
+
+    def starts(self) -> dict[TP, int]:
+        """Offsets from which partitions are read that are not read from the committed one."""
+        found = {tp: self.of(tp).start(*place) for tp, place in self._committed.items()}
+        return {tp: start for tp, start in found.items() if start != self._committed[tp].offset}
+
+    def was_committed(self, tp: TP, offset: int) -> None:
+        """Take note of a committed offset; it is one of the present incarnation."""
+        if tp.topic in self._topics:
+            self._committed[tp] = Committed(offset, self.of(tp).incarnation)
+
+    def _known_epochs(self) -> TopicEpochs:
+        if self._epochs is None:
+            raise RuntimeError("no partition was taken over yet")
+        return self._epochs
+
+    def _take_over(self, ours: Mapping[str, list[int]]) -> None:
+        """Ask the broker; on a thread of its own."""
+        if self._epochs is None:
+            self._epochs = TopicEpochs(self._settings, _ORIGIN)
+        ends: dict[int, Ends] = {}
+        self._committed.clear()
+        self._known.clear()
+        self._ids = self._epochs.ids(READ)
+        owned = {self._topics[name]: partitions for name, partitions in ours.items()}
+        group = committed_offsets(self._settings, STREAM_PROCESSOR, owned)
+        for topic, partitions in owned.items():
+            committed = group[topic]
+            known = {p: committed[p].position if p in committed else 0 for p in partitions}
+            if topic is SENSOR_WINDOWS:
+                ends = self._ends_of(known)
+                known = {partition: end.next for partition, end in ends.items()}
+            spans = self._epochs.verify(topic, known, self._ids[topic.name])
+            name = self._settings.named(topic.name)
+            for partition, place in committed.items():
+                lineage = self._epochs.lineage(topic, partition)
+                start, low = lineage.start(*place), spans[partition][0]
+                if start < low:
+                    tell_lost(topic, STREAM_PROCESSOR, partition, start, low)
+                self._committed[TP(name, partition)] = place
+            for partition, position in known.items():
+                incarnation, offset = parts_of(position)
+                if incarnation == self._epochs.lineage(topic, partition).incarnation:
+                    self._known[TP(name, partition)] = offset
+        self._ends = ends
+
+    def _ends_of(self, committed: Mapping[int, int]) -> dict[int, Ends]:
+        """Read the ends of the outputs of partitions of `sensor.windows`."""
+        written = {
+            topic.name: last_source_offsets(self._settings, topic, committed)
+            for topic in (NORMALIZED, DEAD_LETTERS)
+        }
+        return {
+            partition: Ends(
+                {name: lasts[partition] for name, lasts in written.items() if partition in lasts},
+                position,
+            )
+            for partition, position in committed.items()
+        }
+
+    async def _patiently(self, ask: Callable[[], object]) -> None:
+        """Ask the broker on a thread; again while it is away, for some time."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PATIENCE_SECONDS
+        while True:
+            try:
+                await asyncio.to_thread(ask)
+            except (ServerError, KafkaException) as error:
+                if loop.time() > end:
+                    raise
+                _log.warning("the broker is asked again", why=str(error))
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                return

@@ -1,0 +1,149 @@
+"""How far each partition of `sensor.windows` has come, as the outputs tell.
+
+On taking a partition over, nothing is remembered but what the broker has: how far it was worked
+off (`lineages.Ends`), which records an earlier life refused, and which of those that were sent
+again have been taken. The latter two are read once, when they are first needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from millrace.contracts.wire.topics import DEAD_LETTERS, Topic
+from millrace.stream_processors.recovery.history import History
+from millrace.stream_processors.transport.records import Record
+from millrace.stream_processors.windows.first_origins import FirstOrigins
+from millrace.stream_processors.windows.retries import (
+    NOTHING,
+    Resolution,
+    Retries,
+    oldest_origin,
+    resolve,
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class Position:
+    """How far a partition has come.
+
+    Attributes:
+        next: Position of the next record, see `Ends.next`.
+        taken: Offset after the last record that was worked off since the partition was taken
+            over, again or not; 0 if none was.
+    """
+
+    def __init__(self, partition: int, history: History) -> None:
+        """Start behind what is written.
+
+        Args:
+            partition: The partition.
+            history: What an earlier life has left.
+        """
+        ends = history.ends(partition)
+        self.next, self._written = ends.next, ends.written
+        self.taken = 0
+        self._partition = partition
+        self._history = history
+        self._refused: set[int] | None = None
+        self._retries: Retries | None = None
+        self._letters: FirstOrigins | None = None
+
+    def written_through(self, topic: Topic) -> int:
+        """Last source offset that an output had when the partition was taken over; -1 if none."""
+        return self._written.get(topic.name, -1)
+
+    def is_written(self, topic: Topic, offset: int) -> bool:
+        """Whether an output has what was made of a record."""
+        return offset <= self.written_through(topic)
+
+    async def refused_before(self, records: Sequence[Record], rows: range) -> set[int]:
+        """Rows that an earlier life refused, which is final: their letters may be answered.
+
+        Args:
+            records: A batch.
+            rows: Those of the partition.
+        """
+        first = records[rows.start].offset
+        if not self.is_written(DEAD_LETTERS, first):
+            return set()
+        if self._refused is None:
+            self._refused = await asyncio.to_thread(
+                self._history.refused_since, self._partition, first
+            )
+        return {row for row in rows if records[row].offset in self._refused}
+
+    async def resolve(
+        self, records: Sequence[Record], own: range, rows: Sequence[int], invalid: set[int]
+    ) -> Resolution:
+        """Decide about the records that were sent before; there are none, as a rule.
+
+        Args:
+            records: A batch. If any were sent before, all letters of earlier batches are
+                confirmed.
+            own: Rows of the partition.
+            rows: Those of them that were sent before, ascending.
+            invalid: Rows that are no windows, whatever their origin, of any partition.
+        """
+        if rows:
+            oldest = oldest_origin(self._partition, records, rows)
+            await self._learn_letters(records[own.start].offset if oldest is None else oldest)
+        if self._letters is None:
+            return NOTHING
+        for row in sorted(invalid.intersection(own).difference(rows)):
+            self._letters.add(records[row].offset)
+        if not rows:
+            return NOTHING
+        if self._retries is None:
+            self._retries = Retries(await asyncio.to_thread(self._history.mended, self._partition))
+        return resolve(self._partition, records, rows, invalid, self._retries, self._letters)
+
+    async def _learn_letters(self, oldest: int) -> None:
+        """Read the letters down to an origin; if they were read before, down to the first."""
+        if self._letters is not None and self._letters.since <= oldest:
+            return
+        since = oldest if self._letters is None else 0
+        found = await asyncio.to_thread(self._history.refused_first_since, self._partition, since)
+        self._letters = FirstOrigins(found, since=since)
+
+    def refuse(self, offset: int, origin: int | None) -> None:
+        """Take note of a record that is refused after `resolve`.
+
+        Args:
+            offset: Its offset.
+            origin: The first origin that it had taken, which is open again; None if it was not
+                sent before.
+        """
+        if origin is None and self._letters is not None:
+            self._letters.add(offset)
+        if origin is not None and self._retries is not None:
+            self._retries.give_back(origin)
+
+
+class Positions:
+    """Positions of the partitions that we work on."""
+
+    def __init__(self, history: History) -> None:
+        """Start with none."""
+        self._history = history
+        self._known: dict[int, Position] = {}
+
+    def of(self, partition: int) -> Position:
+        """Tell a partition's position; at first that of when it was taken over."""
+        position = self._known.get(partition)
+        if position is None:
+            position = self._known[partition] = Position(partition, self._history)
+            _log.info("partition taken", partition=partition, next=position.next)
+        return position
+
+    @property
+    def known(self) -> set[int]:
+        """Partitions that were asked for."""
+        return set(self._known)
+
+    def forget(self) -> None:
+        """Forget all: partitions are changing hands."""
+        self._known.clear()

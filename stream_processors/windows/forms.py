@@ -1,0 +1,139 @@
+"""Which records are windows by their form: all but their model, and their readings.
+
+A batch is judged column by column first, which takes half of the time. Only if it holds anything
+but good windows in MessagePack it is judged record by record, from cheap to dear. What becomes of
+a record is the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from operator import methodcaller
+from typing import Final, NamedTuple
+
+from millrace.contracts.events.window import MSGPACK, Layout, WindowBody, read_window, read_windows
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.wire.headers import CONTENT_TYPE, content_type_of
+from millrace.contracts.wire.names import MAX_NAME_BYTES, is_name, name_problem, segment_problem
+from millrace.contracts.wire.topics import MAX_WINDOW_BYTES
+from millrace.stream_processors.transport.packing import packed_headers
+from millrace.stream_processors.transport.records import Payload, problem_of
+
+#: Event times outside of these say that a device's clock is wrong.
+EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
+LATEST_AHEAD_MS: Final = 86_400_000
+#: How the headers of a window in MessagePack end, as a rule; what ends so counts as one.
+_IN_MSGPACK: Final = packed_headers([(CONTENT_TYPE, MSGPACK.encode())])[1:]
+_ends_in_msgpack = methodcaller("endswith", _IN_MSGPACK)
+
+
+class Forms(NamedTuple):
+    """Records of a batch that are windows by their form.
+
+    Attributes:
+        rows: Place of each in its batch, ascending.
+        bodies: Each as it came.
+        layouts: The layout of each.
+    """
+
+    rows: Sequence[int]
+    bodies: list[WindowBody]
+    layouts: list[Layout]
+
+
+def forms(records: Sequence[Payload], latest_ms: int, refused: dict[int, InvalidRecord]) -> Forms:
+    """Judge a batch.
+
+    Args:
+        records: The batch.
+        latest_ms: Latest event time that is plausible, milliseconds UTC.
+        refused: Why a row is no window, by row; is added to.
+    """
+    found = _together(records, latest_ms)
+    if found is not None:
+        return found
+    rows: list[int] = []
+    bodies: list[WindowBody] = []
+    layouts: list[Layout] = []
+    for row, record in enumerate(records):
+        try:
+            body, layout = _form(record, latest_ms)
+        except InvalidRecord as problem:
+            refused[row] = problem.kept()
+            continue
+        rows.append(row)
+        bodies.append(body)
+        layouts.append(layout)
+    return Forms(rows, bodies, layouts)
+
+
+def _together(records: Sequence[Payload], latest_ms: int) -> Forms | None:
+    """Judge a batch at once; None if a record is refused, or has to be looked at by itself."""
+    values = [record.value or b"" for record in records]
+    if not values or not all(map(_ends_in_msgpack, [record.packed for record in records])):
+        return None
+    if max(map(len, values)) > MAX_WINDOW_BYTES:
+        return None
+    read = read_windows(values)
+    if read is None:
+        return None
+    bodies, layouts = read
+    assets = [body.asset.encode() for body in bodies]
+    names = set(assets)
+    starts = [body.start_ms for body in bodies]
+    periods = {body.period_seconds for body in bodies}
+    is_good = (
+        [record.key for record in records] == assets
+        and max(map(len, names)) <= MAX_NAME_BYTES  # first: `is_name` remembers what it is asked
+        and all(map(is_name, names))
+        and not any(map(segment_problem, {body.segment for body in bodies}))
+        and all(0 < period < math.inf for period in periods)
+        and min(starts) >= EARLIEST_MS
+        and max(starts) <= latest_ms
+    )
+    return Forms(range(len(records)), bodies, layouts) if is_good else None
+
+
+def _form(record: Payload, latest_ms: int) -> tuple[WindowBody, Layout]:
+    """Judge a record.
+
+    Raises:
+        InvalidRecord: Why it cannot be used.
+    """
+    if (problem := problem_of(record)) is not None:
+        raise problem
+    key, value = record.key, record.value
+    if not key:
+        raise InvalidRecord("empty_key", "the record has no key; send the asset's name")
+    if value is None:
+        raise InvalidRecord("undecodable", "the record has no value")
+    if len(value) > MAX_WINDOW_BYTES:
+        raise InvalidRecord(
+            "oversized",
+            f"{len(value)} bytes; a window may have {MAX_WINDOW_BYTES}: send shorter ones",
+        )
+    body, layout = read_window(value, _content_type(record))
+    if (wrong := name_problem(body.asset)) is not None:
+        raise InvalidRecord("bad_name", f"the asset name {body.asset[:40]!r} {wrong}")
+    if (wrong := segment_problem(body.segment)) is not None:
+        raise InvalidRecord("bad_name", f"the segment name {body.segment[:40]!r} {wrong}")
+    if body.asset.encode() != key:
+        raise InvalidRecord(
+            "key_mismatch", f"the key is not the window's asset {body.asset!r}; send it as key"
+        )
+    if not 0 < body.period_seconds < math.inf:
+        raise InvalidRecord(
+            "bad_period", f"period_seconds is {body.period_seconds}; it must be positive"
+        )
+    if not EARLIEST_MS <= body.start_ms <= latest_ms:
+        raise InvalidRecord(
+            "implausible_time",
+            f"start_ms {body.start_ms} is before 2000 or more than a day ahead; set the"
+            " device's clock, and send milliseconds since 1970 UTC",
+        )
+    return body, layout
+
+
+def _content_type(record: Payload) -> str | None:
+    return MSGPACK if _ends_in_msgpack(record.packed) else content_type_of(record.headers)

@@ -1,0 +1,308 @@
+"""The gate: three errors per hold-out window in, a verdict with its reasons out.
+
+A challenger serves only if, on the same frozen and most recent hold-out,
+
+1. it is better than the champion by a margin, and the lower end of a bootstrap interval of
+   that improvement is above zero,
+2. it is not worse than the champion on any asset by more than a limit (again by the
+   interval: a little bad luck is no proof of harm, but a large loss is, by itself, on however
+   few windows: nothing vouches for a challenger on an asset that has only just begun),
+3. it is better than persistence,
+4. all but a few of the assets that it would serve have enough hold-out windows to be judged
+   by. (On the wells a version that was approved an hour after a second well had begun to
+   send made that well 9 % worse for a month.)
+
+The champion is held to the same: where *persistence* passes points 1, 2 and 4 as if it were
+a challenger, the champion has failed, and version 0 should serve again (`champion_fails`).
+
+Improvements and their intervals are those of `trainer.learning.improvement`.
+
+>>> import numpy as np
+>>> rng = np.random.default_rng(0)
+>>> champion = rng.uniform(0.8, 1.2, 200)
+>>> errors = HoldoutErrors(champion * 0.8, champion, champion * 1.5, np.array(["A"] * 200))
+>>> judge(errors, GateSettings(), block=5).approved
+True
+>>> champion_fails(errors, GateSettings(), block=5)
+''
+"""
+
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from millrace.contracts.errors import DataError
+from millrace.contracts.model_spec import ModelSpec
+from millrace.trainer.learning.improvement import Float64, Floats, draw, improvement, interval
+
+#: Assets that a reason names, at most.
+NAMED = 3
+
+
+class GateSettings(msgspec.Struct, frozen=True):
+    """How strict the gate is.
+
+    Attributes:
+        margin: Relative improvement over the champion that is asked for at least.
+        confidence: One-sided confidence of the interval's ends.
+        asset_limit: Relative loss that an asset may suffer.
+        negligible: Loss of an asset, in standard deviations, that is none: on a machine
+            that hardly moves a relative loss says little.
+        min_windows: Fewest hold-out windows to judge by.
+        asset_windows: Fewest of an asset to judge that asset by.
+        unjudged: Share of the assets that may go without a judgement: new ones join a large
+            fleet all the time.
+        resamples: Bootstrap draws.
+        seed: Of the draws.
+    """
+
+    margin: float = 0.01
+    confidence: float = 0.80
+    asset_limit: float = 0.05
+    negligible: float = 0.0005
+    min_windows: int = 24
+    asset_windows: int = 8
+    unjudged: float = 0.10
+    resamples: int = 2_000
+    seed: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class HoldoutErrors:
+    """Mean absolute errors of three forecasters on the same windows, oldest first.
+
+    Attributes:
+        challenger: Float of shape (n,), in the same units for all three.
+        champion: The same of the serving version.
+        persistence: The same of version 0.
+        asset: Asset of each window, str of shape (n,).
+        served: All assets in the run's data, those without a hold-out window included.
+    """
+
+    challenger: Floats
+    champion: Floats
+    persistence: Floats
+    asset: npt.NDArray[np.str_]
+    served: frozenset[str] = frozenset()
+
+
+class AssetVerdict(msgspec.Struct, frozen=True):
+    """How an asset fares.
+
+    Attributes:
+        windows: Its windows in the hold-out.
+        improvement: Relative improvement over the champion on them.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+    """
+
+    windows: int
+    improvement: float
+    low: float
+    high: float
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What the gate decides.
+
+    Attributes:
+        approved: Whether the challenger may serve.
+        reasons: Why, one sentence each; of a rejection, only what speaks against it.
+        challenger: Mean error on the hold-out.
+        champion: The champion's.
+        persistence: Persistence's.
+        improvement: Relative improvement over the champion.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        windows: Windows judged by.
+        assets: The same for each asset.
+    """
+
+    approved: bool
+    reasons: tuple[str, ...]
+    challenger: float
+    champion: float
+    persistence: float
+    improvement: float
+    low: float
+    high: float
+    windows: int
+    assets: dict[str, AssetVerdict]
+
+    @property
+    def detail(self) -> str:
+        """The reasons as one line."""
+        return "; ".join(self.reasons)
+
+
+def block_length(spec: ModelSpec) -> int:
+    """Number of consecutive windows that share samples, windows and truth taken together."""
+    return -(-(spec.window + spec.horizon) // spec.stride)
+
+
+def judge(errors: HoldoutErrors, settings: GateSettings, *, block: int) -> Verdict:
+    """Judge a challenger.
+
+    Args:
+        errors: Errors on the hold-out.
+        settings: How strict to be.
+        block: Windows of a bootstrap block, see `block_length`.
+
+    Raises:
+        DataError: Errors are not finite, or there are none.
+    """
+    _check(errors)
+    found = _compare(errors, errors.challenger, settings, block)
+    challenger, champion, persistence = (
+        float(np.mean(e)) for e in (errors.challenger, errors.champion, errors.persistence)
+    )
+    against = list(found.against)
+    if not challenger < persistence:
+        against.append(f"not better than persistence ({challenger:.4f} against {persistence:.4f})")
+    return Verdict(
+        approved=not against,
+        reasons=tuple(against)
+        or (
+            (
+                f"{found.improvement:.1%} better than the champion (at least {found.low:.1%} with"
+                f" {settings.confidence:.0%} confidence) on {len(errors.asset)} windows, no asset"
+                f" worse by more than {settings.asset_limit:.0%}, better than persistence"
+            ),
+        ),
+        challenger=challenger,
+        champion=champion,
+        persistence=persistence,
+        improvement=found.improvement,
+        low=found.low,
+        high=found.high,
+        windows=len(errors.asset),
+        assets=found.assets,
+    )
+
+
+def champion_fails(errors: HoldoutErrors, settings: GateSettings, *, block: int) -> str:
+    """Judge whether persistence should serve again instead of the champion.
+
+    Args:
+        errors: Errors on the hold-out.
+        settings: How strict to be: as with any challenger.
+        block: Windows of a bootstrap block, see `block_length`.
+
+    Returns:
+        Why it should; empty if it should not.
+
+    Raises:
+        DataError: Errors are not finite, or there are none.
+    """
+    _check(errors)
+    found = _compare(errors, errors.persistence, settings, block)
+    if found.against:
+        return ""
+    return (
+        f"persistence is {found.improvement:.1%} better (at least {found.low:.1%} with"
+        f" {settings.confidence:.0%} confidence) on {len(errors.asset)} windows, and no asset"
+        f" is worse off by more than {settings.asset_limit:.0%}"
+    )
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A forecaster against the champion: improvement, its interval, and what speaks against it."""
+
+    improvement: float
+    low: float
+    high: float
+    assets: dict[str, AssetVerdict]
+    against: tuple[str, ...]
+
+
+def _compare(
+    errors: HoldoutErrors, challenger: Floats, settings: GateSettings, block: int
+) -> _Comparison:
+    """Hold a forecaster's errors against the champion's."""
+    rng = np.random.default_rng(settings.seed)
+    drawn: list[tuple[Float64, Float64]] = []
+    assets: dict[str, AssetVerdict] = {}
+    for name in np.unique(errors.asset):
+        rows = errors.asset == name
+        ours, champions = challenger[rows], errors.champion[rows]
+        drawn.append(draw(ours, champions, settings.resamples, block, rng))
+        assets[str(name)] = AssetVerdict(
+            int(rows.sum()),
+            improvement(float(ours.sum()), float(champions.sum())),
+            *interval(*drawn[-1], settings.confidence),
+        )
+    low, high = interval(
+        np.sum([pair[0] for pair in drawn], axis=0),
+        np.sum([pair[1] for pair in drawn], axis=0),
+        settings.confidence,
+    )
+    better = improvement(float(np.mean(challenger)), float(np.mean(errors.champion)))
+    against = (
+        *_against_all(len(errors.asset), better, low, settings),
+        *_against_assets(errors, challenger, assets, settings),
+        *_against_unjudged(errors, assets, settings),
+    )
+    return _Comparison(better, low, high, assets, against)
+
+
+def _check(errors: HoldoutErrors) -> None:
+    columns = (errors.challenger, errors.champion, errors.persistence)
+    if not len(errors.asset) or any(len(column) != len(errors.asset) for column in columns):
+        raise DataError("the gate needs the errors of all three forecasters on the same windows")
+    if not all(np.isfinite(column).all() for column in columns):
+        raise DataError("the gate got errors that are not finite; the challenger cannot be judged")
+
+
+def _against_all(windows: int, better: float, low: float, settings: GateSettings) -> list[str]:
+    against = []
+    if windows < settings.min_windows:
+        against.append(f"only {windows} hold-out windows; {settings.min_windows} are needed")
+    if better < settings.margin:
+        against.append(
+            f"{better:.1%} better than the champion, where {settings.margin:.1%} is asked for"
+        )
+    elif low <= 0:
+        against.append(
+            f"{better:.1%} better than the champion may be luck: the interval begins at {low:.1%}"
+        )
+    return against
+
+
+def _against_assets(
+    errors: HoldoutErrors,
+    challenger: Floats,
+    assets: dict[str, AssetVerdict],
+    settings: GateSettings,
+) -> list[str]:
+    against = []
+    for name, asset in assets.items():
+        rows = errors.asset == name
+        loss = float(challenger[rows].mean() - errors.champion[rows].mean())
+        # Worse by more than the limit, and not by chance; or by twice the limit, whatever chance.
+        sure = asset.high < 0 or asset.improvement < -2 * settings.asset_limit
+        if loss > settings.negligible and asset.improvement < -settings.asset_limit and sure:
+            against.append(
+                f"{-asset.improvement:.1%} worse on {name}, where {settings.asset_limit:.0%} is"
+                " the limit"
+            )
+    return against
+
+
+def _against_unjudged(
+    errors: HoldoutErrors, assets: dict[str, AssetVerdict], settings: GateSettings
+) -> list[str]:
+    all_assets = errors.served | assets.keys()
+    few = sorted(
+        name
+        for name in all_assets
+        if name not in assets or assets[name].windows < settings.asset_windows
+    )
+    if len(few) <= settings.unjudged * len(all_assets):
+        return []
+    shown = few[:NAMED]
+    more = f" and {len(few) - NAMED} more" if len(few) > NAMED else ""
+    why = f"fewer than {settings.asset_windows} hold-out windows"
+    return [f"{', '.join(shown)}{more} cannot be judged yet: {why}"]

@@ -1,0 +1,54 @@
+"""Which inference replicas are live: the members of their consumer group, as Kafka knows them."""
+
+from typing import Any, Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from millrace.contracts.errors import ServerError
+from millrace.contracts.wire.groups import INFERENCE
+from millrace.infra.kafka.clients import admin, error_of, passes
+from millrace.infra.settings import Settings
+
+#: How long the brokers may take to answer, seconds.
+_ANSWER_SECONDS: Final = 5.0
+
+
+class LiveReplicas:
+    """Asks the brokers; owned by one thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Prepare a client."""
+        self._client: AdminClient = admin(settings)
+        self._group = settings.named(INFERENCE)
+
+    def __call__(self) -> frozenset[str] | None:
+        """Name the live replicas, by their clients' ids.
+
+        Returns:
+            None of them if there is no such group. No set at all if nobody can tell now: a
+            broker is away, or not yet back.
+
+        Raises:
+            ServerError: Kafka refuses to tell.
+        """
+        self._client.poll(0)  # lets it drop what it wants to tell about connections
+        try:
+            return self._members()
+        except KafkaException as failure:
+            error = error_of(failure)
+            if passes(error):
+                return None
+            raise ServerError(
+                f"Kafka cannot describe group {self._group}: {error.str()}"
+            ) from failure
+
+    def _members(self) -> frozenset[str]:
+        # The client calls this way outdated. But its newer question, which goes through the
+        # group's coordinator, aborts the whole process if the broker dies under it (librdkafka
+        # 2.16, its issue 4605).
+        groups: Any = self._client.list_groups(self._group, timeout=_ANSWER_SECONDS)
+        for group in groups:
+            if group.error is not None:
+                raise KafkaException(group.error)
+        return frozenset(member.client_id for group in groups for member in group.members)

@@ -1,0 +1,81 @@
+"""The process of one run, ``python -m millrace.trainer.runs.fit_process FOLDER``: makes a job.
+
+It yields to serving (nice), uses one thread so that it repeats exactly, and gives back all
+its memory by ending. Its standard input is a pipe that the trainer holds open: when that
+closes, however the trainer ended, so does this process, and never two of them fit the same
+run.
+"""
+
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from millrace.contracts.errors import DataError, MillraceError, ServerError
+from millrace.infra.object_store import ObjectStore
+from millrace.infra.process.error_line import say_error
+from millrace.infra.process.logs import configure_logs
+from millrace.infra.settings import Settings
+from millrace.trainer.learning.fit import prepare as load_tensorflow
+from millrace.trainer.runs.job import (
+    BROKEN_MACHINERY,
+    CANNOT,
+    DIGEST,
+    DONE,
+    FAILURE,
+    JOB,
+    PINNED,
+    Job,
+    write_atomically,
+)
+from millrace.trainer.runs.run import make, prepare
+
+
+def end_with_parent() -> None:
+    """End this process when the other end of standard input is closed."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os._exit(BROKEN_MACHINERY)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def main(folder: Path) -> int:
+    """Make the job of a folder.
+
+    Returns:
+        The exit code: `DONE`, `CANNOT` (the reason is in the folder) or `BROKEN_MACHINERY`.
+    """
+    try:
+        settings = Settings.read()
+        configure_logs(settings)
+        job = msgspec.json.decode((folder / JOB).read_bytes(), type=Job)
+        os.nice(job.nice)
+        store = ObjectStore(settings)
+        # TensorFlow takes seconds to load: meanwhile the data is awaited and read.
+        with ThreadPoolExecutor(1) as loader:
+            loading = loader.submit(load_tensorflow)
+            run, data = prepare(job, store)
+            write_atomically(folder / PINNED, msgspec.json.encode(run))
+            loading.result()
+        write_atomically(folder / DIGEST, make(job, run, data, store).encode())
+    except ServerError as error:
+        say_error("fit", error)
+        return BROKEN_MACHINERY
+    except (MillraceError, msgspec.DecodeError) as error:
+        write_atomically(folder / FAILURE, str(DataError(str(error))).encode())
+        return CANNOT
+    return DONE
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    # No clean-up at exit: TensorFlow's takes long, and everything is already stored.
+    code = main(Path(sys.argv[1]))
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,148 @@
+"""What a fit process is told, and what it answers: plain files and objects, no sockets.
+
+```
+<home>/trainer/<run id>/job.json       written before the process starts
+                        pinned.json    the run's record once its data is pinned
+                        failure.txt    why it cannot be done; one line
+                        digest.txt     SHA-256 of result.json; of a repetition, the artefact's
+                        fit.log        what the process said
+runs/<run id>/result.json              in the object store: the run is decided
+```
+
+The result is stored before anything is announced, and the run's folder is kept until all is.
+So a trainer that dies while announcing says exactly the same again.
+
+Whoever can write to the bucket could store a result there. Therefore a result is announced
+only if its SHA-256 is the one that the fit process has left in the run's local folder. A
+result without it (forged, or made on a machine that is gone) counts for nothing: the run is
+made again from its record, which gives the same artefact, and overwrites it.
+"""
+
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from millrace.contracts.errors import DataError
+from millrace.contracts.events.model_event import (
+    Approved,
+    Artefact,
+    ModelEvent,
+    Registered,
+    Rejected,
+)
+from millrace.contracts.events.training import TrainingRun
+from millrace.contracts.ids import digest_of
+from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.object_store import ObjectStore
+from millrace.trainer.scheduling.journal import Ends
+
+JOB: Final = "job.json"
+PINNED: Final = "pinned.json"
+FAILURE: Final = "failure.txt"
+LOG: Final = "fit.log"
+DIGEST: Final = "digest.txt"
+
+#: Exit codes of a fit process.
+DONE: Final = 0
+CANNOT: Final = 1
+BROKEN_MACHINERY: Final = 3
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A run to be made.
+
+    Attributes:
+        run: Its record, state ``started``; parameters hold all that decides the result.
+        spec: The model.
+        champion: Files of the version to start from and to beat; None for persistence.
+        archive_seconds: How long to wait for the archive.
+        nice: How much to yield.
+        repeat: Make the recorded run again, from its manifest, and publish nothing.
+    """
+
+    run: TrainingRun
+    spec: ModelSpec
+    champion: Artefact | None
+    archive_seconds: float
+    nice: int
+    repeat: bool = False
+
+    @property
+    def ends(self) -> Ends:
+        """Where the run stops reading, by topic and partition."""
+        return msgspec.convert(self.run.parameters["ends"], Ends, strict=False)
+
+
+class RunResult(msgspec.Struct, frozen=True):
+    """A decided run.
+
+    Attributes:
+        run: Its final record.
+        registered: The event that makes the challenger known.
+        fall_back: Why the champion that it was held against has failed, and persistence should
+            serve again; empty if not.
+    """
+
+    run: TrainingRun
+    registered: Registered
+    fall_back: str = ""
+
+    @property
+    def events(self) -> tuple[ModelEvent, ModelEvent]:
+        """What the registry is told, in order; the same result gives the same ids."""
+        run, made = self.run, self.registered
+        verdict: Literal["approved", "rejected"] = run.verdict or "rejected"
+        kind = Approved if verdict == "approved" else Rejected
+        judged = kind(
+            id=f"{verdict}-" + digest_of(run.model, made.version, run.id),
+            model=run.model,
+            version=made.version,
+            at=run.updated_at,
+            detail=run.detail,
+        )
+        return made, judged
+
+
+def result_key(run_id: str) -> str:
+    """Where a run's result is in the object store."""
+    return f"runs/{run_id}/result.json"
+
+
+def store_result(store: ObjectStore, result: RunResult) -> str:
+    """Store a run's result.
+
+    Returns:
+        Its SHA-256, hexadecimal: the run is decided once that is in its local folder.
+
+    Raises:
+        ServerError: The store does not answer.
+    """
+    data = msgspec.json.encode(result)
+    return store.put(result_key(result.run.id), data, "application/json")
+
+
+def fetch_result(store: ObjectStore, run_id: str, digest: str) -> RunResult:
+    """Fetch the result of a decided run.
+
+    Args:
+        store: Where it is.
+        run_id: The run.
+        digest: What the fit process said that its SHA-256 is.
+
+    Raises:
+        DataError: It is not there, or is not the one that the fit process stored.
+        ServerError: The store does not answer.
+    """
+    key = result_key(run_id)
+    try:
+        return msgspec.json.decode(store.get(key, digest=digest), type=RunResult)
+    except msgspec.DecodeError as error:
+        raise DataError(f"{key} is not a run's result: {error}") from error
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(data)
+    draft.replace(path)

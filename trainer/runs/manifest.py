@@ -1,0 +1,315 @@
+"""Exactly the records that a run learns from: ranges of offsets, digests of their records.
+
+The manifest is stored under its own digest and named in the run's record. A range is read from
+whatever objects hold it: those that were pinned, or a larger one into which they were merged
+since. The digest is that of the records and not of an object's bytes, and the ends are fixed
+before anything is read, so the same manifest always gives the same dataset.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from hashlib import sha256
+from typing import Final, TypeVar
+
+import msgspec
+
+from millrace.contracts.errors import DataError
+from millrace.contracts.events.outcome import Outcome
+from millrace.contracts.events.window import SensorWindow, decode_window
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.source import Source
+from millrace.contracts.wire.codec import EventReader
+from millrace.contracts.wire.headers import content_type_of
+from millrace.contracts.wire.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.infra.archive.catalogue import Catalogue
+from millrace.infra.archive.objects import (
+    ArchivedObject,
+    Record,
+    RecordDigest,
+    decode_records,
+    encode_records,
+    parse_key,
+)
+from millrace.infra.object_store import ObjectStore
+from millrace.trainer.data.dataset import Dataset, Place, Truth, build_dataset, truths_of
+from millrace.trainer.scheduling.journal import Ends
+
+#: Objects fetched at the same time.
+_FETCHERS: Final = 8
+
+T = TypeVar("T")
+
+
+class PinnedObject(msgspec.Struct, frozen=True):
+    """A range of a partition's records, and how to know that they are the same ones.
+
+    Attributes:
+        key: Object that held them when they were pinned; names topic and partition.
+        sha256: Digest of the records from ``first`` to before ``until`` (`RecordDigest`),
+            hexadecimal; in a manifest of version 1 that of the object's bytes.
+        first: First offset.
+        last: Last offset of that object.
+        until: Offset at which reading stops; records from it on are not part of the run.
+    """
+
+    key: str
+    sha256: str
+    first: int
+    last: int
+    until: int
+
+
+class DataManifest(msgspec.Struct, frozen=True):
+    """What a run learns from.
+
+    Attributes:
+        model: The model.
+        sensor_set: Sensor set of its windows.
+        max_windows: Most windows to keep, the most recent ones.
+        windows: Objects of `sensor.windows`.
+        outcomes: Objects of `outcomes`.
+        v: 2; a manifest of version 1 has digests of objects.
+    """
+
+    model: str
+    sensor_set: str
+    max_windows: int
+    windows: list[PinnedObject]
+    outcomes: list[PinnedObject]
+    v: int = 2
+
+    def encode(self) -> bytes:
+        """Encode as JSON; the same manifest gives the same bytes."""
+        return msgspec.json.encode(self)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the encoded form, hexadecimal."""
+        return sha256(self.encode()).hexdigest()
+
+    @property
+    def key(self) -> str:
+        """Where it is stored."""
+        return f"manifests/{self.model}/{self.digest}.json"
+
+
+def lacking(catalogue: Catalogue, ends: Ends) -> list[str]:
+    """Say which partitions are not archived up to their end yet.
+
+    Raises:
+        ServerError: The store does not answer.
+    """
+    return [
+        f"{topic}/{partition}"
+        for topic, by_partition in sorted(ends.items())
+        for partition, end in sorted(by_partition.items())
+        if catalogue.end(topic, partition) < end
+    ]
+
+
+def pin(
+    store: ObjectStore, catalogue: Catalogue, spec: ModelSpec, ends: Ends, max_windows: int
+) -> DataManifest:
+    """Fix what a run learns from, and store that.
+
+    Of each partition, the newest outcomes of the model are pinned, back to the object with
+    which there are enough, and the objects with the windows that those came from. Event
+    time ascends along a partition but for late records, so the most recent windows of all
+    are among them, and what is fetched does not grow with the archive.
+
+    Args:
+        store: Where the archive is.
+        catalogue: Covers the ends (see `lacking`).
+        spec: The model.
+        ends: Where to stop, by topic and partition.
+        max_windows: Most windows to keep.
+
+    Raises:
+        DataError: There is nothing to learn from.
+        ServerError: The store does not answer.
+    """
+    places: dict[int, list[int]] = {}
+    outcomes: list[PinnedObject] = []
+    windows: list[PinnedObject] = []
+    with ThreadPoolExecutor(_FETCHERS) as pool:
+        for partition, end in sorted(ends[OUTCOMES.name].items()):
+            objects = [o for o in catalogue.refresh(OUTCOMES.name, partition) if o.first < end]
+            pinned: list[PinnedObject] = []
+            count = 0
+            for item, data in _fetched(store, pool, objects[::-1]):
+                records = list(decode_records(data, item.key, until=end))
+                found = _sources(item, records, spec)
+                for source in found:
+                    places.setdefault(source.partition, []).append(source.offset)
+                if found:
+                    pinned.append(_pinned(item, end, records))
+                count += len(found)
+                if count >= max_windows:
+                    break
+            outcomes.extend(pinned[::-1])
+        for partition, end in sorted(ends[SENSOR_WINDOWS.name].items()):
+            offsets = sorted(places.get(partition, []))
+            wanted = [
+                item
+                for item in catalogue.refresh(SENSOR_WINDOWS.name, partition)
+                if item.first < end
+                and bisect_left(offsets, item.first) < bisect_right(offsets, item.last)
+            ]
+            windows.extend(
+                _pinned(item, end, list(decode_records(data, item.key, until=end)))
+                for item, data in _fetched(store, pool, wanted)
+            )
+    if not outcomes:
+        raise DataError(f"model {spec.name}: there are no outcomes to learn from yet")
+    manifest = DataManifest(spec.name, spec.sensor_set, max_windows, windows, outcomes)
+    store.put(manifest.key, manifest.encode(), "application/json")
+    return manifest
+
+
+def fetch_manifest(store: ObjectStore, key: str, digest: str) -> DataManifest:
+    """Fetch a stored manifest.
+
+    Raises:
+        DataError: It is not there, was altered, or is not a manifest.
+        ServerError: The store does not answer.
+    """
+    try:
+        return msgspec.json.decode(store.get(key, digest=digest), type=DataManifest)
+    except msgspec.DecodeError as error:
+        raise DataError(f"{key} is not a data manifest: {error}") from error
+
+
+def read_dataset(
+    store: ObjectStore, catalogue: Catalogue, manifest: DataManifest, spec: ModelSpec
+) -> Dataset:
+    """Read a manifest's records and join windows with their truth.
+
+    Args:
+        store: Where the archive is.
+        catalogue: Says which objects hold them now.
+        manifest: Which records.
+        spec: The model.
+
+    Raises:
+        MissingObjectError: An object is gone that the catalogue names.
+        DataError: Records were altered or removed, or no window has its truth.
+        ServerError: The store does not answer.
+    """
+    archive = Archive(store, catalogue, manifest.v)
+    truths = truths_of(archive.each(manifest.outcomes, _outcome), spec)
+    windows = archive.each(manifest.windows, partial(_window, truths))
+    return build_dataset(windows, truths, spec, max_windows=manifest.max_windows)
+
+
+_read_outcome = EventReader[Outcome](Outcome)
+
+
+def _outcome(_: int, record: Record) -> Outcome | None:
+    try:
+        return _read_outcome(record.value or b"")
+    except InvalidRecord:
+        return None  # not written by the stream processor: without truth it teaches nothing
+
+
+def _window(
+    truths: dict[Place, Truth], partition: int, record: Record
+) -> tuple[Place, SensorWindow] | None:
+    place = (partition, record.offset)
+    if place not in truths:
+        return None
+    kind = content_type_of(record.headers)
+    try:
+        return place, decode_window(record.value or b"", kind)
+    except InvalidRecord:
+        return None  # the stream processor made it a dead letter
+
+
+class Archive:
+    """Reads pinned ranges from the objects that hold them now."""
+
+    def __init__(self, store: ObjectStore, catalogue: Catalogue, version: int) -> None:
+        """Prepare to read ranges of a manifest of some version; nothing is fetched yet."""
+        self._store = store
+        self._catalogue = catalogue
+        self._version = version
+
+    def each(
+        self, ranges: list[PinnedObject], read: Callable[[int, Record], T | None]
+    ) -> Iterator[T]:
+        """Read the records of ranges, in order, a few objects ahead.
+
+        Raises:
+            DataError: The records of a range are not those that were pinned; said after the
+                last of them.
+        """
+        with ThreadPoolExecutor(_FETCHERS) as pool:
+            # Batches keep at most a few objects in memory.
+            for start in range(0, len(ranges), _FETCHERS):
+                batch = [(pinned, self._holders(pinned)) for pinned in ranges[start:][:_FETCHERS]]
+                keys = {item.key for _, items in batch for item in items}
+                data = dict(zip(keys, pool.map(self._store.get, keys), strict=True))
+                for pinned, items in batch:
+                    yield from self._range(pinned, [(i.key, data[i.key]) for i in items], read)
+
+    def _holders(self, pinned: PinnedObject) -> list[ArchivedObject]:
+        item = parse_key(pinned.key)
+        if item is None:
+            raise DataError(f"{pinned.key} is no object of the archive: the manifest is damaged")
+        return self._catalogue.covering(item.topic, item.partition, item.first, item.last + 1)
+
+    def _range(
+        self,
+        pinned: PinnedObject,
+        objects: list[tuple[str, bytes]],
+        read: Callable[[int, Record], T | None],
+    ) -> Iterator[T]:
+        partition = int(pinned.key.split("partition=")[1].split("/")[0])
+        digest = RecordDigest()
+        # Version 1 has digests of whole objects, which the same writer makes again.
+        whole: list[Record] = []
+        next_offset = pinned.first
+        for key, data in objects:
+            for record in decode_records(data, key, next_offset, pinned.last + 1):
+                next_offset = record.offset + 1
+                if self._version == 1:
+                    whole.append(record)
+                if record.offset >= pinned.until:
+                    continue
+                digest.add(record)
+                if (found := read(partition, record)) is not None:
+                    yield found
+        made = digest.hexadecimal
+        if self._version == 1:
+            same = [data for key, data in objects if key == pinned.key]
+            made = sha256(same[0] if same else encode_records(whole)).hexdigest()
+        if made != pinned.sha256:
+            raise DataError(
+                f"the records of {pinned.key} up to {pinned.until} have SHA-256 {made}, not"
+                f" {pinned.sha256}: the archive was altered, or records of it were removed"
+            )
+
+
+def _fetched(
+    store: ObjectStore, pool: ThreadPoolExecutor, objects: list[ArchivedObject]
+) -> Iterator[tuple[ArchivedObject, bytes]]:
+    """Fetch objects in the given order, a few ahead."""
+    for start in range(0, len(objects), _FETCHERS):
+        batch = objects[start : start + _FETCHERS]
+        yield from zip(batch, pool.map(lambda item: store.get(item.key), batch), strict=True)
+
+
+def _sources(item: ArchivedObject, records: list[Record], spec: ModelSpec) -> list[Source]:
+    """List the windows that an object's outcomes of a model came from."""
+    outcomes = (_outcome(item.partition, record) for record in records)
+    return [one.source for one in outcomes if one is not None and one.model == spec.name]
+
+
+def _pinned(item: ArchivedObject, end: int, records: list[Record]) -> PinnedObject:
+    digest = RecordDigest()
+    for record in records:
+        digest.add(record)
+    until = min(end, item.last + 1)
+    return PinnedObject(item.key, digest.hexadecimal, item.first, item.last, until)

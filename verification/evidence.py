@@ -1,0 +1,159 @@
+"""What the topics say, read from their beginning with ``read_committed``.
+
+This is all that the checker knows about a run, beside the source itself: no
+service's counter, log or memory enters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import msgspec
+from confluent_kafka import Message
+
+from millrace.contracts.events import dead_letter
+from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.events.model_event import ModelEvent
+from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.events.outcome import Outcome
+from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.events.training import TrainingRequest, TrainingRun
+from millrace.contracts.events.window import SensorWindow, decode_window
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.wire.codec import EventReader
+from millrace.contracts.wire.headers import RawHeaders, content_type_of, header
+from millrace.contracts.wire.topics import (
+    DEAD_LETTERS,
+    DRIFT_ALERTS,
+    MODEL_EVENTS,
+    NORMALIZED,
+    OUTCOMES,
+    PREDICTIONS,
+    SENSOR_WINDOWS,
+    SERVING_LEDGER,
+    TRAINING_REQUESTS,
+    TRAINING_RUNS,
+    Topic,
+)
+from millrace.infra.kafka.clients import read_all
+from millrace.infra.settings import Settings
+
+E = TypeVar("E")
+
+
+@dataclass(frozen=True)
+class SentWindow:
+    """A record of `sensor.windows`.
+
+    Attributes:
+        partition: Its partition.
+        offset: Its offset.
+        timestamp_ms: When the edge handed it over.
+        window: What it says; None if it cannot be decoded.
+    """
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    window: SensorWindow | None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A dead letter, as far as the checker needs it.
+
+    Attributes:
+        topic: Topic of the refused record, without the namespace.
+        partition: Its partition.
+        offset: Its offset.
+        reason: Why it was refused.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+
+
+@dataclass
+class Evidence:
+    """Everything that the topics hold, in the order of each partition."""
+
+    windows: list[SentWindow] = field(default_factory=list)
+    normalized: list[NormalizedWindow] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    ledger: list[LedgerEntry] = field(default_factory=list)
+    model_events: list[ModelEvent] = field(default_factory=list)
+    requests: list[TrainingRequest] = field(default_factory=list)
+    runs: list[TrainingRun] = field(default_factory=list)
+    alerts: list[DriftAlert] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    unreadable: dict[str, int] = field(default_factory=dict)
+
+
+def gather(settings: Settings) -> Evidence:
+    """Read all topics.
+
+    Raises:
+        ServerError: No broker answers, or a topic is not there.
+    """
+    found = Evidence()
+    found.windows = [_sent(message) for message in read_all(settings, SENSOR_WINDOWS)]
+    found.refusals = [_refusal(message) for message in read_all(settings, DEAD_LETTERS)]
+    found.normalized = list(_normalized(settings, found))
+    found.predictions = list(_events(settings, PREDICTIONS, EventReader(Prediction), found))
+    found.ledger = list(_events(settings, SERVING_LEDGER, EventReader(LedgerEntry), found))
+    found.model_events = list(_events(settings, MODEL_EVENTS, EventReader(ModelEvent), found))
+    found.requests = list(_events(settings, TRAINING_REQUESTS, EventReader(TrainingRequest), found))
+    found.runs = list(_events(settings, TRAINING_RUNS, EventReader(TrainingRun), found))
+    found.alerts = list(_events(settings, DRIFT_ALERTS, EventReader(DriftAlert), found))
+    found.outcomes = list(_events(settings, OUTCOMES, EventReader(Outcome), found))
+    return found
+
+
+def raw_headers(message: Message) -> RawHeaders:
+    """A record's headers with their bytes."""
+    return list(message.headers() or [])
+
+
+def _events(settings: Settings, topic: Topic, read: EventReader[E], found: Evidence) -> Iterator[E]:
+    for message in read_all(settings, topic):
+        try:
+            yield read(message.value() or b"")
+        except InvalidRecord:
+            found.unreadable[topic.name] = found.unreadable.get(topic.name, 0) + 1
+
+
+def _normalized(settings: Settings, found: Evidence) -> Iterator[NormalizedWindow]:
+    decode = msgspec.msgpack.Decoder(NormalizedWindow).decode
+    for message in read_all(settings, NORMALIZED):
+        try:
+            yield decode(message.value() or b"")
+        except msgspec.DecodeError:
+            found.unreadable[NORMALIZED.name] = found.unreadable.get(NORMALIZED.name, 0) + 1
+
+
+def _sent(message: Message) -> SentWindow:
+    window = None
+    try:
+        content_type = content_type_of(raw_headers(message))
+        window = decode_window(message.value() or b"", content_type)
+    except InvalidRecord:
+        pass  # the dead letter says why; the checker looks for it
+    return SentWindow(
+        message.partition() or 0, message.offset() or 0, message.timestamp()[1], window
+    )
+
+
+def _refusal(message: Message) -> Refusal:
+    headers = raw_headers(message)
+    return Refusal(
+        header(headers, dead_letter.TOPIC) or "",
+        int(header(headers, dead_letter.PARTITION) or -1),
+        int(header(headers, dead_letter.OFFSET) or -1),
+        header(headers, dead_letter.REASON) or "unknown",
+    )
