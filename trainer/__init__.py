@@ -1,24 +1,11 @@
-"""Turns drift, age, new data and requests into better model versions, and releases them.
+"""Drift, age, new data and requests become better model versions, which are released.
 
 ```
-archiver            sensor.windows, predictions, outcomes → Parquet in the object store
-archive             how an object of the archive is named, written and read
-
-loop                topics → runs → verdicts; what is published when
-journal             its memory, folded from the topics
-triggers            which alarms, ages and data become requests, and when they may start
-runner, job         a run's process as seen from outside, and what it is told
-fit_process, run    the same from inside: data, fit, gate, artefact, result
-catalogue           what is archived: the index, and what was written after it (archive_index)
-merger              small objects → large ones, beside the archiver (merge_plan)
-starts              where the archiver begins to read after an assignment
-manifest, dataset   exactly the records that a run learns from, joined with their truth
-learn               split → units → fit → gate
-split, examples, highway, fit, gate    a step each
-repeat              a recorded run made again, to compare digests
-
-release             when an approved version is activated, or a broken one rolled back
-release_controller  the thread that carries it out
-replicas            who is live
+scheduling/  when to train
+runs/        a training run, and the process it has for itself
+data/        what a run learns from
+learning/    fit and gate
+release/     activation and rollback of versions
+settings     settings of trainer and archiver
 ```
 """

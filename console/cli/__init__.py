@@ -1,1 +1,15 @@
-"""TODO."""
+"""The command `millrace`.
+
+```
+commands         all commands and their options
+up               `millrace up`
+status           `millrace status`
+edge             `millrace edge`: the edge producers' own command line
+predictions      `millrace predictions tail`
+drift            `millrace drift list`
+models           `millrace models`
+topics           `millrace topics list` and `create`
+topics_grow      `millrace topics grow`
+missing_modules  what to install when a module is missing
+```
+"""

@@ -1,1 +1,19 @@
-"""TODO."""
+"""The demonstration: a story on a real system, checked and reported.
+
+```
+command          `millrace demo`
+tale             the story: source, expected events, pace
+conductor        runs the story, phase by phase
+replay_plan      pace of the replay
+edge_process     the edge that replays, as a process of its own
+observer         follows the output topics
+narrator         events as lines for people
+kills            which programs are killed, and when
+scoreboard       errors of live, frozen and persistence forecasts, while they arrive
+accuracy         the same errors over event time
+frozen           forecasts of the first trained version for all windows
+frozen_forecast  the process that makes them
+summary          builds the report from evidence
+report/          report.json, report.html and pictures
+```
+"""

@@ -1,1 +1,8 @@
-"""TODO."""
+"""What commands do, as functions that return data.
+
+```
+accounts    balance of each service, from its metrics
+lags        lag of each consumer group
+topic_tail  last records of a topic, then new ones
+```
+"""

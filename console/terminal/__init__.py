@@ -1,1 +1,8 @@
-"""TODO."""
+"""How commands print.
+
+```
+output     tables and JSON on standard output
+progress   what is being waited for
+live_view  the panel of the demonstration
+```
+"""

@@ -1,1 +1,11 @@
-"""TODO."""
+"""Drift tests: river's, and the same tests over many signals at once.
+
+```
+page_hinkley        Page-Hinkley on one signal, with evidence and state in plain numbers
+page_hinkley_lanes  the same test over many signals, bit for bit
+adwin_lanes         ADWIN over many signals; same alarms as river, bounded memory
+adwin_buckets       the buckets of an ADWIN window, and how they grow
+adwin_borders       the cuts of an ADWIN window: is the mean different on both sides?
+lanes               values of many signals laid end to end, cut into blocks
+```
+"""

@@ -1,1 +1,11 @@
-"""TODO."""
+"""A micro-batch, from records to records.
+
+```
+reading      decodes records; invalid ones become dead letters
+batches      groups windows by version, pads them to compiled sizes
+answers      results of a micro-batch, each in its place
+predictions  forecasts of a version in physical units
+records      encodes predictions
+fates        what became of the records of a committed micro-batch
+```
+"""

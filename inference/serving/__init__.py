@@ -1,1 +1,8 @@
-"""TODO."""
+"""Versions that can predict.
+
+```
+servables  loaded versions, by model and number
+loader     fetches, verifies and warms versions in the background
+network    one compiled function per architecture and batch size
+```
+"""

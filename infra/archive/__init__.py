@@ -1,1 +1,9 @@
-"""TODO."""
+"""The archive: records of topics as Parquet objects in the object store.
+
+```
+objects    an object: its key, its encoding and decoding
+index      the index of a partition's merged objects
+catalogue  all objects of a partition: index plus newer objects
+gaps       what is missing from the archive, and why
+```
+"""

@@ -9,7 +9,17 @@ under a home folder::
         print(endpoints.kafka_bootstrap_servers)
 
 For a process manager, ``python -m millrace.infra.embedded kafka --home var`` becomes the
-server, and `wait` waits for it. See `infra.embedded.lifecycle`.
+server, and `wait` waits for it.
+
+```
+lifecycle  starts, finds and stops the servers of a home folder
+instance   the running server of a folder: lock, state file, port
+process    the Java process of a server
+kafka      configuration and command line of the broker
+s3         configuration and command line of the S3 server
+java       command line of a small Java server
+jars       fetches and verifies jar files
+```
 """
 
 from millrace.infra.embedded.lifecycle import (

@@ -1,1 +1,12 @@
-"""TODO."""
+"""Kafka clients.
+
+```
+clients     librdkafka clients with the settings on which our guarantees rest
+faust       connection settings for aiokafka, on which Faust is built
+handshake   the first question to a broker, so that a refusal is one clear sentence
+refusals    why a server refuses us, in words
+publisher   writes events and waits until the broker has them
+model_feed  follows `model.events` and folds the registry
+batch_end   end of a record batch that cannot be decompressed
+```
+"""

@@ -1,1 +1,16 @@
-"""TODO."""
+"""What every service process needs.
+
+```
+logs             structured logs without secrets
+telemetry        /metrics, /healthz and /readyz
+servers          waits at start-up until servers, topics and partitions are there
+watchdog         ends a process that makes no progress
+stalls           decides from a group's offsets whether a process is stuck
+standstill       ends a process that was suspended while others took over its work
+guard_thread     a thread that checks its own process periodically
+partition_watch  ends a process when topics have got more partitions
+last_call        ends a process that does not shut down in time
+error_line       prints an error as one line
+fault_points     named places at which tests inject faults
+```
+"""

@@ -1,1 +1,10 @@
-"""TODO."""
+"""Topics as the brokers have them.
+
+```
+admin       creates the declared topics, checks those that exist
+settings    compares settings of topics with what the guarantees need
+ids         topic ids: a topic created anew has another one
+epochs      incarnations of partitions: follows and writes `topic.epochs`
+partitions  number of partitions of the topics keyed by asset, and how it grows
+```
+"""

@@ -1,1 +1,9 @@
-"""TODO."""
+"""What an earlier process has done.
+
+```
+history    reads outputs and ledger of an earlier process
+positions  progress of each partition, recovered from the outputs
+lineages   incarnations of the partitions that are owned
+memory     reads the changelog of the table back, in batches
+```
+"""

@@ -1,1 +1,8 @@
-"""TODO."""
+"""Memory of assets.
+
+```
+asset           memory of an asset, and its snapshot
+recent_windows  latest windows of an asset, to recognise repeats
+snapshots       the Faust table that keeps snapshots
+```
+"""

@@ -1,1 +1,15 @@
-"""TODO."""
+"""From records to normalised windows, or dead letters.
+
+```
+parts          slices of a batch by partition
+forms          decodes windows and checks their form
+validation     checks windows against the model that reads them
+verdicts       result of a batch, row by row
+stamps         which version serves a window; fences in the ledger
+stamping       normalises windows in the units of their version
+rows           row arithmetic on blocks of numbers
+letters        dead letters of refused records
+retries        retries of dead letters: one per origin is accepted
+first_origins  origins of the dead letters of a partition
+```
+"""
