@@ -18,8 +18,8 @@ from millrace.archiver.incarnations import Incarnations
 from millrace.archiver.starts import StartSearch
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import NO_EPOCH, parts_of
+from millrace.contracts.headers import RawHeaders
 from millrace.contracts.wire.groups import ARCHIVER
-from millrace.contracts.wire.headers import RawHeaders
 from millrace.contracts.wire.topics import (
     MAX_BATCH_BYTES,
     OUTCOMES,

@@ -6,8 +6,8 @@ from millrace.contracts.events.training import FINISHED, TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.codec import EventReader
 from millrace.contracts.wire.topics import TRAINING_RUNS
+from millrace.infra.kafka.tail import Tail
 from millrace.infra.settings import Settings
-from millrace.trainer.scheduling.tail import Tail
 
 
 class AwaitedRuns:

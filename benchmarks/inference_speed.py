@@ -32,7 +32,7 @@ from benchmarks.windows import Load, declare, fill
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.wire.groups import INFERENCE
 from millrace.contracts.wire.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
-from millrace.inference.batch.batches import SIZES
+from millrace.inference.serving.batches import SIZES
 from millrace.infra.kafka.clients import read_all
 from millrace.infra.settings import Settings
 from millrace.model_families.lstm_highway.forecaster import Architecture, architecture_of

@@ -22,9 +22,9 @@ import numpy as np
 
 from benchmarks.keras_loop_task import Task
 from millrace.contracts.events.window import JSON
+from millrace.contracts.headers import SOURCE_OFFSET, cloud_event
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.wire.codec import PREDICTION, now
-from millrace.contracts.wire.headers import SOURCE_OFFSET, cloud_event
 from millrace.contracts.wire.topics import NORMALIZED
 from millrace.inference.kafka.membership import AGE_SECONDS, MOST_WINDOWS
 from millrace.infra.kafka.clients import ANSWER_SECONDS, TRANSACTION_RETRY_MS, consumer, producer

@@ -8,6 +8,9 @@ normaliser      units of a model version: physical readings to inputs, and back
 missing         the rule for missing readings
 source          coordinates of the record from which another one is derived
 ids             deterministic identifiers
+names           bounds on names: assets, sensors, segments, models
+path_names      names that become paths or object keys
+headers         CloudEvents attributes as Kafka headers
 moment          a time in an event, with its zone
 errors          errors with a message for people
 invalid_record  a record that cannot be used, as a value

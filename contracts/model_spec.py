@@ -14,8 +14,8 @@ import msgspec
 
 from millrace.contracts.errors import DataError
 from millrace.contracts.ids import digest_of
-from millrace.contracts.wire.names import MAX_SENSORS, name_problem
-from millrace.contracts.wire.path_names import ModelName
+from millrace.contracts.names import MAX_SENSORS, name_problem
+from millrace.contracts.path_names import ModelName
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -42,7 +42,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
 
     Raises:
         DataError: A target is not among the sensors, a name stands twice or is none
-            (`contracts.wire.names`), or there are too many sensors.
+            (`contracts.names`), or there are too many sensors.
     """
 
     name: ModelName

@@ -14,11 +14,11 @@ import structlog
 from millrace.contracts.errors import MillraceError, ServerError
 from millrace.contracts.wire.groups import INFERENCE
 from millrace.inference.consumer import InferenceConsumer, replica_name
-from millrace.inference.kafka.patience import Patience, Stopped
 from millrace.inference.serving.loader import Loader
 from millrace.inference.serving.network import Networks
 from millrace.inference.serving.servables import Servables
 from millrace.infra.kafka.clients import admin
+from millrace.infra.kafka.patience import Patience, Stopped
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.error_line import say_error
 from millrace.infra.process.fault_points import arm

@@ -28,15 +28,15 @@ from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.groups import INFERENCE
 from millrace.contracts.wire.topics import NORMALIZED, PREDICTIONS
 from millrace.inference.batch.answers import Answers
-from millrace.inference.batch.batches import Stamp, by_stamp
 from millrace.inference.batch.reading import Reading, read
 from millrace.inference.kafka.flights import Batch, Flights
 from millrace.inference.kafka.membership import MOST_WINDOWS, Membership
-from millrace.inference.kafka.patience import Patience
 from millrace.inference.kafka.transactions import TransactionalWriter, Unsure
 from millrace.inference.metrics import FALLBACKS
+from millrace.inference.serving.batches import Stamp, by_stamp
 from millrace.inference.serving.loader import Loader
 from millrace.inference.serving.servables import Servable, Servables
+from millrace.infra.kafka.patience import Patience
 from millrace.infra.process.stalls import Place
 from millrace.infra.progress.balance import Balance
 from millrace.infra.progress.losses import tell_lost

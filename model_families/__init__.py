@@ -2,6 +2,7 @@
 
 ```
 artefact       files of a model version: packed, published, fetched as untrusted data
+examples       what a fit learns from: normalised windows with truth and weight
 lstm_highway/  an LSTM beside a linear highway
 ```
 """

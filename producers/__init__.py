@@ -8,6 +8,8 @@ pacing        when the next window is due
 send_loop     the loop that all edge commands share: window, due time, outbox
 session       one edge command: send loop, progress, clean stop, summary
 run_watch     whether a training run is in progress
+record        a window as a Kafka record
+flush         delivers what waits in spools
 command_line  the commands `replay`, `simulate`, `host`, `flush`
 ```
 """

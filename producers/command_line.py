@@ -22,12 +22,12 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.process import fault_points
 from millrace.infra.process.logs import configure_logs
 from millrace.infra.settings import Settings
-from millrace.producers.delivery.flush import flush_spools
 from millrace.producers.delivery.open_outbox import Run
 from millrace.producers.delivery.outbox import Outbox
-from millrace.producers.delivery.record import Encoding
 from millrace.producers.delivery.spool_folder import Source, SpoolOptions, parse_bytes
+from millrace.producers.flush import flush_spools
 from millrace.producers.pacing import Pacer, Tempo
+from millrace.producers.record import Encoding
 from millrace.producers.send_loop import LOOK_SECONDS
 from millrace.producers.session import Session
 from millrace.producers.sources.defects import REASONS, make_bad

@@ -1,6 +1,6 @@
 """Bounds on what a registry event may say by itself: sizes, numbers and moments.
 
-Names are checked where an event is decoded (`contracts.wire.names`, `contracts.wire.path_names`).
+Names are checked where an event is decoded (`contracts.names`, `contracts.path_names`).
 
 `model.events` is read by every service, from its beginning, at every start. So an event that
 made one of them fail would make all of them fail, for good. Whatever our own programs have ever

@@ -41,11 +41,11 @@ from millrace.stream_processors.monitoring import DETECTORS, Watch
 from millrace.stream_processors.outcomes.held import Held
 from millrace.stream_processors.processor import BLOCK_RECORDS, Processor
 from millrace.stream_processors.recovery.history import KafkaHistory
-from millrace.stream_processors.recovery.lineages import LOOK_SECONDS, Lineages
 from millrace.stream_processors.recovery.memory import MemoryTable, Recovery
 from millrace.stream_processors.state.snapshots import Snapshots
 from millrace.stream_processors.transport.batching import BatchApp, BatchConsumer
 from millrace.stream_processors.transport.gathering import Gathering, divide
+from millrace.stream_processors.transport.lineages import LOOK_SECONDS, Lineages
 from millrace.stream_processors.transport.outputs import Outputs
 from millrace.stream_processors.transport.records import Record
 from millrace.stream_processors.windows.letters import Letters, StoredValues

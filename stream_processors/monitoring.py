@@ -29,9 +29,9 @@ from millrace.stream_processors.metrics import OUTCOMES_JOINED
 from millrace.stream_processors.outcomes.forecasts import Truths
 from millrace.stream_processors.outcomes.join_task import join_task
 from millrace.stream_processors.outcomes.outcome import outcome_of
+from millrace.stream_processors.rows import picked
 from millrace.stream_processors.state.asset import Asset
 from millrace.stream_processors.transport.outputs import Outputs
-from millrace.stream_processors.windows.rows import picked
 from millrace.stream_processors.windows.validation import Block
 
 _log = structlog.get_logger(__name__)

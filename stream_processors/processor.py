@@ -47,6 +47,7 @@ from millrace.contracts.wire.topics import (
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.process import fault_points
 from millrace.infra.progress.balance import Balance
+from millrace.stream_processors.codec.packing import DerivedHeaders, in_msgpack
 from millrace.stream_processors.metrics import DUPLICATES, FENCES, WINDOWS
 from millrace.stream_processors.monitoring import ORIGIN, Watch
 from millrace.stream_processors.outcomes.held import is_ahead
@@ -56,7 +57,6 @@ from millrace.stream_processors.state.asset import Asset
 from millrace.stream_processors.state.recent_windows import Sight
 from millrace.stream_processors.state.snapshots import Changelog, Snapshots
 from millrace.stream_processors.transport.outputs import Outputs
-from millrace.stream_processors.transport.packing import DerivedHeaders, in_msgpack
 from millrace.stream_processors.transport.records import Record
 from millrace.stream_processors.windows.letters import Letters
 from millrace.stream_processors.windows.parts import Batch, Part, batches

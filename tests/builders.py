@@ -24,15 +24,15 @@ from millrace.contracts.events.model_event import (
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
+from millrace.contracts.headers import CONTENT_TYPE
 from millrace.contracts.ids import derived_id
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
 from millrace.contracts.wire.codec import event_time
-from millrace.contracts.wire.headers import CONTENT_TYPE
 from millrace.contracts.wire.topics import SENSOR_WINDOWS
 from millrace.registry.state import Registry, declare
-from millrace.stream_processors.transport.packing import packed_headers
+from millrace.stream_processors.codec.packing import packed_headers
 
 #: A moment that is whole in every sampling period: 2024-01-01.
 START_MS = 1_704_067_200_000

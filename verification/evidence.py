@@ -22,9 +22,9 @@ from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.training import TrainingRequest, TrainingRun
 from millrace.contracts.events.window import SensorWindow, decode_window
+from millrace.contracts.headers import RawHeaders, content_type_of, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.headers import RawHeaders, content_type_of, header
 from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,

@@ -17,7 +17,7 @@ from millrace.console.dead_letters.whole import Whole, held, whole
 from millrace.console.terminal.output import answers, print_json, table, text
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.dead_letter import original_headers
-from millrace.contracts.wire.headers import content_type_of
+from millrace.contracts.headers import content_type_of
 from millrace.infra.local.address import settings_of_running_system
 
 #: Standard output, in place of a file.

@@ -9,6 +9,7 @@ edge_process     the edge that replays, as a process of its own
 observer         follows the output topics
 narrator         events as lines for people
 kills            which programs are killed, and when
+live_view        the panel on the terminal
 scoreboard       errors of live, frozen and persistence forecasts, while they arrive
 accuracy         the same errors over event time
 frozen           forecasts of the first trained version for all windows

@@ -11,13 +11,13 @@ import msgspec
 from millrace.console.cli.topics import remark
 from millrace.console.demo.conductor import Conductor
 from millrace.console.demo.kills import Kill
+from millrace.console.demo.live_view import LiveView
 from millrace.console.demo.report.page import render_page
 from millrace.console.demo.report.pictures import draw
 from millrace.console.demo.report.report import Report, encode_report
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.summary import Measured, build_report
 from millrace.console.demo.tale import Tale, open_tale
-from millrace.console.terminal.live_view import LiveView
 from millrace.console.terminal.output import answers, print_json, remarks, table
 from millrace.console.terminal.progress import Progress
 from millrace.contracts.errors import DataError

@@ -28,12 +28,12 @@ from millrace.console.demo.accuracy import joinable
 from millrace.console.demo.edge_process import EdgeProcess, replay_arguments
 from millrace.console.demo.frozen import FrozenModel
 from millrace.console.demo.kills import Kill, due
+from millrace.console.demo.live_view import LiveView, Picture
 from millrace.console.demo.narrator import Narrator
 from millrace.console.demo.observer import Observer, Seen
 from millrace.console.demo.report.report import KillLine
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.tale import Tale
-from millrace.console.terminal.live_view import LiveView, Picture
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.training import FINISHED, TrainingRun
 from millrace.contracts.wire.codec import now

@@ -27,9 +27,9 @@ from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.training import FINISHED, TrainingRun
+from millrace.contracts.headers import header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.headers import header
 from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,

@@ -1,8 +1,7 @@
 """How commands print.
 
 ```
-output     tables and JSON on standard output
-progress   what is being waited for
-live_view  the panel of the demonstration
+output    tables and JSON on standard output
+progress  what is being waited for
 ```
 """

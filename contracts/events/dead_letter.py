@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.headers import SOURCE_OFFSET, RawHeaders, header
 
 REASON = "millrace_reason"
 DETAIL = "millrace_detail"

@@ -12,7 +12,7 @@ import msgspec
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.moment import Moment
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.path_names import KeyPrefix, ModelName, ReplicaName, RunId
+from millrace.contracts.path_names import KeyPrefix, ModelName, ReplicaName, RunId
 
 
 class Artefact(msgspec.Struct, frozen=True):

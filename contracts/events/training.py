@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from millrace.contracts.moment import Moment
-from millrace.contracts.wire.path_names import ModelName, RunId
+from millrace.contracts.path_names import ModelName, RunId
 
 Reason = Literal["drift", "age", "new_data", "request"]
 RunState = Literal["waiting", "started", "approved", "rejected", "failed"]

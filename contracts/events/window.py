@@ -2,7 +2,7 @@
 
 MessagePack carries the readings as little-endian float32 bytes (about ten times cheaper
 to code than text) and is what our producers send; plain JSON is accepted from any device.
-The ``content-type`` header tells them apart (`contracts.wire.headers.content_type_of`).
+The ``content-type`` header tells them apart (`contracts.headers.content_type_of`).
 
 >>> import numpy as np
 >>> window = SensorWindow("pump-1", ("flow",), 0, 1.0, np.array([[1.0], [np.nan]], "f4"))
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from millrace.contracts.ids import window_id
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.model_spec import sensor_set_id
-from millrace.contracts.wire.names import MAX_SENSORS, name_problem
+from millrace.contracts.names import MAX_SENSORS, name_problem
 
 MSGPACK: Final = "application/msgpack"
 JSON: Final = "application/json"
@@ -186,7 +186,7 @@ def decode_window(data: bytes, content_type: str | None) -> SensorWindow:
 
     Args:
         data: The record's value.
-        content_type: Its media type, as `contracts.wire.headers.content_type_of` finds it.
+        content_type: Its media type, as `contracts.headers.content_type_of` finds it.
 
     Raises:
         InvalidRecord: Not a window; its ``reason`` says why. Values are not judged here.
@@ -203,7 +203,7 @@ def read_window(data: bytes, content_type: str | None) -> tuple[WindowBody, Layo
 
     Args:
         data: The record's value.
-        content_type: Its media type, as `contracts.wire.headers.content_type_of` finds it.
+        content_type: Its media type, as `contracts.headers.content_type_of` finds it.
 
     Returns:
         The window, whose ``values`` make ``samples`` rows of the layout's sensors.

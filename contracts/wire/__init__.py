@@ -4,10 +4,7 @@
 topics      the topics: name, key, encoding, retention
 groups      names of the consumer groups
 codec       JSON events as record values with CloudEvents headers
-headers     CloudEvents attributes as Kafka headers
 cut_letter  dead letters that exceed the size limit of their topic
-names       bounds on names: assets, sensors, segments, models
-path_names  names that become paths or object keys
 visible     escapes text of unknown origin for terminals, logs and pages
 sizes       size of a record before compression
 messages    every kind of record that has a schema

@@ -7,7 +7,7 @@ from typing import Final
 
 from millrace.contracts.events import dead_letter
 from millrace.contracts.events.window import JSON
-from millrace.contracts.wire.headers import CONTENT_TYPE, SOURCE_OFFSET
+from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET
 from millrace.contracts.wire.messages import MESSAGES, Document, Message, components
 from millrace.contracts.wire.topics import (
     DEAD_LETTERS,

@@ -17,8 +17,8 @@ from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.topic_epoch import TopicEpoch
 from millrace.contracts.events.training import TrainingRequest, TrainingRun
 from millrace.contracts.events.window import JSON
+from millrace.contracts.headers import RawHeaders, cloud_event
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.headers import RawHeaders, cloud_event
 
 JsonEvent = (
     Prediction

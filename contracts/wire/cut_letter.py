@@ -32,7 +32,7 @@ from millrace.contracts.events.dead_letter import (
     VALUE_SHA256,
     names_an_origin,
 )
-from millrace.contracts.wire.headers import CONTENT_TYPE, RawHeaders, header
+from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.wire.sizes import headers_size
 
 #: Bytes of a value, and of a key, that a cut letter holds.

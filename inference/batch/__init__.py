@@ -2,7 +2,6 @@
 
 ```
 reading      decodes records; invalid ones become dead letters
-batches      groups windows by version, pads them to compiled sizes
 answers      results of a micro-batch, each in its place
 predictions  forecasts of a version in physical units
 records      encodes predictions

@@ -20,11 +20,11 @@ from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.codec import now
 from millrace.contracts.wire.sizes import record_size, takes
 from millrace.contracts.wire.topics import PREDICTIONS as PREDICTIONS_TOPIC
-from millrace.inference.batch.batches import SIZES
 from millrace.inference.batch.predictions import Forecasts, misfits, predict
 from millrace.inference.batch.reading import unanswered
 from millrace.inference.batch.records import Record, latencies_ms, prediction_records
 from millrace.inference.metrics import LATENCY, PREDICTIONS
+from millrace.inference.serving.batches import SIZES
 from millrace.inference.serving.servables import Servable
 
 #: Bytes of a key and a value that fit into a record of `predictions`, whatever its headers are,

@@ -15,9 +15,9 @@ from confluent_kafka import Message
 
 from millrace.contracts.events.dead_letter import dead_letter_headers
 from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.headers import RawHeaders
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.cut_letter import cut_letter
-from millrace.contracts.wire.headers import RawHeaders
 from millrace.contracts.wire.sizes import record_size, takes
 from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED
 from millrace.inference.batch.records import Record

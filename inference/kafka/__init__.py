@@ -4,6 +4,5 @@
 membership    what a replica owns, fetches and seeks back to
 flights       commits one micro-batch while the next is predicted
 transactions  one transaction: committed, undone, or unsure
-patience      retries of transient errors
 ```
 """

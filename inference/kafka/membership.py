@@ -19,9 +19,9 @@ from confluent_kafka import (
 from millrace.contracts.errors import ServerError
 from millrace.contracts.wire.groups import INFERENCE
 from millrace.contracts.wire.topics import NORMALIZED
-from millrace.inference.kafka.patience import Patience, TooLong
 from millrace.inference.kafka.transactions import STEP_SECONDS
 from millrace.infra.kafka.clients import consumer, error_of
+from millrace.infra.kafka.patience import Patience, TooLong
 from millrace.infra.process.stalls import Place
 from millrace.infra.settings import Settings
 from millrace.infra.topics.ids import member_name

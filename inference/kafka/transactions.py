@@ -26,7 +26,6 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from millrace.contracts.wire.topics import MAX_DEAD_LETTER_BYTES, PREDICTIONS
 from millrace.inference.batch.records import Record
-from millrace.inference.kafka.patience import Patience, TooLong
 from millrace.inference.metrics import ABORTED, COMMIT
 from millrace.infra.kafka.clients import (
     TRANSACTION_RETRY_MS,
@@ -34,6 +33,7 @@ from millrace.infra.kafka.clients import (
     error_of,
     producer,
 )
+from millrace.infra.kafka.patience import Patience, TooLong
 from millrace.infra.process.fault_points import reached
 from millrace.infra.settings import Settings
 

@@ -29,12 +29,12 @@ from millrace.contracts.events.model_event import Ready, Unloadable
 from millrace.contracts.ids import digest_of
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.codec import JsonEvent, now
-from millrace.inference.kafka.patience import Patience, Stopped, passes
 from millrace.inference.metrics import LACKING, LOADS
 from millrace.inference.serving.network import Networks
 from millrace.inference.serving.servables import Persistence, Servable, Servables
 from millrace.infra.kafka.clients import error_of
 from millrace.infra.kafka.model_feed import ModelFeed
+from millrace.infra.kafka.patience import Patience, Stopped, passes
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from millrace.contracts.errors import DataError, ServerError
 from millrace.contracts.model_spec import ModelSpec
-from millrace.inference.batch.batches import SIZES, plan
+from millrace.inference.serving.batches import SIZES, plan
 from millrace.inference.serving.servables import Bools, Float32
 from millrace.model_families.lstm_highway.forecaster import (
     Architecture,

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.inference.batch.batches import Stamp
-from millrace.inference.kafka.patience import Stopped
+from millrace.inference.serving.batches import Stamp
+from millrace.infra.kafka.patience import Stopped
 
 #: How often who waits for a version looks whether to stop, seconds.
 LOOK_SECONDS: Final = 0.25

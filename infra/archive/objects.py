@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millrace.contracts.errors import DataError
-from millrace.contracts.wire.headers import RawHeaders
+from millrace.contracts.headers import RawHeaders
 
 ROOT: Final = "archive"
 #: A row group of a merged object ends when it has so many bytes or records: a reader takes one

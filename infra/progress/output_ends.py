@@ -15,7 +15,7 @@ from typing import Final
 from confluent_kafka import Consumer, TopicPartition
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.headers import SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.wire.topics import Topic
 from millrace.infra.kafka.clients import raise_error, reader, watermarks
 from millrace.infra.settings import Settings

@@ -14,8 +14,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from millrace.model_families.examples import Examples
 from millrace.model_families.lstm_highway.forecaster import Architecture
-from millrace.trainer.data.examples import Examples
 
 #: Examples whose inputs are float64 at the same time.
 _PART: Final = 2_048

@@ -12,7 +12,5 @@ in_flight     records that are produced and not confirmed yet
 confirmed     how far the broker has confirmed a spool
 absence       whether the broker is away
 greeting      checks topic and model before the first window is sent
-record        a window as a Kafka record
-flush         delivers what waits in spools
 ```
 """

@@ -29,7 +29,7 @@ from prometheus_client import Counter, Gauge
 
 from millrace.contracts.errors import DataError, ServerError
 from millrace.contracts.events.window import SensorWindow
-from millrace.contracts.wire.headers import RawHeaders
+from millrace.contracts.headers import RawHeaders
 from millrace.contracts.wire.topics import MAX_RECORD_BYTES
 from millrace.infra.kafka.clients import whole_ms
 from millrace.infra.process.fault_points import reached
@@ -37,9 +37,9 @@ from millrace.producers.delivery.absence import Absence
 from millrace.producers.delivery.backlog import MEMORY_RECORDS, Backlog
 from millrace.producers.delivery.in_flight import InFlight
 from millrace.producers.delivery.outbox import END_SECONDS, SpoolCounts
-from millrace.producers.delivery.record import Encoding, Record, window_record
 from millrace.producers.delivery.sender import DELIVERED, FAILED
 from millrace.producers.delivery.spool import Spool, SpoolFullError
+from millrace.producers.record import Encoding, Record, window_record
 from millrace.producers.sources.position import position_of
 
 WAITING: Final = Gauge("millrace_edge_windows_waiting", "Windows in the spool, not confirmed")

@@ -13,7 +13,6 @@ from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.forwarder import PRODUCER, Forwarder
 from millrace.producers.delivery.greeting import DECLARED_BY, Greeting, greet
-from millrace.producers.delivery.record import Encoding
 from millrace.producers.delivery.sender import Sender
 from millrace.producers.delivery.spool import Spool
 from millrace.producers.delivery.spool_folder import (
@@ -24,6 +23,7 @@ from millrace.producers.delivery.spool_folder import (
     folder_of,
     held,
 )
+from millrace.producers.record import Encoding
 
 
 class Run(NamedTuple):

@@ -5,7 +5,7 @@ from typing import Final, Protocol
 import msgspec
 
 from millrace.contracts.events.window import SensorWindow
-from millrace.contracts.wire.headers import RawHeaders
+from millrace.contracts.headers import RawHeaders
 
 #: How long a run that is asked to end waits for the broker, seconds.
 END_SECONDS: Final = 5.0

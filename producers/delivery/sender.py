@@ -16,12 +16,12 @@ from prometheus_client import Counter
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.window import SensorWindow
-from millrace.contracts.wire.headers import RawHeaders
+from millrace.contracts.headers import RawHeaders
 from millrace.contracts.wire.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import partitions_of, producer, whole_ms
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.outbox import END_SECONDS, SpoolCounts
-from millrace.producers.delivery.record import Encoding, window_headers, window_record
+from millrace.producers.record import Encoding, window_headers, window_record
 
 __all__ = ["DELIVERED", "FAILED", "Encoding", "Sender", "window_headers"]
 

@@ -27,9 +27,9 @@ from typing import Final, Self
 import msgspec
 
 from millrace.contracts.errors import DataError, MillraceError
-from millrace.contracts.wire.headers import RawHeaders
+from millrace.contracts.headers import RawHeaders
 from millrace.producers.delivery.confirmed import Confirmed
-from millrace.producers.delivery.record import Record
+from millrace.producers.record import Record
 
 #: The database in a spool's folder, and what SQLite puts beside it.
 DATABASE: Final = "spool.sqlite"

@@ -24,10 +24,10 @@ from millrace.contracts.events.window import (
     encode_window,
     encode_window_json,
 )
+from millrace.contracts.headers import CONTENT_TYPE, RawHeaders
 from millrace.contracts.missing import ABSENT_ABOVE
-from millrace.contracts.wire.headers import CONTENT_TYPE, RawHeaders
 from millrace.contracts.wire.topics import MAX_WINDOW_BYTES
-from millrace.producers.delivery.record import window_headers
+from millrace.producers.record import window_headers
 
 Rng = np.random.Generator
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from millrace.contracts.missing import ABSENT_ABOVE
 from millrace.contracts.model_spec import ModelSpec
-from millrace.stream_processors.windows.rows import rows_of
+from millrace.stream_processors.rows import rows_of
 
 #: Wait for late readings, in window lengths beyond the forecast's end.
 LATENESS: Final = 3

@@ -3,7 +3,6 @@
 ```
 history    reads outputs and ledger of an earlier process
 positions  progress of each partition, recovered from the outputs
-lineages   incarnations of the partitions that are owned
 memory     reads the changelog of the table back, in batches
 ```
 """

@@ -13,14 +13,14 @@ from typing import Protocol
 from millrace.contracts.events.dead_letter import Origin, first_origin
 from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.mended import Mended
+from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.wire.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS, SERVING_LEDGER
 from millrace.infra.kafka.clients import read_all
 from millrace.infra.progress.output_ends import source_offsets_since
 from millrace.infra.settings import Settings
-from millrace.stream_processors.recovery.lineages import Ends, Lineages
+from millrace.stream_processors.transport.lineages import Ends, Lineages
 
 
 class History(Protocol):

@@ -21,7 +21,7 @@ from typing import Any, Final
 import faust
 from faust.types import EventT
 
-from millrace.stream_processors.transport.unpacking import FetchedRecord
+from millrace.stream_processors.codec.unpacking import FetchedRecord
 
 #: Messages that wait until they are applied together. Each is a whole batch. Not 1: Faust goes on
 #: fetching the changelog after the recovery of such a table.

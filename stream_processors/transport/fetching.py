@@ -21,16 +21,16 @@ from faust.types import TP
 
 from millrace.contracts.events.topic_epoch import NO_EPOCH, metadata_of
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.stream_processors.recovery.lineages import Lineages
-from millrace.stream_processors.transport.batch_header import COUNTED, EPOCH, LENGTH, checksum
-from millrace.stream_processors.transport.leader_epochs import LeaderEpochs
-from millrace.stream_processors.transport.packing import packed_headers
-from millrace.stream_processors.transport.unpacking import (
+from millrace.stream_processors.codec.batch_header import COUNTED, EPOCH, LENGTH, checksum
+from millrace.stream_processors.codec.packing import packed_headers
+from millrace.stream_processors.codec.unpacking import (
     CODEC_BITS,
     FetchedRecord,
     measured,
     unread,
 )
+from millrace.stream_processors.transport.leader_epochs import LeaderEpochs
+from millrace.stream_processors.transport.lineages import Lineages
 
 #: Longest wait of a fetch for data. A partition whose records were still unread when a fetch
 #: was sent is not in it, and has to wait for its end; Faust fixes 1.5 s.

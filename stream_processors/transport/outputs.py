@@ -26,16 +26,16 @@ from aiokafka.errors import KafkaError
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.dead_letter import dead_letter_headers
+from millrace.contracts.headers import RawHeaders
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.cut_letter import CutLetter, cut_letter
-from millrace.contracts.wire.headers import RawHeaders
 from millrace.contracts.wire.sizes import record_size, takes
 from millrace.contracts.wire.topics import DEAD_LETTERS, Topic
 from millrace.infra.kafka.faust import aiokafka_config
 from millrace.infra.settings import Settings
+from millrace.stream_processors.codec.packing import Content, packed_headers
+from millrace.stream_processors.codec.record_batches import RecordBatch
 from millrace.stream_processors.metrics import DEAD
-from millrace.stream_processors.transport.packing import Content, packed_headers
-from millrace.stream_processors.transport.record_batches import RecordBatch
 
 #: Longest wait of a record batch for the broker's confirmation, milliseconds.
 CONFIRM_MS: Final = 30_000

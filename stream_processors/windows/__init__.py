@@ -7,7 +7,6 @@ validation     checks windows against the model that reads them
 verdicts       result of a batch, row by row
 stamps         which version serves a window; fences in the ledger
 stamping       normalises windows in the units of their version
-rows           row arithmetic on blocks of numbers
 letters        dead letters of refused records
 retries        retries of dead letters: one per origin is accepted
 first_origins  origins of the dead letters of a partition

@@ -13,11 +13,11 @@ from operator import methodcaller
 from typing import Final, NamedTuple
 
 from millrace.contracts.events.window import MSGPACK, Layout, WindowBody, read_window, read_windows
+from millrace.contracts.headers import CONTENT_TYPE, content_type_of
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.headers import CONTENT_TYPE, content_type_of
-from millrace.contracts.wire.names import MAX_NAME_BYTES, is_name, name_problem, segment_problem
+from millrace.contracts.names import MAX_NAME_BYTES, is_name, name_problem, segment_problem
 from millrace.contracts.wire.topics import MAX_WINDOW_BYTES
-from millrace.stream_processors.transport.packing import packed_headers
+from millrace.stream_processors.codec.packing import packed_headers
 from millrace.stream_processors.transport.records import Payload, problem_of
 
 #: Event times outside of these say that a device's clock is wrong.

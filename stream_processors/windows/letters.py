@@ -24,17 +24,17 @@ from millrace.contracts.events.dead_letter import (
     BATCH_RECORDS,
     dead_letter_headers,
 )
+from millrace.contracts.headers import SOURCE_OFFSET
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.cut_letter import CutLetter, cut_letter, object_key
-from millrace.contracts.wire.headers import SOURCE_OFFSET
 from millrace.contracts.wire.sizes import record_size, takes
 from millrace.contracts.wire.topics import DEAD_LETTERS, SENSOR_WINDOWS
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
+from millrace.stream_processors.codec.unpacking import unread_batch
 from millrace.stream_processors.metrics import CUT, DEAD
 from millrace.stream_processors.transport.outputs import Outputs
 from millrace.stream_processors.transport.records import Record
-from millrace.stream_processors.transport.unpacking import unread_batch
 
 _log = structlog.get_logger(__name__)
 #: How long the object store may take for a value, seconds.

@@ -12,7 +12,7 @@ from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.ids import window_ids
 from millrace.contracts.source import Source
-from millrace.stream_processors.windows.rows import picked, rows_of
+from millrace.stream_processors.rows import picked, rows_of
 from millrace.stream_processors.windows.validation import Block
 
 

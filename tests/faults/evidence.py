@@ -17,9 +17,9 @@ from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.window import SensorWindow, decode_window
+from millrace.contracts.headers import CONTENT_TYPE, content_type_of, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.headers import CONTENT_TYPE, content_type_of, header
 from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     MODEL_EVENTS,

@@ -23,8 +23,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.headers import CONTENT_TYPE, header
 from millrace.contracts.source import Source
-from millrace.contracts.wire.headers import CONTENT_TYPE, header
 from millrace.contracts.wire.topics import SENSOR_WINDOWS
 from millrace.verification.checker import Mixing, find_mixing
 from tests.faults.evidence import Evidence

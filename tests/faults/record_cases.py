@@ -14,9 +14,9 @@ from confluent_kafka import Producer
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events import dead_letter
 from millrace.contracts.events.window import JSON, MSGPACK, SensorWindow, encode_window
+from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.wire.cut_letter import cut_of
-from millrace.contracts.wire.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     MAX_BATCH_BYTES,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
-from millrace.contracts.wire.headers import SOURCE_OFFSET, header
+from millrace.contracts.headers import SOURCE_OFFSET, header
 from tests.faults.observer import Seen
 
 

@@ -26,8 +26,8 @@ from millrace.contracts.events.window import (
     encode_window,
     encode_window_json,
 )
+from millrace.contracts.headers import RawHeaders
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.headers import RawHeaders
 from millrace.contracts.wire.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings

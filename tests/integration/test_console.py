@@ -18,9 +18,9 @@ from millrace.console.demo.summary import fold
 from millrace.console.operations.topic_tail import last_records
 from millrace.contracts.errors import DataError, ServerError
 from millrace.contracts.events.window import MSGPACK, encode_window
+from millrace.contracts.headers import CONTENT_TYPE
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.codec import headers_of, now
-from millrace.contracts.wire.headers import CONTENT_TYPE
 from millrace.contracts.wire.topics import (
     NORMALIZED,
     PREDICTIONS,

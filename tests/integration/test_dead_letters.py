@@ -29,10 +29,10 @@ from millrace.contracts.events.window import (
     encode_window,
     encode_window_json,
 )
+from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.wire.codec import EventReader
 from millrace.contracts.wire.cut_letter import cut_of
-from millrace.contracts.wire.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     MAX_DEAD_LETTER_BYTES,

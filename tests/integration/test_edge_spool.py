@@ -17,7 +17,7 @@ import pytest
 from confluent_kafka import Message
 
 from millrace.contracts.events.window import SensorWindow, decode_window
-from millrace.contracts.wire.headers import header
+from millrace.contracts.headers import header
 from millrace.contracts.wire.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin, read_all
 from millrace.infra.local.waiting import wait_until

@@ -14,10 +14,10 @@ from millrace.contracts.events.dead_letter import dead_letter_headers
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.model_event import Approved, Registered
 from millrace.contracts.events.training import TrainingRequest
+from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.codec import headers_of
-from millrace.contracts.wire.headers import CONTENT_TYPE, SOURCE_OFFSET
 from millrace.contracts.wire.topics import DEAD_LETTERS, PREDICTIONS, SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.kafka.publisher import Publisher

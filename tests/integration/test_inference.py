@@ -16,19 +16,19 @@ from millrace.contracts.events.dead_letter import OFFSET, PARTITION, REASON, TOP
 from millrace.contracts.events.model_event import Artefact
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.headers import SOURCE_OFFSET, header
 from millrace.contracts.wire.codec import EventReader
 from millrace.contracts.wire.groups import INFERENCE
-from millrace.contracts.wire.headers import SOURCE_OFFSET, header
 from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS
 from millrace.inference.batch.reading import Reading, read
 from millrace.inference.consumer import LOAD_SECONDS, InferenceConsumer, replica_name
-from millrace.inference.kafka.patience import Patience
 from millrace.inference.kafka.transactions import TransactionalWriter, Undone, Unsure
 from millrace.inference.serving.loader import AWAY_SECONDS, Loader
 from millrace.inference.serving.network import Networks
 from millrace.inference.serving.servables import Servable, Servables
 from millrace.infra.embedded.instance import choose_port
 from millrace.infra.kafka.clients import admin, producer, reader
+from millrace.infra.kafka.patience import Patience
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.progress.output_ends import FIRST_RECORDS, last_source_offsets

@@ -34,10 +34,10 @@ from millrace.contracts.events.window import (
     encode_window,
     encode_window_json,
 )
+from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.codec import EventReader, encode, headers_of
 from millrace.contracts.wire.cut_letter import cut_of
-from millrace.contracts.wire.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,

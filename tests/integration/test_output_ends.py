@@ -2,7 +2,7 @@
 
 import pytest
 
-from millrace.contracts.wire.headers import SOURCE_OFFSET
+from millrace.contracts.headers import SOURCE_OFFSET
 from millrace.contracts.wire.topics import DEAD_LETTERS
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.progress.output_ends import (

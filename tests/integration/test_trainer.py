@@ -30,13 +30,13 @@ from millrace.contracts.events.model_event import (
 from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.events.training import FINISHED, TrainingRequest, TrainingRun
 from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
+from millrace.contracts.headers import RawHeaders, cloud_event
 from millrace.contracts.ids import derived_id
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
 from millrace.contracts.wire.codec import EventReader, encode, event_time, headers_of
 from millrace.contracts.wire.groups import INFERENCE
-from millrace.contracts.wire.headers import RawHeaders, cloud_event
 from millrace.contracts.wire.topics import (
     MODEL_EVENTS,
     OUTCOMES,

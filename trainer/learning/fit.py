@@ -21,6 +21,7 @@ import numpy.typing as npt
 import structlog
 
 from millrace.contracts.errors import DataError
+from millrace.model_families.examples import Examples, Float32
 from millrace.model_families.lstm_highway.forecaster import (
     HIGHWAY,
     Architecture,
@@ -31,7 +32,6 @@ from millrace.model_families.lstm_highway.forecaster import (
     weights_of,
 )
 from millrace.model_families.lstm_highway.highway import solve_highway
-from millrace.trainer.data.examples import Examples, Float32
 
 Tensors = dict[str, npt.NDArray[Any]]
 

@@ -16,6 +16,7 @@ from millrace.contracts.events.training import HoldoutError
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.model_families.artefact import LoadedArtefact
+from millrace.model_families.examples import Examples
 from millrace.model_families.lstm_highway.forecaster import (
     Architecture,
     Weights,
@@ -24,7 +25,6 @@ from millrace.model_families.lstm_highway.forecaster import (
     rescale,
 )
 from millrace.trainer.data.dataset import Dataset
-from millrace.trainer.data.examples import Examples
 from millrace.trainer.data.split import SplitSettings, split
 from millrace.trainer.learning.fit import FitSettings, Start, fit, forecast
 from millrace.trainer.learning.gate import (

@@ -18,11 +18,11 @@ import msgspec
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.events.window import SensorWindow, decode_window
+from millrace.contracts.headers import content_type_of
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.source import Source
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.headers import content_type_of
 from millrace.contracts.wire.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.objects import (

@@ -4,6 +4,5 @@
 loop      the trainer's loop: topics in, runs started, verdicts published
 journal   the trainer's memory, folded from topics
 triggers  decides which requests are made, and which may start
-tail      reads topics from their beginning
 ```
 """

@@ -29,6 +29,7 @@ from millrace.contracts.wire.codec import EventReader, now
 from millrace.contracts.wire.topics import DRIFT_ALERTS, OUTCOMES, TRAINING_REQUESTS, TRAINING_RUNS
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
+from millrace.infra.kafka.tail import Tail
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process import fault_points
 from millrace.infra.settings import Settings
@@ -38,7 +39,6 @@ from millrace.trainer.release.decide import fall_back
 from millrace.trainer.runs.job import Job, RunResult, fetch_result
 from millrace.trainer.runs.runner import Done, Failed, FitProcess, Pinned, decided_before, forget
 from millrace.trainer.scheduling.journal import Journal, OutcomeMark
-from millrace.trainer.scheduling.tail import Tail
 from millrace.trainer.scheduling.triggers import (
     Due,
     drop_answered,

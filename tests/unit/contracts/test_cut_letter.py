@@ -16,9 +16,9 @@ from millrace.contracts.events.dead_letter import (
     headers_again,
     original_headers,
 )
+from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.cut_letter import HEAD_BYTES, Cut, cut_letter, cut_of, object_key
-from millrace.contracts.wire.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.wire.sizes import record_size, takes
 from millrace.contracts.wire.topics import DEAD_LETTERS, MAX_BATCH_BYTES
 

@@ -21,9 +21,9 @@ from millrace.contracts.events.dead_letter import (
     origin_of,
     original_headers,
 )
+from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.asyncapi import asyncapi
-from millrace.contracts.wire.headers import CONTENT_TYPE, SOURCE_OFFSET, RawHeaders, header
 
 WINDOWS = "sensor.windows"
 PROBLEM = InvalidRecord("unknown_sensor_set", "no model reads it")

@@ -18,7 +18,7 @@ from millrace.contracts.events.window import (
     encode_window_json,
 )
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.names import name_problem
+from millrace.contracts.names import name_problem
 
 NAMES = st.text(min_size=1, max_size=12).filter(lambda name: name_problem(name) is None)
 

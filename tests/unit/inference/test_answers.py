@@ -10,13 +10,13 @@ import pytest
 from millrace.contracts.events.dead_letter import REASON
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.headers import header
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.headers import header
 from millrace.contracts.wire.topics import DEAD_LETTERS, PREDICTIONS
 from millrace.inference.batch.answers import SURE_BYTES, Answers
-from millrace.inference.batch.batches import SIZES
 from millrace.inference.batch.records import Record
 from millrace.inference.metrics import LATENCY
+from millrace.inference.serving.batches import SIZES
 from millrace.inference.serving.servables import Bools, Float32, Persistence, Servable
 from tests.builders import UNITS, pump_spec, pump_window, source_of, stamped_window
 

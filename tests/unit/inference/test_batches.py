@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.inference.batch.batches import SIZES, Stamp, by_stamp, plan
+from millrace.inference.serving.batches import SIZES, Stamp, by_stamp, plan
 from tests.builders import pump_window, stamped_window
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from millrace.contracts.errors import DataError
 from millrace.contracts.model_spec import ModelSpec
-from millrace.inference.batch.batches import SIZES
+from millrace.inference.serving.batches import SIZES
 from millrace.inference.serving.network import Network, Networks, Trained
 from millrace.model_families.lstm_highway.forecaster import (
     Weights,

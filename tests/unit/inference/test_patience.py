@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from millrace.contracts.errors import ServerError
-from millrace.inference.kafka.patience import PULSE_SECONDS, Patience, Stopped, TooLong, passes
+from millrace.infra.kafka.patience import PULSE_SECONDS, Patience, Stopped, TooLong, passes
 
 
 class Clock:
@@ -52,7 +52,7 @@ def kafka(
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once."""
-    monkeypatch.setattr("millrace.inference.kafka.patience.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("millrace.infra.kafka.patience.PAUSE_SECONDS", 0.0)
 
 
 def test_what_passes_is_tried_until_it_works() -> None:

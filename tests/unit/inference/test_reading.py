@@ -8,9 +8,9 @@ from confluent_kafka import Message
 
 from millrace.contracts.events.dead_letter import OFFSET, PARTITION, REASON, TOPIC
 from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.headers import header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.cut_letter import cut_of
-from millrace.contracts.wire.headers import header
 from millrace.contracts.wire.sizes import record_size, takes
 from millrace.contracts.wire.topics import (
     DEAD_LETTERS,

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.headers import SOURCE_OFFSET, header
 from millrace.contracts.ids import derived_id
 from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.names import name_problem
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
 from millrace.contracts.wire.codec import PREDICTION, encode, event_time, headers_of
-from millrace.contracts.wire.headers import SOURCE_OFFSET, header
-from millrace.contracts.wire.names import name_problem
 from millrace.contracts.wire.topics import PREDICTIONS
 from millrace.inference.batch.predictions import LAST_MS, Forecasts
 from millrace.inference.batch.records import ORIGIN, prediction_ids, prediction_records

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from millrace.inference.batch.batches import Stamp
-from millrace.inference.kafka.patience import Stopped
+from millrace.inference.serving.batches import Stamp
 from millrace.inference.serving.servables import Persistence, Servable, Servables
+from millrace.infra.kafka.patience import Stopped
 from tests.builders import UNITS, pump_spec
 
 SPEC = pump_spec()

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.contracts.events.window import SensorWindow, decode_window, encode_window
+from millrace.contracts.headers import CONTENT_TYPE, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.missing import fill_missing
-from millrace.contracts.wire.headers import CONTENT_TYPE, header
 from millrace.contracts.wire.topics import MAX_RECORD_BYTES, MAX_WINDOW_BYTES
 from millrace.producers.sources.defects import REASONS, BadWindow, bad_windows, make_bad
 from millrace.producers.sources.simulate import SPEC

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from millrace.contracts.events.window import SensorWindow
-from millrace.contracts.wire.headers import RawHeaders
+from millrace.contracts.headers import RawHeaders
 from millrace.producers.delivery.outbox import SpoolCounts
 from millrace.producers.pacing import Pacer, Tempo
 from millrace.producers.send_loop import Summary, replay

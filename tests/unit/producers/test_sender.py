@@ -10,10 +10,10 @@ from confluent_kafka import KafkaError, Producer
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.window import JSON, MSGPACK, SensorWindow, decode_window
-from millrace.contracts.wire.headers import header
+from millrace.contracts.headers import header
 from millrace.infra.settings import Settings
-from millrace.producers.delivery.record import Encoding
 from millrace.producers.delivery.sender import Sender
+from millrace.producers.record import Encoding
 
 WINDOW = SensorWindow("pump-1", ("flow",), 0, 60.0, np.ones((4, 1), np.float32))
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.contracts.errors import DataError
-from millrace.producers.delivery.record import Record
 from millrace.producers.delivery.spool import CONFIRMED, DATABASE, Spool, SpoolFullError
+from millrace.producers.record import Record
 
 
 def some(first: int, count: int, size: int = 10) -> list[Record]:

@@ -14,7 +14,7 @@ from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.mended import Mended
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.events.normalized_window import NormalizedWindow
-from millrace.contracts.wire.headers import SOURCE_OFFSET, RawHeaders, header
+from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     MENDED,
@@ -26,13 +26,13 @@ from millrace.contracts.wire.topics import (
 )
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.registry.state import Registry
+from millrace.stream_processors.codec.packing import Content
+from millrace.stream_processors.codec.record_batches import RecordBatch
 from millrace.stream_processors.monitoring import DETECTORS, Watch
 from millrace.stream_processors.processor import Processor
-from millrace.stream_processors.recovery.lineages import Ends
 from millrace.stream_processors.state.snapshots import Snapshots
+from millrace.stream_processors.transport.lineages import Ends
 from millrace.stream_processors.transport.outputs import Outputs, Written
-from millrace.stream_processors.transport.packing import Content
-from millrace.stream_processors.transport.record_batches import RecordBatch
 from millrace.stream_processors.windows.letters import Letters
 from tests.builders import WindowRecord, prediction_of, prediction_record, pump_window
 

@@ -11,7 +11,6 @@ from mode import Service
 
 from millrace.contracts.events.topic_epoch import PER_INCARNATION, Lineage, TopicEpoch
 from millrace.contracts.wire.codec import event_time
-from millrace.stream_processors.recovery.lineages import Lineages
 from millrace.stream_processors.transport.batching import (
     FULL_SECONDS,
     MANY_RECORDS,
@@ -19,6 +18,7 @@ from millrace.stream_processors.transport.batching import (
     BatchConsumer,
 )
 from millrace.stream_processors.transport.leader_epochs import LeaderEpochs
+from millrace.stream_processors.transport.lineages import Lineages
 
 WINDOWS = TP("sensor.windows", 0)
 PREDICTIONS = TP("predictions", 1)

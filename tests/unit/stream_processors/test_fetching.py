@@ -13,8 +13,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.stream_processors.transport import fetching
-from millrace.stream_processors.transport.batch_header import (
+from millrace.stream_processors.codec.batch_header import (
     ATTRIBUTES,
     COUNTED,
     CRC,
@@ -25,15 +24,16 @@ from millrace.stream_processors.transport.batch_header import (
     PRODUCER,
     checksum,
 )
+from millrace.stream_processors.codec.packing import packed_headers
+from millrace.stream_processors.codec.record_batches import RecordBatch
+from millrace.stream_processors.codec.unpacking import FetchedRecord, UnreadBatch
+from millrace.stream_processors.transport import fetching
 from millrace.stream_processors.transport.fetching import (
     CheckedRecords,
     FetchedRecords,
     FetchResult,
 )
 from millrace.stream_processors.transport.leader_epochs import Change, LeaderEpochs
-from millrace.stream_processors.transport.packing import packed_headers
-from millrace.stream_processors.transport.record_batches import RecordBatch
-from millrace.stream_processors.transport.unpacking import FetchedRecord, UnreadBatch
 
 AT_MS = 1_700_000_000_000
 #: Key of a transaction's end: version 0, type abort.

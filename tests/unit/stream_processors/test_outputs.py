@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.dead_letter import REASON, TOPIC
 from millrace.contracts.events.normalized_window import NormalizedWindow
+from millrace.contracts.headers import SOURCE_OFFSET, header
 from millrace.contracts.wire.cut_letter import cut_of
-from millrace.contracts.wire.headers import SOURCE_OFFSET, header
 from millrace.contracts.wire.sizes import record_size
 from millrace.contracts.wire.topics import NORMALIZED, OUTCOMES
 from millrace.infra.settings import Settings
+from millrace.stream_processors.codec.packing import in_msgpack, packed_headers
+from millrace.stream_processors.codec.record_batches import RecordBatch
 from millrace.stream_processors.transport.outputs import LARGE_BYTES, MOST_WAITING, Outputs
-from millrace.stream_processors.transport.packing import in_msgpack, packed_headers
-from millrace.stream_processors.transport.record_batches import RecordBatch
 from tests.builders import pump_window, stamped_window
 
 SMALL = 2048

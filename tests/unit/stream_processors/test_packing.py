@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.wire.headers import SOURCE_OFFSET, cloud_event
-from millrace.stream_processors.transport.packing import DerivedHeaders, packed_headers
+from millrace.contracts.headers import SOURCE_OFFSET, cloud_event
+from millrace.stream_processors.codec.packing import DerivedHeaders, packed_headers
 
 AT = datetime(2026, 3, 1, 12, 30, 15, 250_000, UTC)
 attributes = st.text(max_size=40)

@@ -16,10 +16,10 @@ from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.model_event import Activated, ModelEvent
 from millrace.contracts.events.outcome import Outcome
+from millrace.contracts.headers import SOURCE_OFFSET, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.codec import encode
-from millrace.contracts.wire.headers import SOURCE_OFFSET, header
 from millrace.contracts.wire.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,

@@ -16,10 +16,10 @@ from aiokafka.structs import TopicPartition
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from millrace.contracts.wire.headers import RawHeaders
-from millrace.stream_processors.transport.batch_header import COUNTED, HEADER, HEADER_BYTES
-from millrace.stream_processors.transport.packing import TABLED, Content, packed_headers
-from millrace.stream_processors.transport.record_batches import NO_CODEC, ZSTD, RecordBatch
+from millrace.contracts.headers import RawHeaders
+from millrace.stream_processors.codec.batch_header import COUNTED, HEADER, HEADER_BYTES
+from millrace.stream_processors.codec.packing import TABLED, Content, packed_headers
+from millrace.stream_processors.codec.record_batches import NO_CODEC, ZSTD, RecordBatch
 
 AT_MS = 1_700_000_000_000
 #: Place of the codec among the fields of a header; the checksum is before it.

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace.stream_processors.codec.unpacking import FetchedRecord
 from millrace.stream_processors.recovery.memory import MemoryTable
 from millrace.stream_processors.transport.batching import BatchApp
-from millrace.stream_processors.transport.unpacking import FetchedRecord
 
 
 def table() -> MemoryTable:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from millrace.contracts.events.dead_letter import ORIGIN_OFFSET, Origin, headers_again
 from millrace.contracts.events.mended import Mended
+from millrace.contracts.headers import RawHeaders
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.headers import RawHeaders
 from millrace.contracts.wire.topics import SENSOR_WINDOWS
 from millrace.stream_processors.windows.first_origins import FirstOrigins
 from millrace.stream_processors.windows.retries import (

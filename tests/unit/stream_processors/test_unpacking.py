@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.topics import MAX_BATCH_BYTES
-from millrace.stream_processors.transport.batch_header import ATTRIBUTES, HEADER, HEADER_BYTES
-from millrace.stream_processors.transport.decompression import decompressed
-from millrace.stream_processors.transport.packing import packed_headers
-from millrace.stream_processors.transport.unpacking import (
+from millrace.stream_processors.codec.batch_header import ATTRIBUTES, HEADER, HEADER_BYTES
+from millrace.stream_processors.codec.decompression import decompressed
+from millrace.stream_processors.codec.packing import packed_headers
+from millrace.stream_processors.codec.unpacking import (
     APPEND_TIME,
     UnreadBatch,
     unpacked,

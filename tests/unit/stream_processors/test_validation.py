@@ -19,10 +19,10 @@ from millrace.contracts.events.window import (
     encode_window,
     encode_window_json,
 )
+from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.ids import window_id
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.headers import CONTENT_TYPE, RawHeaders, header
-from millrace.contracts.wire.names import MAX_NAME_BYTES, MAX_SENSORS
+from millrace.contracts.names import MAX_NAME_BYTES, MAX_SENSORS
 from millrace.contracts.wire.topics import MAX_WINDOW_BYTES, NORMALIZED
 from millrace.producers.sources.defects import REASONS, make_bad
 from millrace.registry.state import Model, Registry, declare

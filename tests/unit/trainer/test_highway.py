@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from millrace.model_families.examples import Examples
 from millrace.model_families.lstm_highway import highway
 from millrace.model_families.lstm_highway.forecaster import Architecture
-from millrace.trainer.data.examples import Examples
 
 ARCHITECTURE = Architecture(window=5, sensors=2, steps=2, targets=(1,), units=4)
 

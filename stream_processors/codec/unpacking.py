@@ -16,8 +16,8 @@ import msgspec
 from aiokafka.errors import CorruptRecordException
 
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.stream_processors.transport.batch_header import HEADER, HEADER_BYTES
-from millrace.stream_processors.transport.decompression import decompressed
+from millrace.stream_processors.codec.batch_header import HEADER, HEADER_BYTES
+from millrace.stream_processors.codec.decompression import decompressed
 
 #: Bits of a batch's attributes: its codec; whether the broker's clock is its time.
 CODEC_BITS: Final = 0x07

@@ -13,7 +13,7 @@ from typing import Final
 
 import cramjam
 
-from millrace.stream_processors.transport.batch_header import (
+from millrace.stream_processors.codec.batch_header import (
     COUNTED,
     CRC,
     HEADER,
@@ -22,7 +22,7 @@ from millrace.stream_processors.transport.batch_header import (
     VERSION,
     checksum,
 )
-from millrace.stream_processors.transport.packing import Content, pack_records
+from millrace.stream_processors.codec.packing import Content, pack_records
 
 #: Level of zstd. Measured on windows of white noise: a fifth of the time of aiokafka's level 3,
 #: for batches that are a fifth larger; real readings repeat themselves more.

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from millrace.contracts.wire.headers import ID, SOURCE_OFFSET, around_id
+from millrace.contracts.headers import ID, SOURCE_OFFSET, around_id
 
 #: Key, value and packed headers of a record.
 Content = tuple[bytes | None, bytes | bytearray, bytes]
@@ -113,7 +113,7 @@ class DerivedHeaders:
     """
 
     def __init__(self, event_type: str, source: str, content_type: str, time: datetime) -> None:
-        """Pack what they share; see `contracts.wire.headers.around_id`."""
+        """Pack what they share; see `contracts.headers.around_id`."""
         before, after = around_id(event_type, source, content_type, time)
         count = len(before) + len(after) + len((ID, SOURCE_OFFSET))
         self._until_id = varint(count) + _one_by_one(before) + _sized(ID.encode())

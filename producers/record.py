@@ -9,8 +9,8 @@ from millrace.contracts.events.window import (
     encode_window,
     encode_window_json,
 )
+from millrace.contracts.headers import RawHeaders, cloud_event
 from millrace.contracts.wire.codec import WINDOW, event_time
-from millrace.contracts.wire.headers import RawHeaders, cloud_event
 
 Encoding = Literal["msgpack", "json"]
 
