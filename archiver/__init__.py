@@ -8,5 +8,6 @@ incarnations  incarnations of the partitions that are read
 merger        merges small objects, on a thread
 merge_plan    decides which objects are merged
 awaited_runs  whether a training run waits for the archive
+settings      its settings
 ```
 """

@@ -32,6 +32,7 @@ from confluent_kafka import KafkaException
 
 from millrace.archiver.archiving import ARCHIVED, Archiver
 from millrace.archiver.merger import Merger
+from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.errors import MillraceError
 from millrace.contracts.wire.groups import ARCHIVER
 from millrace.contracts.wire.topics import TOPIC_EPOCHS, TRAINING_RUNS
@@ -44,7 +45,6 @@ from millrace.infra.process.servers import await_kafka, await_partitions, await_
 from millrace.infra.process.telemetry import Health, serve_telemetry
 from millrace.infra.process.watchdog import Watchdog
 from millrace.infra.settings import Settings
-from millrace.trainer.settings import ArchiverSettings
 
 _STALL_SECONDS: Final = 60.0
 

@@ -15,6 +15,7 @@ from prometheus_client import Counter, Gauge
 from millrace.archiver.awaited_runs import AwaitedRuns
 from millrace.archiver.buffer import Buffer
 from millrace.archiver.incarnations import Incarnations
+from millrace.archiver.settings import ArchiverSettings
 from millrace.archiver.starts import StartSearch
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import NO_EPOCH, parts_of
@@ -38,13 +39,12 @@ from millrace.infra.kafka.clients import (
     raise_error,
     watermarks,
 )
+from millrace.infra.kafka.place import Place
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process import fault_points
-from millrace.infra.process.stalls import Place
 from millrace.infra.progress.committed import committed_offsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.ids import member_name
-from millrace.trainer.settings import ArchiverSettings
 
 ARCHIVED: Final[Sequence[Topic]] = (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 
+from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.events.topic_epoch import parts_of
 from millrace.infra.archive.objects import Record
-from millrace.trainer.settings import ArchiverSettings
 
 
 class Buffer:

@@ -19,6 +19,7 @@ import structlog
 from prometheus_client import Counter, Gauge
 
 from millrace.archiver.merge_plan import plan, replaced
+from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.errors import DataError, ServerError
 from millrace.infra.archive.catalogue import entries_from, read_index
 from millrace.infra.archive.index import (
@@ -41,7 +42,6 @@ from millrace.infra.archive.objects import (
 from millrace.infra.object_store import MissingObjectError, ObjectStore
 from millrace.infra.process import fault_points
 from millrace.infra.process.guard_thread import GuardThread
-from millrace.trainer.settings import ArchiverSettings
 
 #: Objects that a round lists after the index; more wait for the next one.
 _LISTED: Final = 2_000

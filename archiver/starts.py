@@ -11,8 +11,8 @@ from typing import Final
 import structlog
 
 from millrace.infra.archive.catalogue import find_end
+from millrace.infra.kafka.place import Place
 from millrace.infra.object_store import ObjectStore
-from millrace.infra.process.stalls import Place
 
 #: Partitions whose ends are looked for at the same time.
 _SEARCHERS: Final = 8

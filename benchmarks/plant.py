@@ -30,7 +30,7 @@ from millrace.infra.local.programs import SERVERS
 from millrace.infra.local.system import System, running_system
 from millrace.infra.settings import Settings
 from millrace.producers.sources.simulate import SPEC, quiet_windows
-from millrace.trainer.scheduling.journal import KEPT
+from millrace.trainer.settings import KEPT
 
 #: Nothing but a request makes the trainer train: an alarm would wait for more outcomes than come.
 NO_TRAINING: Final = {

@@ -23,9 +23,9 @@ from benchmarks.release import serve_network, units_of
 from benchmarks.result import Row, Table
 from benchmarks.turns import Bar
 from benchmarks.windows import SOURCE
-from millrace.console.cli.models import request_training
 from millrace.console.demo.edge_process import EdgeProcess
 from millrace.console.demo.observer import Observer
+from millrace.console.operations.models import request_training
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.model_event import Approved
 from millrace.contracts.events.training import FINISHED

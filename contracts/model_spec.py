@@ -8,7 +8,7 @@ same length.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -16,6 +16,9 @@ from millrace.contracts.errors import DataError
 from millrace.contracts.ids import digest_of
 from millrace.contracts.names import MAX_SENSORS, name_problem
 from millrace.contracts.path_names import ModelName
+
+#: Version that every model has from the start: the last readings, repeated.
+PERSISTENCE: Final = 0
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 

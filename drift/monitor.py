@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millrace.contracts.events.drift_alert import Signal
+from millrace.contracts.model_spec import PERSISTENCE
 from millrace.drift.detectors import adwin_lanes, page_hinkley_lanes
 from millrace.drift.detectors.lanes import Floats, Laid, lay
 from millrace.drift.detectors.page_hinkley import Alarm, PageHinkley, PageHinkleyState
 from millrace.drift.policy import INPUT, SETTINGS
-from millrace.registry.state import PERSISTENCE
 
 Loss = Literal["error", "skill"]
 

@@ -37,7 +37,7 @@ from millrace.inference.serving.batches import Stamp, by_stamp
 from millrace.inference.serving.loader import Loader
 from millrace.inference.serving.servables import Servable, Servables
 from millrace.infra.kafka.patience import Patience
-from millrace.infra.process.stalls import Place
+from millrace.infra.kafka.place import Place
 from millrace.infra.progress.balance import Balance
 from millrace.infra.progress.losses import tell_lost
 from millrace.infra.progress.output_ends import last_source_offsets

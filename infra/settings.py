@@ -15,7 +15,30 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from millrace.contracts.errors import SettingsError
 
 
-class Settings(BaseSettings):
+class FromEnvironment(BaseSettings):
+    """Frozen settings of which an unusable value is named by its environment variable."""
+
+    @classmethod
+    def read(cls, **overrides: object) -> Self:
+        """Read the environment.
+
+        Args:
+            overrides: Settings that win over the environment, by name.
+
+        Raises:
+            SettingsError: A value is not usable; says which and why.
+        """
+        try:
+            return cls(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(cls.model_config.get("env_prefix")) + "_".join(map(str, first["loc"]))
+            raise SettingsError(
+                f"{name.upper()}: {first['msg']}; got {first['input']!r}"
+            ) from error
+
+
+class Settings(FromEnvironment):
     """All settings of all services.
 
     Attributes:
@@ -75,23 +98,6 @@ class Settings(BaseSettings):
     watch: Literal["nothing", "page-hinkley", "page-hinkley+adwin"] = "page-hinkley"
     fault: str = ""
     fault_marks: Path = Path()
-
-    @classmethod
-    def read(cls, **overrides: object) -> Self:
-        """Read the environment.
-
-        Args:
-            overrides: Settings that win over the environment, by name.
-
-        Raises:
-            SettingsError: A value is not usable; says which and why.
-        """
-        try:
-            return cls(**overrides)  # type: ignore[arg-type]  # pydantic checks them
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = "MILLRACE_" + "_".join(str(part) for part in first["loc"]).upper()
-            raise SettingsError(f"{name}: {first['msg']}; got {first['input']!r}") from error
 
     def named(self, name: str) -> str:
         """Put a topic, group or transactional id into the namespace."""

@@ -14,11 +14,9 @@ from datetime import datetime
 from typing import Final
 
 from millrace.contracts.events.model_event import ModelEvent, Registered
-from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.model_spec import PERSISTENCE, ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.topics import MAX_WINDOW_BYTES
-
-PERSISTENCE: Final = 0
 
 #: Numbers of versions at most: they stand in object keys, metrics, and records as 32 bits.
 MAX_VERSION: Final = (1 << 31) - 1

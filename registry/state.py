@@ -29,12 +29,10 @@ from millrace.contracts.events.model_event import (
     Unloadable,
 )
 from millrace.contracts.ids import digest_of
-from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.model_spec import PERSISTENCE, ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.registry.bounds import MAX_LEAP, PERSISTENCE, problem_of
+from millrace.registry.bounds import MAX_LEAP, problem_of
 from millrace.registry.refusals import MAX_REFUSALS, Refusal, cut, refusal_of
-
-__all__ = ["PERSISTENCE", "Model", "Registry", "Serving", "State", "Version", "declare"]
 
 #: Characters of a gate's or a replica's words that are kept.
 MAX_DETAIL = 2000

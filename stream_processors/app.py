@@ -28,9 +28,9 @@ from millrace.contracts.wire.groups import STREAM_PROCESSOR
 from millrace.contracts.wire.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS, Topic
 from millrace.infra.kafka.faust import faust_credentials
 from millrace.infra.kafka.model_feed import ModelFeed
+from millrace.infra.kafka.place import Place
 from millrace.infra.process import fault_points
 from millrace.infra.process.partition_watch import PartitionWatch
-from millrace.infra.process.stalls import Place
 from millrace.infra.process.standstill import StandstillGuard
 from millrace.infra.process.telemetry import Health
 from millrace.infra.process.watchdog import Watchdog

@@ -19,11 +19,12 @@ import structlog
 
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.model_spec import PERSISTENCE
 from millrace.contracts.source import Source
 from millrace.contracts.wire.codec import JsonEvent, encode, event_time, headers_of, now, to_ms
 from millrace.contracts.wire.topics import DRIFT_ALERTS, OUTCOMES, Topic
 from millrace.drift.monitor import Finding, watch_inputs
-from millrace.registry.state import PERSISTENCE, Model, Registry
+from millrace.registry.state import Model, Registry
 from millrace.stream_processors.alerts import alert_of
 from millrace.stream_processors.metrics import OUTCOMES_JOINED
 from millrace.stream_processors.outcomes.forecasts import Truths

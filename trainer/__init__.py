@@ -6,6 +6,6 @@ runs/        a training run, and the process it has for itself
 data/        what a run learns from
 learning/    fit and gate
 release/     activation and rollback of versions
-settings     settings of trainer and archiver
+settings     its settings
 ```
 """

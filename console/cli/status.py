@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from rich.markup import escape
 from rich.table import Table
 
-from millrace.console.cli.models import VersionLine, read_registry, version_lines
 from millrace.console.cli.topics import TopicLine, topic_lines
 from millrace.console.operations.accounts import (
     BalanceLine,
@@ -24,6 +23,7 @@ from millrace.console.operations.accounts import (
     unsettled,
 )
 from millrace.console.operations.lags import LagLine, lag_lines
+from millrace.console.operations.models import VersionLine, read_registry, version_lines
 from millrace.console.terminal.output import answers, print_json, remarks, table
 from millrace.contracts.errors import ServerError
 from millrace.infra.kafka.clients import admin

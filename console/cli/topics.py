@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from confluent_kafka import TopicPartition
 
-from millrace.console.terminal.output import answers, print_json, remarks, table
+from millrace.console.terminal.output import answers, print_json, remark, table
 from millrace.contracts.wire.topics import TOPICS, Topic
 from millrace.infra.kafka.clients import ANSWER_SECONDS, admin, partitions_of, reader, watermarks
 from millrace.infra.local.address import settings_of_running_system
@@ -108,11 +108,6 @@ def list_topics(*, as_json: bool) -> None:
         )
     )
     _remarks(lines)
-
-
-def remark(finding: Finding) -> None:
-    """Tell a person of a setting that may break a promise; a pipe does not get it."""
-    remarks.print(f"warning: {finding}", markup=False, highlight=False)
 
 
 def _remarks(lines: list[TopicLine]) -> None:

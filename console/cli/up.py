@@ -7,10 +7,9 @@ from typing import Final
 
 from rich.live import Live
 
-from millrace.console.cli.models import SOURCE
 from millrace.console.cli.status import program_lines, programs_table
-from millrace.console.cli.topics import remark
-from millrace.console.terminal.output import print_json_line, remarks
+from millrace.console.operations.models import SOURCE
+from millrace.console.terminal.output import print_json_line, remark, remarks
 from millrace.console.terminal.progress import Progress
 from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.declare import declare_model

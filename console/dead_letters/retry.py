@@ -16,7 +16,6 @@ from typing import Final
 import msgspec
 from confluent_kafka import Message
 
-from millrace.console.cli.models import read_registry
 from millrace.console.dead_letters.letter import (
     Choice,
     Letter,
@@ -31,6 +30,7 @@ from millrace.console.dead_letters.listing import place_text, visible
 from millrace.console.dead_letters.resend import Again, Mend, Resender, again
 from millrace.console.dead_letters.topic import read_bodies, read_letters, read_mended
 from millrace.console.dead_letters.whole import Whole, held, whole
+from millrace.console.operations.models import read_registry
 from millrace.console.terminal.output import answers, print_json, table
 from millrace.contracts.errors import DataError, SettingsError
 from millrace.contracts.events.dead_letter import Origin

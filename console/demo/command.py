@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 
-from millrace.console.cli.topics import remark
 from millrace.console.demo.conductor import Conductor
 from millrace.console.demo.kills import Kill
 from millrace.console.demo.live_view import LiveView
@@ -18,7 +17,7 @@ from millrace.console.demo.report.report import Report, encode_report
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.summary import Measured, build_report
 from millrace.console.demo.tale import Tale, open_tale
-from millrace.console.terminal.output import answers, print_json, remarks, table
+from millrace.console.terminal.output import answers, print_json, remark, remarks, table
 from millrace.console.terminal.progress import Progress
 from millrace.contracts.errors import DataError
 from millrace.contracts.wire.codec import now

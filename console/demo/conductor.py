@@ -23,7 +23,6 @@ from typing import Final
 
 from confluent_kafka import TopicPartition
 
-from millrace.console.cli.models import SOURCE, request_training
 from millrace.console.demo.accuracy import joinable
 from millrace.console.demo.edge_process import EdgeProcess, replay_arguments
 from millrace.console.demo.frozen import FrozenModel
@@ -34,8 +33,10 @@ from millrace.console.demo.observer import Observer, Seen
 from millrace.console.demo.report.report import KillLine
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.tale import Tale
+from millrace.console.operations.models import SOURCE, request_training
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.training import FINISHED, TrainingRun
+from millrace.contracts.model_spec import PERSISTENCE
 from millrace.contracts.wire.codec import now
 from millrace.contracts.wire.topics import SENSOR_WINDOWS
 from millrace.infra.declare import declare_model
@@ -45,7 +46,6 @@ from millrace.infra.local.memory import MemorySampler
 from millrace.infra.local.programs import MARK
 from millrace.infra.local.system import System
 from millrace.infra.local.waiting import wait_until
-from millrace.registry.state import PERSISTENCE
 from millrace.verification.source_windows import SourceWindow
 
 _PHASE_SECONDS: Final = 3600.0

@@ -13,7 +13,7 @@ from millrace.contracts.events.model_event import (
     Unloadable,
 )
 from millrace.contracts.events.training import TrainingRun
-from millrace.registry.state import PERSISTENCE
+from millrace.contracts.model_spec import PERSISTENCE
 
 
 class Narrator:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from millrace.contracts.wire.visible import visible_json
 from millrace.infra.terminal import Terminal
+from millrace.infra.topics.settings import Finding
 
 #: Columns of what does not go to a terminal, where the reader's width is not known.
 _FILE_COLUMNS: Final = 160
@@ -72,3 +73,8 @@ def text(value: object) -> str:
             return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
         case _:
             return str(value)
+
+
+def remark(finding: Finding) -> None:
+    """Tell a person of a setting that may break a promise; a pipe does not get it."""
+    remarks.print(f"warning: {finding}", markup=False, highlight=False)

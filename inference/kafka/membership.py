@@ -22,7 +22,7 @@ from millrace.contracts.wire.topics import NORMALIZED
 from millrace.inference.kafka.transactions import STEP_SECONDS
 from millrace.infra.kafka.clients import consumer, error_of
 from millrace.infra.kafka.patience import Patience, TooLong
-from millrace.infra.process.stalls import Place
+from millrace.infra.kafka.place import Place
 from millrace.infra.settings import Settings
 from millrace.infra.topics.ids import member_name
 

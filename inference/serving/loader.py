@@ -27,6 +27,7 @@ from millrace.contracts.errors import DataError, MillraceError, ServerError
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.model_event import Ready, Unloadable
 from millrace.contracts.ids import digest_of
+from millrace.contracts.model_spec import PERSISTENCE
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.codec import JsonEvent, now
 from millrace.inference.metrics import LACKING, LOADS
@@ -39,7 +40,7 @@ from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.model_families.artefact import fetch
-from millrace.registry.state import PERSISTENCE, Registry, State, Version
+from millrace.registry.state import Registry, State, Version
 
 _log = structlog.get_logger(__name__)
 _ORIGIN: Final = "/millrace/inference"

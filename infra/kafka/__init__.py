@@ -1,6 +1,7 @@
 """Kafka clients.
 
 ```
+place       a partition of a topic
 clients     librdkafka clients with the settings on which our guarantees rest
 faust       connection settings for aiokafka, on which Faust is built
 handshake   the first question to a broker, so that a refusal is one clear sentence

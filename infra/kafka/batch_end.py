@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, TopicPartition
 from millrace.contracts.errors import ServerError
 from millrace.contracts.wire.topics import MAX_BATCH_BYTES
 from millrace.infra.kafka.clients import ANSWER_SECONDS, Reader, raise_error, reader, watermarks
-from millrace.infra.process.stalls import Place
+from millrace.infra.kafka.place import Place
 from millrace.infra.settings import Settings
 
 _POLL_SECONDS: Final = 0.2

@@ -31,6 +31,9 @@ from millrace.infra.settings import Settings
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+#: How long the broker keeps a question open that it has no records for, milliseconds. With the
+#: usual 500, whoever turns to other partitions waits for the last answer about these.
+OPEN_MS: Final = 10
 #: How long to wait for an answer about metadata or offsets, seconds.
 ANSWER_SECONDS: Final = 15.0
 #: A transaction that is not ended by then is aborted by the broker, milliseconds.

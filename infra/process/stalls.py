@@ -26,18 +26,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
-
-class Place(NamedTuple):
-    """A partition."""
-
-    topic: str
-    partition: int
-
-    def __str__(self) -> str:
-        """Name it as people do."""
-        return f"{self.topic}/{self.partition}"
+from millrace.infra.kafka.place import Place
 
 
 @dataclass(frozen=True)

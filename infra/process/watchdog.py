@@ -32,8 +32,9 @@ from typing import Final, NoReturn
 
 import structlog
 
+from millrace.infra.kafka.place import Place
 from millrace.infra.process.guard_thread import GuardThread
-from millrace.infra.process.stalls import Limits, Memory, Observation, Place, Stall, judge
+from millrace.infra.process.stalls import Limits, Memory, Observation, Stall, judge
 from millrace.infra.progress.group_offsets import GroupOffsets
 from millrace.infra.settings import Settings
 

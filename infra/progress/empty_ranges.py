@@ -16,7 +16,7 @@ was empty, and a committed offset within it stands for the end of it.
 
 from __future__ import annotations
 
-from millrace.infra.process.stalls import Place
+from millrace.infra.kafka.place import Place
 
 
 class EmptyRanges:

@@ -22,7 +22,7 @@ from confluent_kafka import (
 from prometheus_client import Gauge
 
 from millrace.infra.kafka.clients import consumer, reader, whole_ms
-from millrace.infra.process.stalls import Place
+from millrace.infra.kafka.place import Place
 from millrace.infra.progress.empty_ranges import EmptyRanges
 from millrace.infra.settings import Settings
 

@@ -17,16 +17,13 @@ from confluent_kafka import Consumer, TopicPartition
 from millrace.contracts.errors import ServerError
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.wire.topics import Topic
-from millrace.infra.kafka.clients import raise_error, reader, watermarks
+from millrace.infra.kafka.clients import OPEN_MS, raise_error, reader, watermarks
 from millrace.infra.settings import Settings
 
 #: Records that are read from a partition's end at first, and how many times more each time
 #: that none of them has a source offset but all are marks of transactions, or aborted.
 FIRST_RECORDS: Final = 64
 MORE: Final = 8
-#: How long the broker keeps a question open that it has no records for, milliseconds. With the
-#: usual 500, whoever turns to other partitions waits for the last answer about these.
-OPEN_MS: Final = 10
 #: How long nothing may arrive before the broker counts as away, seconds.
 SILENCE_SECONDS: Final = 5.0
 #: How long to gather what arrives, seconds.

@@ -41,15 +41,15 @@ from millrace.contracts.wire.topics import TOPIC_EPOCHS, Topic
 from millrace.infra.kafka.batch_end import batch_end
 from millrace.infra.kafka.clients import (
     ANSWER_SECONDS,
+    OPEN_MS,
     Reader,
     is_undecompressible,
     raise_error,
     reader,
     watermarks,
 )
+from millrace.infra.kafka.place import Place
 from millrace.infra.kafka.publisher import Publisher
-from millrace.infra.process.stalls import Place
-from millrace.infra.progress.output_ends import OPEN_MS
 from millrace.infra.settings import Settings
 from millrace.infra.topics.ids import describe_topics
 

@@ -26,7 +26,7 @@ from typing import Any, Final, Protocol
 
 from faust.types import TP
 
-from millrace.infra.process.stalls import Place
+from millrace.infra.kafka.place import Place
 from millrace.stream_processors.transport.records import Record
 
 #: Records of a partition that are held before no more of it are fetched.

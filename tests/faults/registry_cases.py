@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from millrace.console.cli.models import refused_lines
+from millrace.console.operations.models import refused_lines
 from millrace.contracts.events.model_event import (
     Activated,
     Approved,

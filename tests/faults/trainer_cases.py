@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from millrace.console.cli.models import request_training
+from millrace.console.operations.models import request_training
 from millrace.contracts.events.model_event import Approved, Registered, Rejected
 from millrace.contracts.wire.codec import now
 from millrace.contracts.wire.topics import PREDICTIONS, SENSOR_WINDOWS

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from millrace.archiver.archiving import Archiver
+from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.wire.topics import MAX_BATCH_BYTES, SENSOR_WINDOWS
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.gaps import BATCH, HEADERS, Gap, read_gaps
@@ -17,7 +18,6 @@ from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from millrace.trainer.settings import ArchiverSettings
 from tests.places import PROJECT
 
 pytestmark = pytest.mark.timeout(240)

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from millrace.archiver.archiving import Archiver
+from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.events.topic_epoch import PER_INCARNATION, parts_of
 from millrace.contracts.wire.groups import ARCHIVER
 from millrace.contracts.wire.topics import (
@@ -28,7 +29,6 @@ from millrace.infra.object_store import ObjectStore
 from millrace.infra.progress.committed import committed_offsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from millrace.trainer.settings import ArchiverSettings
 from tests.integration.own_broker import Broker
 from tests.log_files import cut_log
 from tests.topics import create_anew

@@ -8,6 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from millrace.archiver.archiving import Archiver
+from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.wire.groups import ARCHIVER
 from millrace.contracts.wire.topics import PREDICTIONS
 from millrace.infra.kafka.clients import admin, producer
@@ -16,7 +17,6 @@ from millrace.infra.object_store import ObjectStore
 from millrace.infra.progress.committed import committed_offsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from millrace.trainer.settings import ArchiverSettings
 
 pytestmark = pytest.mark.timeout(120)
 

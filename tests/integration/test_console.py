@@ -12,9 +12,9 @@ import msgspec
 import psutil
 import pytest
 
-from millrace.console.cli.models import read_registry, request_training
 from millrace.console.demo.observer import Observer
 from millrace.console.demo.summary import fold
+from millrace.console.operations.models import read_registry, request_training
 from millrace.console.operations.topic_tail import last_records
 from millrace.contracts.errors import DataError, ServerError
 from millrace.contracts.events.window import MSGPACK, encode_window

@@ -12,8 +12,8 @@ from confluent_kafka import TopicPartition
 
 from millrace.contracts.wire.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin, consumer, producer
+from millrace.infra.kafka.place import Place
 from millrace.infra.local.waiting import wait_until
-from millrace.infra.process.stalls import Place
 from millrace.infra.process.watchdog import EXIT_STALLED, Watchdog
 from millrace.infra.progress.group_offsets import LAG, GroupOffsets
 from millrace.infra.settings import Settings
@@ -142,7 +142,7 @@ def test_lag_is_what_can_be_read(settings: Settings, place: Place) -> None:
 HANGING = """
 from millrace.infra.process.logs import configure_logs
 from millrace.infra.settings import Settings
-from millrace.infra.process.stalls import Place
+from millrace.infra.kafka.place import Place
 from millrace.infra.process.watchdog import Watchdog
 settings = Settings.read()
 configure_logs(settings)

@@ -24,7 +24,8 @@ from typing import Final
 
 from millrace.contracts.events.model_event import Activated, ModelEvent, Rejected, RolledBack
 from millrace.contracts.ids import digest_of
-from millrace.registry.state import PERSISTENCE, Model, Registry, Serving, State, Version
+from millrace.contracts.model_spec import PERSISTENCE
+from millrace.registry.state import Model, Registry, Serving, State, Version
 
 #: How long an approved version that a replica has ready waits for those that cannot load it, and
 #: for those that say nothing: they start, load, or cannot reach the object store.

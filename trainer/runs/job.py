@@ -34,8 +34,12 @@ from millrace.contracts.events.model_event import (
 from millrace.contracts.events.training import TrainingRun
 from millrace.contracts.ids import digest_of
 from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.object_store import ObjectStore
-from millrace.trainer.scheduling.journal import Ends
+from millrace.trainer.settings import TrainerSettings
+
+#: Offset after the last record, by topic and partition.
+Ends = dict[str, dict[int, int]]
 
 JOB: Final = "job.json"
 PINNED: Final = "pinned.json"
@@ -146,3 +150,20 @@ def write_atomically(path: Path, data: bytes) -> None:
     draft = path.with_suffix(".draft")
     draft.write_bytes(data)
     draft.replace(path)
+
+
+def job_of(
+    run: TrainingRun, feed: ModelFeed, limits: TrainerSettings, *, repeat: bool = False
+) -> Job:
+    """Make the job of a run's record.
+
+    Raises:
+        DataError: The registry does not know the run's model or parent.
+    """
+    model = feed.registry.models.get(run.model)
+    parent = None if model is None else model.versions.get(run.parent or 0)
+    if model is None or parent is None:
+        raise DataError(f"{run.id}: the registry does not know {run.model} {run.parent}")
+    return Job(
+        run, model.spec, parent.registered.artefact, limits.archive_seconds, limits.nice, repeat
+    )

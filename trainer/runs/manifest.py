@@ -35,7 +35,7 @@ from millrace.infra.archive.objects import (
 )
 from millrace.infra.object_store import ObjectStore
 from millrace.trainer.data.dataset import Dataset, Place, Truth, build_dataset, truths_of
-from millrace.trainer.scheduling.journal import Ends
+from millrace.trainer.runs.job import Ends
 
 #: Objects fetched at the same time.
 _FETCHERS: Final = 8

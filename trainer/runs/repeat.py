@@ -22,8 +22,8 @@ from millrace.infra.kafka.clients import read_all
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.process.error_line import say_error
 from millrace.infra.settings import Settings
+from millrace.trainer.runs.job import job_of
 from millrace.trainer.runs.runner import Done, Failed, FitProcess, forget
-from millrace.trainer.scheduling.loop import job_of
 from millrace.trainer.settings import TrainerSettings
 
 _POLL_SECONDS = 0.1

@@ -18,18 +18,14 @@ from millrace.contracts.events.training import FINISHED, TrainingRequest, Traini
 from millrace.contracts.source import Source
 from millrace.contracts.wire.codec import to_ms
 from millrace.contracts.wire.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.trainer.runs.job import Ends
+from millrace.trainer.settings import KEPT
 
 #: How far a run has come; a record never takes it back.
 _ORDER = {"waiting": 0, "started": 1, "approved": 2, "rejected": 2, "failed": 2}
 
 #: States of a run that came to a verdict.
 LEARNED: Final = frozenset({"approved", "rejected"})
-
-#: Outcomes of an asset that are remembered at least, and the most that a setting may ask for.
-KEPT: Final = 100_000
-
-Ends = dict[str, dict[int, int]]
-"""Offset after the last record, by topic and partition."""
 
 
 class OutcomeMark(msgspec.Struct, frozen=True):

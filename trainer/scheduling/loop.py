@@ -36,7 +36,7 @@ from millrace.infra.settings import Settings
 from millrace.infra.topics.epochs import TopicEpochs
 from millrace.trainer.learning.learn import LearnSettings
 from millrace.trainer.release.decide import fall_back
-from millrace.trainer.runs.job import Job, RunResult, fetch_result
+from millrace.trainer.runs.job import Job, RunResult, fetch_result, job_of
 from millrace.trainer.runs.runner import Done, Failed, FitProcess, Pinned, decided_before, forget
 from millrace.trainer.scheduling.journal import Journal, OutcomeMark
 from millrace.trainer.scheduling.triggers import (
@@ -290,20 +290,3 @@ class Trainer:
         self._publisher.send(run)
         self.journal.see_run(run)
         _log.info("run", id=run.id, model=run.model, state=run.state, detail=run.detail)
-
-
-def job_of(
-    run: TrainingRun, feed: ModelFeed, limits: TrainerSettings, *, repeat: bool = False
-) -> Job:
-    """Make the job of a run's record.
-
-    Raises:
-        DataError: The registry does not know the run's model or parent.
-    """
-    model = feed.registry.models.get(run.model)
-    parent = None if model is None else model.versions.get(run.parent or 0)
-    if model is None or parent is None:
-        raise DataError(f"{run.id}: the registry does not know {run.model} {run.parent}")
-    return Job(
-        run, model.spec, parent.registered.artefact, limits.archive_seconds, limits.nice, repeat
-    )

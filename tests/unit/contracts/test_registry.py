@@ -17,9 +17,9 @@ from millrace.contracts.events.model_event import (
     RolledBack,
     Unloadable,
 )
-from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.model_spec import PERSISTENCE, ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.registry.state import PERSISTENCE, Registry, State, declare
+from millrace.registry.state import Registry, State, declare
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow",), 60.0, 32, 8, 8)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.infra.process.stalls import Limits, Memory, Observation, Place, Stall, judge
+from millrace.infra.kafka.place import Place
+from millrace.infra.process.stalls import Limits, Memory, Observation, Stall, judge
 from millrace.infra.progress.empty_ranges import EmptyRanges
 
 ONE, OTHER = Place("t", 0), Place("t", 1)

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.archiver.buffer import Buffer
+from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.errors import DataError
 from millrace.infra.archive.objects import (
     ArchivedObject,
@@ -13,7 +14,6 @@ from millrace.infra.archive.objects import (
     encode_records,
     parse_key,
 )
-from millrace.trainer.settings import ArchiverSettings
 
 record = st.builds(
     Record,

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from millrace.archiver.merger import Merger
+from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.model_spec import ModelSpec
@@ -18,7 +19,6 @@ from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.objects import ArchivedObject, Record, decode_records, encode_records
 from millrace.infra.object_store import ObjectStore
 from millrace.trainer.runs.manifest import Archive, DataManifest, fetch_manifest, pin
-from millrace.trainer.settings import ArchiverSettings
 from tests.unit.trainer.shelf import Shelf
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,12 +7,12 @@ import pytest
 
 from millrace.archiver.merge_plan import plan
 from millrace.archiver.merger import Merger
+from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.errors import ServerError
 from millrace.infra.archive.catalogue import Catalogue, find_end, read_index
 from millrace.infra.archive.index import UNREADABLE, Entry, Index, index_key
 from millrace.infra.archive.objects import ArchivedObject, Record, decode_records, encode_records
 from millrace.infra.object_store import ObjectStore
-from millrace.trainer.settings import ArchiverSettings
 from tests.unit.trainer.shelf import Shelf
 
 TOPIC = "outcomes"

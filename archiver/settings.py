@@ -1,0 +1,39 @@
+"""Settings of the archiver, read once from the environment: ``MILLRACE_ARCHIVER_<NAME>``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from millrace.infra.settings import FromEnvironment
+
+
+class ArchiverSettings(FromEnvironment):
+    """How the archiver cuts topics into objects.
+
+    Attributes:
+        max_records: Most records of an object.
+        max_bytes: Most bytes of an object, uncompressed.
+        max_seconds: How long a record waits for its object.
+        awaited_seconds: The same, while a run waits for the archive; the time that a fetch may
+            take (`archiver`) comes before it.
+        stall_seconds: How much longer than ``max_seconds`` a record may wait before the process
+            ends, to be started again.
+        merge_objects: Objects that are merged into one, and again so many of those.
+        merge_bytes: Largest object that merging makes.
+        merge_seconds: How often it is looked what there is to merge.
+        retired_seconds: How long objects that were merged are kept for readers that know them;
+            longer than a run takes to read its data.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="MILLRACE_ARCHIVER_", frozen=True, extra="ignore")
+
+    max_records: int = Field(default=5_000, ge=1)
+    max_bytes: int = Field(default=4 << 20, ge=1)
+    max_seconds: float = Field(default=15.0, gt=0)
+    awaited_seconds: float = Field(default=0.2, gt=0)
+    stall_seconds: float = Field(default=45.0, gt=0)
+    merge_objects: int = Field(default=32, ge=2)
+    merge_bytes: int = Field(default=32 << 20, ge=1)
+    merge_seconds: float = Field(default=60.0, gt=0)
+    retired_seconds: float = Field(default=900.0, gt=0)

@@ -1,0 +1,16 @@
+"""A partition of a topic."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """A partition."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        """Name it as people do."""
+        return f"{self.topic}/{self.partition}"
