@@ -34,8 +34,8 @@ from millrace.archiver.archiving import ARCHIVED, Archiver
 from millrace.archiver.merger import Merger
 from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.errors import MillraceError
+from millrace.contracts.topics import TOPIC_EPOCHS, TRAINING_RUNS
 from millrace.contracts.wire.groups import ARCHIVER
-from millrace.contracts.wire.topics import TOPIC_EPOCHS, TRAINING_RUNS
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process import fault_points
 from millrace.infra.process.error_line import say_error

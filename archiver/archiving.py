@@ -20,14 +20,14 @@ from millrace.archiver.starts import StartSearch
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import NO_EPOCH, parts_of
 from millrace.contracts.headers import RawHeaders
-from millrace.contracts.wire.groups import ARCHIVER
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     MAX_BATCH_BYTES,
     OUTCOMES,
     PREDICTIONS,
     SENSOR_WINDOWS,
     Topic,
 )
+from millrace.contracts.wire.groups import ARCHIVER
 from millrace.infra.archive.gaps import BATCH, HEADERS, RECORD, Gap, note_gap
 from millrace.infra.archive.objects import CONTENT_TYPE, ArchivedObject, Record, encode_records
 from millrace.infra.kafka.batch_end import batch_end

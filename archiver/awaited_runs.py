@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from millrace.contracts.events.training import FINISHED, TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import TRAINING_RUNS
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import TRAINING_RUNS
 from millrace.infra.kafka.tail import Tail
 from millrace.infra.settings import Settings
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import NO_EPOCH, Lineage, parts_of, position_of
-from millrace.contracts.wire.topics import Topic
+from millrace.contracts.topics import Topic
 from millrace.infra.kafka.place import Place
 from millrace.infra.progress.losses import tell_lost
 from millrace.infra.settings import Settings

@@ -30,8 +30,8 @@ from benchmarks.show import print_markdown, show
 from benchmarks.swap_latency import swaps
 from benchmarks.turns import Bar
 from millrace.console.terminal.output import answers, print_json, remarks
+from millrace.contracts.clock import now
 from millrace.contracts.errors import MillraceError
-from millrace.contracts.wire.codec import now
 from millrace.infra.settings import Settings
 
 BENCHMARKS: Final[dict[str, Benchmark]] = {

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from confluent_kafka import TopicPartition
 
-from millrace.contracts.wire.topics import PREDICTIONS
+from millrace.contracts.topics import PREDICTIONS
 from millrace.infra.kafka.clients import partitions_of, raise_error, reader
 from millrace.infra.settings import Settings
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.windows import Load
+from millrace.contracts.clock import event_time, now
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.source import Source
-from millrace.contracts.wire.codec import event_time, now
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.stream_processors.outcomes.forecasts import Truths
 from millrace.stream_processors.outcomes.join_task import join_task
 from millrace.stream_processors.state.asset import Asset

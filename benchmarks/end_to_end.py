@@ -27,7 +27,7 @@ from benchmarks.stages import Normalised, normalised_at, percentile_cells, stage
 from benchmarks.steady_edge import Sent, Step
 from benchmarks.turns import Tell
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.topics import NORMALIZED, SENSOR_WINDOWS
+from millrace.contracts.topics import NORMALIZED, SENSOR_WINDOWS
 from millrace.infra.local.waiting import wait_until
 
 #: Windows per second whose latency is told; 1 is a lonely window.

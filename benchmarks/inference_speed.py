@@ -30,8 +30,8 @@ from benchmarks.transport_loop import MOST
 from benchmarks.turns import Tell, in_turns
 from benchmarks.windows import Load, declare, fill
 from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
 from millrace.contracts.wire.groups import INFERENCE
-from millrace.contracts.wire.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
 from millrace.inference.serving.batches import SIZES
 from millrace.infra.kafka.clients import read_all
 from millrace.infra.settings import Settings

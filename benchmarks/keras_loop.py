@@ -31,7 +31,7 @@ from confluent_kafka import Message
 from benchmarks.keras_loop_task import BATCH, Task
 from benchmarks.network import network
 from millrace.contracts.events.normalized_window import NormalizedWindow
-from millrace.contracts.wire.topics import NORMALIZED
+from millrace.contracts.topics import NORMALIZED
 from millrace.inference.serving.network import use_one_thread
 from millrace.infra.kafka.clients import consumer, producer
 from millrace.infra.settings import Settings

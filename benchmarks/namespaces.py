@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.topics import TOPICS
+from millrace.contracts.topics import TOPICS
 from millrace.infra.kafka.clients import ANSWER_SECONDS, admin, error_of, partitions_of
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics

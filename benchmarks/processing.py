@@ -24,7 +24,7 @@ from benchmarks.stream_run import Run, run_contender, run_stream_processor
 from benchmarks.turns import Tell, in_turns
 from benchmarks.windows import Load, declare, fill
 from millrace.console.terminal.output import remarks
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.settings import Settings
 
 PARTITIONS: Final = 4

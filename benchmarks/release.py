@@ -14,12 +14,12 @@ from safetensors.numpy import load_file
 
 from benchmarks.service import CODE
 from benchmarks.windows import SOURCE
+from millrace.contracts.clock import now
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.model_event import Approved, Artefact, Registered
 from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.codec import now
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.object_store import ObjectStore

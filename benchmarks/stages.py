@@ -17,7 +17,7 @@ import numpy.typing as npt
 from benchmarks.arrivals import Arrivals, column
 from benchmarks.result import Row
 from millrace.contracts.headers import SOURCE_OFFSET, header
-from millrace.contracts.wire.topics import NORMALIZED
+from millrace.contracts.topics import NORMALIZED
 from millrace.infra.kafka.clients import read_all
 from millrace.infra.settings import Settings
 

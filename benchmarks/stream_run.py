@@ -24,7 +24,7 @@ from benchmarks.namespaces import renew
 from benchmarks.servers import Servers
 from benchmarks.service import Cost, Service, cost_of, millrace
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.topics import MODEL_EVENTS, NORMALIZED, SENSOR_WINDOWS
+from millrace.contracts.topics import MODEL_EVENTS, NORMALIZED, SENSOR_WINDOWS
 from millrace.infra.kafka.clients import ANSWER_SECONDS, admin, partitions_of, reader, watermarks
 from millrace.infra.settings import Settings
 

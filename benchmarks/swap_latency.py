@@ -26,10 +26,10 @@ from benchmarks.windows import SOURCE
 from millrace.console.demo.edge_process import EdgeProcess
 from millrace.console.demo.observer import Observer
 from millrace.console.operations.models import request_training
+from millrace.contracts.clock import now, to_ms
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.model_event import Approved
 from millrace.contracts.events.training import FINISHED
-from millrace.contracts.wire.codec import now, to_ms
 from millrace.infra.declare import declare_model
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.local.system import System, running_system

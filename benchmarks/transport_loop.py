@@ -21,11 +21,12 @@ import msgspec
 import numpy as np
 
 from benchmarks.keras_loop_task import Task
+from millrace.contracts.clock import now
 from millrace.contracts.events.window import JSON
 from millrace.contracts.headers import SOURCE_OFFSET, cloud_event
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.codec import PREDICTION, now
-from millrace.contracts.wire.topics import NORMALIZED
+from millrace.contracts.topics import NORMALIZED
+from millrace.contracts.wire.codec import PREDICTION
 from millrace.inference.kafka.membership import AGE_SECONDS, MOST_WINDOWS
 from millrace.infra.kafka.clients import ANSWER_SECONDS, TRANSACTION_RETRY_MS, consumer, producer
 from millrace.infra.settings import Settings

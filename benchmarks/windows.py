@@ -15,11 +15,11 @@ from uuid import uuid4
 
 import numpy as np
 
+from millrace.contracts.clock import now, to_ms
 from millrace.contracts.events.model_event import Activated, Approved, Artefact, Registered
 from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.codec import now, to_ms
 from millrace.infra.declare import declare_model
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings

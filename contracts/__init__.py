@@ -11,6 +11,8 @@ ids             deterministic identifiers
 names           bounds on names: assets, sensors, segments, models
 path_names      names that become paths or object keys
 headers         CloudEvents attributes as Kafka headers
+topics          the topics: name, key, encoding, retention
+clock           wall clock; event time as moments
 moment          a time in an event, with its zone
 errors          errors with a message for people
 invalid_record  a record that cannot be used, as a value

@@ -25,8 +25,8 @@ from confluent_kafka import Message
 
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.topics import NORMALIZED, PREDICTIONS
 from millrace.contracts.wire.groups import INFERENCE
-from millrace.contracts.wire.topics import NORMALIZED, PREDICTIONS
 from millrace.inference.batch.answers import Answers
 from millrace.inference.batch.reading import Reading, read
 from millrace.inference.kafka.flights import Batch, Flights

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from confluent_kafka import KafkaException
 
+from millrace.contracts.clock import now
 from millrace.contracts.errors import DataError, ServerError
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.codec import now
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings

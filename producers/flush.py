@@ -7,7 +7,7 @@ import msgspec
 import structlog
 
 from millrace.contracts.errors import SettingsError
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.contracts.wire.visible import visible_json
 from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings

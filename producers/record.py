@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.events.window import (
     JSON,
     MSGPACK,
@@ -10,7 +11,7 @@ from millrace.contracts.events.window import (
     encode_window_json,
 )
 from millrace.contracts.headers import RawHeaders, cloud_event
-from millrace.contracts.wire.codec import WINDOW, event_time
+from millrace.contracts.wire.codec import WINDOW
 
 Encoding = Literal["msgpack", "json"]
 

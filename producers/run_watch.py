@@ -11,8 +11,8 @@ from confluent_kafka import TopicPartition
 
 from millrace.contracts.events.training import TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import TRAINING_RUNS
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import TRAINING_RUNS
 from millrace.infra.kafka.clients import partitions_of, raise_error, reader
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.settings import Settings

@@ -14,8 +14,8 @@ from typing import Final
 
 import msgspec
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.events.window import SensorWindow
-from millrace.contracts.wire.codec import event_time
 from millrace.producers.delivery.outbox import Outbox, SpoolCounts
 from millrace.producers.pacing import Pacer
 

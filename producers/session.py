@@ -28,8 +28,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.events.window import SensorWindow
-from millrace.contracts.wire.codec import event_time
 from millrace.contracts.wire.visible import visible, visible_json
 from millrace.infra.process.telemetry import Health, serve_telemetry
 from millrace.infra.settings import Settings

@@ -24,9 +24,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from millrace.contracts.clock import to_ms
 from millrace.contracts.events.window import Float32, SensorWindow
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.codec import to_ms
 from millrace.producers.sources.position import order_of
 from millrace.producers.sources.recording import ASSET, SEGMENT, TIME
 

@@ -16,7 +16,7 @@ from typing import Final
 from millrace.contracts.events.model_event import ModelEvent, Registered
 from millrace.contracts.model_spec import PERSISTENCE, ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.topics import MAX_WINDOW_BYTES
+from millrace.contracts.topics import MAX_WINDOW_BYTES
 
 #: Numbers of versions at most: they stand in object keys, metrics, and records as 32 bits.
 MAX_VERSION: Final = (1 << 31) - 1

@@ -11,7 +11,7 @@ from typing import Final
 import faust
 
 from millrace.contracts.errors import MillraceError
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     MODEL_EVENTS,
     NORMALIZED,
     PREDICTIONS,

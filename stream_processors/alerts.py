@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.ids import derived_id
 from millrace.contracts.source import Source
-from millrace.contracts.wire.codec import event_time
 from millrace.drift.monitor import Finding
 from millrace.drift.policy import judge
 

@@ -24,8 +24,8 @@ import faust
 import structlog
 from faust.types import TP
 
+from millrace.contracts.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS, Topic
 from millrace.contracts.wire.groups import STREAM_PROCESSOR
-from millrace.contracts.wire.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS, Topic
 from millrace.infra.kafka.faust import faust_credentials
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.place import Place

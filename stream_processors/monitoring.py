@@ -17,12 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from millrace.contracts.clock import event_time, now, to_ms
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.model_spec import PERSISTENCE
 from millrace.contracts.source import Source
-from millrace.contracts.wire.codec import JsonEvent, encode, event_time, headers_of, now, to_ms
-from millrace.contracts.wire.topics import DRIFT_ALERTS, OUTCOMES, Topic
+from millrace.contracts.topics import DRIFT_ALERTS, OUTCOMES, Topic
+from millrace.contracts.wire.codec import JsonEvent, encode, headers_of
 from millrace.drift.monitor import Finding, watch_inputs
 from millrace.registry.state import Model, Registry
 from millrace.stream_processors.alerts import alert_of

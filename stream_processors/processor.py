@@ -31,19 +31,20 @@ from typing import Final
 
 import structlog
 
+from millrace.contracts.clock import now
 from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.window import MSGPACK
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.source import Source
-from millrace.contracts.wire.codec import NORMALIZED_WINDOW, EventReader, encode, headers_of, now
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     MENDED,
     NORMALIZED,
     SENSOR_WINDOWS,
     SERVING_LEDGER,
 )
+from millrace.contracts.wire.codec import NORMALIZED_WINDOW, EventReader, encode, headers_of
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.process import fault_points
 from millrace.infra.progress.balance import Balance

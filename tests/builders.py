@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.events.model_event import (
     Activated,
     Approved,
@@ -29,8 +30,7 @@ from millrace.contracts.ids import derived_id
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
-from millrace.contracts.wire.codec import event_time
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.registry.state import Registry, declare
 from millrace.stream_processors.codec.packing import packed_headers
 

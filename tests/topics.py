@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from millrace.contracts.wire.topics import Topic
+from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import admin
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings

@@ -16,7 +16,7 @@ import structlog
 from confluent_kafka import KafkaException
 
 from millrace.contracts.errors import MillraceError
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DRIFT_ALERTS,
     MODEL_EVENTS,
     OUTCOMES,

@@ -24,8 +24,7 @@ from millrace.contracts.events.training import TrainingRequest, TrainingRun
 from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.contracts.headers import RawHeaders, content_type_of, header
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,
     MODEL_EVENTS,
@@ -38,6 +37,7 @@ from millrace.contracts.wire.topics import (
     TRAINING_RUNS,
     Topic,
 )
+from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.clients import read_all
 from millrace.infra.settings import Settings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from millrace.console.terminal.output import answers, print_json, table
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import DRIFT_ALERTS
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import DRIFT_ALERTS
 from millrace.infra.kafka.clients import read_all
 from millrace.infra.local.address import settings_of_running_system
 from millrace.infra.settings import Settings

@@ -12,7 +12,7 @@ from millrace.console.operations.models import (
     version_lines,
 )
 from millrace.console.terminal.output import answers, print_json, table
-from millrace.contracts.wire.codec import now
+from millrace.contracts.clock import now
 from millrace.infra.declare import declare_model
 from millrace.infra.local.address import settings_of_running_system
 

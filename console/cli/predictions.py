@@ -10,8 +10,8 @@ from millrace.console.operations.topic_tail import follow_records, last_records
 from millrace.console.terminal.output import answers, print_json_line
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import PREDICTIONS
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import PREDICTIONS
 from millrace.infra.local.address import settings_of_running_system
 
 _HEADER = f"{'predicted at':<12}  {'asset':<14} {'model':<12} {'interval from':<16}  forecast"

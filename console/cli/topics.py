@@ -6,7 +6,7 @@ import msgspec
 from confluent_kafka import TopicPartition
 
 from millrace.console.terminal.output import answers, print_json, remark, table
-from millrace.contracts.wire.topics import TOPICS, Topic
+from millrace.contracts.topics import TOPICS, Topic
 from millrace.infra.kafka.clients import ANSWER_SECONDS, admin, partitions_of, reader, watermarks
 from millrace.infra.local.address import settings_of_running_system
 from millrace.infra.settings import Settings

@@ -10,7 +10,7 @@ import msgspec
 
 from millrace.console.terminal.output import answers, print_json, table
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.topics import TOPICS
+from millrace.contracts.topics import TOPICS
 from millrace.infra.kafka.clients import admin
 from millrace.infra.local.address import settings_of_running_system
 from millrace.infra.topics.partitions import GROWN_IN, Step, grow, partition_counts, plan

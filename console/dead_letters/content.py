@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.window import JSON, MSGPACK, SensorWindow, decode_window
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.codec import event_time
 
 Kind = Literal["window", "normalised window", "json", "msgpack", "bytes", "nothing"]
 

@@ -21,13 +21,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.errors import SettingsError
 from millrace.contracts.events import dead_letter
 from millrace.contracts.events.dead_letter import Origin, first_origin
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from millrace.contracts.wire.codec import event_time
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.contracts.wire.cut_letter import cut_of
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
 
 _SPAN: Final = re.compile(r"(\d+)([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

@@ -20,8 +20,8 @@ from millrace.console.dead_letters.letter import (
 )
 from millrace.console.dead_letters.topic import read_letters, read_mended
 from millrace.console.terminal.output import answers, print_json, table
+from millrace.contracts.clock import now
 from millrace.contracts.events.dead_letter import Origin
-from millrace.contracts.wire.codec import now
 from millrace.contracts.wire.visible import visible as escaped
 from millrace.infra.local.address import settings_of_running_system
 

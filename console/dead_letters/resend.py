@@ -19,7 +19,7 @@ from millrace.contracts.events.dead_letter import Origin, headers_again
 from millrace.contracts.events.window import decode_window
 from millrace.contracts.headers import CONTENT_TYPE, ID, RawHeaders, content_type_of, header
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import partitions_of, producer
 from millrace.infra.settings import Settings
 from millrace.stream_processors.codec.packing import packed_headers

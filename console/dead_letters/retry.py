@@ -32,9 +32,9 @@ from millrace.console.dead_letters.topic import read_bodies, read_letters, read_
 from millrace.console.dead_letters.whole import Whole, held, whole
 from millrace.console.operations.models import read_registry
 from millrace.console.terminal.output import answers, print_json, table
+from millrace.contracts.clock import now, to_ms
 from millrace.contracts.errors import DataError, SettingsError
 from millrace.contracts.events.dead_letter import Origin
-from millrace.contracts.wire.codec import now, to_ms
 from millrace.infra.local.address import settings_of_running_system
 from millrace.infra.settings import Settings
 from millrace.registry.state import Registry

@@ -9,13 +9,14 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from millrace.console.dead_letters.letter import Letter, Reference, letter_of
+from millrace.contracts.clock import to_ms
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.dead_letter import Origin
 from millrace.contracts.events.mended import Mended
 from millrace.contracts.headers import RawHeaders
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.codec import EventReader, to_ms
-from millrace.contracts.wire.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS
+from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS
+from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.clients import (
     ANSWER_SECONDS,
     partitions_of,

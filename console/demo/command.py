@@ -19,8 +19,8 @@ from millrace.console.demo.summary import Measured, build_report
 from millrace.console.demo.tale import Tale, open_tale
 from millrace.console.terminal.output import answers, print_json, remark, remarks, table
 from millrace.console.terminal.progress import Progress
+from millrace.contracts.clock import now
 from millrace.contracts.errors import DataError
-from millrace.contracts.wire.codec import now
 from millrace.infra.local.home import Home
 from millrace.infra.local.leftovers import demo_namespace, empty_folder, remove_from_servers
 from millrace.infra.local.system import running_system

@@ -34,11 +34,11 @@ from millrace.console.demo.report.report import KillLine
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.tale import Tale
 from millrace.console.operations.models import SOURCE, request_training
+from millrace.contracts.clock import now
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.training import FINISHED, TrainingRun
 from millrace.contracts.model_spec import PERSISTENCE
-from millrace.contracts.wire.codec import now
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.declare import declare_model
 from millrace.infra.kafka.clients import ANSWER_SECONDS, partitions_of, reader
 from millrace.infra.local.health import readiness

@@ -29,8 +29,7 @@ from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.training import FINISHED, TrainingRun
 from millrace.contracts.headers import header
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,
     MODEL_EVENTS,
@@ -40,6 +39,7 @@ from millrace.contracts.wire.topics import (
     SERVING_LEDGER,
     TRAINING_RUNS,
 )
+from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.clients import partitions_of, raise_error, reader
 from millrace.infra.settings import Settings
 from millrace.registry.state import Model, Registry, State

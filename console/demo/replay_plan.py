@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from millrace.contracts.wire.codec import to_ms
+from millrace.contracts.clock import to_ms
 from millrace.producers.sources.recording import Story
 from millrace.verification.source_windows import SourceWindow
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from millrace.console.demo.accuracy import Errors, Floats, Judged, Truth
+from millrace.contracts.clock import to_ms
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.codec import to_ms
 
 Name = tuple[str, int]
 

@@ -28,8 +28,8 @@ from millrace.console.demo.report.report import (
     WindowCounts,
 )
 from millrace.console.demo.tale import KnownPart, Tale
+from millrace.contracts.clock import event_time, to_ms
 from millrace.contracts.events.training import FINISHED, TrainingRequest, TrainingRun
-from millrace.contracts.wire.codec import event_time, to_ms
 from millrace.registry.state import Registry
 from millrace.verification.checker import count_windows, find_mixing
 from millrace.verification.evidence import Evidence, SentWindow

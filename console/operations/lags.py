@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 from confluent_kafka import KafkaException
 
+from millrace.contracts.topics import NORMALIZED, OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, Topic
 from millrace.contracts.wire.groups import ARCHIVER, INFERENCE, STREAM_PROCESSOR
-from millrace.contracts.wire.topics import NORMALIZED, OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, Topic
 from millrace.infra.kafka.clients import partitions_of, reader
 from millrace.infra.kafka.place import Place
 from millrace.infra.progress.group_offsets import GroupOffsets

@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import msgspec
 
+from millrace.contracts.clock import now
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.training import TrainingRequest
-from millrace.contracts.wire.codec import now
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings

@@ -7,7 +7,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from millrace.contracts.wire.topics import Topic
+from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import ANSWER_SECONDS, partitions_of, raise_error, reader
 from millrace.infra.settings import Settings
 

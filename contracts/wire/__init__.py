@@ -1,7 +1,6 @@
 """How events become Kafka records, and back.
 
 ```
-topics      the topics: name, key, encoding, retention
 groups      names of the consumer groups
 codec       JSON events as record values with CloudEvents headers
 cut_letter  dead letters that exceed the size limit of their topic

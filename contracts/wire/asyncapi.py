@@ -8,8 +8,7 @@ from typing import Final
 from millrace.contracts.events import dead_letter
 from millrace.contracts.events.window import JSON
 from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET
-from millrace.contracts.wire.messages import MESSAGES, Document, Message, components
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     FOREVER,
     SENSOR_WINDOWS,
@@ -17,6 +16,7 @@ from millrace.contracts.wire.topics import (
     TRAINING_REQUESTS,
     Topic,
 )
+from millrace.contracts.wire.messages import MESSAGES, Document, Message, components
 
 #: Topics that are for others, too.
 _EVENTS: Final = tuple(topic for topic in TOPICS if not topic.internal)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Generic, TypeVar, get_args
 
 import msgspec
@@ -48,21 +48,6 @@ WINDOW: Final = "millrace.window.v1"
 NORMALIZED_WINDOW: Final = "millrace.normalized-window.v1"
 
 _encode = msgspec.json.Encoder().encode
-
-
-def now() -> datetime:
-    """The wall clock, UTC."""
-    return datetime.now(UTC)
-
-
-def event_time(milliseconds: int) -> datetime:
-    """Event time in milliseconds as a UTC moment."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def to_ms(moment: datetime) -> int:
-    """A UTC moment in milliseconds."""
-    return round(moment.timestamp() * 1000)
 
 
 def encode(event: JsonEvent) -> bytes:

@@ -20,20 +20,7 @@ from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.topic_epoch import TopicEpoch
 from millrace.contracts.events.training import TrainingRequest, TrainingRun
 from millrace.contracts.events.window import JSON, MSGPACK, PackedWindow, PlainWindow, SensorWindow
-from millrace.contracts.wire.codec import (
-    DRIFT_ALERT,
-    LEDGER_ENTRY,
-    MENDED_LETTER,
-    MODEL_EVENT,
-    NORMALIZED_WINDOW,
-    OUTCOME,
-    PREDICTION,
-    TOPIC_EPOCH,
-    TRAINING_REQUEST,
-    TRAINING_RUN,
-    WINDOW,
-)
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DRIFT_ALERTS,
     MENDED,
     MODEL_EVENTS,
@@ -46,6 +33,19 @@ from millrace.contracts.wire.topics import (
     TRAINING_REQUESTS,
     TRAINING_RUNS,
     Topic,
+)
+from millrace.contracts.wire.codec import (
+    DRIFT_ALERT,
+    LEDGER_ENTRY,
+    MENDED_LETTER,
+    MODEL_EVENT,
+    NORMALIZED_WINDOW,
+    OUTCOME,
+    PREDICTION,
+    TOPIC_EPOCH,
+    TRAINING_REQUEST,
+    TRAINING_RUN,
+    WINDOW,
 )
 
 Document = dict[str, Any]

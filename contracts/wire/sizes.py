@@ -4,7 +4,7 @@ A broker compares the bytes of a record batch with its topic's `max_bytes`. A re
 this measure fits alone in a batch, however badly its bytes can be compressed; so whether it fits
 does not depend on a codec, and is the same again when it is made again.
 
->>> from millrace.contracts.wire.topics import SERVING_LEDGER
+>>> from millrace.contracts.topics import SERVING_LEDGER
 >>> takes(SERVING_LEDGER, record_size(b"pump/0/1", b"{}", [("content-type", b"application/json")]))
 True
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from millrace.contracts.wire.topics import Topic
+from millrace.contracts.topics import Topic
 
 #: Bytes of a batch's header, and of a record's lengths, time and place, at most.
 OVERHEAD: Final = 61 + 36

@@ -14,12 +14,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from millrace.contracts.clock import now
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.codec import now
+from millrace.contracts.topics import PREDICTIONS as PREDICTIONS_TOPIC
 from millrace.contracts.wire.sizes import record_size, takes
-from millrace.contracts.wire.topics import PREDICTIONS as PREDICTIONS_TOPIC
 from millrace.inference.batch.predictions import Forecasts, misfits, predict
 from millrace.inference.batch.reading import unanswered
 from millrace.inference.batch.records import Record, latencies_ms, prediction_records

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Final
 
-from millrace.contracts.wire.topics import DEAD_LETTERS, PREDICTIONS
+from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
 from millrace.inference.batch.reading import Reading
 from millrace.inference.batch.records import Record
 from millrace.infra.progress.balance import Fate

@@ -17,9 +17,9 @@ from millrace.contracts.events.dead_letter import dead_letter_headers
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.headers import RawHeaders
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED
 from millrace.contracts.wire.cut_letter import cut_letter
 from millrace.contracts.wire.sizes import record_size, takes
-from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED
 from millrace.inference.batch.records import Record
 
 _unpack = msgspec.msgpack.Decoder(NormalizedWindow).decode

@@ -22,8 +22,8 @@ from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.window import JSON
 from millrace.contracts.headers import ID, SOURCE_OFFSET, RawHeaders, around_id
 from millrace.contracts.source import Source
+from millrace.contracts.topics import PREDICTIONS
 from millrace.contracts.wire.codec import PREDICTION
-from millrace.contracts.wire.topics import PREDICTIONS
 from millrace.inference.batch.predictions import Forecasts
 from millrace.inference.serving.servables import Bools, Servable
 

@@ -17,8 +17,8 @@ from confluent_kafka import (
 )
 
 from millrace.contracts.errors import ServerError
+from millrace.contracts.topics import NORMALIZED
 from millrace.contracts.wire.groups import INFERENCE
-from millrace.contracts.wire.topics import NORMALIZED
 from millrace.inference.kafka.transactions import STEP_SECONDS
 from millrace.infra.kafka.clients import consumer, error_of
 from millrace.infra.kafka.patience import Patience, TooLong

@@ -24,7 +24,7 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from millrace.contracts.wire.topics import MAX_DEAD_LETTER_BYTES, PREDICTIONS
+from millrace.contracts.topics import MAX_DEAD_LETTER_BYTES, PREDICTIONS
 from millrace.inference.batch.records import Record
 from millrace.inference.metrics import ABORTED, COMMIT
 from millrace.infra.kafka.clients import (

@@ -23,13 +23,14 @@ import msgspec
 import structlog
 from confluent_kafka import KafkaException
 
+from millrace.contracts.clock import now
 from millrace.contracts.errors import DataError, MillraceError, ServerError
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.model_event import Ready, Unloadable
 from millrace.contracts.ids import digest_of
 from millrace.contracts.model_spec import PERSISTENCE
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.codec import JsonEvent, now
+from millrace.contracts.wire.codec import JsonEvent
 from millrace.inference.metrics import LACKING, LOADS
 from millrace.inference.serving.network import Networks
 from millrace.inference.serving.servables import Persistence, Servable, Servables

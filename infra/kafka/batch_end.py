@@ -13,7 +13,7 @@ from typing import Final
 from confluent_kafka import KafkaError, TopicPartition
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.topics import MAX_BATCH_BYTES
+from millrace.contracts.topics import MAX_BATCH_BYTES
 from millrace.infra.kafka.clients import ANSWER_SECONDS, Reader, raise_error, reader, watermarks
 from millrace.infra.kafka.place import Place
 from millrace.infra.settings import Settings

@@ -25,7 +25,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.topics import MAX_RECORD_BYTES, Topic
+from millrace.contracts.topics import MAX_RECORD_BYTES, Topic
 from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)

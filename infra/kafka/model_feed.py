@@ -13,8 +13,8 @@ from prometheus_client import Counter
 
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import MODEL_EVENTS
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import MODEL_EVENTS
 from millrace.infra.kafka.clients import partitions_of, raise_error, reader, watermarks
 from millrace.infra.settings import Settings
 from millrace.registry.refusals import Refusal, refusal_of, unreadable

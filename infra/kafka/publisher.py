@@ -4,6 +4,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
+from millrace.contracts.clock import now
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.ledger import LedgerEntry
@@ -12,8 +13,7 @@ from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.topic_epoch import TopicEpoch
 from millrace.contracts.events.training import TrainingRequest, TrainingRun
-from millrace.contracts.wire.codec import JsonEvent, encode, headers_of, now
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DRIFT_ALERTS,
     MENDED,
     MODEL_EVENTS,
@@ -25,6 +25,7 @@ from millrace.contracts.wire.topics import (
     TRAINING_RUNS,
     Topic,
 )
+from millrace.contracts.wire.codec import JsonEvent, encode, headers_of
 from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings
 

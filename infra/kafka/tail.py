@@ -9,7 +9,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message, TopicPartition
 
-from millrace.contracts.wire.topics import Topic
+from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import partitions_of, raise_error, reader
 from millrace.infra.settings import Settings
 

@@ -15,7 +15,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.topics import Topic
+from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import error_of, reader
 from millrace.infra.kafka.refusals import Told, kafka_trouble
 from millrace.infra.object_store import ObjectStore

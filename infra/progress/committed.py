@@ -9,7 +9,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import incarnation_of, position_of
-from millrace.contracts.wire.topics import Topic
+from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import ANSWER_SECONDS, reader
 from millrace.infra.settings import Settings
 

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from prometheus_client import Counter
 
-from millrace.contracts.wire.topics import Topic
+from millrace.contracts.topics import Topic
 
 _log = structlog.get_logger(__name__)
 LOST: Final = Counter(

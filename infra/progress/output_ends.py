@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from millrace.contracts.wire.topics import Topic
+from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import OPEN_MS, raise_error, reader, watermarks
 from millrace.infra.settings import Settings
 

@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 )
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.topics import TOPICS, Topic
+from millrace.contracts.topics import TOPICS, Topic
 from millrace.infra.kafka.clients import ANSWER_SECONDS, error_of
 from millrace.infra.settings import Settings
 from millrace.infra.topics.partitions import partition_counts, uneven, wanted_partitions

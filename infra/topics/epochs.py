@@ -24,6 +24,7 @@ from confluent_kafka import (
 )
 from prometheus_client import Counter
 
+from millrace.contracts.clock import now
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import (
     NO_EPOCH,
@@ -36,8 +37,8 @@ from millrace.contracts.events.topic_epoch import (
     parts_of,
 )
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.codec import EventReader, now
-from millrace.contracts.wire.topics import TOPIC_EPOCHS, Topic
+from millrace.contracts.topics import TOPIC_EPOCHS, Topic
+from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.batch_end import batch_end
 from millrace.infra.kafka.clients import (
     ANSWER_SECONDS,

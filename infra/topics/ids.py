@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.topics import Topic
+from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import ANSWER_SECONDS, ask_admin
 from millrace.infra.settings import Settings
 

@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from millrace.contracts.errors import ServerError, SettingsError
-from millrace.contracts.wire.topics import TOPICS, Topic
+from millrace.contracts.topics import TOPICS, Topic
 from millrace.infra.kafka.clients import ANSWER_SECONDS
 from millrace.infra.settings import Settings
 

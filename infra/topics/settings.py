@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from millrace.contracts.wire.topics import DAY_MS, FOREVER, HOUR_MS, Topic
+from millrace.contracts.topics import DAY_MS, FOREVER, HOUR_MS, Topic
 
 #: Kafka refuses records that are more than an hour ahead of its own clock, unless told not to: an
 #: edge or a service whose clock is wrong would lose its records, or not run at all.

@@ -30,7 +30,7 @@ from prometheus_client import Counter, Gauge
 from millrace.contracts.errors import DataError, ServerError
 from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.headers import RawHeaders
-from millrace.contracts.wire.topics import MAX_RECORD_BYTES
+from millrace.contracts.topics import MAX_RECORD_BYTES
 from millrace.infra.kafka.clients import whole_ms
 from millrace.infra.process.fault_points import reached
 from millrace.producers.delivery.absence import Absence

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from confluent_kafka import Producer
 
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.declare import declare_model
 from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings

@@ -17,7 +17,7 @@ from prometheus_client import Counter
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.headers import RawHeaders
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import partitions_of, producer, whole_ms
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.outbox import END_SECONDS, SpoolCounts

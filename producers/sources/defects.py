@@ -26,7 +26,7 @@ from millrace.contracts.events.window import (
 )
 from millrace.contracts.headers import CONTENT_TYPE, RawHeaders
 from millrace.contracts.missing import ABSENT_ABOVE
-from millrace.contracts.wire.topics import MAX_WINDOW_BYTES
+from millrace.contracts.topics import MAX_WINDOW_BYTES
 from millrace.producers.record import window_headers
 
 Rng = np.random.Generator

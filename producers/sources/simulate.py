@@ -25,9 +25,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from millrace.contracts.clock import to_ms
 from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.codec import to_ms
 from millrace.producers.sources.known_events import (
     ASSETS,
     CYCLE,

@@ -19,7 +19,7 @@ import cramjam
 import numpy as np
 
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.topics import MAX_BATCH_BYTES
+from millrace.contracts.topics import MAX_BATCH_BYTES
 
 SNAPPY: Final = 2
 _STREAMS: Final[dict[int, Any]] = {

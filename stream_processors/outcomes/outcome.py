@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.ids import derived_id, window_id
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
-from millrace.contracts.wire.codec import event_time
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.stream_processors.outcomes.answers import Joined
 from millrace.stream_processors.outcomes.join_task import join_task
 

@@ -15,8 +15,8 @@ from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.mended import Mended
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS, SERVING_LEDGER
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS, SERVING_LEDGER
 from millrace.infra.kafka.clients import read_all
 from millrace.infra.progress.output_ends import source_offsets_since
 from millrace.infra.settings import Settings

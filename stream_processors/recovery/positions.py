@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from millrace.contracts.wire.topics import DEAD_LETTERS, Topic
+from millrace.contracts.topics import DEAD_LETTERS, Topic
 from millrace.stream_processors.recovery.history import History
 from millrace.stream_processors.transport.records import Record
 from millrace.stream_processors.windows.first_origins import FirstOrigins

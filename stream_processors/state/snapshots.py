@@ -17,8 +17,8 @@ from typing import Final, NamedTuple
 
 import structlog
 
+from millrace.contracts.topics import MAX_RECORD_BYTES
 from millrace.contracts.wire.sizes import record_size
-from millrace.contracts.wire.topics import MAX_RECORD_BYTES
 from millrace.stream_processors.metrics import GIVEN_UP, SPLIT
 from millrace.stream_processors.state.asset import Asset
 

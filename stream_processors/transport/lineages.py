@@ -21,8 +21,8 @@ from faust.types import TP
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import Lineage, parts_of
+from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
 from millrace.contracts.wire.groups import STREAM_PROCESSOR
-from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
 from millrace.infra.kafka.clients import first_offset
 from millrace.infra.progress.committed import Committed, committed_offsets
 from millrace.infra.progress.losses import tell_lost

@@ -28,9 +28,9 @@ from millrace.contracts.errors import ServerError
 from millrace.contracts.events.dead_letter import dead_letter_headers
 from millrace.contracts.headers import RawHeaders
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import DEAD_LETTERS, Topic
 from millrace.contracts.wire.cut_letter import CutLetter, cut_letter
 from millrace.contracts.wire.sizes import record_size, takes
-from millrace.contracts.wire.topics import DEAD_LETTERS, Topic
 from millrace.infra.kafka.faust import aiokafka_config
 from millrace.infra.settings import Settings
 from millrace.stream_processors.codec.packing import Content, packed_headers

@@ -16,7 +16,7 @@ from millrace.contracts.events.window import MSGPACK, Layout, WindowBody, read_w
 from millrace.contracts.headers import CONTENT_TYPE, content_type_of
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.names import MAX_NAME_BYTES, is_name, name_problem, segment_problem
-from millrace.contracts.wire.topics import MAX_WINDOW_BYTES
+from millrace.contracts.topics import MAX_WINDOW_BYTES
 from millrace.stream_processors.codec.packing import packed_headers
 from millrace.stream_processors.transport.records import Payload, problem_of
 

@@ -26,9 +26,9 @@ from millrace.contracts.events.dead_letter import (
 )
 from millrace.contracts.headers import SOURCE_OFFSET
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import DEAD_LETTERS, SENSOR_WINDOWS
 from millrace.contracts.wire.cut_letter import CutLetter, cut_letter, object_key
 from millrace.contracts.wire.sizes import record_size, takes
-from millrace.contracts.wire.topics import DEAD_LETTERS, SENSOR_WINDOWS
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.stream_processors.codec.unpacking import unread_batch

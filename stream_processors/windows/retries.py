@@ -37,7 +37,7 @@ from millrace.contracts.events.dead_letter import (
 from millrace.contracts.events.mended import Mended
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.moment import Moment
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.stream_processors.transport.records import Record
 from millrace.stream_processors.windows.first_origins import FirstOrigins
 

@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from millrace.contracts.wire.topics import OUTCOMES
+from millrace.contracts.topics import OUTCOMES
 from millrace.infra.archive.objects import ArchivedObject, Record, encode_records
 from millrace.infra.kafka.clients import producer
 from millrace.infra.local.programs import ARCHIVER

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from millrace.contracts.events.model_event import Artefact, Unloadable
-from millrace.contracts.wire.topics import PREDICTIONS
+from millrace.contracts.topics import PREDICTIONS
 from millrace.model_families.artefact import ARCHITECTURE, MANIFEST, WEIGHTS, PackedArtefact
 from millrace.model_families.lstm_highway.forecaster import (
     HEAD_BIAS,

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from millrace.contracts.wire.codec import now
+from millrace.contracts.clock import now
 from millrace.infra.kafka.clients import reader, watermarks
 from millrace.infra.settings import Settings
 

@@ -8,7 +8,7 @@ from typing import Final
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from millrace.contracts.wire.topics import CHANGELOG, PREDICTIONS
+from millrace.contracts.topics import CHANGELOG, PREDICTIONS
 from millrace.infra.kafka.clients import admin, client_config
 from millrace.infra.local.programs import STREAM_PROCESSOR
 from millrace.infra.settings import Settings

@@ -1,7 +1,7 @@
 """A service whose clock is wrong: ``-m tests.faults.clock_launcher SECONDS MODULE [ARGS...]``.
 
 What the service takes for the present is moved before any of its modules is imported: the
-wall clock of Python, our own `contracts.wire.codec.now`, and the timestamps that the Kafka client
+wall clock of Python, our own `contracts.clock.now`, and the timestamps that the Kafka client
 gives to records. Clocks that only measure (`time.monotonic`) are right, as they are on a
 machine whose date is wrong.
 """
@@ -41,9 +41,9 @@ def shift(seconds: float) -> None:
     time.time_ns = lambda: int(wrong_time() * 1e9)
     confluent_kafka.Producer = Producer  # type: ignore[misc]  # the point of it
 
-    from millrace.contracts.wire import codec  # noqa: PLC0415  # not before the clock is wrong
+    from millrace.contracts import clock  # noqa: PLC0415  # not before the clock is wrong
 
-    codec.now = lambda: datetime.fromtimestamp(wrong_time(), UTC)
+    clock.now = lambda: datetime.fromtimestamp(wrong_time(), UTC)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
-from millrace.contracts.wire.codec import event_time
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.producers.delivery.sender import window_headers
 from tests.builders import START_MS
 from tests.faults.cases import case

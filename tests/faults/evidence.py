@@ -19,8 +19,7 @@ from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.contracts.headers import CONTENT_TYPE, content_type_of, header
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     MODEL_EVENTS,
     NORMALIZED,
@@ -29,6 +28,7 @@ from millrace.contracts.wire.topics import (
     SERVING_LEDGER,
     Topic,
 )
+from millrace.contracts.wire.codec import EventReader
 from millrace.registry.state import Registry
 from millrace.verification.evidence import Evidence as TopicEvidence
 from millrace.verification.evidence import Refusal, SentWindow

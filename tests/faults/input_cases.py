@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from millrace.contracts.clock import now
 from millrace.contracts.events.model_event import Activated, Approved, Ready
-from millrace.contracts.wire.codec import now
 from tests.faults.cases import case
 from tests.faults.evidence import model_events
 from tests.faults.plant import Plant

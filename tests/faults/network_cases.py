@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.local.health import free_ports
 from millrace.infra.local.programs import ARCHIVER, INFERENCE, STREAM_PROCESSOR, TRAINER

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer, TopicPartition
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import PER_INCARNATION
 from millrace.contracts.headers import RawHeaders
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     CHANGELOG,
     DEAD_LETTERS,
     MODEL_EVENTS,

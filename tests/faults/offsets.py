@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from millrace.contracts.wire.topics import NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, Topic
+from millrace.contracts.topics import NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, Topic
 from millrace.infra.kafka.clients import consumer
 from millrace.infra.settings import Settings
 

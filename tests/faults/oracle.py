@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.headers import CONTENT_TYPE, header
 from millrace.contracts.source import Source
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.verification.checker import Mixing, find_mixing
 from tests.faults.evidence import Evidence
 from tests.faults.offsets import Committed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin
 from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
 from millrace.infra.topics.partitions import Step, grow, partition_counts, plan, uneven

@@ -16,10 +16,10 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from millrace.contracts.clock import now
 from millrace.contracts.events.model_event import Activated, ModelEvent, Ready, RolledBack
 from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.wire.codec import now
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,

@@ -16,8 +16,7 @@ from millrace.contracts.events import dead_letter
 from millrace.contracts.events.window import JSON, MSGPACK, SensorWindow, encode_window
 from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.cut_letter import cut_of
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     MAX_BATCH_BYTES,
     OUTCOMES,
@@ -25,6 +24,7 @@ from millrace.contracts.wire.topics import (
     SENSOR_WINDOWS,
     Topic,
 )
+from millrace.contracts.wire.cut_letter import cut_of
 from millrace.infra.declare import declare_model
 from millrace.infra.kafka.clients import producer
 from tests.builders import START_MS

@@ -19,7 +19,7 @@ from typing import Final
 from confluent_kafka import KafkaException
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     CHANGELOG,
     MODEL_EVENTS,
     PREDICTIONS,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from millrace.console.operations.models import refused_lines
+from millrace.contracts.clock import now
 from millrace.contracts.events.model_event import (
     Activated,
     Approved,
@@ -17,8 +18,7 @@ from millrace.contracts.events.model_event import (
     RolledBack,
 )
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.codec import now
-from millrace.contracts.wire.topics import MODEL_EVENTS
+from millrace.contracts.topics import MODEL_EVENTS
 from millrace.infra.kafka.clients import producer
 from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
 from tests.faults.cases import case

@@ -37,7 +37,7 @@ from millrace.console.operations.accounts import (
     unsettled,
 )
 from millrace.contracts.errors import MillraceError
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     CHANGELOG,
     DEAD_LETTERS,
     NORMALIZED,

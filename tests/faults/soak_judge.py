@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from tests.faults.evidence import Evidence
 from tests.faults.offsets import Committed
 from tests.faults.oracle import Violations

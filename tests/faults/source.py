@@ -28,7 +28,7 @@ from millrace.contracts.events.window import (
 )
 from millrace.contracts.headers import RawHeaders
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.sender import window_headers

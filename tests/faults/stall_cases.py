@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from millrace.contracts.wire.topics import PREDICTIONS
+from millrace.contracts.topics import PREDICTIONS
 from millrace.infra.kafka.clients import TRANSACTION_TIMEOUT_MS
 from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
 from tests.faults.cases import case

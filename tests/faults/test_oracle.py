@@ -11,7 +11,7 @@ import pytest
 from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.window import MSGPACK, encode_window
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.producers.delivery.sender import window_headers
 from millrace.producers.sources.defects import make_bad
 from millrace.verification.evidence import Evidence as TopicEvidence

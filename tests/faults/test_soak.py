@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.verification.evidence import Refusal
 from tests.faults.evidence import Evidence, RawRecord
 from tests.faults.offsets import Committed

@@ -8,7 +8,7 @@ from typing import Final
 
 from confluent_kafka import TopicPartition
 
-from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS, Topic
+from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS, Topic
 from millrace.infra.kafka.clients import admin, reader, watermarks
 from millrace.infra.local.programs import INFERENCE, STREAM_PROCESSOR
 from tests import topics

@@ -6,9 +6,9 @@ from collections import Counter
 from typing import Final
 
 from millrace.console.operations.models import request_training
+from millrace.contracts.clock import now
 from millrace.contracts.events.model_event import Approved, Registered, Rejected
-from millrace.contracts.wire.codec import now
-from millrace.contracts.wire.topics import PREDICTIONS, SENSOR_WINDOWS
+from millrace.contracts.topics import PREDICTIONS, SENSOR_WINDOWS
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.objects import decode_records
 from millrace.infra.local.programs import ARCHIVER, TRAINER

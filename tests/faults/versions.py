@@ -8,10 +8,10 @@ from uuid import uuid4
 import msgspec
 import numpy as np
 
+from millrace.contracts.clock import now
 from millrace.contracts.events.model_event import Approved, Artefact, Registered
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.codec import now
 from millrace.model_families.artefact import PackedArtefact, pack
 from millrace.model_families.lstm_highway.forecaster import (
     HEAD_BIAS,

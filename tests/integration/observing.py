@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from confluent_kafka import Message, TopicPartition
 
+from millrace.contracts.topics import Topic
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import Topic
 from millrace.infra.kafka.clients import partitions_of, raise_error, reader
 from millrace.infra.settings import Settings
 from tests.places import PROJECT

@@ -9,7 +9,7 @@ import pytest
 
 from millrace.archiver.archiving import Archiver
 from millrace.archiver.settings import ArchiverSettings
-from millrace.contracts.wire.topics import MAX_BATCH_BYTES, SENSOR_WINDOWS
+from millrace.contracts.topics import MAX_BATCH_BYTES, SENSOR_WINDOWS
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.gaps import BATCH, HEADERS, Gap, read_gaps
 from millrace.infra.archive.objects import decode_records

@@ -12,14 +12,14 @@ from confluent_kafka import KafkaException
 from millrace.archiver.archiving import Archiver
 from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.events.topic_epoch import PER_INCARNATION, parts_of
-from millrace.contracts.wire.groups import ARCHIVER
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     OUTCOMES,
     PREDICTIONS,
     SENSOR_WINDOWS,
     TOPIC_EPOCHS,
     TRAINING_RUNS,
 )
+from millrace.contracts.wire.groups import ARCHIVER
 from millrace.infra import embedded
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.objects import Record, decode_records

@@ -9,8 +9,8 @@ from prometheus_client import REGISTRY
 
 from millrace.archiver.archiving import Archiver
 from millrace.archiver.settings import ArchiverSettings
+from millrace.contracts.topics import PREDICTIONS
 from millrace.contracts.wire.groups import ARCHIVER
-from millrace.contracts.wire.topics import PREDICTIONS
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore

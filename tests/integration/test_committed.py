@@ -9,8 +9,8 @@ import pytest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 
 from millrace.contracts.events.topic_epoch import metadata_of
+from millrace.contracts.topics import PREDICTIONS, SENSOR_WINDOWS
 from millrace.contracts.wire.groups import STREAM_PROCESSOR
-from millrace.contracts.wire.topics import PREDICTIONS, SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin
 from millrace.infra.progress.committed import Committed, committed_offsets
 from millrace.infra.settings import Settings

@@ -16,17 +16,18 @@ from millrace.console.demo.observer import Observer
 from millrace.console.demo.summary import fold
 from millrace.console.operations.models import read_registry, request_training
 from millrace.console.operations.topic_tail import last_records
+from millrace.contracts.clock import now
 from millrace.contracts.errors import DataError, ServerError
 from millrace.contracts.events.window import MSGPACK, encode_window
 from millrace.contracts.headers import CONTENT_TYPE
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.codec import headers_of, now
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
     TRAINING_REQUESTS,
 )
+from millrace.contracts.wire.codec import headers_of
 from millrace.infra.declare import declare_model
 from millrace.infra.kafka.clients import admin, producer, read_all
 from millrace.infra.kafka.publisher import Publisher

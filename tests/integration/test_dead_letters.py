@@ -31,9 +31,7 @@ from millrace.contracts.events.window import (
 )
 from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.cut_letter import cut_of
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     MAX_DEAD_LETTER_BYTES,
     MENDED,
@@ -41,6 +39,8 @@ from millrace.contracts.wire.topics import (
     PREDICTIONS,
     SENSOR_WINDOWS,
 )
+from millrace.contracts.wire.codec import EventReader
+from millrace.contracts.wire.cut_letter import cut_of
 from millrace.infra.declare import declare_model
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.object_store import ObjectStore

@@ -16,8 +16,8 @@ from confluent_kafka import Message
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.contracts.headers import header
+from millrace.contracts.topics import MODEL_EVENTS, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import MODEL_EVENTS, SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin, read_all
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings

@@ -18,7 +18,7 @@ from confluent_kafka import Message
 
 from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.contracts.headers import header
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin, read_all
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings

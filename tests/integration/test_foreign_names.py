@@ -17,8 +17,8 @@ from millrace.contracts.events.training import TrainingRequest
 from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import headers_of
-from millrace.contracts.wire.topics import DEAD_LETTERS, PREDICTIONS, SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings

@@ -17,9 +17,9 @@ from millrace.contracts.events.model_event import Artefact
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.headers import SOURCE_OFFSET, header
+from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS
 from millrace.contracts.wire.codec import EventReader
 from millrace.contracts.wire.groups import INFERENCE
-from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED, PREDICTIONS
 from millrace.inference.batch.reading import Reading, read
 from millrace.inference.consumer import LOAD_SECONDS, InferenceConsumer, replica_name
 from millrace.inference.kafka.transactions import TransactionalWriter, Undone, Unsure

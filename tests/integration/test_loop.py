@@ -36,9 +36,7 @@ from millrace.contracts.events.window import (
 )
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.codec import EventReader, encode, headers_of
-from millrace.contracts.wire.cut_letter import cut_of
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,
     FOREVER,
@@ -51,6 +49,8 @@ from millrace.contracts.wire.topics import (
     SERVING_LEDGER,
     Topic,
 )
+from millrace.contracts.wire.codec import EventReader, encode, headers_of
+from millrace.contracts.wire.cut_letter import cut_of
 from millrace.infra import embedded
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.object_store import ObjectStore

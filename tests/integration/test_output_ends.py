@@ -3,7 +3,7 @@
 import pytest
 
 from millrace.contracts.headers import SOURCE_OFFSET
-from millrace.contracts.wire.topics import DEAD_LETTERS
+from millrace.contracts.topics import DEAD_LETTERS
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.progress.output_ends import (
     FIRST_RECORDS,

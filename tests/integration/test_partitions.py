@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.wire.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin
 from millrace.infra.process.partition_watch import PartitionWatch
 from millrace.infra.process.servers import await_partitions

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from millrace.contracts.wire.topics import CHANGELOG, NORMALIZED
+from millrace.contracts.topics import CHANGELOG, NORMALIZED
 from millrace.infra.declare import declare_model
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.settings import Settings

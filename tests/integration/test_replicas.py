@@ -11,8 +11,8 @@ from typing import IO
 
 import pytest
 
+from millrace.contracts.topics import NORMALIZED
 from millrace.contracts.wire.groups import INFERENCE
-from millrace.contracts.wire.topics import NORMALIZED
 from millrace.infra.kafka.clients import admin, consumer
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings

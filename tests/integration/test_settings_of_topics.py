@@ -7,7 +7,7 @@ from confluent_kafka.admin import NewTopic
 
 from millrace.console.cli.topics import topic_lines
 from millrace.contracts.errors import DataError, ServerError
-from millrace.contracts.wire.topics import DAY_MS, MODEL_EVENTS, SENSOR_WINDOWS
+from millrace.contracts.topics import DAY_MS, MODEL_EVENTS, SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings

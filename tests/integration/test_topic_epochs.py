@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from millrace.contracts.events.topic_epoch import PER_INCARNATION
-from millrace.contracts.wire.topics import PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS
+from millrace.contracts.topics import PREDICTIONS, SENSOR_WINDOWS, TOPIC_EPOCHS
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pytest
 from confluent_kafka import Producer
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.model_event import (
     Activated,
@@ -35,15 +36,15 @@ from millrace.contracts.ids import derived_id
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
-from millrace.contracts.wire.codec import EventReader, encode, event_time, headers_of
-from millrace.contracts.wire.groups import INFERENCE
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     MODEL_EVENTS,
     OUTCOMES,
     SENSOR_WINDOWS,
     TRAINING_RUNS,
     Topic,
 )
+from millrace.contracts.wire.codec import EventReader, encode, headers_of
+from millrace.contracts.wire.groups import INFERENCE
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.objects import (
     ArchivedObject,

@@ -10,7 +10,7 @@ import threading
 import pytest
 from confluent_kafka import TopicPartition
 
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin, consumer, producer
 from millrace.infra.kafka.place import Place
 from millrace.infra.local.waiting import wait_until

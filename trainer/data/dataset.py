@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from millrace.contracts.clock import to_ms
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.missing import fill_missing
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.codec import to_ms
 
 Place = tuple[int, int]
 """Partition and offset of a record in `sensor.windows`."""

@@ -13,9 +13,9 @@ import structlog
 from confluent_kafka import KafkaException
 from prometheus_client import Counter, Histogram
 
+from millrace.contracts.clock import now
 from millrace.contracts.errors import MillraceError
 from millrace.contracts.events.model_event import Activated, ModelEvent
-from millrace.contracts.wire.codec import now
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.process.error_line import say_error

@@ -22,8 +22,8 @@ from millrace.contracts.headers import content_type_of
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.source import Source
+from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.objects import (
     ArchivedObject,

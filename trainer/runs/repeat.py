@@ -16,8 +16,8 @@ from confluent_kafka import KafkaException
 from millrace.contracts.errors import DataError, MillraceError
 from millrace.contracts.events.training import TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import TRAINING_RUNS
 from millrace.contracts.wire.codec import EventReader
-from millrace.contracts.wire.topics import TRAINING_RUNS
 from millrace.infra.kafka.clients import read_all
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.process.error_line import say_error

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import structlog
 
+from millrace.contracts.clock import event_time, now, to_ms
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.model_event import Registered
 from millrace.contracts.events.training import TrainingRun
-from millrace.contracts.wire.codec import event_time, now, to_ms
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.object_store import MissingObjectError, ObjectStore
 from millrace.model_families.artefact import PackedArtefact, fetch, pack, publish

@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
+from millrace.contracts.clock import to_ms
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.training import FINISHED, TrainingRequest, TrainingRun
 from millrace.contracts.source import Source
-from millrace.contracts.wire.codec import to_ms
-from millrace.contracts.wire.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.trainer.runs.job import Ends
 from millrace.trainer.settings import KEPT
 

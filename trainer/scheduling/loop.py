@@ -21,12 +21,13 @@ import msgspec
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+from millrace.contracts.clock import now
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.training import TrainingRequest, TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.codec import EventReader, now
-from millrace.contracts.wire.topics import DRIFT_ALERTS, OUTCOMES, TRAINING_REQUESTS, TRAINING_RUNS
+from millrace.contracts.topics import DRIFT_ALERTS, OUTCOMES, TRAINING_REQUESTS, TRAINING_RUNS
+from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.kafka.tail import Tail

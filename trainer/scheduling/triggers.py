@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from millrace.contracts.clock import event_time, to_ms
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.training import FINISHED, TrainingRequest, TrainingRun
 from millrace.contracts.ids import digest_of
-from millrace.contracts.wire.codec import event_time, to_ms
 from millrace.registry.state import Registry
 from millrace.trainer.scheduling.journal import Journal, Progress
 from millrace.trainer.settings import TrainerSettings

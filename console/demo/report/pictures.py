@@ -16,7 +16,7 @@ from millrace.console.demo.report.report import Report, Swap
 from millrace.console.demo.scoreboard import Name, forecast_array, window_name
 from millrace.console.demo.summary import Measured
 from millrace.console.demo.tale import Tale
-from millrace.contracts.wire.codec import event_time, to_ms
+from millrace.contracts.clock import event_time, to_ms
 from millrace.verification.evidence import Evidence
 
 #: Windows of an asset on either side of a swap that are drawn.

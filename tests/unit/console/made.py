@@ -22,7 +22,7 @@ from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.registry.state import Registry, declare
 from millrace.verification.evidence import Evidence, Refusal, SentWindow
 from millrace.verification.source_windows import SourceWindow, source_windows

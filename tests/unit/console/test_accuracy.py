@@ -19,7 +19,7 @@ from millrace.console.demo.accuracy import (
     truth_of,
 )
 from millrace.console.demo.scoreboard import Scoreboard, judge, window_name
-from millrace.contracts.wire.codec import to_ms
+from millrace.contracts.clock import to_ms
 from millrace.verification.source_windows import source_windows
 from tests.unit.console.made import SPEC, START, frame, prediction, sent, story
 

@@ -40,8 +40,8 @@ from millrace.contracts.events.window import (
 )
 from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.contracts.wire.cut_letter import cut_letter
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
 from millrace.producers.sources.defects import REASONS, make_bad
 from tests.builders import pump_spec, pump_window, registry_of
 

@@ -21,10 +21,10 @@ from millrace.console.demo.report.report import Report, encode_report
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.summary import Measured, build_report
 from millrace.console.demo.tale import KnownPart, Tale
+from millrace.contracts.clock import to_ms
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.training import HoldoutError, TrainingRequest, TrainingRun
-from millrace.contracts.wire.codec import to_ms
 from millrace.producers.sources.recording import Story
 from millrace.verification.evidence import Evidence
 from millrace.verification.latency import Arrival

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from millrace.contracts.wire.codec import to_ms
+from millrace.contracts.clock import to_ms
 from millrace.verification.source_windows import source_windows
 from tests.unit.console.made import SPEC, START, frame
 

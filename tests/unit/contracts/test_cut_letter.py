@@ -18,9 +18,9 @@ from millrace.contracts.events.dead_letter import (
 )
 from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import DEAD_LETTERS, MAX_BATCH_BYTES
 from millrace.contracts.wire.cut_letter import HEAD_BYTES, Cut, cut_letter, cut_of, object_key
 from millrace.contracts.wire.sizes import record_size, takes
-from millrace.contracts.wire.topics import DEAD_LETTERS, MAX_BATCH_BYTES
 
 TYPED: RawHeaders = [(CONTENT_TYPE, b"application/json")]
 KEY = f"dead-letters/sensor.windows/3/{417:020}"

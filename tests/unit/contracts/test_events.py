@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from millrace.contracts.clock import event_time, to_ms
 from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.headers import header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.model_spec import ModelSpec
-from millrace.contracts.wire.codec import EventReader, encode, event_time, headers_of, to_ms
+from millrace.contracts.wire.codec import EventReader, encode, headers_of
 from millrace.registry.state import declare
 
 AT = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)

@@ -11,10 +11,10 @@ import pytest
 
 from millrace.contracts.events.window import SensorWindow, encode_window_json
 from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.topics import TOPICS
 from millrace.contracts.wire.codec import encode
 from millrace.contracts.wire.messages import MESSAGES
 from millrace.contracts.wire.schema import ASYNCAPI, FOLDER, documents, files, out_of_step
-from millrace.contracts.wire.topics import TOPICS
 from millrace.registry.state import declare
 
 DOCUMENTS = documents()

@@ -1,6 +1,6 @@
 """The topics, as declared."""
 
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     FOREVER,
     MAX_RECORD_BYTES,
     MAX_WINDOW_BYTES,

@@ -12,7 +12,7 @@ from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.headers import header
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.topics import DEAD_LETTERS, PREDICTIONS
+from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
 from millrace.inference.batch.answers import SURE_BYTES, Answers
 from millrace.inference.batch.records import Record
 from millrace.inference.metrics import LATENCY

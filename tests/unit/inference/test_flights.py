@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from millrace.contracts.wire.topics import DEAD_LETTERS, PREDICTIONS
+from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
 from millrace.inference.batch.answers import Answers
 from millrace.inference.batch.reading import Reading
 from millrace.inference.batch.records import Record

@@ -10,15 +10,15 @@ from millrace.contracts.events.dead_letter import OFFSET, PARTITION, REASON, TOP
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.headers import header
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.cut_letter import cut_of
-from millrace.contracts.wire.sizes import record_size, takes
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     MAX_DEAD_LETTER_BYTES,
     NORMALIZED,
     PREDICTIONS,
     SENSOR_WINDOWS,
 )
+from millrace.contracts.wire.cut_letter import cut_of
+from millrace.contracts.wire.sizes import record_size, takes
 from millrace.inference.batch.reading import read, unanswered
 from tests.builders import START_MS, pump_window, source_of, stamped_window
 

@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.headers import SOURCE_OFFSET, header
@@ -15,8 +16,8 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.names import name_problem
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
-from millrace.contracts.wire.codec import PREDICTION, encode, event_time, headers_of
-from millrace.contracts.wire.topics import PREDICTIONS
+from millrace.contracts.topics import PREDICTIONS
+from millrace.contracts.wire.codec import PREDICTION, encode, headers_of
 from millrace.inference.batch.predictions import LAST_MS, Forecasts
 from millrace.inference.batch.records import ORIGIN, prediction_ids, prediction_records
 from millrace.inference.serving.servables import Persistence, Servable

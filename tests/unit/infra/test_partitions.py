@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.contracts.errors import SettingsError
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     CHANGELOG,
     DEAD_LETTERS,
     MODEL_EVENTS,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.embedded.instance import choose_port
 from millrace.infra.process.servers import await_kafka, await_store
 from millrace.infra.settings import Settings

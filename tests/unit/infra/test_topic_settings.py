@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DAY_MS,
     FOREVER,
     MODEL_EVENTS,

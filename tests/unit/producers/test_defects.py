@@ -10,7 +10,7 @@ from millrace.contracts.events.window import SensorWindow, decode_window, encode
 from millrace.contracts.headers import CONTENT_TYPE, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.missing import fill_missing
-from millrace.contracts.wire.topics import MAX_RECORD_BYTES, MAX_WINDOW_BYTES
+from millrace.contracts.topics import MAX_RECORD_BYTES, MAX_WINDOW_BYTES
 from millrace.producers.sources.defects import REASONS, BadWindow, bad_windows, make_bad
 from millrace.producers.sources.simulate import SPEC
 

@@ -15,7 +15,7 @@ from millrace.contracts.events.mended import Mended
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     MENDED,
     NORMALIZED,

@@ -2,8 +2,8 @@
 
 import msgspec
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.events.drift_alert import DriftAlert, Signal
-from millrace.contracts.wire.codec import event_time
 from millrace.drift.detectors.page_hinkley import Alarm
 from millrace.drift.monitor import Finding
 from millrace.stream_processors.alerts import alert_of

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.contracts.wire.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS
+from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS
 from millrace.infra.progress.balance import READ, SETTLED
 from millrace.registry.state import declare
 from tests.builders import AT, WindowRecord, pump_spec

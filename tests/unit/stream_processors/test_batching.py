@@ -9,8 +9,8 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage
 from mode import Service
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.events.topic_epoch import PER_INCARNATION, Lineage, TopicEpoch
-from millrace.contracts.wire.codec import event_time
 from millrace.stream_processors.transport.batching import (
     FULL_SECONDS,
     MANY_RECORDS,

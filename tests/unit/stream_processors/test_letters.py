@@ -7,8 +7,8 @@ from millrace.contracts.events import dead_letter
 from millrace.contracts.events.window import JSON
 from millrace.contracts.headers import CONTENT_TYPE, header
 from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import MAX_DEAD_LETTER_BYTES
 from millrace.contracts.wire.cut_letter import cut_of
-from millrace.contracts.wire.topics import MAX_DEAD_LETTER_BYTES
 from millrace.infra.settings import Settings
 from millrace.stream_processors.codec.unpacking import unread
 from millrace.stream_processors.windows.letters import StoredValues

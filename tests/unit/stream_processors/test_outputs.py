@@ -18,9 +18,9 @@ from millrace.contracts.errors import ServerError
 from millrace.contracts.events.dead_letter import REASON, TOPIC
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.headers import SOURCE_OFFSET, header
+from millrace.contracts.topics import NORMALIZED, OUTCOMES
 from millrace.contracts.wire.cut_letter import cut_of
 from millrace.contracts.wire.sizes import record_size
-from millrace.contracts.wire.topics import NORMALIZED, OUTCOMES
 from millrace.infra.settings import Settings
 from millrace.stream_processors.codec.packing import in_msgpack, packed_headers
 from millrace.stream_processors.codec.record_batches import RecordBatch

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from millrace.contracts.events.dead_letter import OFFSET, Origin, headers_again
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.headers import SOURCE_OFFSET, header
-from millrace.contracts.wire.topics import DEAD_LETTERS, SENSOR_WINDOWS
+from millrace.contracts.topics import DEAD_LETTERS, SENSOR_WINDOWS
 from millrace.producers.sources.defects import REASONS, make_bad
 from millrace.registry.state import declare
 from millrace.stream_processors import processor

@@ -19,14 +19,14 @@ from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.headers import SOURCE_OFFSET, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.codec import encode
-from millrace.contracts.wire.topics import (
+from millrace.contracts.topics import (
     DEAD_LETTERS,
     DRIFT_ALERTS,
     NORMALIZED,
     OUTCOMES,
     SERVING_LEDGER,
 )
+from millrace.contracts.wire.codec import encode
 from millrace.producers.sources.defects import REASONS, make_bad
 from millrace.registry.state import declare
 from millrace.stream_processors.monitoring import _to_units

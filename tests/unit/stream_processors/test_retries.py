@@ -10,7 +10,7 @@ from millrace.contracts.events.dead_letter import ORIGIN_OFFSET, Origin, headers
 from millrace.contracts.events.mended import Mended
 from millrace.contracts.headers import RawHeaders
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.stream_processors.windows.first_origins import FirstOrigins
 from millrace.stream_processors.windows.retries import (
     Retries,

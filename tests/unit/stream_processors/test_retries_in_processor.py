@@ -21,7 +21,7 @@ from millrace.contracts.events.dead_letter import (
 from millrace.contracts.events.mended import Mended
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.headers import header
-from millrace.contracts.wire.topics import DEAD_LETTERS, MENDED, NORMALIZED, SENSOR_WINDOWS
+from millrace.contracts.topics import DEAD_LETTERS, MENDED, NORMALIZED, SENSOR_WINDOWS
 from millrace.registry.state import declare
 from millrace.stream_processors.state.recent_windows import RECENT
 from tests.builders import AT, WindowRecord, pump_spec, pump_window, window_record

@@ -3,7 +3,7 @@
 from structlog.testing import capture_logs
 
 from millrace.contracts.names import MAX_NAME_BYTES, MAX_SENSORS
-from millrace.contracts.wire.topics import MAX_RECORD_BYTES
+from millrace.contracts.topics import MAX_RECORD_BYTES
 from millrace.drift.detectors import adwin_lanes, page_hinkley_lanes
 from millrace.drift.monitor import AssetMonitor, MonitorState
 from millrace.stream_processors.metrics import GIVEN_UP

@@ -8,7 +8,7 @@ from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
-from millrace.contracts.wire.topics import SENSOR_WINDOWS
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.stream_processors.windows.stamping import stamped
 from millrace.stream_processors.windows.validation import Block, judge
 from tests.builders import (

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.wire.topics import MAX_BATCH_BYTES
+from millrace.contracts.topics import MAX_BATCH_BYTES
 from millrace.stream_processors.codec.batch_header import ATTRIBUTES, HEADER, HEADER_BYTES
 from millrace.stream_processors.codec.decompression import decompressed
 from millrace.stream_processors.codec.packing import packed_headers

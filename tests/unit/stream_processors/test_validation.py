@@ -23,7 +23,7 @@ from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.ids import window_id
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.names import MAX_NAME_BYTES, MAX_SENSORS
-from millrace.contracts.wire.topics import MAX_WINDOW_BYTES, NORMALIZED
+from millrace.contracts.topics import MAX_WINDOW_BYTES, NORMALIZED
 from millrace.producers.sources.defects import REASONS, make_bad
 from millrace.registry.state import Model, Registry, declare
 from millrace.stream_processors.windows.forms import EARLIEST_MS, LATEST_AHEAD_MS, forms

@@ -7,12 +7,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from millrace.contracts.clock import event_time
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.source import Source
-from millrace.contracts.wire.codec import event_time
 from millrace.trainer.data.dataset import Dataset, Place, build_dataset, truths_of
 
 SPEC = ModelSpec("pumps", ("flow", "heat", "vibration"), 60.0, 4, 2, 2, targets=("heat", "flow"))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from millrace.contracts.events.training import TrainingRequest, TrainingRun
 from millrace.contracts.source import Source
-from millrace.contracts.wire.topics import OUTCOMES, SENSOR_WINDOWS
+from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.trainer.scheduling import journal as journal_module
 from millrace.trainer.scheduling.journal import Journal, OutcomeMark, Progress
 

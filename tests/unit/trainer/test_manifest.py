@@ -13,8 +13,8 @@ from millrace.contracts.errors import DataError
 from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.source import Source
+from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import encode
-from millrace.contracts.wire.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.objects import ArchivedObject, Record, decode_records, encode_records
 from millrace.infra.object_store import ObjectStore
