@@ -22,11 +22,11 @@ import numpy as np
 
 from benchmarks.keras_loop_task import Task
 from millrace.contracts.clock import now
-from millrace.contracts.events.window import JSON
+from millrace.contracts.events.event import JSON
+from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.headers import SOURCE_OFFSET, cloud_event
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.topics import NORMALIZED
-from millrace.contracts.wire.codec import PREDICTION
 from millrace.inference.kafka.membership import AGE_SECONDS, MOST_WINDOWS
 from millrace.infra.kafka.clients import ANSWER_SECONDS, TRANSACTION_RETRY_MS, consumer, producer
 from millrace.infra.settings import Settings
@@ -70,7 +70,9 @@ def _loop(task: Task, stop: threading.Event) -> list[float]:
         messages = [m for m in source.consume(MOST, AGE_SECONDS) if m.error() is None]
         if not messages:
             continue
-        shared = cloud_event("p-0123456789abcdef01234567", PREDICTION, "/benchmark", JSON, now())
+        shared = cloud_event(
+            "p-0123456789abcdef01234567", Prediction.TYPE, "/benchmark", JSON, now()
+        )
         target.begin_transaction()
         for message, value in zip(messages, cycle(values), strict=False):
             target.produce(

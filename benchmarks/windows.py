@@ -16,8 +16,9 @@ from uuid import uuid4
 import numpy as np
 
 from millrace.contracts.clock import now, to_ms
+from millrace.contracts.events.event import MSGPACK
 from millrace.contracts.events.model_event import Activated, Approved, Artefact, Registered
-from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
+from millrace.contracts.events.window import SensorWindow, encode_window
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.infra.declare import declare_model

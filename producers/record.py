@@ -3,15 +3,14 @@
 from typing import Literal, NamedTuple
 
 from millrace.contracts.clock import event_time
+from millrace.contracts.events.event import JSON, MSGPACK
 from millrace.contracts.events.window import (
-    JSON,
-    MSGPACK,
+    PackedWindow,
     SensorWindow,
     encode_window,
     encode_window_json,
 )
 from millrace.contracts.headers import RawHeaders, cloud_event
-from millrace.contracts.wire.codec import WINDOW
 
 Encoding = Literal["msgpack", "json"]
 
@@ -42,7 +41,7 @@ def window_headers(window: SensorWindow, content_type: str, source: str, at_ms: 
         source: Which edge sends it.
         at_ms: When, milliseconds UTC.
     """
-    return cloud_event(window.id, WINDOW, source, content_type, event_time(at_ms))
+    return cloud_event(window.id, PackedWindow.TYPE, source, content_type, event_time(at_ms))
 
 
 def window_record(window: SensorWindow, encoding: Encoding, source: str, at_ms: int) -> Record:

@@ -18,12 +18,12 @@ import numpy.typing as npt
 import structlog
 
 from millrace.contracts.clock import event_time, now, to_ms
+from millrace.contracts.events.event import Event
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.model_spec import PERSISTENCE
 from millrace.contracts.source import Source
-from millrace.contracts.topics import DRIFT_ALERTS, OUTCOMES, Topic
-from millrace.contracts.wire.codec import JsonEvent, encode, headers_of
+from millrace.contracts.wire.codec import encode, headers_of
 from millrace.drift.monitor import Finding, watch_inputs
 from millrace.registry.state import Model, Registry
 from millrace.stream_processors.alerts import alert_of
@@ -164,7 +164,7 @@ class Watch:
             outcome = outcome_of(joined, name, units, model.spec, now())
             if outcome is None:
                 continue
-            self._publish(OUTCOMES, outcome.asset, outcome, outcome.source.partition)
+            self._publish(outcome, outcome.source.partition)
             OUTCOMES_JOINED.labels(outcome.model).inc()
             end_ms = to_ms(outcome.interval_end)
             findings = asset.monitor.outcome(
@@ -187,11 +187,12 @@ class Watch:
             alert = alert_of(
                 finding, asset=asset, model=model, version=version, source=source, time_ms=time_ms
             )
-            self._publish(DRIFT_ALERTS, asset, alert, source.partition)
+            self._publish(alert, source.partition)
             _log.info("drift", what=alert.detail, at=str(event_time(time_ms)))
 
-    def _publish(self, topic: Topic, key: str, event: JsonEvent, partition: int) -> None:
-        self._outputs.write(topic, key, encode(event), headers_of(event, ORIGIN, now()), partition)
+    def _publish(self, event: Event, partition: int) -> None:
+        headers = headers_of(event, ORIGIN, now())
+        self._outputs.write(event.TOPIC, event.key, encode(event), headers, partition)
 
 
 def _to_units(means: npt.NDArray[np.float64], versions: Sequence[int], model: Model) -> None:

@@ -33,8 +33,8 @@ import structlog
 
 from millrace.contracts.clock import now
 from millrace.contracts.events.ledger import LedgerEntry
+from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.events.window import MSGPACK
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.source import Source
 from millrace.contracts.topics import (
@@ -44,7 +44,7 @@ from millrace.contracts.topics import (
     SENSOR_WINDOWS,
     SERVING_LEDGER,
 )
-from millrace.contracts.wire.codec import NORMALIZED_WINDOW, EventReader, encode, headers_of
+from millrace.contracts.wire.codec import EventReader, encode, headers_of
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.process import fault_points
 from millrace.infra.progress.balance import Balance
@@ -347,7 +347,9 @@ class Processor:
                 unwritten += range(here.start + written, here.stop)
                 self._balance.settle(partition, "repeated", written)
         windows = stamped(block, places, fences, sources)
-        headers = DerivedHeaders(NORMALIZED_WINDOW, ORIGIN, MSGPACK, now()).packed(
+        headers = DerivedHeaders(
+            NormalizedWindow.TYPE, ORIGIN, NormalizedWindow.CONTENT_TYPE, now()
+        ).packed(
             [windows[index].window_id for index in unwritten],
             [sources[index].offset for index in unwritten],
         )

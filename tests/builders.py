@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.contracts.clock import event_time
+from millrace.contracts.events.event import MSGPACK
 from millrace.contracts.events.model_event import (
     Activated,
     Approved,
@@ -24,7 +25,7 @@ from millrace.contracts.events.model_event import (
 )
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
+from millrace.contracts.events.window import SensorWindow, encode_window
 from millrace.contracts.headers import CONTENT_TYPE
 from millrace.contracts.ids import derived_id
 from millrace.contracts.model_spec import ModelSpec

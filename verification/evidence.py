@@ -6,7 +6,7 @@ service's counter, log or memory enters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from confluent_kafka import Message
 
 from millrace.contracts.events import dead_letter
 from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.event import Event
 from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.events.normalized_window import NormalizedWindow
@@ -26,22 +27,19 @@ from millrace.contracts.headers import RawHeaders, content_type_of, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import (
     DEAD_LETTERS,
-    DRIFT_ALERTS,
     MODEL_EVENTS,
     NORMALIZED,
-    OUTCOMES,
-    PREDICTIONS,
     SENSOR_WINDOWS,
-    SERVING_LEDGER,
-    TRAINING_REQUESTS,
-    TRAINING_RUNS,
     Topic,
 )
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.clients import read_all
 from millrace.infra.settings import Settings
 
-E = TypeVar("E")
+K = TypeVar("K", bound=Event)
+T = TypeVar("T")
+
+_normalized = msgspec.msgpack.Decoder(NormalizedWindow).decode
 
 
 @dataclass(frozen=True)
@@ -104,14 +102,14 @@ def gather(settings: Settings) -> Evidence:
     found = Evidence()
     found.windows = [_sent(message) for message in read_all(settings, SENSOR_WINDOWS)]
     found.refusals = [_refusal(message) for message in read_all(settings, DEAD_LETTERS)]
-    found.normalized = list(_normalized(settings, found))
-    found.predictions = list(_events(settings, PREDICTIONS, EventReader(Prediction), found))
-    found.ledger = list(_events(settings, SERVING_LEDGER, EventReader(LedgerEntry), found))
-    found.model_events = list(_events(settings, MODEL_EVENTS, EventReader(ModelEvent), found))
-    found.requests = list(_events(settings, TRAINING_REQUESTS, EventReader(TrainingRequest), found))
-    found.runs = list(_events(settings, TRAINING_RUNS, EventReader(TrainingRun), found))
-    found.alerts = list(_events(settings, DRIFT_ALERTS, EventReader(DriftAlert), found))
-    found.outcomes = list(_events(settings, OUTCOMES, EventReader(Outcome), found))
+    found.normalized = _decoded(settings, NORMALIZED, _normalized, found)
+    found.predictions = _events(settings, Prediction, found)
+    found.ledger = _events(settings, LedgerEntry, found)
+    found.model_events = _decoded(settings, MODEL_EVENTS, EventReader(ModelEvent), found)
+    found.requests = _events(settings, TrainingRequest, found)
+    found.runs = _events(settings, TrainingRun, found)
+    found.alerts = _events(settings, DriftAlert, found)
+    found.outcomes = _events(settings, Outcome, found)
     return found
 
 
@@ -120,21 +118,21 @@ def raw_headers(message: Message) -> RawHeaders:
     return list(message.headers() or [])
 
 
-def _events(settings: Settings, topic: Topic, read: EventReader[E], found: Evidence) -> Iterator[E]:
+def _events(settings: Settings, kind: type[K], found: Evidence) -> list[K]:
+    return _decoded(settings, kind.TOPIC, EventReader[K](kind), found)
+
+
+def _decoded(
+    settings: Settings, topic: Topic, read: Callable[[bytes], T], found: Evidence
+) -> list[T]:
+    """Read a topic; records that cannot be decoded are counted."""
+    events = []
     for message in read_all(settings, topic):
         try:
-            yield read(message.value() or b"")
-        except InvalidRecord:
+            events.append(read(message.value() or b""))
+        except (InvalidRecord, msgspec.DecodeError):
             found.unreadable[topic.name] = found.unreadable.get(topic.name, 0) + 1
-
-
-def _normalized(settings: Settings, found: Evidence) -> Iterator[NormalizedWindow]:
-    decode = msgspec.msgpack.Decoder(NormalizedWindow).decode
-    for message in read_all(settings, NORMALIZED):
-        try:
-            yield decode(message.value() or b"")
-        except msgspec.DecodeError:
-            found.unreadable[NORMALIZED.name] = found.unreadable.get(NORMALIZED.name, 0) + 1
+    return events
 
 
 def _sent(message: Message) -> SentWindow:

@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.contracts.clock import event_time
+from millrace.contracts.events.event import JSON, MSGPACK
 from millrace.contracts.events.normalized_window import NormalizedWindow
-from millrace.contracts.events.window import JSON, MSGPACK, SensorWindow, decode_window
+from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.contracts.invalid_record import InvalidRecord
 
 Kind = Literal["window", "normalised window", "json", "msgpack", "bytes", "nothing"]

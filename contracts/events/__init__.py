@@ -1,6 +1,7 @@
 """The kinds of events, one per file, and the topic of each.
 
 ```
+event              what a kind declares about itself
 window             readings of an asset, as an edge sends them        sensor.windows
 normalized_window  a window in the units of one version               sensor.windows.normalized
 prediction         a forecast with its provenance                     predictions

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-import msgspec
-
+from millrace.contracts.events.event import Event
 from millrace.contracts.moment import Moment
 from millrace.contracts.source import Source
+from millrace.contracts.topics import DRIFT_ALERTS, Topic
 
 Signal = Literal["input", "error", "skill", "serving"]
 Severity = Literal["info", "warning", "critical"]
 
 
-class DriftAlert(msgspec.Struct, frozen=True):
+class DriftAlert(Event, frozen=True):
     """Something changed.
 
     Attributes:
@@ -35,6 +35,9 @@ class DriftAlert(msgspec.Struct, frozen=True):
         source: The window whose value raised the alarm.
         detail: One sentence for people.
     """
+
+    TYPE: ClassVar[str] = "millrace.drift-alert.v1"
+    TOPIC: ClassVar[Topic] = DRIFT_ALERTS
 
     id: str
     asset: str

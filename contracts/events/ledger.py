@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import ClassVar
 
+from millrace.contracts.events.event import Event
 from millrace.contracts.moment import Moment
+from millrace.contracts.topics import SERVING_LEDGER, Topic
 
 
-class LedgerEntry(msgspec.Struct, frozen=True):
+class LedgerEntry(Event, frozen=True):
     """A fence in the stream.
 
     Written and confirmed before the first window with this stamp. Windows of the model in
@@ -21,6 +23,9 @@ class LedgerEntry(msgspec.Struct, frozen=True):
         first_offset: First source offset that it applies to.
         stamped_at: When the fence was set.
     """
+
+    TYPE: ClassVar[str] = "millrace.ledger-entry.v1"
+    TOPIC: ClassVar[Topic] = SERVING_LEDGER
 
     model: str
     partition: int

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import ClassVar
 
+from millrace.contracts.events.event import Event
 from millrace.contracts.moment import Moment
+from millrace.contracts.topics import MENDED, Topic
 
 
-class Mended(msgspec.Struct, frozen=True):
+class Mended(Event, frozen=True):
     """Which refused record was taken in the end, and as which.
 
     There is one per first origin, and it is the memory of that: a record with the same first
@@ -19,6 +21,9 @@ class Mended(msgspec.Struct, frozen=True):
         offset: Offset of the record that was sent again and taken.
         at: When it was taken.
     """
+
+    TYPE: ClassVar[str] = "millrace.mended-letter.v1"
+    TOPIC: ClassVar[Topic] = MENDED
 
     partition: int
     first_offset: int

@@ -7,12 +7,16 @@ start a serving epoch; epochs only grow, so a repeated or late event changes not
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
+from millrace.contracts.events.event import Event
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.moment import Moment
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.path_names import KeyPrefix, ModelName, ReplicaName, RunId
+from millrace.contracts.topics import MODEL_EVENTS, Topic
 
 
 class Artefact(msgspec.Struct, frozen=True):
@@ -27,7 +31,7 @@ class Artefact(msgspec.Struct, frozen=True):
     digest: str
 
 
-class EventBase(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
+class EventBase(Event, frozen=True, tag_field="kind", kw_only=True):
     """What every registry event says.
 
     Attributes:
@@ -36,6 +40,10 @@ class EventBase(msgspec.Struct, frozen=True, tag_field="kind", kw_only=True):
         version: The version concerned.
         at: When it happened.
     """
+
+    TYPE: ClassVar[str] = "millrace.model-event.v1"
+    TOPIC: ClassVar[Topic] = MODEL_EVENTS
+    KEY: ClassVar[str] = "model"
 
     id: str
     model: ModelName

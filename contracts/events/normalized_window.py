@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
 
+from millrace.contracts.events.event import MSGPACK, Event
 from millrace.contracts.source import Source
+from millrace.contracts.topics import NORMALIZED, Topic
 
 
-class NormalizedWindow(msgspec.Struct, frozen=True, gc=False):
+class NormalizedWindow(Event, frozen=True, gc=False):
     """What inference reads (MessagePack).
 
     Attributes:
@@ -25,6 +28,11 @@ class NormalizedWindow(msgspec.Struct, frozen=True, gc=False):
         present: One byte per sensor, 1 where present.
         segment: The window's segment.
     """
+
+    TYPE: ClassVar[str] = "millrace.normalized-window.v1"
+    TOPIC: ClassVar[Topic] = NORMALIZED
+    CONTENT_TYPE: ClassVar[str] = MSGPACK
+    DERIVED: ClassVar[bool] = True
 
     window_id: str
     asset: str

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import ClassVar
 
+from millrace.contracts.events.event import Event
 from millrace.contracts.moment import Moment
 from millrace.contracts.source import Source
+from millrace.contracts.topics import OUTCOMES, Topic
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(Event, frozen=True):
     """How well one forecast did.
 
     Attributes:
@@ -30,6 +32,9 @@ class Outcome(msgspec.Struct, frozen=True):
             is better than persistence. 0 when both are 0.
         joined_at: When the truth was complete.
     """
+
+    TYPE: ClassVar[str] = "millrace.outcome.v1"
+    TOPIC: ClassVar[Topic] = OUTCOMES
 
     id: str
     asset: str

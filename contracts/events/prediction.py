@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
+from millrace.contracts.events.event import Event
 from millrace.contracts.moment import Moment
 from millrace.contracts.source import Source
+from millrace.contracts.topics import PREDICTIONS, Topic
 
 
-class Prediction(msgspec.Struct, frozen=True):
+class Prediction(Event, frozen=True):
     """What a model version said about a window.
 
     Attributes:
@@ -34,6 +36,10 @@ class Prediction(msgspec.Struct, frozen=True):
         predicted_at: When the forecast was made.
         latency_ms: From the source record's timestamp until then.
     """
+
+    TYPE: ClassVar[str] = "millrace.prediction.v1"
+    TOPIC: ClassVar[Topic] = PREDICTIONS
+    DERIVED: ClassVar[bool] = True
 
     id: str
     asset: str

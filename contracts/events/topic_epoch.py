@@ -27,11 +27,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
-import msgspec
-
+from millrace.contracts.events.event import Event
 from millrace.contracts.moment import Moment
+from millrace.contracts.topics import TOPIC_EPOCHS, Topic
 
 #: Offsets of an incarnation, at most. Positions stay below 2**53, the largest integer that every
 #: JSON reader takes exactly, for nine thousand incarnations.
@@ -44,7 +44,7 @@ _METADATA: Final = "incarnation="
 _END: Final = "\0"
 
 
-class TopicEpoch(msgspec.Struct, frozen=True):
+class TopicEpoch(Event, frozen=True):
     """From which offset on a partition's records belong to an incarnation and a leader epoch.
 
     Attributes:
@@ -57,6 +57,9 @@ class TopicEpoch(msgspec.Struct, frozen=True):
         at: When this was seen.
         reason: Why an incarnation began; empty otherwise.
     """
+
+    TYPE: ClassVar[str] = "millrace.topic-epoch.v1"
+    TOPIC: ClassVar[Topic] = TOPIC_EPOCHS
 
     topic: str
     partition: int

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
+from millrace.contracts.events.event import Event
 from millrace.contracts.moment import Moment
 from millrace.contracts.path_names import ModelName, RunId
+from millrace.contracts.topics import TRAINING_REQUESTS, TRAINING_RUNS, Topic
 
 Reason = Literal["drift", "age", "new_data", "request"]
 RunState = Literal["waiting", "started", "approved", "rejected", "failed"]
@@ -15,7 +17,7 @@ RunState = Literal["waiting", "started", "approved", "rejected", "failed"]
 FINISHED: frozenset[str] = frozenset({"approved", "rejected", "failed"})
 
 
-class TrainingRequest(msgspec.Struct, frozen=True):
+class TrainingRequest(Event, frozen=True):
     """A reason to train a model.
 
     Attributes:
@@ -28,6 +30,10 @@ class TrainingRequest(msgspec.Struct, frozen=True):
         alert_id: The alert, for ``drift``.
         requested_at: When it was asked for.
     """
+
+    TYPE: ClassVar[str] = "millrace.training-request.v1"
+    TOPIC: ClassVar[Topic] = TRAINING_REQUESTS
+    KEY: ClassVar[str] = "model"
 
     id: str
     model: ModelName
@@ -54,7 +60,7 @@ class HoldoutError(msgspec.Struct, frozen=True):
     persistence: float
 
 
-class TrainingRun(msgspec.Struct, frozen=True):
+class TrainingRun(Event, frozen=True):
     """A run, as far as it has come; the topic keeps the latest record of each run.
 
     Attributes:
@@ -82,6 +88,10 @@ class TrainingRun(msgspec.Struct, frozen=True):
             each asset's verdict.
     """
 
+    TYPE: ClassVar[str] = "millrace.training-run.v1"
+    TOPIC: ClassVar[Topic] = TRAINING_RUNS
+    KEY: ClassVar[str] = "id"
+
     id: RunId
     model: ModelName
     request: TrainingRequest
@@ -92,7 +102,9 @@ class TrainingRun(msgspec.Struct, frozen=True):
     parent: int | None = None
     manifest: str | None = None
     manifest_digest: str | None = None
-    parameters: Annotated[dict[str, Any], msgspec.Meta(description="fit and gate settings")] = {}
+    parameters: Annotated[dict[str, Any], msgspec.Meta(description="fit and gate settings")] = (
+        msgspec.field(default_factory=dict)
+    )
     artefact_digest: str | None = None
     trained_from: Moment | None = None
     trained_until: Moment | None = None
@@ -101,5 +113,7 @@ class TrainingRun(msgspec.Struct, frozen=True):
     verdict: Literal["approved", "rejected"] | None = None
     detail: str = ""
     seconds: float | None = None
-    figures: Annotated[dict[str, Any], msgspec.Meta(description="what fit and gate found")] = {}
+    figures: Annotated[dict[str, Any], msgspec.Meta(description="what fit and gate found")] = (
+        msgspec.field(default_factory=dict)
+    )
     v: int = 1

@@ -17,19 +17,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from millrace.contracts.events.event import JSON, MSGPACK, Event
 from millrace.contracts.ids import window_id
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.model_spec import sensor_set_id
 from millrace.contracts.names import MAX_SENSORS, name_problem
+from millrace.contracts.topics import SENSOR_WINDOWS, Topic
 
-MSGPACK: Final = "application/msgpack"
-JSON: Final = "application/json"
 VERSION: Final = 1
 
 Float32 = npt.NDArray[np.float32]
@@ -71,13 +71,17 @@ class SensorWindow(msgspec.Struct, frozen=True, eq=False):
         return self.start_ms + round(len(self.values) * self.period_seconds * 1000)
 
 
-class PackedWindow(msgspec.Struct):
+class PackedWindow(Event, frozen=True):
     """MessagePack form: readings as one block of bytes.
 
     Attributes:
         values: Binary: little-endian float32, row by row (samples x sensors), NaN if missing.
         v: Schema version.
     """
+
+    TYPE: ClassVar[str] = "millrace.window.v1"
+    TOPIC: ClassVar[Topic] = SENSOR_WINDOWS
+    CONTENT_TYPE: ClassVar[str] = MSGPACK
 
     asset: str
     sensors: tuple[str, ...]
@@ -88,13 +92,17 @@ class PackedWindow(msgspec.Struct):
     v: int = VERSION
 
 
-class PlainWindow(msgspec.Struct):
+class PlainWindow(Event, frozen=True):
     """JSON form: readings as rows of numbers.
 
     Attributes:
         values: One row per sample, one number per sensor, null where missing.
         v: Schema version.
     """
+
+    TYPE: ClassVar[str] = "millrace.window.v1"
+    TOPIC: ClassVar[Topic] = SENSOR_WINDOWS
+    SCHEMA: ClassVar[str] = "window_json"
 
     asset: str
     sensors: tuple[str, ...]

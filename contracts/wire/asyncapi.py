@@ -6,7 +6,7 @@ See https://www.asyncapi.com/docs/reference/specification/v3.1.0
 from typing import Final
 
 from millrace.contracts.events import dead_letter
-from millrace.contracts.events.window import JSON
+from millrace.contracts.events.event import JSON
 from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET
 from millrace.contracts.topics import (
     DEAD_LETTERS,

@@ -3,59 +3,26 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final, Generic, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 import msgspec
 
 from millrace.contracts.errors import DataError
-from millrace.contracts.events.drift_alert import DriftAlert
-from millrace.contracts.events.ledger import LedgerEntry
-from millrace.contracts.events.mended import Mended
-from millrace.contracts.events.model_event import ModelEvent
-from millrace.contracts.events.outcome import Outcome
-from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.events.topic_epoch import TopicEpoch
-from millrace.contracts.events.training import TrainingRequest, TrainingRun
-from millrace.contracts.events.window import JSON
+from millrace.contracts.events.event import Event
 from millrace.contracts.headers import RawHeaders, cloud_event
 from millrace.contracts.invalid_record import InvalidRecord
 
-JsonEvent = (
-    Prediction
-    | Outcome
-    | DriftAlert
-    | TrainingRequest
-    | TrainingRun
-    | LedgerEntry
-    | Mended
-    | TopicEpoch
-    | ModelEvent
-)
 E = TypeVar("E")
-
-
-#: CloudEvents types of the events.
-PREDICTION: Final = "millrace.prediction.v1"
-OUTCOME: Final = "millrace.outcome.v1"
-DRIFT_ALERT: Final = "millrace.drift-alert.v1"
-TRAINING_REQUEST: Final = "millrace.training-request.v1"
-TRAINING_RUN: Final = "millrace.training-run.v1"
-MODEL_EVENT: Final = "millrace.model-event.v1"
-LEDGER_ENTRY: Final = "millrace.ledger-entry.v1"
-MENDED_LETTER: Final = "millrace.mended-letter.v1"
-TOPIC_EPOCH: Final = "millrace.topic-epoch.v1"
-WINDOW: Final = "millrace.window.v1"
-NORMALIZED_WINDOW: Final = "millrace.normalized-window.v1"
 
 _encode = msgspec.json.Encoder().encode
 
 
-def encode(event: JsonEvent) -> bytes:
+def encode(event: Event) -> bytes:
     """Encode an event as JSON."""
     return _encode(event)
 
 
-def headers_of(event: JsonEvent, source: str, at: datetime) -> RawHeaders:
+def headers_of(event: Event, source: str, at: datetime) -> RawHeaders:
     """Build an event's CloudEvents headers.
 
     Args:
@@ -63,32 +30,13 @@ def headers_of(event: JsonEvent, source: str, at: datetime) -> RawHeaders:
         source: Who made it, for example ``/millrace/trainer``.
         at: When.
     """
-    match event:
-        case Prediction():
-            kind = PREDICTION
-        case Outcome():
-            kind = OUTCOME
-        case DriftAlert():
-            kind = DRIFT_ALERT
-        case TrainingRequest():
-            kind = TRAINING_REQUEST
-        case TrainingRun():
-            kind = TRAINING_RUN
-        case LedgerEntry():
-            kind = LEDGER_ENTRY
-        case Mended():
-            kind = MENDED_LETTER
-        case TopicEpoch():
-            kind = TOPIC_EPOCH
-        case _:
-            kind = MODEL_EVENT
-    name = event.key if isinstance(event, LedgerEntry | Mended | TopicEpoch) else event.id
-    return cloud_event(name, kind, source, JSON, at)
+    return cloud_event(event.event_id, event.TYPE, source, event.CONTENT_TYPE, at)
 
 
 class EventReader(Generic[E]):
     """Decodes one kind of JSON event.
 
+    >>> from millrace.contracts.events.ledger import LedgerEntry
     >>> reader = EventReader(LedgerEntry)
     >>> try:
     ...     reader(b"{")

@@ -1,52 +1,26 @@
-"""All kinds of records with a schema, declared once, and their structs as JSON Schemas.
+"""Every kind of record that has a schema, found from the events' own declarations.
 
 Field descriptions are those of the docstrings: what is said once in code is said everywhere.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
+from functools import reduce
+from importlib import import_module
 from inspect import cleandoc
+from operator import or_
+from pkgutil import iter_modules
 from typing import Any, Final
 
 import msgspec
 
-from millrace.contracts.events.drift_alert import DriftAlert
-from millrace.contracts.events.ledger import LedgerEntry
-from millrace.contracts.events.mended import Mended
-from millrace.contracts.events.model_event import EventBase, ModelEvent
-from millrace.contracts.events.normalized_window import NormalizedWindow
-from millrace.contracts.events.outcome import Outcome
-from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.events.topic_epoch import TopicEpoch
-from millrace.contracts.events.training import TrainingRequest, TrainingRun
-from millrace.contracts.events.window import JSON, MSGPACK, PackedWindow, PlainWindow, SensorWindow
-from millrace.contracts.topics import (
-    DRIFT_ALERTS,
-    MENDED,
-    MODEL_EVENTS,
-    NORMALIZED,
-    OUTCOMES,
-    PREDICTIONS,
-    SENSOR_WINDOWS,
-    SERVING_LEDGER,
-    TOPIC_EPOCHS,
-    TRAINING_REQUESTS,
-    TRAINING_RUNS,
-    Topic,
-)
-from millrace.contracts.wire.codec import (
-    DRIFT_ALERT,
-    LEDGER_ENTRY,
-    MENDED_LETTER,
-    MODEL_EVENT,
-    NORMALIZED_WINDOW,
-    OUTCOME,
-    PREDICTION,
-    TOPIC_EPOCH,
-    TRAINING_REQUEST,
-    TRAINING_RUN,
-    WINDOW,
-)
+from millrace.contracts import events
+from millrace.contracts.events.event import Event
+from millrace.contracts.events.model_event import EventBase
+from millrace.contracts.events.window import SensorWindow
+from millrace.contracts.topics import TOPICS, Topic
 
 Document = dict[str, Any]
 
@@ -72,22 +46,26 @@ class Message:
     derived: bool = False
 
 
-MESSAGES: Final = (
-    Message("window", SENSOR_WINDOWS, WINDOW, MSGPACK, PackedWindow),
-    Message("window_json", SENSOR_WINDOWS, WINDOW, JSON, PlainWindow),
-    Message(
-        "normalized_window", NORMALIZED, NORMALIZED_WINDOW, MSGPACK, NormalizedWindow, derived=True
-    ),
-    Message("prediction", PREDICTIONS, PREDICTION, JSON, Prediction, derived=True),
-    Message("outcome", OUTCOMES, OUTCOME, JSON, Outcome),
-    Message("drift_alert", DRIFT_ALERTS, DRIFT_ALERT, JSON, DriftAlert),
-    Message("training_request", TRAINING_REQUESTS, TRAINING_REQUEST, JSON, TrainingRequest),
-    Message("training_run", TRAINING_RUNS, TRAINING_RUN, JSON, TrainingRun),
-    Message("model_event", MODEL_EVENTS, MODEL_EVENT, JSON, ModelEvent),
-    Message("mended_letter", MENDED, MENDED_LETTER, JSON, Mended),
-    Message("topic_epoch", TOPIC_EPOCHS, TOPIC_EPOCH, JSON, TopicEpoch),
-    Message("ledger_entry", SERVING_LEDGER, LEDGER_ENTRY, JSON, LedgerEntry),
-)
+def declared_kinds() -> list[type[Event]]:
+    """Every kind of event that declares its type, in the order of the topics."""
+    for module in iter_modules(events.__path__, f"{events.__name__}."):
+        import_module(module.name)
+    found = [kind for kind in _descendants(Event) if "TYPE" in vars(kind)]
+    return sorted(found, key=lambda kind: (TOPICS.index(kind.TOPIC), message_of(kind).name))
+
+
+def message_of(kind: type[Event]) -> Message:
+    """Describe a kind of event; one with kinds of its own is the union of those."""
+    name = kind.SCHEMA or kind.TYPE.split(".")[1].replace("-", "_")
+    body = reduce(or_, kind.__subclasses__() or [kind])
+    return Message(name, kind.TOPIC, kind.TYPE, kind.CONTENT_TYPE, body, kind.DERIVED)
+
+
+def _descendants(kind: type[Event]) -> list[type[Event]]:
+    return [each for child in kind.__subclasses__() for each in (child, *_descendants(child))]
+
+
+MESSAGES: Final = tuple(message_of(kind) for kind in declared_kinds())
 
 
 def components(bodies: list[Any], prefix: str) -> tuple[list[Document], dict[str, Document]]:

@@ -17,13 +17,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from millrace.contracts.events.event import JSON
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.events.window import JSON
 from millrace.contracts.headers import ID, SOURCE_OFFSET, RawHeaders, around_id
 from millrace.contracts.source import Source
 from millrace.contracts.topics import PREDICTIONS
-from millrace.contracts.wire.codec import PREDICTION
 from millrace.inference.batch.predictions import Forecasts
 from millrace.inference.serving.servables import Bools, Servable
 
@@ -69,7 +68,7 @@ def prediction_records(
     pieces: list[Iterable[bytes]] = []
     for shared, column in zip(_between(servable, windows[0], at), (*columns, ()), strict=True):
         pieces += [repeat(shared), column]
-    before, after = around_id(PREDICTION, ORIGIN, JSON, at)
+    before, after = around_id(Prediction.TYPE, ORIGIN, JSON, at)
     return [
         (
             PREDICTIONS.name,

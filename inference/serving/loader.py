@@ -26,11 +26,11 @@ from confluent_kafka import KafkaException
 from millrace.contracts.clock import now
 from millrace.contracts.errors import DataError, MillraceError, ServerError
 from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.event import Event
 from millrace.contracts.events.model_event import Ready, Unloadable
 from millrace.contracts.ids import digest_of
 from millrace.contracts.model_spec import PERSISTENCE
 from millrace.contracts.normaliser import Normaliser
-from millrace.contracts.wire.codec import JsonEvent
 from millrace.inference.metrics import LACKING, LOADS
 from millrace.inference.serving.network import Networks
 from millrace.inference.serving.servables import Persistence, Servable, Servables
@@ -94,7 +94,7 @@ class Loader:
         self._publisher = Publisher(settings, _ORIGIN)
         self._alerted: set[tuple[str, int]] = set()
         self._outages: dict[tuple[str, int], _Outage] = {}
-        self._outbox: deque[JsonEvent] = deque()
+        self._outbox: deque[Event] = deque()
         self._feed = self._opened()
 
     def run(self, stop: threading.Event) -> None:

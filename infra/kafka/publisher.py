@@ -6,26 +6,8 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from millrace.contracts.clock import now
 from millrace.contracts.errors import ServerError
-from millrace.contracts.events.drift_alert import DriftAlert
-from millrace.contracts.events.ledger import LedgerEntry
-from millrace.contracts.events.mended import Mended
-from millrace.contracts.events.outcome import Outcome
-from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.events.topic_epoch import TopicEpoch
-from millrace.contracts.events.training import TrainingRequest, TrainingRun
-from millrace.contracts.topics import (
-    DRIFT_ALERTS,
-    MENDED,
-    MODEL_EVENTS,
-    OUTCOMES,
-    PREDICTIONS,
-    SERVING_LEDGER,
-    TOPIC_EPOCHS,
-    TRAINING_REQUESTS,
-    TRAINING_RUNS,
-    Topic,
-)
-from millrace.contracts.wire.codec import JsonEvent, encode, headers_of
+from millrace.contracts.events.event import Event
+from millrace.contracts.wire.codec import encode, headers_of
 from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings
 
@@ -61,13 +43,13 @@ class Publisher:
             settings, {"linger.ms": 0, "delivery.timeout.ms": int(delivery_seconds * 1000)}
         )
 
-    def send(self, event: JsonEvent) -> None:
+    def send(self, event: Event) -> None:
         """Publish an event to its topic, under its key, and wait until it is delivered.
 
         Raises:
             ServerError: The broker refused it, or did not confirm it in time.
         """
-        topic, key = place_of(event)
+        topic = event.TOPIC
         answers: list[KafkaError | None] = []
 
         def delivered(error: KafkaError | None, _: Message) -> None:
@@ -77,7 +59,7 @@ class Publisher:
             self._client.produce(
                 self._settings.named(topic.name),
                 encode(event),
-                key.encode(),
+                event.key.encode(),
                 headers=[*headers_of(event, self._source, now())],
                 on_delivery=delivered,
             )
@@ -88,22 +70,3 @@ class Publisher:
             raise ServerError(f"Kafka did not take an event for {topic.name}: no answer")
         if (refusal := answers[0]) is not None:
             raise ServerError(f"Kafka did not take an event for {topic.name}: {refusal.str()}")
-
-
-def place_of(event: JsonEvent) -> tuple[Topic, str]:
-    """Tell an event's topic and key."""
-    topic, key = _PLACES.get(type(event), (MODEL_EVENTS, "model"))
-    return topic, getattr(event, key)
-
-
-#: Topic of a kind of event, and the attribute that is its key; all others are registry events.
-_PLACES: Final[dict[type, tuple[Topic, str]]] = {
-    Prediction: (PREDICTIONS, "asset"),
-    Outcome: (OUTCOMES, "asset"),
-    DriftAlert: (DRIFT_ALERTS, "asset"),
-    TrainingRequest: (TRAINING_REQUESTS, "model"),
-    TrainingRun: (TRAINING_RUNS, "id"),
-    LedgerEntry: (SERVING_LEDGER, "key"),
-    Mended: (MENDED, "key"),
-    TopicEpoch: (TOPIC_EPOCHS, "key"),
-}

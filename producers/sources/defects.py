@@ -17,13 +17,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from millrace.contracts.events.window import (
-    JSON,
-    MSGPACK,
-    SensorWindow,
-    encode_window,
-    encode_window_json,
-)
+from millrace.contracts.events.event import JSON, MSGPACK
+from millrace.contracts.events.window import SensorWindow, encode_window, encode_window_json
 from millrace.contracts.headers import CONTENT_TYPE, RawHeaders
 from millrace.contracts.missing import ABSENT_ABOVE
 from millrace.contracts.topics import MAX_WINDOW_BYTES

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from operator import methodcaller
 from typing import Final, NamedTuple
 
-from millrace.contracts.events.window import MSGPACK, Layout, WindowBody, read_window, read_windows
+from millrace.contracts.events.event import MSGPACK
+from millrace.contracts.events.window import Layout, WindowBody, read_window, read_windows
 from millrace.contracts.headers import CONTENT_TYPE, content_type_of
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.names import MAX_NAME_BYTES, is_name, name_problem, segment_problem

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from millrace.contracts.clock import event_time
-from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
+from millrace.contracts.events.event import MSGPACK
+from millrace.contracts.events.window import SensorWindow, encode_window
 from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.producers.delivery.sender import window_headers
 from tests.builders import START_MS

@@ -9,7 +9,8 @@ import msgspec
 
 from millrace.contracts.events import dead_letter
 from millrace.contracts.events.dead_letter import BAD_ORIGIN, Origin, headers_again
-from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
+from millrace.contracts.events.event import MSGPACK
+from millrace.contracts.events.window import SensorWindow, encode_window
 from millrace.contracts.headers import RawHeaders, header
 from millrace.contracts.topics import DEAD_LETTERS, SENSOR_WINDOWS
 from millrace.infra.local.programs import STREAM_PROCESSOR

@@ -13,7 +13,8 @@ from confluent_kafka import Producer
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events import dead_letter
-from millrace.contracts.events.window import JSON, MSGPACK, SensorWindow, encode_window
+from millrace.contracts.events.event import JSON, MSGPACK
+from millrace.contracts.events.window import SensorWindow, encode_window
 from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.topics import (

@@ -19,13 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.events.window import (
-    JSON,
-    MSGPACK,
-    SensorWindow,
-    encode_window,
-    encode_window_json,
-)
+from millrace.contracts.events.event import JSON, MSGPACK
+from millrace.contracts.events.window import SensorWindow, encode_window, encode_window_json
 from millrace.contracts.headers import RawHeaders
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.topics import SENSOR_WINDOWS

@@ -8,8 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from millrace.contracts.events.event import MSGPACK
 from millrace.contracts.events.ledger import LedgerEntry
-from millrace.contracts.events.window import MSGPACK, encode_window
+from millrace.contracts.events.window import encode_window
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.producers.delivery.sender import window_headers

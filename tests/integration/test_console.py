@@ -18,7 +18,8 @@ from millrace.console.operations.models import read_registry, request_training
 from millrace.console.operations.topic_tail import last_records
 from millrace.contracts.clock import now
 from millrace.contracts.errors import DataError, ServerError
-from millrace.contracts.events.window import MSGPACK, encode_window
+from millrace.contracts.events.event import MSGPACK
+from millrace.contracts.events.window import encode_window
 from millrace.contracts.headers import CONTENT_TYPE
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.topics import (

@@ -20,15 +20,11 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 
 from millrace.contracts.events.dead_letter import Origin, headers_again
+from millrace.contracts.events.event import MSGPACK
 from millrace.contracts.events.mended import Mended
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.events.window import (
-    MSGPACK,
-    SensorWindow,
-    encode_window,
-    encode_window_json,
-)
+from millrace.contracts.events.window import SensorWindow, encode_window, encode_window_json
 from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.topics import (

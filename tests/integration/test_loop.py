@@ -23,17 +23,13 @@ from confluent_kafka import Message, Producer
 
 from millrace.contracts.events.dead_letter import DETAIL, OFFSET, PARTITION, REASON, TOPIC
 from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.event import MSGPACK
 from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.model_event import Artefact, ModelEvent, Ready, Unloadable
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.events.window import (
-    MSGPACK,
-    SensorWindow,
-    encode_window,
-    encode_window_json,
-)
+from millrace.contracts.events.window import SensorWindow, encode_window, encode_window_json
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.topics import (

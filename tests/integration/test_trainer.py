@@ -20,6 +20,7 @@ from confluent_kafka import Producer
 
 from millrace.contracts.clock import event_time
 from millrace.contracts.errors import DataError
+from millrace.contracts.events.event import MSGPACK
 from millrace.contracts.events.model_event import (
     Activated,
     Approved,
@@ -30,7 +31,7 @@ from millrace.contracts.events.model_event import (
 )
 from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.events.training import FINISHED, TrainingRequest, TrainingRun
-from millrace.contracts.events.window import MSGPACK, SensorWindow, encode_window
+from millrace.contracts.events.window import SensorWindow, encode_window
 from millrace.contracts.headers import RawHeaders, cloud_event
 from millrace.contracts.ids import derived_id
 from millrace.contracts.model_spec import ModelSpec

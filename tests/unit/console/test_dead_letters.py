@@ -31,13 +31,8 @@ from millrace.contracts.events.dead_letter import (
     headers_again,
     origin_of,
 )
-from millrace.contracts.events.window import (
-    JSON,
-    MSGPACK,
-    SensorWindow,
-    encode_window,
-    encode_window_json,
-)
+from millrace.contracts.events.event import JSON, MSGPACK
+from millrace.contracts.events.window import SensorWindow, encode_window, encode_window_json
 from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import SENSOR_WINDOWS

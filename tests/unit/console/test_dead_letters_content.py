@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.console.dead_letters.content import MOST_HEX, content_of, hex_lines
-from millrace.contracts.events.window import JSON, MSGPACK, encode_window, encode_window_json
+from millrace.contracts.events.event import JSON, MSGPACK
+from millrace.contracts.events.window import encode_window, encode_window_json
 from millrace.producers.sources.defects import REASONS, make_bad
 from tests.builders import pump_window, stamped_window
 

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from millrace.contracts.events.event import JSON, MSGPACK
 from millrace.contracts.events.window import (
-    JSON,
-    MSGPACK,
     SensorWindow,
     decode_window,
     encode_window,

@@ -17,7 +17,7 @@ from millrace.contracts.names import name_problem
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
 from millrace.contracts.topics import PREDICTIONS
-from millrace.contracts.wire.codec import PREDICTION, encode, headers_of
+from millrace.contracts.wire.codec import encode, headers_of
 from millrace.inference.batch.predictions import LAST_MS, Forecasts
 from millrace.inference.batch.records import ORIGIN, prediction_ids, prediction_records
 from millrace.inference.serving.servables import Persistence, Servable
@@ -160,7 +160,7 @@ def test_a_record_tells_how_late_it_is() -> None:
     ((_, _, value, headers, _),) = prediction_records(servable, [window], said, at)
     assert msgspec.json.decode(value)["latency_ms"] == 250.0
     assert header(headers, SOURCE_OFFSET) == "7"
-    assert header(headers, "ce_type") == PREDICTION
+    assert header(headers, "ce_type") == Prediction.TYPE
 
 
 @given(st.lists(st.tuples(TEXT, st.integers(0, 99), st.integers(0, 1 << 62)), max_size=5))

@@ -11,7 +11,8 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.events.window import MSGPACK, SensorWindow, decode_window
+from millrace.contracts.events.event import MSGPACK
+from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.producers.delivery import forwarder as module
 from millrace.producers.delivery.backlog import MEMORY_RECORDS
 from millrace.producers.delivery.forwarder import Forwarder

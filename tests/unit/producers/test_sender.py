@@ -9,7 +9,8 @@ import pytest
 from confluent_kafka import KafkaError, Producer
 
 from millrace.contracts.errors import ServerError
-from millrace.contracts.events.window import JSON, MSGPACK, SensorWindow, decode_window
+from millrace.contracts.events.event import JSON, MSGPACK
+from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.contracts.headers import header
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.sender import Sender

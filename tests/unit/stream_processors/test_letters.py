@@ -4,7 +4,7 @@ import asyncio
 from typing import cast
 
 from millrace.contracts.events import dead_letter
-from millrace.contracts.events.window import JSON
+from millrace.contracts.events.event import JSON
 from millrace.contracts.headers import CONTENT_TYPE, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import MAX_DEAD_LETTER_BYTES

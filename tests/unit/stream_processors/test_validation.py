@@ -12,13 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millrace.contracts.events.window import (
-    JSON,
-    MSGPACK,
-    SensorWindow,
-    encode_window,
-    encode_window_json,
-)
+from millrace.contracts.events.event import JSON, MSGPACK
+from millrace.contracts.events.window import SensorWindow, encode_window, encode_window_json
 from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.ids import window_id
 from millrace.contracts.invalid_record import InvalidRecord
