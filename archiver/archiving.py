@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from prometheus_client import Counter, Gauge
 
 from millrace.archiver.awaited_runs import AwaitedRuns
@@ -31,13 +31,13 @@ from millrace.contracts.wire.groups import ARCHIVER
 from millrace.infra.archive.gaps import BATCH, HEADERS, RECORD, Gap, note_gap
 from millrace.infra.archive.objects import CONTENT_TYPE, ArchivedObject, Record, encode_records
 from millrace.infra.kafka.batch_end import batch_end
-from millrace.infra.kafka.clients import (
-    consumer,
+from millrace.infra.kafka.clients import consumer, watermarks
+from millrace.infra.kafka.errors import (
     is_out_of_range,
+    is_partition_end,
     is_undecompressible,
     is_unknown_topic,
     raise_error,
-    watermarks,
 )
 from millrace.infra.kafka.place import Place
 from millrace.infra.object_store import ObjectStore
@@ -218,7 +218,7 @@ class Archiver:
             error = message.error()
             if error is None:
                 written += self._keep(message, now)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            elif is_partition_end(error):
                 self._keep_end(message)
             elif is_undecompressible(error):
                 self._skip_batch(message)

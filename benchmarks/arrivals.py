@@ -22,7 +22,8 @@ import numpy.typing as npt
 from confluent_kafka import TopicPartition
 
 from millrace.contracts.topics import PREDICTIONS
-from millrace.infra.kafka.clients import partitions_of, raise_error, reader
+from millrace.infra.kafka.clients import partitions_of, reader
+from millrace.infra.kafka.errors import raise_error
 from millrace.infra.settings import Settings
 
 #: ``sent`` is the timestamp of the window's record; ``latency`` what the prediction says of

@@ -15,7 +15,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.topics import TOPICS
-from millrace.infra.kafka.clients import ANSWER_SECONDS, admin, error_of, partitions_of
+from millrace.infra.kafka.clients import ANSWER_SECONDS, admin, partitions_of
+from millrace.infra.kafka.errors import error_of
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
 

@@ -13,7 +13,8 @@ from millrace.contracts.events.training import TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import TRAINING_RUNS
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import partitions_of, raise_error, reader
+from millrace.infra.kafka.clients import partitions_of, reader
+from millrace.infra.kafka.errors import raise_error
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.settings import Settings
 from millrace.registry.state import Model, State

@@ -351,7 +351,7 @@ def _kafka_trouble(error: Exception) -> str | None:
     """Say in one line what a Kafka client could not go on with; None of any other error."""
     from confluent_kafka import KafkaException
 
-    from millrace.infra.kafka.clients import error_of
+    from millrace.infra.kafka.errors import error_of
     from millrace.infra.kafka.refusals import Told, kafka_trouble
     from millrace.infra.local.address import settings_of_running_system
     from millrace.infra.settings import Settings

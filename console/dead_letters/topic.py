@@ -17,14 +17,8 @@ from millrace.contracts.headers import RawHeaders
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import (
-    ANSWER_SECONDS,
-    partitions_of,
-    raise_error,
-    read_all,
-    reader,
-    watermarks,
-)
+from millrace.infra.kafka.clients import ANSWER_SECONDS, partitions_of, read_all, reader, watermarks
+from millrace.infra.kafka.errors import raise_error
 from millrace.infra.settings import Settings
 from millrace.infra.topics.epochs import TopicEpochs
 

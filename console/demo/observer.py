@@ -40,7 +40,8 @@ from millrace.contracts.topics import (
     TRAINING_RUNS,
 )
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import partitions_of, raise_error, reader
+from millrace.infra.kafka.clients import partitions_of, reader
+from millrace.infra.kafka.errors import raise_error
 from millrace.infra.settings import Settings
 from millrace.registry.state import Model, Registry, State
 from millrace.verification.evidence import raw_headers

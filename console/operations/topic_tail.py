@@ -8,7 +8,8 @@ from typing import Final
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from millrace.contracts.topics import Topic
-from millrace.infra.kafka.clients import ANSWER_SECONDS, partitions_of, raise_error, reader
+from millrace.infra.kafka.clients import ANSWER_SECONDS, partitions_of, reader
+from millrace.infra.kafka.errors import raise_error
 from millrace.infra.settings import Settings
 
 #: Records per partition that are looked at first; four times as many each further time.

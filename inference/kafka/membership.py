@@ -20,7 +20,8 @@ from millrace.contracts.errors import ServerError
 from millrace.contracts.topics import NORMALIZED
 from millrace.contracts.wire.groups import INFERENCE
 from millrace.inference.kafka.transactions import STEP_SECONDS
-from millrace.infra.kafka.clients import consumer, error_of
+from millrace.infra.kafka.clients import consumer
+from millrace.infra.kafka.errors import error_of, is_forbidden
 from millrace.infra.kafka.patience import Patience, TooLong
 from millrace.infra.kafka.place import Place
 from millrace.infra.settings import Settings
@@ -52,10 +53,6 @@ AGAIN_SECONDS: Final = 30.0
 #: How long the group may owe an answer about committed offsets, seconds: longer than it waits for
 #: a transaction of somebody who has died. librdkafka may have lost the broker for good by then.
 COMMITTED_SECONDS: Final = 30.0
-#: This replica may not read at all.
-_FORBIDDEN: Final = frozenset(
-    {KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED}
-)
 #: The group has given the place of this replica to somebody else.
 _FENCED: Final = frozenset(
     {KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL}  # noqa: SLF001  (the client's own code)
@@ -201,7 +198,7 @@ class Membership:
         """
         if _is_fenced(error):
             self._take_back(error)
-        elif error.code() in _FORBIDDEN:
+        elif is_forbidden(error):
             raise KafkaException(error)
         else:
             _log.warning("the broker says", what=error.str())

@@ -22,17 +22,13 @@ from functools import partial
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
 
 from millrace.contracts.topics import MAX_DEAD_LETTER_BYTES, PREDICTIONS
 from millrace.inference.batch.records import Record
 from millrace.inference.metrics import ABORTED, COMMIT
-from millrace.infra.kafka.clients import (
-    TRANSACTION_RETRY_MS,
-    TRANSACTION_TIMEOUT_MS,
-    error_of,
-    producer,
-)
+from millrace.infra.kafka.clients import TRANSACTION_RETRY_MS, TRANSACTION_TIMEOUT_MS, producer
+from millrace.infra.kafka.errors import error_of, is_forbidden
 from millrace.infra.kafka.patience import Patience, TooLong
 from millrace.infra.process.fault_points import reached
 from millrace.infra.settings import Settings
@@ -53,15 +49,6 @@ LONGEST_SECONDS: Final = 60.0
 LINGER_MS: Final = 5
 #: zstd's: compression shares two cores with the network, and the default, 3, takes longer.
 COMPRESSION_LEVEL: Final = 1
-#: Refusals that doing it again does not change.
-_FORBIDDEN: Final = frozenset(
-    {
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-    }
-)
 
 
 class Undone(Exception):  # noqa: N818  (an outcome)
@@ -192,7 +179,7 @@ class TransactionalWriter:
             Undone, Unsure, Stopped, KafkaException: See `commit`.
         """
         error = error_of(cause)
-        if error.code() in _FORBIDDEN:
+        if is_forbidden(error):
             raise cause
         if error.fatal():
             raise Unsure(str(cause)) from cause

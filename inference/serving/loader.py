@@ -34,9 +34,9 @@ from millrace.contracts.normaliser import Normaliser
 from millrace.inference.metrics import LACKING, LOADS
 from millrace.inference.serving.network import Networks
 from millrace.inference.serving.servables import Persistence, Servable, Servables
-from millrace.infra.kafka.clients import error_of
+from millrace.infra.kafka.errors import error_of, is_transient
 from millrace.infra.kafka.model_feed import ModelFeed
-from millrace.infra.kafka.patience import Patience, Stopped, passes
+from millrace.infra.kafka.patience import Patience, Stopped
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
@@ -105,7 +105,7 @@ class Loader:
                 try:
                     self.step()
                 except KafkaException as error:
-                    if not passes(error_of(error)):
+                    if not is_transient(error_of(error)):
                         raise
                     # What was fetched with the error is lost to this feed: read it all again.
                     _log.warning("registry to be read again", why=str(error))

@@ -9,6 +9,7 @@ refusals    why a server refuses us, in words
 publisher   writes events and waits until the broker has them
 model_feed  follows `model.events` and folds the registry
 tail        reads topics from their beginning
+errors      judges errors: transient, forbidden, end of partition, …
 patience    retries of transient errors
 batch_end   end of a record batch that cannot be decompressed
 ```

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import TopicPartition
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.topics import MAX_BATCH_BYTES
-from millrace.infra.kafka.clients import ANSWER_SECONDS, Reader, raise_error, reader, watermarks
+from millrace.infra.kafka.clients import ANSWER_SECONDS, Reader, reader, watermarks
+from millrace.infra.kafka.errors import is_partition_end, is_undecompressible, raise_error
 from millrace.infra.kafka.place import Place
 from millrace.infra.settings import Settings
 
@@ -84,9 +85,9 @@ def _is_inside(client: Reader, place: Place, first: int, offset: int) -> bool:
         if message is None:
             continue
         error = message.error()
-        if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+        if error is None or is_partition_end(error):
             return False
-        if error.code() == KafkaError._BAD_COMPRESSION:  # noqa: SLF001
+        if is_undecompressible(error):
             return message.offset() == first
         raise_error(message)
     raise ServerError(f"no record of {place} arrives")

@@ -26,6 +26,7 @@ from confluent_kafka.admin import AdminClient
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.topics import MAX_RECORD_BYTES, Topic
+from millrace.infra.kafka.errors import error_of, is_leaderless, raise_error
 from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -48,40 +49,7 @@ TRANSACTION_RETRY_MS: Final = 5
 RECONNECT_MS: Final = 1_000
 #: How often trouble of the same kind is told.
 _TELL_SECONDS: Final = 30.0
-#: Refusals of a partition that has no leader yet, and how long to leave it alone, seconds.
-_PASSING: Final = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 _BACK_OFF_SECONDS: Final = 0.05
-#: What a client hears while a broker is away or has just come back; it goes on by itself.
-_WAITED_OUT: Final = frozenset(
-    {
-        *_PASSING,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._PARTIAL,
-        KafkaError._TRANSPORT,
-        KafkaError._RESOLVE,
-        KafkaError._TIMED_OUT,
-        KafkaError._WAIT_COORD,
-        KafkaError.BROKER_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NETWORK_EXCEPTION,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.REQUEST_TIMED_OUT,
-    }
-)
-#: What a consumer hears that may not begin elsewhere, where a log has not the offset to be read.
-_OUT_OF_RANGE: Final = frozenset(
-    {KafkaError.OFFSET_OUT_OF_RANGE, KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION}
-)
-#: What it hears of a topic that was deleted.
-_UNKNOWN_TOPIC: Final = frozenset(
-    {
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.UNKNOWN_TOPIC_ID,  # type: ignore[attr-defined]  # the stubs lack it
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-    }
-)
 
 
 class _Outage:
@@ -225,12 +193,6 @@ def partitions_of(client: Consumer | AdminClient | Producer, topic: str) -> list
     return sorted(described.partitions)
 
 
-def error_of(failure: KafkaException) -> KafkaError:
-    """Kafka's own error in an exception of the client."""
-    cause = failure.args[0]
-    return cause if isinstance(cause, KafkaError) else KafkaError(KafkaError._FAIL, str(cause))
-
-
 def watermarks(client: Consumer, place: TopicPartition) -> tuple[int, int]:
     """Ask for a partition's first offset and the one after its last.
 
@@ -245,7 +207,7 @@ def watermarks(client: Consumer, place: TopicPartition) -> tuple[int, int]:
         try:
             return client.get_watermark_offsets(place, timeout=ANSWER_SECONDS)
         except KafkaException as error:
-            if error_of(error).code() not in _PASSING or time.monotonic() > patience:
+            if not is_leaderless(error_of(error)) or time.monotonic() > patience:
                 raise ServerError(
                     f"topic {place.topic}, partition {place.partition}: {error}"
                 ) from error
@@ -264,38 +226,6 @@ def first_offset(settings: Settings, topic: Topic, partition: int) -> int:
         return watermarks(client, TopicPartition(settings.named(topic.name), partition))[0]
     finally:
         client.close()
-
-
-def raise_error(message: Message) -> None:
-    """Turn a consumer's error message into an exception; passing trouble is not one.
-
-    Raises:
-        KafkaException: The error cannot be waited out by the client.
-    """
-    error = message.error()
-    if error is None or error.code() == KafkaError._PARTITION_EOF or passes(error):
-        return
-    raise KafkaException(error)
-
-
-def passes(error: KafkaError) -> bool:
-    """Whether trouble is one of a broker that is away, or just back, and goes by itself."""
-    return error.retriable() or (not error.fatal() and error.code() in _WAITED_OUT)
-
-
-def is_out_of_range(error: KafkaError) -> bool:
-    """Whether a log has not the offset that is to be read, or has lost its end before it."""
-    return error.code() in _OUT_OF_RANGE
-
-
-def is_undecompressible(error: KafkaError) -> bool:
-    """Whether a record batch cannot be decompressed, or only beyond the client's bound."""
-    return error.code() == KafkaError._BAD_COMPRESSION
-
-
-def is_unknown_topic(error: KafkaError) -> bool:
-    """Whether a topic that is read was deleted, or is another one by now."""
-    return error.code() in _UNKNOWN_TOPIC
 
 
 def whole_ms(seconds: float) -> float:

@@ -8,7 +8,8 @@ from typing import Final
 from confluent_kafka import KafkaError, KafkaException
 
 from millrace.contracts.errors import ServerError
-from millrace.infra.kafka.clients import error_of, reader
+from millrace.infra.kafka.clients import reader
+from millrace.infra.kafka.errors import error_of
 from millrace.infra.kafka.refusals import LASTING, Told, kafka_trouble
 from millrace.infra.settings import Settings
 

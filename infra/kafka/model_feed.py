@@ -15,7 +15,8 @@ from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import MODEL_EVENTS
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import partitions_of, raise_error, reader, watermarks
+from millrace.infra.kafka.clients import partitions_of, reader, watermarks
+from millrace.infra.kafka.errors import raise_error
 from millrace.infra.settings import Settings
 from millrace.registry.refusals import Refusal, refusal_of, unreadable
 from millrace.registry.state import Registry

@@ -13,10 +13,10 @@ from math import inf
 from typing import Final, TypeVar
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 
 from millrace.contracts.errors import ServerError
-from millrace.infra.kafka.clients import error_of
+from millrace.infra.kafka.errors import error_of, is_transient
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -25,26 +25,6 @@ T = TypeVar("T")
 PAUSE_SECONDS: Final = 0.1
 #: Without a pulse for so long, the process does nothing that it could still be waiting for.
 PULSE_SECONDS: Final = 60.0
-#: Answers of a broker that starts, moves or is away, and the client's words for its silence.
-_PASSING: Final = frozenset(
-    {
-        KafkaError.BROKER_NOT_AVAILABLE,
-        KafkaError.CONCURRENT_TRANSACTIONS,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.NETWORK_EXCEPTION,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError.UNSTABLE_OFFSET_COMMIT,
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001  (librdkafka's own codes begin so)
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._TIMED_OUT_QUEUE,  # noqa: SLF001
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._WAIT_COORD,  # noqa: SLF001
-    }
-)
 
 
 class Stopped(Exception):  # noqa: N818  (no error: somebody has asked for it)
@@ -53,13 +33,6 @@ class Stopped(Exception):  # noqa: N818  (no error: somebody has asked for it)
 
 class TooLong(Exception):  # noqa: N818  (no error yet: the caller knows another way)
     """It has not worked for as long as it may be tried."""
-
-
-def passes(error: KafkaError) -> bool:
-    """Tell whether asking again may bring another answer."""
-    if error.fatal() or error.txn_requires_abort():
-        return False
-    return error.retriable() or error.code() in _PASSING
 
 
 class Patience:
@@ -121,7 +94,7 @@ class Patience:
                 except ServerError as error:
                     why = str(error)
                 except KafkaException as error:
-                    if not passes(error_of(error)):
+                    if not is_transient(error_of(error)):
                         raise
                     why = str(error)
                 else:

@@ -5,15 +5,13 @@ reads them again after a restart, and knows when it has caught up.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final
 
-from confluent_kafka import KafkaError, Message, TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from millrace.contracts.topics import Topic
-from millrace.infra.kafka.clients import partitions_of, raise_error, reader
+from millrace.infra.kafka.clients import partitions_of, reader
+from millrace.infra.kafka.errors import is_partition_end, raise_error
 from millrace.infra.settings import Settings
-
-_END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001  (its public name in this library)
 
 
 class Tail:
@@ -55,7 +53,7 @@ class Tail:
         for message in self._client.consume(batch, timeout):
             error = message.error()
             topic, partition = message.topic(), message.partition()
-            if error is not None and error.code() == _END:
+            if error is not None and is_partition_end(error):
                 self._behind.discard((str(topic), partition or 0))
                 continue
             raise_error(message)

@@ -16,7 +16,8 @@ from confluent_kafka import KafkaError, KafkaException
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.topics import Topic
-from millrace.infra.kafka.clients import error_of, reader
+from millrace.infra.kafka.clients import reader
+from millrace.infra.kafka.errors import error_of
 from millrace.infra.kafka.refusals import Told, kafka_trouble
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings

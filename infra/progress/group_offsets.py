@@ -15,13 +15,13 @@ from typing import Final
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    KafkaError,
     KafkaException,
     TopicPartition,
 )
 from prometheus_client import Gauge
 
 from millrace.infra.kafka.clients import consumer, reader, whole_ms
+from millrace.infra.kafka.errors import is_partition_end
 from millrace.infra.kafka.place import Place
 from millrace.infra.progress.empty_ranges import EmptyRanges
 from millrace.infra.settings import Settings
@@ -145,7 +145,7 @@ class GroupOffsets:
                 error = None if message is None else message.error()
                 if message is None:
                     continue
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001
+                if error is not None and not is_partition_end(error):
                     continue
                 if error is None and (message.offset() or 0) < end:
                     count += 1

@@ -17,7 +17,8 @@ from confluent_kafka import Consumer, TopicPartition
 from millrace.contracts.errors import ServerError
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.topics import Topic
-from millrace.infra.kafka.clients import OPEN_MS, raise_error, reader, watermarks
+from millrace.infra.kafka.clients import OPEN_MS, reader, watermarks
+from millrace.infra.kafka.errors import raise_error
 from millrace.infra.settings import Settings
 
 #: Records that are read from a partition's end at first, and how many times more each time

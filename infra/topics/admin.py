@@ -24,7 +24,8 @@ from confluent_kafka.admin import (
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.topics import TOPICS, Topic
-from millrace.infra.kafka.clients import ANSWER_SECONDS, error_of
+from millrace.infra.kafka.clients import ANSWER_SECONDS
+from millrace.infra.kafka.errors import error_of
 from millrace.infra.settings import Settings
 from millrace.infra.topics.partitions import partition_counts, uneven, wanted_partitions
 from millrace.infra.topics.settings import Finding, compare, topic_config

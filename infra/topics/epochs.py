@@ -18,7 +18,6 @@ from typing import Final
 
 import structlog
 from confluent_kafka import (
-    KafkaError,
     Message,
     TopicPartition,
 )
@@ -40,15 +39,8 @@ from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import TOPIC_EPOCHS, Topic
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.batch_end import batch_end
-from millrace.infra.kafka.clients import (
-    ANSWER_SECONDS,
-    OPEN_MS,
-    Reader,
-    is_undecompressible,
-    raise_error,
-    reader,
-    watermarks,
-)
+from millrace.infra.kafka.clients import ANSWER_SECONDS, OPEN_MS, Reader, reader, watermarks
+from millrace.infra.kafka.errors import is_partition_end, is_undecompressible, raise_error
 from millrace.infra.kafka.place import Place
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
@@ -289,7 +281,7 @@ def _read(
             heard = time.monotonic()
             error = message.error()
             partition = message.partition() or 0
-            if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            if error is not None and is_partition_end(error):
                 begins.pop(partition, None)
                 continue
             if error is not None and is_undecompressible(error):

@@ -31,7 +31,8 @@ from millrace.contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from millrace.infra.kafka.clients import partitions_of, raise_error, reader
+from millrace.infra.kafka.clients import partitions_of, reader
+from millrace.infra.kafka.errors import raise_error
 from millrace.infra.settings import Settings
 
 #: How long it may take to read other records, seconds.

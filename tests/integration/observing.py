@@ -13,7 +13,8 @@ from confluent_kafka import Message, TopicPartition
 
 from millrace.contracts.topics import Topic
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import partitions_of, raise_error, reader
+from millrace.infra.kafka.clients import partitions_of, reader
+from millrace.infra.kafka.errors import raise_error
 from millrace.infra.settings import Settings
 from tests.places import PROJECT
 

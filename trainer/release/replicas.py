@@ -7,7 +7,8 @@ from confluent_kafka.admin import AdminClient
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.wire.groups import INFERENCE
-from millrace.infra.kafka.clients import admin, error_of, passes
+from millrace.infra.kafka.clients import admin
+from millrace.infra.kafka.errors import error_of, is_transient
 from millrace.infra.settings import Settings
 
 #: How long the brokers may take to answer, seconds.
@@ -37,7 +38,7 @@ class LiveReplicas:
             return self._members()
         except KafkaException as failure:
             error = error_of(failure)
-            if passes(error):
+            if is_transient(error):
                 return None
             raise ServerError(
                 f"Kafka cannot describe group {self._group}: {error.str()}"

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from millrace.contracts.errors import ServerError
-from millrace.infra.kafka.patience import PULSE_SECONDS, Patience, Stopped, TooLong, passes
+from millrace.infra.kafka.patience import PULSE_SECONDS, Patience, Stopped, TooLong
 
 
 class Clock:
@@ -152,12 +152,6 @@ def test_silence_is_noticed() -> None:
     assert silent_after(1)
     patience.beat()
     assert not silent_after(1)
-
-
-def test_a_fatal_error_never_passes() -> None:
-    """Whatever its code says."""
-    assert passes(KafkaError(KafkaError._TIMED_OUT))
-    assert not passes(KafkaError(KafkaError._TIMED_OUT, "", True, True, False))
 
 
 def test_others_can_see_that_it_waits() -> None:

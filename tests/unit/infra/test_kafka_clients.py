@@ -7,7 +7,8 @@ import threading
 import pytest
 from confluent_kafka import KafkaError, libversion
 
-from millrace.infra.kafka.clients import RECONNECT_MS, _Outage, client_config, raise_error, reader
+from millrace.infra.kafka.clients import RECONNECT_MS, _Outage, client_config, reader
+from millrace.infra.kafka.errors import raise_error
 from millrace.infra.progress.group_offsets import GroupOffsets
 from millrace.infra.settings import Settings
 
