@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import threading
 from typing import Final
 
 import structlog
 
-from millrace.contracts.errors import MillraceError, ServerError
+from millrace.contracts.errors import ServerError
 from millrace.contracts.wire.groups import INFERENCE
 from millrace.inference.consumer import InferenceConsumer, replica_name
 from millrace.inference.serving.loader import Loader
 from millrace.inference.serving.network import Networks
 from millrace.inference.serving.servables import Servables
 from millrace.infra.kafka.clients import admin
-from millrace.infra.kafka.patience import Patience, Stopped
+from millrace.infra.kafka.patience import Patience
 from millrace.infra.object_store import ObjectStore
-from millrace.infra.process.error_line import say_error
-from millrace.infra.process.fault_points import arm
-from millrace.infra.process.last_call import LastCall
-from millrace.infra.process.logs import configure_logs
 from millrace.infra.process.partition_watch import PartitionWatch
-from millrace.infra.process.telemetry import Health, serve_telemetry
+from millrace.infra.process.service import Service, run_service
+from millrace.infra.process.telemetry import Health
 from millrace.infra.process.watchdog import Watchdog
-from millrace.infra.settings import Settings
 from millrace.infra.topics.partitions import even_partitions
 
 _log = structlog.get_logger(__name__)
-EXIT_BROKEN = 70
 #: How long the broker is asked at start before we look whether to stop, seconds.
 ASK_SECONDS: Final = 3.0
 #: How long a thread may keep the interpreter to itself, seconds.
@@ -47,38 +41,19 @@ JOIN_SECONDS: Final = 3.0
 
 
 def main() -> int:
-    """Run one inference replica.
-
-    Returns:
-        Exit status: 0 after a stop, 2 for wrong settings, 70 for broken machinery, which a
-        supervisor should answer by starting it again.
-    """
-    try:
-        settings = Settings.read()
-    except MillraceError as error:
-        say_error("inference", error)
-        return 2
-    configure_logs(settings)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    LastCall(stop, END_SECONDS)
-    try:
-        arm(settings.fault, settings.fault_marks)
-        _serve(settings, stop)
-    except Stopped as what:
-        _log.info("stopped while it waited", what=str(what))
-    except Exception:  # noqa: BLE001  (whatever it is: say it and end, to be started again)
-        _log.exception("inference ends")
-        return EXIT_BROKEN
-    return 0
+    """Run one inference replica; returns its exit status."""
+    return run_service(
+        "inference",
+        _work,
+        waiting_for={"broker", "versions", "group"},
+        end_seconds=END_SECONDS,
+    )
 
 
-def _serve(settings: Settings, stop: threading.Event) -> None:
+def _work(service: Service) -> None:
+    settings, stop, health = service.settings, service.stop, service.health
     patience = Patience(stop)
-    health = Health(waiting_for={"broker", "versions", "group"})
     health.alive = lambda: "the consumer makes no progress" if patience.silent else None
-    serve_telemetry(settings, health)
     servables = Servables(stop)
     store, networks = ObjectStore(settings), Networks()
     patience.until_done(lambda: admin(settings).list_topics(timeout=ASK_SECONDS), "the broker")

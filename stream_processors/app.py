@@ -30,6 +30,7 @@ from millrace.infra.kafka.faust import faust_credentials
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.place import Place
 from millrace.infra.process import fault_points
+from millrace.infra.process.exit_status import BROKEN
 from millrace.infra.process.partition_watch import PartitionWatch
 from millrace.infra.process.standstill import StandstillGuard
 from millrace.infra.process.telemetry import Health
@@ -82,7 +83,6 @@ METADATA_MS: Final = 5_000
 END_SECONDS: Final = 6.0
 #: Longest time without progress of a healthy process, seconds. Recovery that goes on is progress.
 STALL_SECONDS: Final = 120.0
-EXIT_BROKEN: Final = 70
 
 
 def read_topics(settings: Settings) -> list[Topic]:
@@ -436,4 +436,4 @@ class _Wiring:
         Faust would acknowledge a batch whose agent raised, so raising is no way out.
         """
         _log.error("stream processor ends", what=what, exc_info=sys.exception() is not None)
-        os._exit(EXIT_BROKEN)
+        os._exit(BROKEN)

@@ -6,16 +6,12 @@ either ends the process with one line; its supervisor starts it again, and it go
 what the topics say.
 """
 
-import signal
 import sys
-import threading
 import time
 from typing import Final
 
 import structlog
-from confluent_kafka import KafkaException
 
-from millrace.contracts.errors import MillraceError
 from millrace.contracts.topics import (
     DRIFT_ALERTS,
     MODEL_EVENTS,
@@ -24,13 +20,10 @@ from millrace.contracts.topics import (
     TRAINING_RUNS,
 )
 from millrace.infra.object_store import ObjectStore
-from millrace.infra.process import fault_points
-from millrace.infra.process.error_line import say_error
-from millrace.infra.process.logs import configure_logs
+from millrace.infra.process.exit_status import FAILED, STOPPED
 from millrace.infra.process.servers import await_kafka, await_store
-from millrace.infra.process.telemetry import Health, serve_telemetry
+from millrace.infra.process.service import Service, run_service
 from millrace.infra.process.watchdog import BeatWatchdog
-from millrace.infra.settings import Settings
 from millrace.trainer.release.controller import ReleaseController
 from millrace.trainer.scheduling.loop import Trainer
 from millrace.trainer.settings import TrainerSettings
@@ -42,41 +35,17 @@ _log = structlog.get_logger("trainer")
 
 
 def main() -> int:
-    """Train and release until told to stop."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        settings = Settings.read()
-        limits = TrainerSettings.read()
-        configure_logs(settings)
-        fault_points.arm(settings.fault, settings.fault_marks)
-        return run(settings, limits, stop)
-    except (MillraceError, KafkaException) as error:
-        say_error("trainer", error)
-        return 1
+    """Train and release until told to stop; returns the exit status."""
+    return run_service("trainer", _work, waiting_for={"servers", "topics"})
 
 
-def run(settings: Settings, limits: TrainerSettings, stop: threading.Event) -> int:
-    """Build the collaborators and let them work.
-
-    Args:
-        settings: Addresses and the like.
-        limits: When to train.
-        stop: Ends the process when set.
-
-    Returns:
-        The exit code: 1 if the release thread broke.
-
-    Raises:
-        MillraceError: The trainer's own machinery broke.
-    """
+def _work(service: Service) -> int:
+    settings, stop, health = service.settings, service.stop, service.health
+    limits = TrainerSettings.read()
     beat = Beat()
     release = ReleaseController(settings, stop)
-    health = Health(waiting_for={"servers", "topics"})
-    serve_telemetry(settings, health)
-    if not (await_kafka(settings, NEEDED, stop) and await_store(settings, stop)):
-        return 0
+    await_kafka(settings, NEEDED, stop)
+    await_store(settings, stop)
     health.waiting_for.discard("servers")
     trainer = Trainer(settings, limits, ObjectStore(settings))
     release.start()
@@ -94,7 +63,7 @@ def run(settings: Settings, limits: TrainerSettings, stop: threading.Event) -> i
         stop.set()
         trainer.close()
         release.join()
-    return 0 if release.error is None else 1
+    return STOPPED if release.error is None else FAILED
 
 
 class Beat:

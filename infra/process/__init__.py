@@ -1,6 +1,8 @@
 """What every service process needs.
 
 ```
+service          runs a service: settings, logs, signals, health, exit status
+exit_status      exit statuses of all services
 logs             structured logs without secrets
 telemetry        /metrics, /healthz and /readyz
 servers          waits at start-up until servers, topics and partitions are there

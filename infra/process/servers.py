@@ -18,6 +18,7 @@ from millrace.contracts.errors import ServerError
 from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import reader
 from millrace.infra.kafka.errors import error_of
+from millrace.infra.kafka.patience import Stopped
 from millrace.infra.kafka.refusals import Told, kafka_trouble
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
@@ -33,7 +34,7 @@ _BACK_OFF_SECONDS: Final = 0.5
 _TELL_SECONDS: Final = 30.0
 
 
-def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Event) -> bool:
+def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Event) -> None:
     """Wait until a broker answers and topics have leaders; say so while waiting.
 
     Args:
@@ -41,8 +42,8 @@ def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Eve
         topics: What is needed.
         stop: Gives up when set.
 
-    Returns:
-        Whether they are there; False only if it was told to stop.
+    Raises:
+        Stopped: It was told to stop.
     """
     # The client would report every refused connection; this function says it once.
     told: list[Told] = []
@@ -69,12 +70,12 @@ def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Eve
         return f"no topic or no leader: {', '.join(without)}" if without else None
 
     try:
-        return _await(f"Kafka ({settings.kafka_bootstrap_servers})", missing, stop)
+        _await(f"Kafka ({settings.kafka_bootstrap_servers})", missing, stop)
     finally:
         client.close()
 
 
-def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
+def await_partitions(settings: Settings, stop: threading.Event) -> int:
     """Wait until all topics keyed by asset have the same partitions; say what differs meanwhile.
 
     Args:
@@ -82,7 +83,10 @@ def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
         stop: Gives up when set.
 
     Returns:
-        How many they have; None only if it was told to stop.
+        How many they have.
+
+    Raises:
+        Stopped: It was told to stop.
     """
     client = reader(settings, {"log_level": 0})
     try:
@@ -97,7 +101,7 @@ def await_partitions(settings: Settings, stop: threading.Event) -> int | None:
 
 def await_member_name(
     settings: Settings, service: str, topics: Sequence[Topic], stop: threading.Event
-) -> str | None:
+) -> str:
     """Wait until a process can be named in its group; see `infra.topics.ids.member_name`.
 
     Args:
@@ -107,22 +111,25 @@ def await_member_name(
         stop: Gives up when set.
 
     Returns:
-        The name; None only if it was told to stop.
+        The name.
+
+    Raises:
+        Stopped: It was told to stop.
     """
     return _await_answer(
         "the topics that the group reads", lambda: member_name(settings, service, topics), stop
     )
 
 
-def await_store(settings: Settings, stop: threading.Event) -> bool:
+def await_store(settings: Settings, stop: threading.Event) -> None:
     """Wait until the object store answers and the bucket is there, which is created if need be.
 
     Args:
         settings: Where the object store is.
         stop: Gives up when set.
 
-    Returns:
-        Whether it is there; False only if it was told to stop.
+    Raises:
+        Stopped: It was told to stop.
     """
     store = ObjectStore(settings)
 
@@ -133,11 +140,11 @@ def await_store(settings: Settings, stop: threading.Event) -> bool:
             return str(error)
         return None
 
-    return _await(f"the object store ({settings.s3_endpoint})", missing, stop)
+    _await(f"the object store ({settings.s3_endpoint})", missing, stop)
 
 
-def _await_answer(what: str, ask: Callable[[], T], stop: threading.Event) -> T | None:
-    """Ask until there is an answer; None only if it was told to stop."""
+def _await_answer(what: str, ask: Callable[[], T], stop: threading.Event) -> T:
+    """Ask until there is an answer."""
     found: list[T] = []
 
     def missing() -> str | None:
@@ -147,10 +154,11 @@ def _await_answer(what: str, ask: Callable[[], T], stop: threading.Event) -> T |
             return str(error)
         return None
 
-    return found[0] if _await(what, missing, stop) else None
+    _await(what, missing, stop)
+    return found[0]
 
 
-def _await(what: str, missing: Callable[[], str | None], stop: threading.Event) -> bool:
+def _await(what: str, missing: Callable[[], str | None], stop: threading.Event) -> None:
     begin = time.monotonic()
     told = begin - _TELL_SECONDS
     while (why := missing()) is not None:
@@ -158,8 +166,7 @@ def _await(what: str, missing: Callable[[], str | None], stop: threading.Event) 
             told = time.monotonic()
             _log.warning("waiting for a server", server=what, why=why)
         if stop.wait(_BACK_OFF_SECONDS):
-            return False
+            raise Stopped(what)
     waited = time.monotonic() - begin
     if told >= begin:
         _log.info("server is there", server=what, waited_seconds=round(waited, 1))
-    return True

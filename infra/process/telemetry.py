@@ -12,10 +12,10 @@ import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
+from millrace.infra.process.exit_status import BROKEN
 from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
-EXIT_BROKEN = 70
 
 
 @dataclass
@@ -75,4 +75,4 @@ def _serve(server: uvicorn.Server) -> None:
         server.run()
     except SystemExit:  # uvicorn's word for a port that is taken
         _log.error("telemetry cannot be served", port=server.config.port)
-        os._exit(EXIT_BROKEN)
+        os._exit(BROKEN)

@@ -33,6 +33,7 @@ from typing import Final, NoReturn
 import structlog
 
 from millrace.infra.kafka.place import Place
+from millrace.infra.process.exit_status import BROKEN
 from millrace.infra.process.guard_thread import GuardThread
 from millrace.infra.process.stalls import Limits, Memory, Observation, Stall, judge
 from millrace.infra.progress.group_offsets import GroupOffsets
@@ -44,8 +45,6 @@ _log = structlog.get_logger(__name__)
 STALL_SECONDS: Final = 30.0
 #: How long start-up, and the recovery of tables, may make no progress, seconds.
 START_SECONDS: Final = 180.0
-#: Exit status that says: broken, start me again.
-EXIT_STALLED: Final = 70
 _EVERY_SECONDS: Final = 3.0
 #: Whoever hangs may hold the log's lock: the last words get so long, seconds.
 _LAST_WORDS_SECONDS: Final = 2.0
@@ -65,7 +64,7 @@ def end_process(why: str) -> NoReturn:
     speaker = threading.Thread(target=speak, name="last-words", daemon=True)
     speaker.start()
     speaker.join(_LAST_WORDS_SECONDS)
-    os._exit(EXIT_STALLED)
+    os._exit(BROKEN)
 
 
 class Watchdog(GuardThread):

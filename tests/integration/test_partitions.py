@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from millrace.contracts.errors import ServerError
 from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin
+from millrace.infra.kafka.patience import Stopped
 from millrace.infra.process.partition_watch import PartitionWatch
 from millrace.infra.process.servers import await_partitions
 from millrace.infra.settings import Settings
@@ -86,7 +87,8 @@ def test_uneven_topics_are_told_with_the_command_that_mends_it(
         create_topics(client, settings)
     stop = threading.Event()
     threading.Timer(1.0, stop.set).start()
-    assert await_partitions(settings, stop) is None
+    with pytest.raises(Stopped):
+        await_partitions(settings, stop)
     said = millrace(settings, "status")
     assert f"{name} has 6: run `millrace topics grow 6`" in said.stderr + said.stdout
 

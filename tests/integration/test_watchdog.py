@@ -14,7 +14,8 @@ from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin, consumer, producer
 from millrace.infra.kafka.place import Place
 from millrace.infra.local.waiting import wait_until
-from millrace.infra.process.watchdog import EXIT_STALLED, Watchdog
+from millrace.infra.process.exit_status import BROKEN
+from millrace.infra.process.watchdog import Watchdog
 from millrace.infra.progress.group_offsets import LAG, GroupOffsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
@@ -165,7 +166,7 @@ def test_a_process_whose_main_thread_hangs_is_ended(settings: Settings, place: P
         timeout=40,
         check=False,
     )
-    assert done.returncode == EXIT_STALLED, done.stderr
+    assert done.returncode == BROKEN, done.stderr
     (line,) = done.stderr.splitlines()
     assert "the process is ended" in line
     assert f"{place} stands at 0 of 1" in line

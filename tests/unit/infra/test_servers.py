@@ -9,6 +9,7 @@ import pytest
 
 from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.embedded.instance import choose_port
+from millrace.infra.kafka.patience import Stopped
 from millrace.infra.process.servers import await_kafka, await_store
 from millrace.infra.settings import Settings
 
@@ -29,16 +30,25 @@ def test_waiting_ends_with_the_process(
 ) -> None:
     """A service that is told to stop while it waits does not wait for its servers."""
     stop = threading.Event()
-    results: list[bool] = []
+    stopped: list[str] = []
 
     def wait() -> None:
-        results.append(await_kafka(nowhere, [SENSOR_WINDOWS], stop))
-        results.append(await_store(nowhere, stop))
+        try:
+            await_kafka(nowhere, [SENSOR_WINDOWS], stop)
+        except Stopped as what:
+            stopped.append(str(what))
+        try:
+            await_store(nowhere, stop)
+        except Stopped as what:
+            stopped.append(str(what))
 
     thread = threading.Thread(target=wait)
     thread.start()
     stop.set()
     thread.join(50)
-    assert results == [False, False]
+    assert stopped == [
+        f"Kafka ({nowhere.kafka_bootstrap_servers})",
+        f"the object store ({nowhere.s3_endpoint})",
+    ]
     said = capfd.readouterr()
     assert (said.out + said.err).count("waiting for a server") == 2
