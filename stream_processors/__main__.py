@@ -17,7 +17,7 @@ from millrace.contracts.topics import (
 )
 from millrace.infra.process.servers import await_kafka, await_member_name, await_partitions
 from millrace.infra.process.service import Service, run_service
-from millrace.stream_processors.app import build_app, read_topics
+from millrace.stream_processors.transport.pinned import require_aiokafka
 
 #: Objects made before the garbage collector looks at the young ones. A batch makes thousands
 #: that are freed without it; by default it would look at all of memory several times a batch.
@@ -31,6 +31,9 @@ def main() -> int:
 
 
 def _work(service: Service) -> int:
+    require_aiokafka()
+    from millrace.stream_processors.app import build_app, read_topics  # noqa: PLC0415  (not before)
+
     settings, stop, waiting_for = service.settings, service.stop, service.health.waiting_for
     await_kafka(settings, NEEDED, stop)
     waiting_for.add("equal partitions")

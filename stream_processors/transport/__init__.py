@@ -3,6 +3,7 @@
 ```
 batching       Faust's consumer at batch granularity
 fetching       the fetch thread: whole record batches from aiokafka
+pinned         the version of aiokafka whose internals are replaced
 leader_epochs  leader epochs of fetched batches
 lineages       incarnations of the partitions that are owned
 readable       offset range that is read in this ownership of a partition
