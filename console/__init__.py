@@ -1,10 +1,9 @@
 """What people touch: command line, demonstration, report.
 
 ```
-cli/           the commands
-operations/    what commands do, as functions that return data
-dead_letters/  dead letters: list, show, retry
-demo/          the demonstration
-terminal/      tables, JSON, progress and live view
+cli/         the commands
+operations/  what commands do, as functions that return data
+demo/        the demonstration
+terminal/    tables, JSON, progress and live view
 ```
 """

@@ -10,6 +10,7 @@ drift            `millrace drift list`
 models           `millrace models`
 topics           `millrace topics list` and `create`
 topics_grow      `millrace topics grow`
+dead_letters/    `millrace dead-letters`
 missing_modules  what to install when a module is missing
 ```
 """

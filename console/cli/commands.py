@@ -184,9 +184,9 @@ def models_declare(
     as_json: AsJson = False,
 ) -> None:
     """Declare the model of a dataset; persistence serves until a training beats it."""
-    from millrace.console.cli.models import declare_dataset
+    from millrace.console.cli.models import declare
 
-    declare_dataset(dataset, as_json=as_json)
+    declare(dataset, as_json=as_json)
 
 
 @models_app.command("train")
@@ -247,7 +247,7 @@ def dead_letters_list(
     refused again: then there is a later letter. Those that inference wrote are
     [bold]final[/bold]: `show` says why.
     """
-    from millrace.console.dead_letters.listing import list_letters
+    from millrace.console.cli.dead_letters.listing import list_letters
 
     list_letters(reason, asset, since, limit, as_json=as_json)
 
@@ -262,7 +262,7 @@ def dead_letters_show(
     as_json: AsJson = False,
 ) -> None:
     """Print everything about a dead letter: why, where from, headers, readings."""
-    from millrace.console.dead_letters.show import show_letter
+    from millrace.console.cli.dead_letters.show import show_letter
 
     show_letter(ref, raw, as_json=as_json)
 
@@ -297,7 +297,7 @@ def dead_letters_retry(
     and would be taken now; letters that are named are sent in any case. Nothing can take
     effect twice: of all records that come of one refused record, one is taken.
     """
-    from millrace.console.dead_letters.retry import retry_letters
+    from millrace.console.cli.dead_letters.retry import retry_letters
 
     retry_letters(
         refs or [],

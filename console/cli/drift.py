@@ -2,30 +2,9 @@
 
 from __future__ import annotations
 
+from millrace.console.operations.drift import select_alerts
 from millrace.console.terminal.output import answers, print_json, table
-from millrace.contracts.events.drift_alert import DriftAlert
-from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.topics import DRIFT_ALERTS
-from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import read_all
 from millrace.infra.local.address import settings_of_running_system
-from millrace.infra.settings import Settings
-
-
-def read_alerts(settings: Settings) -> list[DriftAlert]:
-    """Read all alerts, by event time.
-
-    Raises:
-        ServerError: No broker answers, or the topic is not there.
-    """
-    read = EventReader[DriftAlert](DriftAlert)
-    found: list[DriftAlert] = []
-    for message in read_all(settings, DRIFT_ALERTS):
-        try:
-            found.append(read(message.value() or b""))
-        except InvalidRecord:
-            continue  # not ours: somebody else wrote into the topic
-    return sorted(found, key=lambda alert: alert.event_time)
 
 
 def list_alerts(asset: str | None, signal: str | None, count: int, *, as_json: bool) -> None:
@@ -40,11 +19,7 @@ def list_alerts(asset: str | None, signal: str | None, count: int, *, as_json: b
     Raises:
         ServerError: Nothing runs.
     """
-    found = [
-        alert
-        for alert in read_alerts(settings_of_running_system())
-        if asset in (None, alert.asset) and signal in (None, alert.signal)
-    ]
+    found = select_alerts(settings_of_running_system(), asset, signal)
     shown = found[-count:] if count else found
     if as_json:
         print_json(shown)

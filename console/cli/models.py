@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from millrace.console.operations.models import (
-    SOURCE,
+    declare_dataset,
     read_registry,
     refused_lines,
     request_training,
@@ -13,7 +13,6 @@ from millrace.console.operations.models import (
 )
 from millrace.console.terminal.output import answers, print_json, table
 from millrace.contracts.clock import now
-from millrace.infra.declare import declare_model
 from millrace.infra.local.address import settings_of_running_system
 
 
@@ -50,18 +49,14 @@ def list_models(*, as_json: bool) -> None:
     )
 
 
-def declare_dataset(where: str, *, as_json: bool) -> None:
+def declare(where: str, *, as_json: bool) -> None:
     """Bring the model of a dataset to life.
 
     Raises:
         DataError: The dataset cannot be read, or another model has its name or sensors.
         ServerError: Nothing runs.
     """
-    from millrace.producers.sources.opening import open_recording  # noqa: PLC0415  (pandas is slow to import)
-
-    settings = settings_of_running_system()
-    spec = open_recording(where, settings).spec
-    new = declare_model(settings, spec, SOURCE)
+    spec, new = declare_dataset(settings_of_running_system(), where)
     if as_json:
         print_json({"model": spec.name, "declared": new, "spec": spec})
     else:

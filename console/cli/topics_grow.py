@@ -6,28 +6,10 @@ that have their partitions are left alone.
 
 from __future__ import annotations
 
-import msgspec
-
+from millrace.console.operations.topics import plan_growth
 from millrace.console.terminal.output import answers, print_json, table
-from millrace.contracts.errors import ServerError
-from millrace.contracts.topics import TOPICS
-from millrace.infra.kafka.clients import admin
 from millrace.infra.local.address import settings_of_running_system
-from millrace.infra.topics.partitions import GROWN_IN, Step, grow, partition_counts, plan
-
-
-class Growth(msgspec.Struct, frozen=True):
-    """What was done, or would be.
-
-    Attributes:
-        partitions: How many each topic keyed by asset is to have.
-        topics: Topics that get more, in the order in which they do.
-        done: Whether it was done; else it is a plan.
-    """
-
-    partitions: int
-    topics: list[Step]
-    done: bool
+from millrace.infra.topics.partitions import Step
 
 
 def grow_topics(partitions: int, *, dry_run: bool, as_json: bool) -> None:
@@ -42,24 +24,14 @@ def grow_topics(partitions: int, *, dry_run: bool, as_json: bool) -> None:
         ServerError: Nothing runs, a topic is not there, or Kafka refuses.
         SettingsError: A topic has more already.
     """
-    settings = settings_of_running_system()
-    client = admin(settings)
-    counts = partition_counts(client, settings)
-    missing = [settings.named(t.name) for t in GROWN_IN if settings.named(t.name) not in counts]
-    if missing:
-        raise ServerError(
-            f"{len(missing)} of {len(TOPICS)} topics are not there ({', '.join(missing)});"
-            " run `millrace topics create` first"
-        )
-    steps = plan(counts, partitions)
+    growth = plan_growth(settings_of_running_system(), partitions)
     if not as_json:
-        _show(partitions, steps)
+        _show(partitions, growth.topics)
     if not dry_run:
-        for step in steps:
-            grow(client, step)
+        growth.carry_out()
     if as_json:
-        print_json(Growth(partitions, steps, not dry_run))
-    elif steps and not dry_run:
+        print_json({"partitions": partitions, "topics": growth.topics, "done": not dry_run})
+    elif growth.topics and not dry_run:
         answers.print(
             "done; the stream processor, inference and the archiver start anew by themselves in"
             " some seconds"

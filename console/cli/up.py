@@ -7,8 +7,9 @@ from typing import Final
 
 from rich.live import Live
 
-from millrace.console.cli.status import program_lines, programs_table
+from millrace.console.cli.status import programs_table
 from millrace.console.operations.models import SOURCE
+from millrace.console.operations.status import program_lines
 from millrace.console.terminal.output import print_json_line, remark, remarks
 from millrace.console.terminal.progress import Progress
 from millrace.contracts.model_spec import ModelSpec

@@ -1,9 +1,13 @@
 """What commands do, as functions that return data.
 
 ```
-models      the registry: versions, refused events; requests to train
-accounts    balance of each service, from its metrics
-lags        lag of each consumer group
-topic_tail  last records of a topic, then new ones
+status         programs, versions, topics, lag and balance of a system
+models         the registry: versions, refused events; declarations, requests to train
+topics         the declared topics: settings, creation, more partitions
+drift          drift alerts
+dead_letters/  dead letters: read, choose, send again
+accounts       balance of each service, from its metrics
+lags           lag of each consumer group
+topic_tail     last records of a topic, then new ones
 ```
 """

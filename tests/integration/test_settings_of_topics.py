@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from millrace.console.cli.topics import topic_lines
+from millrace.console.operations.topics import topic_lines
 from millrace.contracts.errors import DataError, ServerError
 from millrace.contracts.topics import DAY_MS, MODEL_EVENTS, SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from millrace.console.dead_letters.letter import (
+from millrace.console.cli.dead_letters.listing import visible
+from millrace.console.operations.dead_letters.letter import (
     Choice,
     Letter,
     Reference,
@@ -19,9 +20,8 @@ from millrace.console.dead_letters.letter import (
     states,
     why_final,
 )
-from millrace.console.dead_letters.listing import visible
-from millrace.console.dead_letters.resend import Mend, again
-from millrace.console.dead_letters.retry import choose, refusal
+from millrace.console.operations.dead_letters.resend import Mend, again
+from millrace.console.operations.dead_letters.retry import choose, refusal
 from millrace.contracts.errors import DataError, SettingsError
 from millrace.contracts.events.dead_letter import (
     BATCH_RECORDS,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.console.dead_letters.content import MOST_HEX, content_of, hex_lines
+from millrace.console.operations.dead_letters.content import MOST_HEX, content_of, hex_lines
 from millrace.contracts.events.event import JSON, MSGPACK
 from millrace.contracts.events.window import encode_window, encode_window_json
 from millrace.producers.sources.defects import REASONS, make_bad

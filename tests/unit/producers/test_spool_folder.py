@@ -50,7 +50,7 @@ def test_two_edges_on_one_spool(here: Settings) -> None:
     folder = folder_of(here, PUMPS)
     program = (
         "import sys, pathlib, time\n"
-        "from producers.spool_folder import held\n"
+        "from millrace.producers.delivery.spool_folder import held\n"
         "with held(pathlib.Path(sys.argv[1])):\n"
         "    print('mine', flush=True)\n"
         "    sys.stdin.read()\n"

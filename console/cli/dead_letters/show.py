@@ -6,18 +6,17 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from rich.pretty import pretty_repr
 
-from millrace.console.dead_letters.content import Content, content_of
-from millrace.console.dead_letters.letter import Letter, State, parse_reference, states, why_final
-from millrace.console.dead_letters.listing import LetterLine, line_of, place_text, visible
-from millrace.console.dead_letters.topic import read_bodies, read_letters, read_mended
-from millrace.console.dead_letters.whole import Whole, held, whole
+from millrace.console.cli.dead_letters.listing import place_text, visible
+from millrace.console.operations.dead_letters.content import Content
+from millrace.console.operations.dead_letters.letter import (
+    Letter,
+    parse_reference,
+)
+from millrace.console.operations.dead_letters.sheet import LetterSheet, read_sheet, read_value
 from millrace.console.terminal.output import answers, print_json, table, text
 from millrace.contracts.errors import DataError
-from millrace.contracts.events.dead_letter import original_headers
-from millrace.contracts.headers import content_type_of
 from millrace.infra.local.address import settings_of_running_system
 
 #: Standard output, in place of a file.
@@ -29,26 +28,6 @@ _MOST_SENSORS: Final = 8
 #: Of a document for people.
 _MOST_ITEMS: Final = 20
 _MOST_TEXT: Final = 200
-
-
-class LetterSheet(msgspec.Struct, frozen=True):
-    """A letter, as `millrace dead-letters show --json` shows it.
-
-    Attributes:
-        letter: What the list says of it.
-        why_final: Why it cannot be sent again; None if it can.
-        taken_offset: Offset of the record that was taken in the end; None if none was.
-        cut: Why only the head of its value is here; None if all of it is.
-        headers: The original record's headers, as text.
-        content: What its value says.
-    """
-
-    letter: LetterLine
-    why_final: str | None
-    taken_offset: int | None
-    cut: str | None
-    headers: list[tuple[str, str]]
-    content: Content
 
 
 def show_letter(ref: str, raw: str | None, *, as_json: bool) -> None:
@@ -68,19 +47,10 @@ def show_letter(ref: str, raw: str | None, *, as_json: bool) -> None:
     """
     place = parse_reference(ref)
     settings = settings_of_running_system()
-    ((letter, message),) = read_bodies(settings, [place])
     if raw is not None:
-        _write(whole(settings, letter, message).value, raw)
+        _write(read_value(settings, place), raw)
         return
-    cut: str | None = None
-    try:
-        record = whole(settings, letter, message)
-    except DataError as error:
-        record, cut = held(message), str(error)
-    mended = read_mended(settings)
-    known = states(read_letters(settings, letter.time), mended)
-    taken = mended.get(letter.first_origin)
-    sheet = _sheet(letter, known.get(place, State.OPEN), taken, record, cut)
+    letter, sheet = read_sheet(settings, place)
     if as_json:
         print_json(sheet)
     else:
@@ -97,20 +67,6 @@ def _write(value: bytes, where: str) -> None:
         Path(where).write_bytes(value)
     except OSError as error:
         raise DataError(f"{where} cannot be written: {error.strerror}") from error
-
-
-def _sheet(
-    letter: Letter, state: State, taken: int | None, record: Whole, cut: str | None
-) -> LetterSheet:
-    headers = original_headers(record.headers)
-    return LetterSheet(
-        line_of(letter, state),
-        why_final(letter),
-        taken,
-        cut,
-        [(name, data.decode(errors="replace")) for name, data in headers],
-        content_of(record.value, content_type_of(headers)),
-    )
 
 
 def _print(letter: Letter, sheet: LetterSheet) -> None:

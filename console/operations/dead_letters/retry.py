@@ -1,49 +1,37 @@
-"""`millrace dead-letters retry`: refused records go back to where they came from.
+"""Sends refused records back to where they came from.
 
-Letters that are named are sent, whatever became of them before: the stream processor takes at
-most one record of a first origin, so that cannot have a second effect. Of letters that are
-chosen by reason, asset or time, only those are sent that are open and would be taken now.
+Letters that are named are sent, whatever became of them before: the stream processor accepts at
+most one record per origin, so that cannot have a second effect. Of letters that are chosen by
+reason, asset or time, only those are sent that are open and would be accepted now.
 """
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 from confluent_kafka import Message
 
-from millrace.console.dead_letters.letter import (
+from millrace.console.operations.dead_letters.letter import (
     Choice,
     Letter,
     Reference,
     State,
-    parse_reference,
-    parse_since,
     states,
     why_final,
 )
-from millrace.console.dead_letters.listing import place_text, visible
-from millrace.console.dead_letters.resend import Again, Mend, Resender, again
-from millrace.console.dead_letters.topic import read_bodies, read_letters, read_mended
-from millrace.console.dead_letters.whole import Whole, held, whole
+from millrace.console.operations.dead_letters.resend import Again, Mend, Resender, again
+from millrace.console.operations.dead_letters.topic import read_bodies, read_letters, read_mended
+from millrace.console.operations.dead_letters.whole import Whole, held, whole
 from millrace.console.operations.models import read_registry
-from millrace.console.terminal.output import answers, print_json, table
 from millrace.contracts.clock import now, to_ms
-from millrace.contracts.errors import DataError, SettingsError
-from millrace.contracts.events.dead_letter import Origin
-from millrace.infra.local.address import settings_of_running_system
+from millrace.contracts.errors import DataError
 from millrace.infra.settings import Settings
 from millrace.registry.state import Registry
 from millrace.stream_processors.windows.validation import judge
 
-#: Standard input, in place of a file.
-STDIN: Final = "-"
-#: Lines of a table for people; the rest is counted.
-_MOST_LINES: Final = 50
 _NOT_WHOLE: Final = "its whole value cannot be had any more (`millrace dead-letters show` says why)"
 
 
@@ -89,57 +77,7 @@ class Retry(msgspec.Struct):
     passed_over: dict[str, int] = {}
 
 
-def retry_letters(
-    refs: Sequence[str],
-    *,
-    every: bool,
-    reason: str | None,
-    asset: str | None,
-    since: str | None,
-    value: str | None,
-    key: str | None,
-    content_type: str | None,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
-    """Send records again, and wait until the broker has them.
-
-    Args:
-        refs: Letters by name.
-        every: All letters.
-        reason: Letters with this reason.
-        asset: Letters of this asset.
-        since: Letters that were refused since then.
-        value: File with another value for the one letter that is named; `STDIN` for standard
-            input.
-        key: Another key for it.
-        content_type: Another media type for it.
-        dry_run: Send nothing, only tell.
-        as_json: One object.
-
-    Raises:
-        DataError: There is no such letter, it cannot be sent again, or its whole value cannot be
-            had any more.
-        ServerError: Nothing runs, or Kafka does not confirm.
-        SettingsError: Nothing is chosen, or too much.
-    """
-    places = {parse_reference(ref) for ref in refs}
-    by_choice = every or any(part is not None for part in (reason, asset, since))
-    if bool(places) == by_choice:
-        raise SettingsError(
-            "say which dead letters: by name (partition:offset), or by --reason, --asset or"
-            " --since, or --all"
-        )
-    choice = Choice(reason, asset, parse_since(since, now())) if by_choice else None
-    changes = any(part is not None for part in (value, key, content_type))
-    if changes and len(places) != 1:
-        raise SettingsError("--value, --key and --content-type mend one letter: name it")
-    mend = Mend(read_value(value), key, content_type)
-    done = _retry(settings_of_running_system(), places, choice, mend, dry_run=dry_run)
-    _print(done, as_json=as_json)
-
-
-def _retry(
+def retry(
     settings: Settings,
     places: Iterable[Reference],
     choice: Choice | None,
@@ -204,20 +142,6 @@ def _records(
         yield letter, record
 
 
-def read_value(where: str | None) -> bytes | None:
-    """Read a mended value from a file or from standard input.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
-    if where is None:
-        return None
-    try:
-        return sys.stdin.buffer.read() if where == STDIN else Path(where).read_bytes()
-    except OSError as error:
-        raise DataError(f"{where} cannot be read: {error.strerror}") from error
-
-
 def choose(
     letters: Iterable[Letter], choice: Choice, known: Mapping[Reference, State]
 ) -> tuple[list[Reference], Counter[str]]:
@@ -276,29 +200,3 @@ def _line(letter: Letter, record: Again, remark: str, *, changed: bool) -> SentL
         changed,
         remark=remark,
     )
-
-
-def _print(done: Retry, *, as_json: bool) -> None:
-    if as_json:
-        print_json(done)
-        return
-    said = "would be sent again" if done.dry_run else "sent again, and confirmed by Kafka"
-    columns = ("ref", "reason", "asset", "refused first as", "bytes", "mended", "now", "remark")
-    rows = [
-        (
-            line.ref,
-            visible(line.reason, 40),
-            visible(line.asset, 40),
-            place_text(Origin(line.topic, line.partition, line.first_offset)),
-            line.bytes,
-            line.mended,
-            None if line.offset is None else f"{line.partition}:{line.offset}",
-            line.remark,
-        )
-        for line in done.sent[:_MOST_LINES]
-    ]
-    answers.print(table(f"{len(done.sent)} {said}", columns, rows))
-    if len(done.sent) > _MOST_LINES:
-        answers.print(f"… and {len(done.sent) - _MOST_LINES} more (--json shows all)")
-    for why, count in sorted(done.passed_over.items()):
-        answers.print(f"{count} passed over: {visible(why)}", highlight=False)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from confluent_kafka import Message
 
-from millrace.console.dead_letters.letter import Letter
-from millrace.console.dead_letters.topic import bytes_of, headers_in, read_record
+from millrace.console.operations.dead_letters.letter import Letter
+from millrace.console.operations.dead_letters.topic import bytes_of, headers_in, read_record
 from millrace.contracts.errors import DataError, ServerError
 from millrace.contracts.headers import RawHeaders
 from millrace.contracts.wire.cut_letter import Cut, cut_of, object_key

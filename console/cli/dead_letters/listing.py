@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
-import msgspec
-
-from millrace.console.dead_letters.letter import (
+from millrace.console.operations.dead_letters.letter import (
     Choice,
     Letter,
     ReasonCount,
@@ -16,9 +13,8 @@ from millrace.console.dead_letters.letter import (
     State,
     counts,
     parse_since,
-    states,
 )
-from millrace.console.dead_letters.topic import read_letters, read_mended
+from millrace.console.operations.dead_letters.listing import choose_letters, line_of
 from millrace.console.terminal.output import answers, print_json, table
 from millrace.contracts.clock import now
 from millrace.contracts.events.dead_letter import Origin
@@ -26,36 +22,6 @@ from millrace.contracts.wire.visible import visible as escaped
 from millrace.infra.local.address import settings_of_running_system
 
 _DETAIL: Final = 60
-
-
-class LetterLine(msgspec.Struct, frozen=True):
-    """A letter, as `millrace dead-letters list --json` shows it.
-
-    Attributes:
-        ref: Its place in `dead.letters`, by which the other commands take it.
-        time: When it was refused.
-        reason: Why, in a word.
-        asset: Its key.
-        state: open, sent again, mended or final.
-        topic: Topic of the record that was refused.
-        partition: Its partition.
-        offset: Its offset.
-        first_offset: Offset of the record that was refused first.
-        bytes: Size of its value.
-        detail: Why, in a sentence.
-    """
-
-    ref: str
-    time: datetime
-    reason: str
-    asset: str
-    state: str
-    topic: str
-    partition: int
-    offset: int
-    first_offset: int
-    bytes: int
-    detail: str
 
 
 def list_letters(
@@ -75,10 +41,7 @@ def list_letters(
         SettingsError: ``since`` is no moment.
     """
     choice = Choice(reason, asset, parse_since(since, now()))
-    settings = settings_of_running_system()
-    every = read_letters(settings, choice.since)
-    known = states(every, read_mended(settings))
-    found = [letter for letter in every if choice.includes(letter)]
+    found, known = choose_letters(settings_of_running_system(), choice)
     shown = found[-limit:] if limit else found
     summary = counts(found, known)
     if as_json:
@@ -87,21 +50,6 @@ def list_letters(
         return
     _print_letters(shown, known, len(found))
     _print_counts(summary)
-
-
-def line_of(letter: Letter, state: State) -> LetterLine:
-    """A letter for programs."""
-    return LetterLine(
-        str(letter.place),
-        letter.time,
-        letter.reason,
-        letter.asset,
-        state.value,
-        *letter.source,
-        letter.first_origin.offset,
-        letter.size,
-        letter.detail,
-    )
 
 
 def visible(text: str, most: int | None = None) -> str:

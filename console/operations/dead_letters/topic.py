@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from millrace.console.dead_letters.letter import Letter, Reference, letter_of
+from millrace.console.operations.dead_letters.letter import Letter, Reference, letter_of
 from millrace.contracts.clock import to_ms
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.dead_letter import Origin

@@ -1,0 +1,8 @@
+"""The commands `millrace dead-letters`.
+
+```
+listing  `list`
+show     `show`
+retry    `retry`
+```
+"""

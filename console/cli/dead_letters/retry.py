@@ -1,0 +1,122 @@
+"""`millrace dead-letters retry`: refused records go back to where they came from.
+
+Letters that are named are sent, whatever became of them before: the stream processor takes at
+most one record of a first origin, so that cannot have a second effect. Of letters that are
+chosen by reason, asset or time, only those are sent that are open and would be taken now.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from millrace.console.cli.dead_letters.listing import place_text, visible
+from millrace.console.operations.dead_letters.letter import (
+    Choice,
+    parse_reference,
+    parse_since,
+)
+from millrace.console.operations.dead_letters.resend import Mend
+from millrace.console.operations.dead_letters.retry import Retry, retry
+from millrace.console.terminal.output import answers, print_json, table
+from millrace.contracts.clock import now
+from millrace.contracts.errors import DataError, SettingsError
+from millrace.contracts.events.dead_letter import Origin
+from millrace.infra.local.address import settings_of_running_system
+
+#: Standard input, in place of a file.
+STDIN: Final = "-"
+#: Lines of a table for people; the rest is counted.
+_MOST_LINES: Final = 50
+
+
+def retry_letters(
+    refs: Sequence[str],
+    *,
+    every: bool,
+    reason: str | None,
+    asset: str | None,
+    since: str | None,
+    value: str | None,
+    key: str | None,
+    content_type: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Send records again, and wait until the broker has them.
+
+    Args:
+        refs: Letters by name.
+        every: All letters.
+        reason: Letters with this reason.
+        asset: Letters of this asset.
+        since: Letters that were refused since then.
+        value: File with another value for the one letter that is named; `STDIN` for standard
+            input.
+        key: Another key for it.
+        content_type: Another media type for it.
+        dry_run: Send nothing, only tell.
+        as_json: One object.
+
+    Raises:
+        DataError: There is no such letter, it cannot be sent again, or its whole value cannot be
+            had any more.
+        ServerError: Nothing runs, or Kafka does not confirm.
+        SettingsError: Nothing is chosen, or too much.
+    """
+    places = {parse_reference(ref) for ref in refs}
+    by_choice = every or any(part is not None for part in (reason, asset, since))
+    if bool(places) == by_choice:
+        raise SettingsError(
+            "say which dead letters: by name (partition:offset), or by --reason, --asset or"
+            " --since, or --all"
+        )
+    choice = Choice(reason, asset, parse_since(since, now())) if by_choice else None
+    changes = any(part is not None for part in (value, key, content_type))
+    if changes and len(places) != 1:
+        raise SettingsError("--value, --key and --content-type mend one letter: name it")
+    mend = Mend(read_value(value), key, content_type)
+    done = retry(settings_of_running_system(), places, choice, mend, dry_run=dry_run)
+    _print(done, as_json=as_json)
+
+
+def read_value(where: str | None) -> bytes | None:
+    """Read a mended value from a file or from standard input.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    if where is None:
+        return None
+    try:
+        return sys.stdin.buffer.read() if where == STDIN else Path(where).read_bytes()
+    except OSError as error:
+        raise DataError(f"{where} cannot be read: {error.strerror}") from error
+
+
+def _print(done: Retry, *, as_json: bool) -> None:
+    if as_json:
+        print_json(done)
+        return
+    said = "would be sent again" if done.dry_run else "sent again, and confirmed by Kafka"
+    columns = ("ref", "reason", "asset", "refused first as", "bytes", "mended", "now", "remark")
+    rows = [
+        (
+            line.ref,
+            visible(line.reason, 40),
+            visible(line.asset, 40),
+            place_text(Origin(line.topic, line.partition, line.first_offset)),
+            line.bytes,
+            line.mended,
+            None if line.offset is None else f"{line.partition}:{line.offset}",
+            line.remark,
+        )
+        for line in done.sent[:_MOST_LINES]
+    ]
+    answers.print(table(f"{len(done.sent)} {said}", columns, rows))
+    if len(done.sent) > _MOST_LINES:
+        answers.print(f"… and {len(done.sent) - _MOST_LINES} more (--json shows all)")
+    for why, count in sorted(done.passed_over.items()):
+        answers.print(f"{count} passed over: {visible(why)}", highlight=False)

@@ -1,0 +1,41 @@
+"""Drift alerts that were written."""
+
+from __future__ import annotations
+
+from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.invalid_record import InvalidRecord
+from millrace.contracts.topics import DRIFT_ALERTS
+from millrace.contracts.wire.codec import EventReader
+from millrace.infra.kafka.clients import read_all
+from millrace.infra.settings import Settings
+
+
+def read_alerts(settings: Settings) -> list[DriftAlert]:
+    """Read all alerts, by event time.
+
+    Raises:
+        ServerError: No broker answers, or the topic is not there.
+    """
+    read = EventReader[DriftAlert](DriftAlert)
+    found: list[DriftAlert] = []
+    for message in read_all(settings, DRIFT_ALERTS):
+        try:
+            found.append(read(message.value() or b""))
+        except InvalidRecord:
+            continue  # not ours: somebody else wrote into the topic
+    return sorted(found, key=lambda alert: alert.event_time)
+
+
+def select_alerts(
+    settings: Settings, asset: str | None = None, signal: str | None = None
+) -> list[DriftAlert]:
+    """Read the alerts of an asset, of a kind of signal, or all; by event time.
+
+    Raises:
+        ServerError: No broker answers, or the topic is not there.
+    """
+    return [
+        alert
+        for alert in read_alerts(settings)
+        if asset in (None, alert.asset) and signal in (None, alert.signal)
+    ]
