@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from millrace.console.operations.models import (
-    declare_dataset,
     read_registry,
     refused_lines,
     request_training,
@@ -56,6 +55,8 @@ def declare(where: str, *, as_json: bool) -> None:
         DataError: The dataset cannot be read, or another model has its name or sensors.
         ServerError: Nothing runs.
     """
+    from millrace.console.operations.datasets import declare_dataset  # noqa: PLC0415  (pandas is slow to import)
+
     spec, new = declare_dataset(settings_of_running_system(), where)
     if as_json:
         print_json({"model": spec.name, "declared": new, "spec": spec})

@@ -3,6 +3,7 @@
 ```
 status         programs, versions, topics, lag and balance of a system
 models         the registry: versions, refused events; declarations, requests to train
+datasets       declares the model of a dataset
 topics         the declared topics: settings, creation, more partitions
 drift          drift alerts
 dead_letters/  dead letters: read, choose, send again

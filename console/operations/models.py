@@ -11,8 +11,6 @@ import msgspec
 from millrace.contracts.clock import now
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.training import TrainingRequest
-from millrace.contracts.model_spec import ModelSpec
-from millrace.infra.declare import declare_model
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
@@ -98,26 +96,6 @@ def refused_lines(registry: Registry) -> list[VersionLine]:
         )
         for refusal in registry.refusals
     ]
-
-
-def declare_dataset(settings: Settings, where: str) -> tuple[ModelSpec, bool]:
-    """Declare the model of a dataset.
-
-    Args:
-        settings: Where Kafka is.
-        where: The dataset, see `producers.sources.opening`.
-
-    Returns:
-        The model, and whether it is new.
-
-    Raises:
-        DataError: The dataset cannot be read, or another model has its name or sensors.
-        ServerError: No broker answers.
-    """
-    from millrace.producers.sources.opening import open_recording  # noqa: PLC0415  (pandas is slow)
-
-    spec = open_recording(where, settings).spec
-    return spec, declare_model(settings, spec, SOURCE)
 
 
 def request_training(
