@@ -6,7 +6,7 @@ from millrace.contracts.events.training import FINISHED, TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import TRAINING_RUNS
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.tail import Tail
+from millrace.infra.kafka.log_reader import LogReader
 from millrace.infra.settings import Settings
 
 
@@ -15,7 +15,7 @@ class AwaitedRuns:
 
     def __init__(self, settings: Settings) -> None:
         """Start reading `training.runs`."""
-        self._tail = Tail(settings, [TRAINING_RUNS])
+        self._tail = LogReader(settings, [TRAINING_RUNS])
         self._read = EventReader[TrainingRun](TrainingRun)
         self._open: set[str] = set()
 

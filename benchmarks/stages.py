@@ -18,7 +18,7 @@ from benchmarks.arrivals import Arrivals, column
 from benchmarks.result import Row
 from millrace.contracts.headers import SOURCE_OFFSET, header
 from millrace.contracts.topics import NORMALIZED
-from millrace.infra.kafka.clients import read_all
+from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.settings import Settings
 
 Floats = npt.NDArray[np.float64]

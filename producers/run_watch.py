@@ -7,14 +7,11 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from confluent_kafka import TopicPartition
-
 from millrace.contracts.events.training import TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import TRAINING_RUNS
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import partitions_of, reader
-from millrace.infra.kafka.errors import raise_error
+from millrace.infra.kafka.log_reader import LogReader
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.settings import Settings
 from millrace.registry.state import Model, State
@@ -55,18 +52,13 @@ class RunWatch:
         self._runs: dict[str, TrainingRun] = {}
         self._read = EventReader[TrainingRun](TrainingRun)
         self._feed = ModelFeed(settings)
-        topic = settings.named(TRAINING_RUNS.name)
-        self._client = reader(settings)
-        self._client.assign(
-            [TopicPartition(topic, p, 0) for p in partitions_of(self._client, topic)]
-        )
+        self._log = LogReader(settings, [TRAINING_RUNS])
 
     def training(self, now: datetime) -> bool:
         """Take in what has arrived, and say whether a run is in progress; does not wait."""
-        for message in self._client.consume(500, 0):
-            raise_error(message)
+        for _, message in self._log.poll(0):
             value = message.value()
-            if message.error() is None and value is not None:
+            if value is not None:
                 self._take(value)
         self._feed.poll(0)
         model = self._feed.registry.models.get(self._model)
@@ -82,5 +74,5 @@ class RunWatch:
 
     def close(self) -> None:
         """Leave the broker."""
-        self._client.close()
+        self._log.close()
         self._feed.close()

@@ -33,7 +33,7 @@ from millrace.contracts.topics import (
     Topic,
 )
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import read_all
+from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.settings import Settings
 
 K = TypeVar("K", bound=Event)

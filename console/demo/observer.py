@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import Message
 
 from millrace.contracts.events import dead_letter
 from millrace.contracts.events.drift_alert import DriftAlert
@@ -40,8 +40,7 @@ from millrace.contracts.topics import (
     TRAINING_RUNS,
 )
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import partitions_of, reader
-from millrace.infra.kafka.errors import raise_error
+from millrace.infra.kafka.log_reader import LogReader
 from millrace.infra.settings import Settings
 from millrace.registry.state import Model, Registry, State
 from millrace.verification.evidence import raw_headers
@@ -138,15 +137,7 @@ class Observer:
         self.seen = Seen()
         self._problem: Exception | None = None
         self._on_prediction = on_prediction
-        self._names = {settings.named(topic.name): topic.name for topic in _TOPICS}
-        self._client = reader(settings, {"fetch.wait.max.ms": 50})
-        self._client.assign(
-            [
-                TopicPartition(name, partition, 0)
-                for name in self._names
-                for partition in partitions_of(self._client, name)
-            ]
-        )
+        self._log = LogReader(settings, _TOPICS, more={"fetch.wait.max.ms": 50})
         self._prediction = EventReader[Prediction](Prediction)
         self._outcome = EventReader[Outcome](Outcome)
         self._alert = EventReader[DriftAlert](DriftAlert)
@@ -173,20 +164,14 @@ class Observer:
     def _run(self) -> None:
         try:
             while not self._done.is_set():
-                message = self._client.poll(_POLL_SECONDS)
-                if message is None:
-                    continue
-                arrived = time.time() * 1000
-                raise_error(message)
-                if message.error() is None:
-                    self._take(message, arrived)
+                for topic, message in self._log.poll(_POLL_SECONDS, batch=1):
+                    self._take(topic.name, message, time.time() * 1000)
         except Exception as error:  # noqa: BLE001  (kept for `check`, which raises it to whoever asks)
             self._problem = error
         finally:
-            self._client.close()
+            self._log.close()
 
-    def _take(self, message: Message, arrived_ms: float) -> None:
-        name = self._names[message.topic() or ""]
+    def _take(self, name: str, message: Message, arrived_ms: float) -> None:
         value = message.value() or b""
         try:
             if name == PREDICTIONS.name:

@@ -6,7 +6,7 @@ from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DRIFT_ALERTS
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import read_all
+from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.settings import Settings
 
 

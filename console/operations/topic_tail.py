@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message, TopicPartition
 
 from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import ANSWER_SECONDS, partitions_of, reader
-from millrace.infra.kafka.errors import raise_error
+from millrace.infra.kafka.log_reader import LogReader, read_ranges
 from millrace.infra.settings import Settings
 
 #: Records per partition that are looked at first; four times as many each further time.
@@ -52,9 +52,9 @@ def last_records(
         found: list[Message] = []
         depth = max(_FIRST_LOOK, 2 * count)
         while count > 0:
-            starts = {p: max(low, high - depth) for p, (low, high) in bounds.items()}
-            found = [m for m in _read(client, name, starts, ends) if wanted(m)]
-            if len(found) >= count or all(starts[p] == bounds[p][0] for p in bounds):
+            ranges = {p: (max(low, high - depth), high) for p, (low, high) in bounds.items()}
+            found = [m for m in read_ranges(client, name, ranges) if wanted(m)]
+            if len(found) >= count or ranges == bounds:
                 break
             depth *= 4
         found.sort(key=lambda message: (message.timestamp()[1], message.offset() or 0))
@@ -69,33 +69,10 @@ def follow_records(settings: Settings, topic: Topic, starts: dict[int, int]) -> 
     Raises:
         ServerError: No broker answers, or the topic is not there.
     """
-    client = reader(settings)
+    log = LogReader(settings, [topic], starts=starts)
     try:
-        name = settings.named(topic.name)
-        client.assign([TopicPartition(name, p, offset) for p, offset in starts.items()])
         while True:
-            message = client.poll(_POLL_SECONDS)
-            if message is None:
-                continue
-            raise_error(message)
-            if message.error() is None:
+            for _, message in log.poll(_POLL_SECONDS, batch=1):
                 yield message
     finally:
-        client.close()
-
-
-def _read(
-    client: Consumer, topic: str, starts: dict[int, int], ends: dict[int, int]
-) -> Iterator[Message]:
-    """Read [start, end) of each partition."""
-    places = [TopicPartition(topic, p, start) for p, start in starts.items() if start < ends[p]]
-    client.assign(places)
-    open_partitions = {place.partition for place in places}
-    while open_partitions:
-        for message in client.consume(1000, timeout=_POLL_SECONDS):
-            raise_error(message)
-            if message.error() is None and (message.offset() or 0) < ends[message.partition() or 0]:
-                yield message
-        for position in client.position(places):
-            if position.offset >= ends[position.partition]:
-                open_partitions.discard(position.partition)
+        log.close()

@@ -8,7 +8,7 @@ handshake   the first question to a broker, so that a refusal is one clear sente
 refusals    why a server refuses us, in words
 publisher   writes events and waits until the broker has them
 model_feed  follows `model.events` and folds the registry
-tail        reads topics from their beginning
+log_reader  reads topics without a group: to the end, over ranges, for ever
 errors      judges errors: transient, forbidden, end of partition, …
 patience    retries of transient errors
 batch_end   end of a record batch that cannot be decompressed

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from threading import Thread
 from typing import Any, Final, TypeVar
 
@@ -18,7 +18,6 @@ from confluent_kafka import (
     Consumer,
     KafkaError,
     KafkaException,
-    Message,
     Producer,
     TopicPartition,
 )
@@ -26,7 +25,7 @@ from confluent_kafka.admin import AdminClient
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.topics import MAX_RECORD_BYTES, Topic
-from millrace.infra.kafka.errors import error_of, is_leaderless, raise_error
+from millrace.infra.kafka.errors import error_of, is_leaderless
 from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -239,36 +238,3 @@ def whole_ms(seconds: float) -> float:
     (0.005, 0.005, 0.0, 0.0)
     """
     return max(0, math.ceil(seconds * 1000)) / 1000
-
-
-def read_all(
-    settings: Settings, topic: Topic, *, isolation: str = "read_committed", batch: int = 1000
-) -> Iterator[Message]:
-    """Read a topic from its beginning to the end that it has now.
-
-    Records of a partition come in order; partitions are interleaved.
-
-    Raises:
-        ServerError: No broker answers, or the topic is not there.
-    """
-    client = reader(settings, {"isolation.level": isolation})
-    name = settings.named(topic.name)
-    try:
-        ends: dict[int, int] = {}
-        starts = []
-        for partition in partitions_of(client, name):
-            low, high = watermarks(client, TopicPartition(name, partition))
-            if high > low:
-                ends[partition] = high
-                starts.append(TopicPartition(name, partition, low))
-        client.assign(starts)
-        while ends:
-            for message in client.consume(batch, timeout=0.2):
-                raise_error(message)
-                if message.error() is None:
-                    yield message
-            for position in client.position(starts):
-                if position.offset >= ends.get(position.partition, 1 << 62):
-                    del ends[position.partition]
-    finally:
-        client.close()

@@ -7,16 +7,17 @@ told once, with its reason.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import structlog
-from confluent_kafka import TopicPartition
+from confluent_kafka import Message
 from prometheus_client import Counter
 
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.contracts.topics import MODEL_EVENTS
+from millrace.contracts.topics import MODEL_EVENTS, Topic
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import partitions_of, reader, watermarks
-from millrace.infra.kafka.errors import raise_error
+from millrace.infra.kafka.log_reader import LogReader
 from millrace.infra.settings import Settings
 from millrace.registry.refusals import Refusal, refusal_of, unreadable
 from millrace.registry.state import Registry
@@ -38,13 +39,7 @@ class ModelFeed:
         self._tells = tells
         self.registry = Registry()
         self._read = EventReader[ModelEvent](ModelEvent)
-        self._topic = settings.named(MODEL_EVENTS.name)
-        self._client = reader(settings)
-        places = [
-            TopicPartition(self._topic, p, 0) for p in partitions_of(self._client, self._topic)
-        ]
-        self._client.assign(places)
-        self._places = places
+        self._log = LogReader(settings, [MODEL_EVENTS])
 
     def catch_up(self) -> list[ModelEvent]:
         """Apply all events that are there now.
@@ -52,14 +47,7 @@ class ModelFeed:
         Returns:
             The events that changed something, in order.
         """
-        ends = {place.partition: watermarks(self._client, place)[1] for place in self._places}
-        changed: list[ModelEvent] = []
-        while any(
-            max(position.offset, 0) < ends[position.partition]
-            for position in self._client.position(self._places)
-        ):
-            changed.extend(self.poll(0.1))
-        return changed
+        return self._fold(self._log.read_to_end())
 
     def poll(self, timeout: float) -> list[ModelEvent]:
         """Apply what arrives within a time.
@@ -70,11 +58,13 @@ class ModelFeed:
         Returns:
             Events that changed something, in order.
         """
+        return self._fold(self._log.poll(timeout))
+
+    def _fold(self, messages: Iterable[tuple[Topic, Message]]) -> list[ModelEvent]:
         changed: list[ModelEvent] = []
-        for message in self._client.consume(500, timeout):
-            raise_error(message)
+        for _, message in messages:
             value = message.value()
-            if message.error() is not None or value is None:
+            if value is None:
                 continue
             try:
                 event = self._read(value)
@@ -103,4 +93,4 @@ class ModelFeed:
 
     def close(self) -> None:
         """Leave the broker."""
-        self._client.close()
+        self._log.close()

@@ -41,6 +41,7 @@ from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.batch_end import batch_end
 from millrace.infra.kafka.clients import ANSWER_SECONDS, OPEN_MS, Reader, reader, watermarks
 from millrace.infra.kafka.errors import is_partition_end, is_undecompressible, raise_error
+from millrace.infra.kafka.log_reader import LogReader
 from millrace.infra.kafka.place import Place
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
@@ -79,10 +80,7 @@ class TopicEpochs:
         self._lineages: dict[tuple[str, int], Lineage] = defaultdict(Lineage)
         self._read = EventReader[TopicEpoch](TopicEpoch)
         self._source = source
-        self._place = TopicPartition(settings.named(TOPIC_EPOCHS.name), 0, 0)
-        self._client = reader(settings)
-        self._client.assign([self._place])
-        self._next = 0
+        self._log = LogReader(settings, [TOPIC_EPOCHS])
         self.refresh()
 
     @cached_property
@@ -103,14 +101,8 @@ class TopicEpochs:
         Raises:
             ServerError: No broker answers.
         """
-        _, end = watermarks(self._client, self._place)
-        while self._next < end:
-            for message in self._client.consume(_BATCH, _POLL_SECONDS):
-                raise_error(message)
-                if message.error() is None:
-                    self._fold(message.value() or b"", message.offset() or 0)
-            (place,) = self._client.position([self._place])
-            self._next = max(self._next, place.offset)
+        for _, message in self._log.read_to_end():
+            self._fold(message.value() or b"", message.offset() or 0)
 
     def ids(self, topics: Iterable[Topic], seconds: float = ANSWER_SECONDS) -> dict[str, str]:
         """Ask for Kafka's ids of topics, by name without the namespace.
@@ -183,7 +175,7 @@ class TopicEpochs:
 
     def close(self) -> None:
         """Leave the broker."""
-        self._client.close()
+        self._log.close()
 
     def _fold(self, value: bytes, offset: int) -> None:
         try:

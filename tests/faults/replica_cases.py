@@ -8,7 +8,7 @@ from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.topics import DRIFT_ALERTS, PREDICTIONS
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import read_all
+from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.local.programs import INFERENCE, TRAINER
 from tests.faults.cases import case
 from tests.faults.plant import PATIENCE, Plant

@@ -30,7 +30,8 @@ from millrace.contracts.topics import (
 )
 from millrace.contracts.wire.codec import headers_of
 from millrace.infra.declare import declare_model
-from millrace.infra.kafka.clients import admin, producer, read_all
+from millrace.infra.kafka.clients import admin, producer
+from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.local.home import Home
 from millrace.infra.local.leftovers import remove_from_servers

@@ -18,7 +18,8 @@ from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.contracts.headers import header
 from millrace.contracts.topics import MODEL_EVENTS, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import admin, read_all
+from millrace.infra.kafka.clients import admin
+from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics

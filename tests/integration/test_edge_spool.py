@@ -19,7 +19,8 @@ from confluent_kafka import Message
 from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.contracts.headers import header
 from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.infra.kafka.clients import admin, read_all
+from millrace.infra.kafka.clients import admin
+from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics

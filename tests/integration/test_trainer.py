@@ -54,7 +54,8 @@ from millrace.infra.archive.objects import (
     encode_records,
     prefix_of,
 )
-from millrace.infra.kafka.clients import admin, consumer, producer, read_all
+from millrace.infra.kafka.clients import admin, consumer, producer
+from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore

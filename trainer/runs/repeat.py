@@ -18,7 +18,7 @@ from millrace.contracts.events.training import TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import TRAINING_RUNS
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import read_all
+from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.process.error_line import say_error
 from millrace.infra.settings import Settings

@@ -28,9 +28,9 @@ from millrace.contracts.events.training import TrainingRequest, TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DRIFT_ALERTS, OUTCOMES, TRAINING_REQUESTS, TRAINING_RUNS
 from millrace.contracts.wire.codec import EventReader
+from millrace.infra.kafka.log_reader import LogReader
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
-from millrace.infra.kafka.tail import Tail
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process import fault_points
 from millrace.infra.settings import Settings
@@ -77,7 +77,7 @@ class Trainer:
         self._store = store
         self.journal = Journal()
         self._feed = ModelFeed(settings)
-        self._tail = Tail(settings, _TOPICS)
+        self._tail = LogReader(settings, _TOPICS)
         self._epochs = TopicEpochs(settings, SOURCE)
         self._publisher = Publisher(settings, SOURCE)
         self._process: FitProcess | None = None

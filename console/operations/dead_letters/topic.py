@@ -17,8 +17,8 @@ from millrace.contracts.headers import RawHeaders
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import ANSWER_SECONDS, partitions_of, read_all, reader, watermarks
-from millrace.infra.kafka.errors import raise_error
+from millrace.infra.kafka.clients import ANSWER_SECONDS, partitions_of, reader, watermarks
+from millrace.infra.kafka.log_reader import read_all, read_ranges
 from millrace.infra.settings import Settings
 from millrace.infra.topics.epochs import TopicEpochs
 
@@ -176,13 +176,4 @@ def _around(client: Consumer, topic: str, wanted: Sequence[Reference]) -> list[_
 def _read(client: Consumer, topic: str, stretches: Iterable[_Stretch]) -> Iterator[Message]:
     """Read stretches one by one; offsets without a record are passed over."""
     for partition, start, end in stretches:
-        if start >= end:
-            continue
-        place = TopicPartition(topic, partition, start)
-        client.assign([place])
-        while client.position([place])[0].offset < end:
-            for message in client.consume(_AT_ONCE, timeout=_POLL_SECONDS):
-                raise_error(message)
-                if message.error() is None and (message.offset() or 0) < end:
-                    yield message
-    client.unassign()
+        yield from read_ranges(client, topic, {partition: (start, end)})
