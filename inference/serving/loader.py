@@ -185,7 +185,7 @@ class Loader:
             LOADS.labels("refused").inc()
             _log.error("version refused", model=name, version=number, why=str(error))
             self._say_unloadable(name, number, str(error))
-            self._servables.refuse(name, number, str(error))
+            self._servables.refuse(name, number)
             return
         self._outages.pop((name, number), None)
         self._servables.put(servable)

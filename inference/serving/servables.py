@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final, Protocol
 
 import numpy as np
@@ -24,6 +26,8 @@ from millrace.infra.kafka.patience import Stopped
 #: How often who waits for a version looks whether to stop, seconds.
 LOOK_SECONDS: Final = 0.25
 
+#: Model and number of a version.
+Key = tuple[str, int]
 Float32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
@@ -74,8 +78,31 @@ class Persistence:
         return np.repeat(last[:, None, :], self.spec.steps, axis=1)
 
 
+class VersionState(Enum):
+    """State of a version on a replica.
+
+    ```
+    find ─► WANTED ─┬─► READY       (put)     ─► forgotten (keep_only)
+                    ├─► UNLOADABLE  (refuse)  ─► READY     (put)
+                    └─► LATE        (not in time, or postpone) ─► READY | UNLOADABLE
+    postpone ─► POSTPONED ─► LATE (find) | READY | UNLOADABLE
+    ```
+    """
+
+    #: A micro-batch waits for it.
+    WANTED = auto()
+    #: It has not come in time: no micro-batch waits for it any more, the loader goes on trying.
+    LATE = auto()
+    #: The loader cannot have it now; no micro-batch has asked for it.
+    POSTPONED = auto()
+    #: It can predict.
+    READY = auto()
+    #: It cannot be loaded.
+    UNLOADABLE = auto()
+
+
 class Servables:
-    """Ready versions by model and number; written by the loader, read by the consumer."""
+    """Versions by model and number; written by the loader, read by the consumer."""
 
     def __init__(self, stop: threading.Event | None = None) -> None:
         """Start with none.
@@ -85,10 +112,10 @@ class Servables:
         """
         self._stop = stop or threading.Event()
         self._changed = threading.Condition()
-        self._ready: dict[tuple[str, int], Servable] = {}
-        self._unloadable: dict[tuple[str, int], str] = {}
-        self._wanted: set[tuple[str, int]] = set()
-        self._late: set[tuple[str, int]] = set()
+        self._states: dict[Key, VersionState] = {}
+        self._ready: dict[Key, Servable] = {}
+        #: Micro-batches that wait, by version.
+        self._waiting: Counter[Key] = Counter()
 
     def find(self, model: str, version: int, timeout: float) -> Servable | None:
         """Find a version; if it is not there, have it loaded and wait for it.
@@ -107,68 +134,74 @@ class Servables:
         """
         key = (model, version)
         with self._changed:
-            if key not in self._ready:
-                self._wanted.add(key)
-                if self._wait(key, timeout):
-                    self._wanted.discard(key)
-                else:
-                    self._late.add(key)
+            state = self._states.setdefault(key, VersionState.WANTED)
+            if state is VersionState.POSTPONED:
+                self._states[key] = VersionState.LATE
+            if state is VersionState.WANTED:
+                self._waiting[key] += 1
+                try:
+                    self._wait(key, timeout)
+                finally:
+                    self._waiting[key] -= 1
             return self._ready.get(key)
 
-    def _wait(self, key: tuple[str, int], timeout: float) -> bool:
-        """Wait until a version is ready or refused; False if it is neither in time."""
+    def _wait(self, key: Key, timeout: float) -> None:
+        """Wait until a version is not `WANTED` any more; it is `LATE` if that takes too long."""
         end = time.monotonic() + timeout
-        while key not in self._ready and key not in self._unloadable:
+        while self._states[key] is VersionState.WANTED:
             left = end - time.monotonic()
-            if left <= 0 or key in self._late:
-                return False
+            if left <= 0:
+                self._states[key] = VersionState.LATE
+                return
             if self._stop.is_set():
                 raise Stopped("a version to be loaded")
             self._changed.wait(min(left, LOOK_SECONDS))
-        return True
 
     def settled(self, stamps: Iterable[Stamp]) -> bool:
         """Whether `find` would answer for each of some stamps without waiting."""
-        keys = {(stamp.model, stamp.version) for stamp in stamps}
         with self._changed:
-            return keys <= self._ready.keys() | self._unloadable.keys() | self._late
+            states = [self._states.get((stamp.model, stamp.version)) for stamp in stamps]
+        return not {None, VersionState.WANTED} & set(states)
 
     def put(self, servable: Servable) -> None:
         """Make a version available."""
         key = (servable.spec.name, servable.version)
         with self._changed:
             self._ready[key] = servable
-            self._unloadable.pop(key, None)
-            self._late.discard(key)
+            self._states[key] = VersionState.READY
             self._changed.notify_all()
 
-    def refuse(self, model: str, version: int, why: str) -> None:
+    def refuse(self, model: str, version: int) -> None:
         """Say that a version cannot be loaded."""
-        with self._changed:
-            self._unloadable[(model, version)] = why
-            self._changed.notify_all()
+        self._set((model, version), VersionState.UNLOADABLE)
 
     def postpone(self, model: str, version: int) -> None:
         """Say that a version cannot be loaded now, but may be later: nobody waits for it."""
+        key = (model, version)
         with self._changed:
-            self._late.add((model, version))
+            asked = key in self._in(VersionState.WANTED, VersionState.LATE)
+            self._set(key, VersionState.LATE if asked else VersionState.POSTPONED)
+
+    def _set(self, key: Key, state: VersionState) -> None:
+        with self._changed:
+            self._states[key] = state
             self._changed.notify_all()
 
-    def keep_only(self, keys: set[tuple[str, int]]) -> None:
+    def keep_only(self, keys: set[Key]) -> None:
         """Drop versions that nothing asks for any more."""
         with self._changed:
-            for key in set(self._ready) - keys - self._wanted:
-                del self._ready[key]
+            for key in self._ready.keys() - keys - (+self._waiting).keys():
+                del self._ready[key], self._states[key]
 
-    def wanted(self) -> set[tuple[str, int]]:
-        """Versions that a batch is waiting for."""
+    def wanted(self) -> set[Key]:
+        """Versions that a micro-batch has asked for, and that are neither ready nor refused."""
         with self._changed:
-            return set(self._wanted)
+            return self._in(VersionState.WANTED, VersionState.LATE)
 
-    def missing(self, keys: set[tuple[str, int]]) -> set[tuple[str, int]]:
+    def missing(self, keys: set[Key]) -> set[Key]:
         """Tell which of some versions are neither ready nor refused."""
         with self._changed:
-            return keys - set(self._ready) - set(self._unloadable)
+            return keys - self._in(VersionState.READY, VersionState.UNLOADABLE)
 
     def has(self, model: str, version: int) -> bool:
         """Whether a version is ready."""
@@ -177,6 +210,7 @@ class Servables:
 
     def knows(self, model: str, version: int) -> bool:
         """Whether a version is ready or refused."""
-        key = (model, version)
-        with self._changed:
-            return key in self._ready or key in self._unloadable
+        return not self.missing({(model, version)})
+
+    def _in(self, *states: VersionState) -> set[Key]:
+        return {key for key, state in self._states.items() if state in states}

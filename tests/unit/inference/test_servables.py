@@ -53,7 +53,7 @@ def test_find_waits_until_a_version_is_loaded() -> None:
 def test_find_ends_when_a_version_is_refused() -> None:
     """None says that it cannot be loaded; it is not waited for again."""
     servables = Servables()
-    assert while_waiting(servables, lambda: servables.refuse("pump", 1, "broken")) is None
+    assert while_waiting(servables, lambda: servables.refuse("pump", 1)) is None
     assert servables.find("pump", 1, 0.0) is None
     assert servables.knows("pump", 1)
 
@@ -72,7 +72,7 @@ def test_settled_is_what_find_answers_at_once() -> None:
     """Ready, refused, put off or late; asking changes nothing."""
     servables = Servables()
     servables.put(version(1))
-    servables.refuse("pump", 2, "broken")
+    servables.refuse("pump", 2)
     servables.postpone("pump", 3)
     servables.find("pump", 4, 0.0)
     assert servables.settled([])
@@ -94,7 +94,7 @@ def test_find_ends_when_a_version_is_put_off() -> None:
 def test_a_refused_version_may_come_back() -> None:
     """Putting a version in its place takes the refusal back."""
     servables = Servables()
-    servables.refuse("pump", 1, "broken")
+    servables.refuse("pump", 1)
     servables.put(version(1))
     assert servables.find("pump", 1, 0.0) is not None
 
@@ -140,5 +140,5 @@ def test_missing_is_what_is_neither_ready_nor_refused() -> None:
     """By this a replica tells whether it still loads."""
     servables = Servables()
     servables.put(version(0))
-    servables.refuse("pump", 1, "broken")
+    servables.refuse("pump", 1)
     assert servables.missing({("pump", n) for n in range(3)}) == {("pump", 2)}
