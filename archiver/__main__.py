@@ -38,11 +38,16 @@ from millrace.infra.process.service import Service, run_service
 from millrace.infra.process.watchdog import Watchdog
 
 _STALL_SECONDS: Final = 60.0
+#: How long it may take to end when it is told to, seconds. What it has not stored then, its next
+#: life reads again.
+END_SECONDS: Final = 8.0
 
 
 def main() -> int:
     """Archive until told to stop; returns the exit status."""
-    return run_service("archiver", _work, waiting_for={"servers", "assignment"})
+    return run_service(
+        "archiver", _work, waiting_for={"servers", "assignment"}, end_seconds=END_SECONDS
+    )
 
 
 def _work(service: Service) -> None:

@@ -26,7 +26,7 @@ from millrace.infra.topics.epochs import TopicEpochs
 
 _ORIGIN: Final = "/millrace/archiver"
 #: How long an answer about topic ids may take while records wait, seconds.
-_ANSWER_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 3.0
 
 
 class Incarnations:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,7 @@ from millrace.infra.archive.objects import (
 )
 from millrace.infra.kafka.clients import admin, consumer, producer
 from millrace.infra.kafka.log_reader import read_all
+from millrace.infra.kafka.patience import Patience
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
@@ -399,7 +401,7 @@ def test_a_decided_run_is_announced_unless_its_result_is_forged(
     folder.mkdir(parents=True)
     (folder / DIGEST).write_text(digest if ours else "0" * 64)
     for _ in range(2):
-        trainer = Trainer(world.settings, LIMITS, world.store)
+        trainer = Trainer(world.settings, LIMITS, world.store, Patience(threading.Event()))
         trainer.catch_up()
         trainer.step(0.1)
         trainer.step(0.1)

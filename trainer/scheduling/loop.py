@@ -30,6 +30,7 @@ from millrace.contracts.topics import DRIFT_ALERTS, OUTCOMES, TRAINING_REQUESTS,
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.log_reader import LogReader
 from millrace.infra.kafka.model_feed import ModelFeed
+from millrace.infra.kafka.patience import Patience
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process import fault_points
@@ -66,8 +67,20 @@ _TOPICS: Final = (TRAINING_REQUESTS, TRAINING_RUNS, DRIFT_ALERTS, OUTCOMES)
 class Trainer:
     """Decides, runs and announces; owned by one thread."""
 
-    def __init__(self, settings: Settings, limits: TrainerSettings, store: ObjectStore) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        limits: TrainerSettings,
+        store: ObjectStore,
+        patience: Patience,
+    ) -> None:
         """Build the clients; nothing is read yet.
+
+        Args:
+            settings: Where Kafka is.
+            limits: When to train.
+            store: Where the archive is, and artefacts go.
+            patience: Waits while the broker is away.
 
         Raises:
             ServerError: No broker answers, or a topic is not there.
@@ -79,6 +92,7 @@ class Trainer:
         self._feed = ModelFeed(settings)
         self._tail = LogReader(settings, _TOPICS)
         self._epochs = TopicEpochs(settings, SOURCE)
+        self._patience = patience
         self._publisher = Publisher(settings, SOURCE)
         self._process: FitProcess | None = None
         self._changed = True
@@ -137,7 +151,8 @@ class Trainer:
         count = 0
         for topic, message in self._tail.poll(timeout):
             if not count:
-                self._epochs.refresh()  # the archive is told by positions
+                # The archive is told by positions; what was read now is not read again.
+                self._patience.until_done(self._epochs.refresh, "topic.epochs")
             count += 1
             value, partition, offset = message.value(), message.partition(), message.offset()
             if value is None or partition is None or offset is None:
