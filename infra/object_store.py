@@ -17,8 +17,8 @@ from millrace.contracts.errors import DataError, ServerError
 from millrace.infra.kafka.refusals import store_trouble
 from millrace.infra.settings import Settings
 
-#: Connections that are kept: parts of a large object go side by side, three at a time.
-_CONNECTIONS: Final = 4
+#: Connections that are kept: as many as threads of ours ask at the same time.
+_CONNECTIONS: Final = 8
 _TROUBLE = (MinioException, urllib3.exceptions.HTTPError, OSError)
 #: An object up to this size is sent in one request: the store has it whole or not at all, and
 #: keeps no parts of one that a crash has cut short.
