@@ -55,7 +55,10 @@ class LogReader:
             for name in self._topics
             for partition in (partitions_of(self._client, name) if starts is None else starts)
         ]
-        self._behind = {(place.topic, place.partition) for place in self._places}
+        #: Offset after what was read of each partition. The client's own position may be past
+        #: records that it has not handed out yet, where it reports the ends of partitions.
+        self._next = {(place.topic, place.partition): 0 for place in self._places}
+        self._behind = set(self._next)
         self._client.assign(self._places)
 
     @property
@@ -75,13 +78,15 @@ class LogReader:
         """
         for message in self._client.consume(batch, timeout):
             error = message.error()
-            topic, partition = message.topic(), message.partition()
+            place = message.topic() or "", message.partition() or 0
             if error is not None and is_partition_end(error):
-                self._behind.discard((str(topic), partition or 0))
+                self._behind.discard(place)
+                self._next[place] = max(self._next[place], message.offset() or 0)
                 continue
             raise_error(message)
-            if error is None and topic is not None:
-                yield self._topics[topic], message
+            if error is None:
+                self._next[place] = (message.offset() or 0) + 1
+                yield self._topics[place[0]], message
 
     def read_to_end(self, batch: int = _BATCH) -> Iterator[tuple[Topic, Message]]:
         """Read to the ends that the partitions have now.
@@ -97,10 +102,7 @@ class LogReader:
         for place in self._places:
             low, high = watermarks(self._client, place)
             ends[place.topic, place.partition] = high if high > low else 0
-        while any(
-            max(position.offset, 0) < ends[position.topic, position.partition]
-            for position in self._client.position(self._places)
-        ):
+        while any(self._next[place] < end for place, end in ends.items()):
             yield from self.poll(_GATHER_SECONDS, batch)
 
     def close(self) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import incarnation_of, position_of
 from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import ANSWER_SECONDS, reader
+from millrace.infra.kafka.errors import error_of, is_transient
 from millrace.infra.settings import Settings
+
+#: Pause between two questions to a coordinator that starts or moves, seconds.
+_PAUSE_SECONDS: Final = 0.05
 
 
 class Committed(NamedTuple):
@@ -53,7 +58,7 @@ def committed_offsets(
         return {topic: {} for topic in places}
     client = reader(settings, {"group.id": settings.named(group), "log_level": 0})
     try:
-        answers = client.committed(asked, ANSWER_SECONDS)
+        answers = _ask(client, asked)
     except KafkaException as error:
         raise ServerError(f"group {settings.named(group)} does not answer: {error}") from error
     finally:
@@ -67,3 +72,15 @@ def committed_offsets(
             committed = Committed(place.offset, incarnation_of(place.metadata))
             found[names[place.topic]][place.partition] = committed
     return found
+
+
+def _ask(client: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+    """Ask the group's coordinator; again while it starts or moves."""
+    end = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return client.committed(asked, ANSWER_SECONDS)
+        except KafkaException as error:
+            if not is_transient(error_of(error)) or time.monotonic() > end:
+                raise
+            time.sleep(_PAUSE_SECONDS)

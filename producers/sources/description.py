@@ -18,7 +18,7 @@ known one misspelt.
 >>> describe(text.replace("stride = 8", "stride = 0"), "tank.toml")
 Traceback (most recent call last):
     ...
-contracts.errors.DataError: tank.toml: task.stride: Expected `int` >= 1
+millrace.contracts.errors.DataError: tank.toml: task.stride: Expected `int` >= 1
 """
 
 import re

@@ -200,7 +200,7 @@ class Aborts(TransactionalWriter):
 
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few windows fill a micro-batch, so that the next one is asked ahead of its answers."""
-    for module in ("membership", "consumer"):
+    for module in ("kafka.membership", "consumer"):
         monkeypatch.setattr(f"millrace.inference.{module}.MOST_WINDOWS", 4)
 
 
