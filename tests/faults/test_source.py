@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from contracts.missing import fill_missing
+from millrace.contracts.missing import fill_missing
 from tests.faults.source import SPEC, _lost
 
 
