@@ -1,5 +1,7 @@
 """Windows that were seen lately: by start and segment, and whether their readings changed."""
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,6 +35,28 @@ def test_latest_windows_are_recognised(windows: list[tuple[int, str, int]]) -> N
         recent = RecentWindows.restore(recent.snapshot())
         if len(known) >= RECENT:
             return
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_remembered_is_the_latest_windows_however_they_came(seed: int) -> None:
+    """As a sorted list of the latest ones would say, before and after a restart at any point."""
+    rng = np.random.default_rng(seed)
+    recent = RecentWindows()
+    latest: list[tuple[int, int]] = []
+    for number in range(5 * RECENT):
+        start = number - int(rng.integers(0, 2 * RECENT)) * int(rng.random() < 0.3)
+        readings = int(rng.integers(1, 3))
+        known = [kept for at, kept in latest if at == start]
+        expected = Sight.NEW
+        if known:
+            expected = Sight.REPEATED if known[0] == readings else Sight.CHANGED
+        assert recent.see(start, "", readings) is expected
+        if expected is Sight.NEW:
+            latest = sorted([*latest, (start, readings)], key=lambda kept: kept[0])[-RECENT:]
+        if rng.random() < 0.05:
+            recent = RecentWindows.restore(recent.snapshot())
+    starts = np.frombuffer(recent.snapshot().starts, np.int64)
+    assert starts.tolist() == [start for start, _ in latest]
 
 
 def test_windows_are_bounded() -> None:
