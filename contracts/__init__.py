@@ -2,7 +2,7 @@
 
 ```
 events/         one file for each kind of event
-wire/           how events become records: topics, headers, encodings, schemas
+wire/           how events become records: encodings, sizes, groups, schemas
 model_spec      what a model reads and what it forecasts
 normaliser      units of a model version: physical readings to inputs, and back
 missing         the rule for missing readings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from millrace.console.operations.drift import select_alerts
+from millrace.console.operations.drift import read_alerts
 from millrace.console.terminal.output import answers, print_json, table
 from millrace.infra.local.address import settings_of_running_system
 
@@ -19,7 +19,7 @@ def list_alerts(asset: str | None, signal: str | None, count: int, *, as_json: b
     Raises:
         ServerError: Nothing runs.
     """
-    found = select_alerts(settings_of_running_system(), asset, signal)
+    found = read_alerts(settings_of_running_system(), asset, signal)
     shown = found[-count:] if count else found
     if as_json:
         print_json(shown)

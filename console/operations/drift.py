@@ -10,8 +10,10 @@ from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.settings import Settings
 
 
-def read_alerts(settings: Settings) -> list[DriftAlert]:
-    """Read all alerts, by event time.
+def read_alerts(
+    settings: Settings, asset: str | None = None, signal: str | None = None
+) -> list[DriftAlert]:
+    """Read the alerts of an asset, of a kind of signal, or all; by event time.
 
     Raises:
         ServerError: No broker answers, or the topic is not there.
@@ -20,22 +22,9 @@ def read_alerts(settings: Settings) -> list[DriftAlert]:
     found: list[DriftAlert] = []
     for message in read_all(settings, DRIFT_ALERTS):
         try:
-            found.append(read(message.value() or b""))
+            alert = read(message.value() or b"")
         except InvalidRecord:
             continue  # not ours: somebody else wrote into the topic
+        if asset in (None, alert.asset) and signal in (None, alert.signal):
+            found.append(alert)
     return sorted(found, key=lambda alert: alert.event_time)
-
-
-def select_alerts(
-    settings: Settings, asset: str | None = None, signal: str | None = None
-) -> list[DriftAlert]:
-    """Read the alerts of an asset, of a kind of signal, or all; by event time.
-
-    Raises:
-        ServerError: No broker answers, or the topic is not there.
-    """
-    return [
-        alert
-        for alert in read_alerts(settings)
-        if asset in (None, alert.asset) and signal in (None, alert.signal)
-    ]

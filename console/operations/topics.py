@@ -102,6 +102,7 @@ class Growth:
     """More partitions for all topics keyed by asset: a plan, until `carry_out`.
 
     Attributes:
+        settings: Where Kafka is.
         partitions: How many each of them is to have.
         topics: Topics that get more, in the order in which they do.
     """

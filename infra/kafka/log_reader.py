@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import partitions_of, reader, watermarks
@@ -51,7 +51,9 @@ class LogReader:
         )
         self._topics = {settings.named(topic.name): topic for topic in topics}
         self._places = [
-            TopicPartition(name, partition, 0 if starts is None else starts[partition])
+            TopicPartition(
+                name, partition, OFFSET_BEGINNING if starts is None else starts[partition]
+            )
             for name in self._topics
             for partition in (partitions_of(self._client, name) if starts is None else starts)
         ]

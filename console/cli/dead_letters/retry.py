@@ -1,9 +1,4 @@
-"""`millrace dead-letters retry`: refused records go back to where they came from.
-
-Letters that are named are sent, whatever became of them before: the stream processor takes at
-most one record of a first origin, so that cannot have a second effect. Of letters that are
-chosen by reason, asset or time, only those are sent that are open and would be taken now.
-"""
+"""`millrace dead-letters retry`: refused records go back to where they came from."""
 
 from __future__ import annotations
 

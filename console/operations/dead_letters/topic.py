@@ -22,8 +22,6 @@ from millrace.infra.kafka.log_reader import read_all, read_ranges
 from millrace.infra.settings import Settings
 from millrace.infra.topics.epochs import TopicEpochs
 
-_POLL_SECONDS: Final = 0.2
-_AT_ONCE: Final = 1000
 #: Letters that are no further apart than this are read in one go.
 _NEAR: Final = 500
 
