@@ -23,7 +23,7 @@ from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.stream_processors.outcomes.forecasts import Truths
 from millrace.stream_processors.outcomes.join_task import join_task
 from millrace.stream_processors.state.asset import Asset
-from millrace.stream_processors.state.recent_windows import checksum
+from millrace.stream_processors.state.recent_windows import checksums
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _take(
 ) -> None:
     end_ms = window.start_ms + spec.period_ms * spec.window
     asset.windows_through = offset
-    asset.recent.see(window.start_ms, window.segment, checksum(window.values.tobytes()))
+    asset.recent.see(window.start_ms, window.segment, *checksums([window.values.tobytes()]))
     asset.monitor.reference(1)
     means = [float(mean) for mean in window.values.mean(axis=0)]
     asset.monitor.inputs(spec.sensors, means, end_ms)

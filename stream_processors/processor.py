@@ -55,7 +55,7 @@ from millrace.stream_processors.outcomes.held import is_ahead
 from millrace.stream_processors.recovery.history import History
 from millrace.stream_processors.recovery.positions import Position, Positions
 from millrace.stream_processors.state.asset import Asset
-from millrace.stream_processors.state.recent_windows import Sight
+from millrace.stream_processors.state.recent_windows import Repeat
 from millrace.stream_processors.state.snapshots import Changelog, Snapshots
 from millrace.stream_processors.transport.outputs import Outputs
 from millrace.stream_processors.transport.records import Record
@@ -371,12 +371,17 @@ class Processor:
         name, rows, passed = block.model.spec.name, block.rows, found.passed
         places: list[int] = []
         assets: list[Asset] = []
+        checksums = block.checksums()
         for part in batch.parts:
             memory: dict[str, Asset] = {}
             repeated = 0
             here = part.of(rows)
-            for place, row, body in zip(
-                range(here.start, here.stop), rows[here], block.bodies[here], strict=True
+            for place, row, body, readings in zip(
+                range(here.start, here.stop),
+                rows[here],
+                block.bodies[here],
+                checksums[here],
+                strict=True,
             ):
                 if row in passed:
                     continue
@@ -388,18 +393,17 @@ class Processor:
                 if offset <= asset.windows_through:
                     repeated += 1
                     continue
-                sight = asset.recent.see(body.start_ms, body.segment, block.checksum(place))
-                if sight is Sight.REPEATED:
+                repeat = asset.recent.see(body.start_ms, body.segment, readings)
+                if repeat is None:
+                    asset.windows_through = offset
+                    places.append(place)
+                    assets.append(asset)
+                elif repeat is Repeat.SAME:
                     DUPLICATES.inc()
                     repeated += 1
-                    continue
-                if sight is Sight.CHANGED:
+                else:
                     found.refused[row] = changed(body)
                     found.changed.add(row)
-                    continue
-                asset.windows_through = offset
-                places.append(place)
-                assets.append(asset)
             self._balance.settle(part.partition, "repeated", repeated)
         return places, assets
 

@@ -5,17 +5,19 @@ same. If its readings are the same as well it is a repetition; if they are other
 is wrong, and the one that was taken first counts.
 
 >>> windows = RecentWindows()
->>> windows.see(0, "run-1", 17), windows.see(0, "run-2", 17), windows.see(0, "run-1", 17)
-(<Sight.NEW: 'new'>, <Sight.NEW: 'new'>, <Sight.REPEATED: 'repeated'>)
->>> windows.see(0, "run-1", 18)
-<Sight.CHANGED: 'changed'>
+>>> windows.see(0, "run-1", 17), windows.see(0, "run-2", 17)
+(None, None)
+>>> windows.see(0, "run-1", 17), windows.see(0, "run-1", 18)
+(<Repeat.SAME: 'same'>, <Repeat.CHANGED: 'changed'>)
 """
 
 from __future__ import annotations
 
 import bisect
 from array import array
+from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 
 import google_crc32c
@@ -23,15 +25,19 @@ import msgspec
 
 #: Windows that are remembered; 16 bytes each.
 RECENT: Final = 256
+#: Windows that may be left beside them until they are dropped together, which takes less time.
+_LEFT: Final = 32
 #: The checksum of readings that were not kept, as in snapshots of older versions.
 UNKNOWN: Final = 0
 
 
-class Sight(Enum):
-    """Whether a window was seen before."""
+class Repeat(Enum):
+    """How a window repeats an earlier one.
 
-    NEW = "new"
-    REPEATED = "repeated"
+    A new window is None: in Python 3.11, reading a member takes 0.1 us, half as long as `see`.
+    """
+
+    SAME = "same"
     CHANGED = "changed"
 
 
@@ -60,33 +66,47 @@ class RecentWindows:
         self._segments = array("I")
         self._readings = array("I")
 
-    def see(self, start_ms: int, segment: str, readings: int) -> Sight:
-        """Look whether a window was seen lately, and remember it if not.
+    def see(self, start_ms: int, segment: str, readings: int) -> Repeat | None:
+        """Look whether a window was seen lately, and remember it if not; None if it is new.
 
         Args:
             start_ms: Event time of its first sample.
             segment: Its segment.
-            readings: `checksum` of its readings.
+            readings: Checksum of its readings, see `checksums`.
         """
         starts = self._starts
-        name = checksum(segment.encode()) if segment else UNKNOWN
-        place = len(starts)
+        name = _checksum_of_name(segment) if segment else UNKNOWN
         if starts and start_ms <= starts[-1]:
-            place = bisect.bisect_left(starts, start_ms)
+            place = bisect.bisect_left(starts, start_ms, self._oldest)
             while place < len(starts) and starts[place] == start_ms:
                 if self._segments[place] == name:
                     same = self._readings[place] in {readings, UNKNOWN}
-                    return Sight.REPEATED if same else Sight.CHANGED
+                    return Repeat.SAME if same else Repeat.CHANGED
                 place += 1
-        starts.insert(place, start_ms)
-        self._segments.insert(place, name)
-        self._readings.insert(place, readings)
-        if len(starts) > RECENT:
-            del starts[0], self._segments[0], self._readings[0]
-        return Sight.NEW
+            starts.insert(place, start_ms)
+            self._segments.insert(place, name)
+            self._readings.insert(place, readings)
+        else:
+            starts.append(start_ms)
+            self._segments.append(name)
+            self._readings.append(readings)
+        if len(starts) >= RECENT + _LEFT:
+            self._forget()
+        return None
+
+    @property
+    def _oldest(self) -> int:
+        """Place of the oldest window that counts."""
+        return max(0, len(self._starts) - RECENT)
+
+    def _forget(self) -> None:
+        """Drop the windows that count no more."""
+        left = self._oldest
+        del self._starts[:left], self._segments[:left], self._readings[:left]
 
     def snapshot(self) -> RecentSnapshot:
         """Take the windows as plain values."""
+        self._forget()
         return RecentSnapshot(
             self._starts.tobytes(), self._segments.tobytes(), self._readings.tobytes()
         )
@@ -102,7 +122,13 @@ class RecentWindows:
         return windows
 
 
-def checksum(data: bytes) -> int:
-    """CRC-32C of readings or a name; never `UNKNOWN`."""
-    found: int = google_crc32c.value(data)
-    return found or 1
+def checksums(data: Iterable[bytes]) -> list[int]:
+    """CRC-32C of the readings of windows; never `UNKNOWN`."""
+    found: list[int] = list(map(google_crc32c.value, data))
+    return [each or 1 for each in found] if UNKNOWN in found else found
+
+
+@lru_cache(maxsize=1024)
+def _checksum_of_name(segment: str) -> int:
+    (found,) = checksums([segment.encode()])
+    return found

@@ -23,22 +23,15 @@ def stamped(
 
     Args:
         block: Windows of one model.
-        places: Which of them, ascending and each once.
+        places: Which of them, ascending and each once; at least one.
         fences: The fence that each of those falls under.
         sources: Where each of those came from.
     """
-    units: dict[int, list[int]] = {}
-    for index, fence in enumerate(fences):
-        units.setdefault(fence.version, []).append(index)
-    readings: list[bytes] = [b""] * len(places)
-    for version, indices in units.items():
-        chosen = [places[index] for index in indices]
-        normaliser = block.model.versions[version].registered.normaliser
-        normalised = normaliser.apply(picked(block.filled, chosen), picked(block.present, chosen))
-        rows = rows_of(normalised.astype("<f4", copy=False))
-        for index, row in zip(indices, rows, strict=True):
-            readings[index] = row
-    shown = rows_of(block.present)
+    readings = _in_units(block, places, [fence.version for fence in fences])
+    if block.is_complete:
+        shown = [block.present[0].tobytes()] * len(block.bodies)
+    else:
+        shown = rows_of(block.present)
     spec = block.model.spec
     window_ms = spec.window_ms
     bodies = [block.bodies[place] for place in places]
@@ -66,3 +59,23 @@ def stamped(
             ids, places, bodies, fences, sources, readings, strict=True
         )
     ]
+
+
+def _in_units(block: Block, places: Sequence[int], versions: Sequence[int]) -> list[bytes]:
+    """Readings of windows of a block, each in the units of its version."""
+    if versions.count(versions[0]) == len(versions):  # as a rule
+        return _in_units_of(versions[0], block, places)
+    readings: list[bytes] = [b""] * len(places)
+    for version in set(versions):
+        indices = [index for index, its in enumerate(versions) if its == version]
+        rows = _in_units_of(version, block, [places[index] for index in indices])
+        for index, row in zip(indices, rows, strict=True):
+            readings[index] = row
+    return readings
+
+
+def _in_units_of(version: int, block: Block, places: Sequence[int]) -> list[bytes]:
+    """Readings of windows of a block in the units of one version."""
+    normaliser = block.model.versions[version].registered.normaliser
+    normalised = normaliser.apply(picked(block.filled, places), picked(block.present, places))
+    return rows_of(normalised.astype("<f4", copy=False))

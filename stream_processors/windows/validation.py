@@ -20,7 +20,7 @@ from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.missing import ABSENT_ABOVE, fill_missing
 from millrace.contracts.model_spec import ModelSpec
 from millrace.registry.state import Model, Registry
-from millrace.stream_processors.state.recent_windows import checksum
+from millrace.stream_processors.state.recent_windows import checksums
 from millrace.stream_processors.transport.records import Payload
 from millrace.stream_processors.windows.forms import LATEST_AHEAD_MS, Forms, forms
 
@@ -37,7 +37,7 @@ class Block:
         rows: Place of each in its batch, ascending.
         bodies: Each as it came.
         values: float32 of shape (n, window, sensors), physical units, as they came.
-        filled: The same, gaps closed; absent sensors 0.
+        filled: The same, gaps closed, absent sensors 0; the same array where nothing is missing.
         present: Which sensors are present, bool of shape (n, sensors).
     """
 
@@ -48,14 +48,21 @@ class Block:
     filled: npt.NDArray[np.float32]
     present: npt.NDArray[np.bool_]
 
-    def checksum(self, place: int) -> int:
-        """Checksum of a window's readings, however its missing ones were written.
+    @property
+    def is_complete(self) -> bool:
+        """Whether no reading is missing."""
+        return self.filled is self.values
+
+    def checksums(self) -> list[int]:
+        """Checksum of each window's readings, however its missing ones were written.
 
         It is the same whatever else is in the block.
         """
-        if self.filled is self.values or not np.isnan(self.values[place]).any():
-            return checksum(self.bodies[place].values)
-        return checksum(self.filled[place].tobytes() + self.present[place].tobytes())
+        readings = [body.values for body in self.bodies]
+        if not self.is_complete:
+            for place in np.flatnonzero(np.isnan(self.values).any(axis=(1, 2))):
+                readings[place] = self.filled[place].tobytes() + self.present[place].tobytes()
+        return checksums(readings)
 
 
 @dataclass(frozen=True)

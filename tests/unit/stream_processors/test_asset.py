@@ -1,7 +1,7 @@
 """An asset's memory: what it recognises, and that its snapshot is all of it."""
 
 from millrace.stream_processors.state.asset import Asset
-from millrace.stream_processors.state.recent_windows import Sight
+from millrace.stream_processors.state.recent_windows import Repeat
 from tests.builders import START_MS, prediction_of, pump_spec, pump_window
 from tests.unit.stream_processors.test_forecasts import add_window
 
@@ -24,4 +24,4 @@ def test_a_snapshot_is_the_whole_memory() -> None:
     assert restored.forecasts == asset.forecasts
     assert restored.monitor.state() == asset.monitor.state()
     assert restored.snapshot() == asset.snapshot()
-    assert restored.recent.see(START_MS, "run-1", 1) is Sight.REPEATED
+    assert restored.recent.see(START_MS, "run-1", 1) is Repeat.SAME
