@@ -20,10 +20,13 @@ from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.source import Source
 from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.drift.selection import detectors
 from millrace.stream_processors.outcomes.forecasts import Truths
 from millrace.stream_processors.outcomes.join_task import join_task
 from millrace.stream_processors.state.asset import Asset
 from millrace.stream_processors.state.recent_windows import checksums
+
+_TESTS = detectors(inputs="PageHinkley", error="PageHinkley", skill="PageHinkley")
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def _take(
     asset.recent.see(window.start_ms, window.segment, *checksums([window.values.tobytes()]))
     asset.monitor.reference(1)
     means = [float(mean) for mean in window.values.mean(axis=0)]
-    asset.monitor.inputs(spec.sensors, means, end_ms)
+    asset.monitor.inputs(spec.sensors, means, end_ms, _TESTS)
     truths = Truths(join_task(spec))
     (rows,) = truths.task.rows(window.values[np.newaxis])
     asset.forecasts.add_window(rows, window.start_ms, end_ms, "", offset, truths)
@@ -85,7 +88,7 @@ def _take(
     if answered:
         asset.forecasts.add_prediction(_prediction(window, offset, end_ms, spec), offset)
     for joined in asset.forecasts.take_resolved():
-        asset.monitor.outcome(joined.answer.epoch, joined.answer.version, 1.0, 0.0, end_ms)
+        asset.monitor.outcome(joined.answer.epoch, joined.answer.version, 1.0, 0.0, end_ms, _TESTS)
 
 
 def _prediction(window: SensorWindow, offset: int, end_ms: int, spec: ModelSpec) -> Prediction:

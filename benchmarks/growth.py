@@ -22,7 +22,7 @@ from benchmarks.turns import Tell, in_turns
 from benchmarks.windows import Load, declare, fill
 from millrace.infra.settings import Settings
 
-WATCH: Final = "page-hinkley"
+WATCH: Final = "PageHinkley"
 #: Repeats of the rows over assets and windows, and of those over processes.
 REPEATS: Final = 1
 PROCESS_REPEATS: Final = 3

@@ -116,7 +116,7 @@ def _table(plan: Plan, case: _Case) -> Table:
     declare(settings, load, publish_network(settings, load.spec, load.units, network))
     fill([settings], load, windows)
     run_stream_processor(
-        settings, windows, servers=plan.servers, watch="nothing", seconds=STAMP_SECONDS, tell=tell
+        settings, windows, servers=plan.servers, watch=None, seconds=STAMP_SECONDS, tell=tell
     )
     contenders: dict[str, Callable[[Tell], _Speed]] = {
         BARE: lambda _: _bare(plan, settings, case, "bare", seconds / 2),

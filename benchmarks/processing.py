@@ -42,10 +42,11 @@ LIMIT: Final = "raw client loop (the limit)"
 QUIX: Final = "Quix Streams"
 BYTEWAX: Final = "Bytewax"
 FAUST: Final = "Faust, plain agent"
+#: Detectors on inputs, by what a row is called; None monitors nothing.
 WATCHES: Final = {
-    "Millrace": "nothing",
-    "Millrace, Page-Hinkley": "page-hinkley",
-    "Millrace, Page-Hinkley and ADWIN": "page-hinkley+adwin",
+    "Millrace": None,
+    "Millrace, Page-Hinkley": "PageHinkley",
+    "Millrace, Page-Hinkley and ADWIN": "PageHinkley, ADWIN",
 }
 _SCRIPTS: Final = {LIMIT: "raw_loop", QUIX: "quix", BYTEWAX: "bytewax_flow", FAUST: "faust_agent"}
 _FOLDER: Final = Path(__file__).with_name("peers")
@@ -59,7 +60,7 @@ class _Field:
     load: Load
     windows: int
     seconds: float
-    settings: dict[str, Settings]
+    settings: dict[str | None, Settings]
     python: Path | None
 
 
@@ -81,10 +82,9 @@ def processing(plan: Plan) -> list[Table]:
 def _table(plan: Plan, load: Load, python: Path | None, *, first: bool) -> Table:
     windows = QUICK_WINDOWS if plan.quick else WINDOWS
     seconds = QUICK_SECONDS if plan.quick else SECONDS
-    names = [f"processing-{load.assets}-{watch}".replace("+", "-") for watch in WATCHES.values()]
     settings = {
-        watch: plan.servers.settings(name, PARTITIONS)
-        for watch, name in zip(WATCHES.values(), names, strict=True)
+        watch: plan.servers.settings(f"processing-{load.assets}-{number}", PARTITIONS)
+        for number, watch in enumerate(WATCHES.values())
     }
     for each in settings.values():
         declare(each, load)
@@ -150,7 +150,7 @@ def _ours(field: _Field, name: str) -> Callable[[Tell], Run]:
             watch=watch,
             seconds=field.seconds,
             tell=tell,
-            profile=None if profile is None else profile / f"stream_processors-{watch}.profile",
+            profile=None if profile is None else profile / f"{name}.profile",
         )
 
     return run
@@ -158,7 +158,7 @@ def _ours(field: _Field, name: str) -> Callable[[Tell], Run]:
 
 def _peer(field: _Field, name: str) -> Callable[[Tell], Run]:
     script = _SCRIPTS[name]
-    settings = field.settings["nothing"]
+    settings = field.settings[None]
     turn = 0
 
     def run(tell: Tell) -> Run:

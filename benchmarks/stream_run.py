@@ -167,12 +167,19 @@ def _rate(times: npt.NDArray[np.float64], all_there: Sequence[float]) -> float:
     return throughput(times, since)
 
 
+def _monitoring(watch: str | None) -> dict[str, str]:
+    """Environment of a stream processor with these detectors on inputs; None monitors nothing."""
+    if watch is None:
+        return {"MILLRACE_MONITORING": "false"}
+    return {"MILLRACE_INPUT_DETECTORS": watch}
+
+
 def run_stream_processor(
     settings: Settings,
     count: int,
     *,
     servers: Servers,
-    watch: str,
+    watch: str | None,
     seconds: float,
     processes: int = 1,
     tell: Callable[[float], None] = lambda _: None,
@@ -184,7 +191,7 @@ def run_stream_processor(
         settings: Namespace whose input is filled and whose model is declared.
         count: Windows in it.
         servers: The servers.
-        watch: Value of ``MILLRACE_WATCH``.
+        watch: Detectors on inputs; None to monitor nothing.
         seconds: Longest measurement.
         processes: How many share the partitions.
         tell: As in `run_contender`.
@@ -200,7 +207,7 @@ def run_stream_processor(
                 settings,
                 logs,
                 replica=str(number),
-                more={"MILLRACE_WATCH": watch},
+                more=_monitoring(watch),
                 profile=profile if number == 0 else None,
             )
             for number in range(processes)

@@ -1,4 +1,4 @@
-"""One asset's detectors: tests per sensor on inputs, one on error, one on skill.
+"""One asset's detectors: tests per sensor on inputs, and tests on error and skill.
 
 The tests on error and skill belong to the serving epoch: another version has another normal
 error, so a swap starts them afresh. The machine itself does not change with a swap, so the
@@ -13,7 +13,7 @@ with a batch finds and remembers exactly what a call for each window would.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -21,17 +21,15 @@ from numpy.typing import NDArray
 
 from millrace.contracts.events.drift_alert import Signal
 from millrace.contracts.model_spec import PERSISTENCE
-from millrace.drift.detectors import adwin_lanes, page_hinkley_lanes
-from millrace.drift.detectors.lanes import Floats, Laid, lay
-from millrace.drift.detectors.page_hinkley import Alarm, PageHinkley, PageHinkleyState
-from millrace.drift.policy import INPUT, SETTINGS
+from millrace.drift.detectors.alarm import Alarm
+from millrace.drift.detectors.base import Detector, Memory
+from millrace.drift.detectors.lanes import Floats, lay
+from millrace.drift.selection import Detectors, TestedSignal, key_of
 
-Loss = Literal["error", "skill"]
+#: Detectors of a signal, in their order, and what each remembers.
+_Tests = tuple[tuple[Detector[Any], Memory], ...]
 
-#: Detectors that run on inputs unless others are asked for.
-DEFAULT: Final = frozenset({"page-hinkley"})
-#: How arrays are kept in a snapshot.
-_KEPT: Final = np.dtype("<f8")
+_LOSSES: Final[tuple[TestedSignal, ...]] = ("error", "skill")
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -49,35 +47,35 @@ class MonitorState(msgspec.Struct):
     Attributes:
         epoch: Serving epoch that the tests on error and skill belong to.
         reference: Version in whose units inputs are tested; 0 while there is none.
-        tests: State of the tests on ``error`` and ``skill``.
-        page_hinkley: State of the Page-Hinkley tests on inputs: little-endian float64
-            (sensors, `page_hinkley_lanes.FIELDS`); empty if there are none.
-        adwin: State of the ADWIN tests on inputs: little-endian float64
-            (sensors, `adwin_lanes.FIELDS`); empty if there are none.
+        memories: What each detector remembers, by signal and detector (`key_of`).
     """
 
     epoch: int = 0
     reference: int = PERSISTENCE
-    tests: dict[Loss, PageHinkleyState] = {}
-    page_hinkley: bytes = b""
-    adwin: bytes = b""
+    memories: dict[str, bytes] = {}
+
+    def without_tests(self) -> MonitorState:
+        """The same monitor, whose detectors start afresh."""
+        return MonitorState(self.epoch, self.reference)
 
 
 class AssetMonitor:
-    """An asset's tests. Time is event time in milliseconds."""
+    """An asset's tests. Time is event time in milliseconds.
 
-    __slots__ = ("_adwin", "_epoch", "_losses", "_page_hinkley", "_reference")
+    Memories belong to the detectors that were given last; what others remembered is forgotten.
+    """
+
+    __slots__ = ("_detectors", "_epoch", "_kept", "_reference", "_sensors", "_tests")
 
     def __init__(self, state: MonitorState | None = None) -> None:
         """Start afresh, or where a snapshot left off."""
         state = state or MonitorState()
         self._epoch = state.epoch
         self._reference = state.reference
-        self._losses = {
-            signal: PageHinkley(SETTINGS[signal], kept) for signal, kept in state.tests.items()
-        }
-        self._page_hinkley = _unpack(state.page_hinkley, page_hinkley_lanes.FIELDS)
-        self._adwin = _unpack(state.adwin, adwin_lanes.FIELDS)
+        self._kept = dict(state.memories)
+        self._detectors: Detectors | None = None
+        self._sensors = 0
+        self._tests: dict[TestedSignal, _Tests] = {}
 
     def reference(self, version: int) -> int:
         """Tell in which version's units inputs are tested.
@@ -97,7 +95,7 @@ class AssetMonitor:
         sensors: Sequence[str],
         means: Sequence[float | None],
         time: int,
-        detectors: frozenset[str] = DEFAULT,
+        detectors: Detectors,
     ) -> list[Finding]:
         """Take one window's mean per sensor: `watch_inputs` with a single row.
 
@@ -115,7 +113,13 @@ class AssetMonitor:
         return [finding for _, finding in found]
 
     def outcome(
-        self, epoch: int, version: int, error: float, skill: float, time: int
+        self,
+        epoch: int,
+        version: int,
+        error: float,
+        skill: float,
+        time: int,
+        detectors: Detectors,
     ) -> list[Finding]:
         """Take a forecast's error and skill.
 
@@ -125,61 +129,86 @@ class AssetMonitor:
             error: Mean absolute error in standard deviations.
             skill: (error - persistence) / (error + persistence).
             time: Event time of the end of the forecast's interval.
+            detectors: Which detectors run.
         """
         if not self._follows(epoch, version):
             return []
-        signals: tuple[tuple[Loss, float], ...] = (("error", error), ("skill", skill))
+        self._follow(detectors)
         findings = []
-        for signal, value in signals:
-            test = self._losses.get(signal)
-            if test is None:
-                test = self._losses[signal] = PageHinkley(SETTINGS[signal])
-            alarm = test.update(value, time)
-            if alarm is not None:
-                findings.append(Finding(signal, None, test.name, alarm))
+        for signal, value in zip(_LOSSES, (error, skill), strict=True):
+            for detector, memory in self._tests.get(signal) or self._begin(signal, 1):
+                alarm = detector.take(memory, value, time)
+                if alarm is not None:
+                    findings.append(Finding(signal, None, detector.name, alarm))
         return findings
 
     def state(self) -> MonitorState:
         """Take a snapshot."""
-        return MonitorState(
-            self._epoch,
-            self._reference,
-            {signal: test.state() for signal, test in self._losses.items()},
-            _pack(self._page_hinkley),
-            _pack(self._adwin),
-        )
+        live = {
+            key_of(signal, detector.spec): memory.state()
+            for signal, tests in self._tests.items()
+            for detector, memory in tests
+        }
+        memories = dict(sorted({**self._kept, **live}.items()))
+        return MonitorState(self._epoch, self._reference, memories)
 
     def _follows(self, epoch: int, version: int) -> bool:
         """Move on to a newer epoch; late outcomes of an older one are not judged."""
         if epoch > self._epoch:
             self._epoch = epoch
-            self._losses.clear()
+            for signal in _LOSSES:
+                self._tests.pop(signal, None)
+            self._kept = {
+                key: state for key, state in self._kept.items() if key.startswith("input ")
+            }
         return epoch == self._epoch and version != PERSISTENCE
 
-    def input_tests(self, sensors: int, detectors: frozenset[str]) -> tuple[Floats, ...]:
+    def input_tests(self, sensors: int, detectors: Detectors) -> tuple[Memory, ...]:
         """Hand out the tests on inputs, to be brought up to date in place.
 
         Args:
             sensors: Sensors of the model. Tests of another number of sensors start afresh.
-            detectors: Which detectors run; what others remembered is forgotten.
+            detectors: Which detectors run.
 
         Returns:
-            State of each detector that runs, in the order of `_TESTS`, float64 (sensors,
-            fields); nothing while there is no reference.
+            Memory of each detector of inputs, in their order; nothing while there is no
+            reference.
         """
         if self._reference == PERSISTENCE:
             return ()
-        kept = self._page_hinkley
-        if "page-hinkley" not in detectors:
-            self._page_hinkley = None
-        elif kept is None or len(kept) != sensors:
-            self._page_hinkley = page_hinkley_lanes.fresh(sensors)
-        kept = self._adwin
-        if "adwin" not in detectors:
-            self._adwin = None
-        elif kept is None or len(kept) != sensors:
-            self._adwin = adwin_lanes.fresh(sensors)
-        return tuple(kept for kept in (self._page_hinkley, self._adwin) if kept is not None)
+        self._follow(detectors)
+        if self._sensors != sensors:
+            self._sensors = sensors
+            self._tests.pop("input", None)
+        tests = self._tests.get("input") or self._begin("input", sensors)
+        return tuple(memory for _, memory in tests)
+
+    def _follow(self, detectors: Detectors) -> None:
+        """Go on with these detectors; what others remembered is forgotten."""
+        if detectors is self._detectors:
+            return
+        self._kept = {
+            key: state for key, state in self.state().memories.items() if key in detectors.keys
+        }
+        self._tests.clear()
+        self._detectors = detectors
+
+    def _begin(self, signal: TestedSignal, series: int) -> _Tests:
+        """Begin the tests of a signal, afresh or where a snapshot left off."""
+        running = self._detectors.of(signal) if self._detectors is not None else ()
+        tests = tuple(
+            (detector, self._memory(key_of(signal, detector.spec), detector, series))
+            for detector in running
+        )
+        self._tests[signal] = tests
+        return tests
+
+    def _memory(self, key: str, detector: Detector[Any], series: int) -> Memory:
+        state = self._kept.pop(key, None)
+        memory: Memory = (
+            detector.fresh(series) if state is None else detector.restore(state, series)
+        )
+        return memory
 
 
 def watch_inputs(
@@ -188,7 +217,7 @@ def watch_inputs(
     means: Floats,
     times: NDArray[np.int64],
     sensors: tuple[str, ...],
-    detectors: frozenset[str] = DEFAULT,
+    detectors: Detectors,
 ) -> list[tuple[int, Finding]]:
     """Take the windows of a batch, all of one model.
 
@@ -201,16 +230,11 @@ def watch_inputs(
             reference are passed over.
         times: Event time of each window's end, milliseconds, int64 (windows,).
         sensors: Names of the sensors.
-        detectors: Which detectors run, of `DETECTORS`.
+        detectors: Which detectors run.
 
     Returns:
-        Row and finding of each alarm, by row, then sensor, Page-Hinkley's before ADWIN's.
-
-    Raises:
-        ValueError: A detector's name is unknown.
+        Row and finding of each alarm, by row, then sensor, in the order of the detectors.
     """
-    if not detectors <= DETECTORS:
-        raise ValueError(f"detectors must be of {sorted(DETECTORS)}; got {sorted(detectors)}")
     states = [monitor.input_tests(len(sensors), detectors) for monitor in monitors]
     if not all(states):
         is_tested = np.array([bool(tests) for tests in states])
@@ -224,38 +248,11 @@ def watch_inputs(
         return []
     laid = lay(means, times, assets, len(states))
     found: list[tuple[int, int, str, Alarm]] = []
-    running = [test for name, test in _TESTS.items() if name in detectors]
-    for (name, update), arrays in zip(running, zip(*states, strict=True), strict=True):
-        lanes = np.concatenate(arrays)
-        for place, lane, alarm in update(lanes, laid):
-            found.append((int(laid.rows[place]), lane % len(sensors), name, alarm))
-        for array, part in zip(arrays, lanes.reshape(len(arrays), len(sensors), -1), strict=True):
-            array[...] = part
+    for detector, memories in zip(detectors.input, zip(*states, strict=True), strict=True):
+        for place, lane, alarm in detector.take_all(memories, laid):
+            found.append((int(laid.rows[place]), lane % len(sensors), detector.name, alarm))
     found.sort(key=lambda one: one[:2])
     return [
         (int(rows[row]), Finding("input", sensors[sensor], name, alarm))
         for row, sensor, name, alarm in found
     ]
-
-
-def _test_page_hinkley(states: Floats, laid: Laid) -> list[tuple[int, int, Alarm]]:
-    return page_hinkley_lanes.update_laid(states, laid, INPUT)
-
-
-#: Name in alerts, and update, of each detector on inputs.
-_TESTS: Final = {
-    "page-hinkley": (page_hinkley_lanes.NAME, _test_page_hinkley),
-    "adwin": (adwin_lanes.NAME, adwin_lanes.update_laid),
-}
-#: Detectors that can run on inputs.
-DETECTORS: Final = frozenset(_TESTS)
-
-
-def _pack(array: Floats | None) -> bytes:
-    return b"" if array is None else array.astype(_KEPT, copy=False).tobytes()
-
-
-def _unpack(kept: bytes, fields: int) -> Floats | None:
-    if not kept:
-        return None
-    return np.frombuffer(kept, _KEPT).astype(np.float64).reshape(-1, fields)

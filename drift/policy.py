@@ -35,8 +35,13 @@ class Judgement:
     asks_training: bool
 
 
-def judge(signal: Signal) -> Judgement:
-    """Judge a detector's alarm by the signal that raised it."""
+def judge(signal: Signal, *, rising: bool) -> Judgement:
+    """Judge a detector's alarm by the signal that raised it, and which way that went.
+
+    An error that fell, or a lead that grew, is news and no more.
+    """
     if signal == "input":
         return Judgement("warning", asks_training=False)
+    if not rising:
+        return Judgement("info", asks_training=False)
     return Judgement("critical", asks_training=True)

@@ -65,8 +65,11 @@ class Settings(FromEnvironment):
         telemetry_port: Port of the same; 0 chooses a free one.
         log_format: ``text`` for people, ``json`` for machines.
         log_level: Least severe level that is written.
-        watch: Which drift detectors the stream processor runs on inputs. ``nothing``: it only
-            judges, normalises and stamps windows, without outcomes and alerts.
+        monitoring: Whether the stream processor joins outcomes and detects drift; if not, it only
+            judges, normalises and stamps windows.
+        input_detectors: Drift detectors of each sensor; see `drift.selection`.
+        error_detectors: Those of a forecast's error.
+        skill_detectors: Those of its skill against persistence.
         fault: Faults to inject, for tests; see `infra.process.fault_points`.
         fault_marks: Folder for the marks of those that have happened.
     """
@@ -95,7 +98,10 @@ class Settings(FromEnvironment):
     telemetry_port: int = Field(default=0, ge=0, le=65535)
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    watch: Literal["nothing", "page-hinkley", "page-hinkley+adwin"] = "page-hinkley"
+    monitoring: bool = True
+    input_detectors: str = "PageHinkley"
+    error_detectors: str = "PageHinkley"
+    skill_detectors: str = "PageHinkley"
     fault: str = ""
     fault_marks: Path = Path()
 

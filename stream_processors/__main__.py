@@ -15,8 +15,10 @@ from millrace.contracts.topics import (
     SENSOR_WINDOWS,
     SERVING_LEDGER,
 )
+from millrace.drift.selection import Detectors, detectors
 from millrace.infra.process.servers import await_kafka, await_member_name, await_partitions
 from millrace.infra.process.service import Service, run_service
+from millrace.infra.settings import Settings
 from millrace.stream_processors.transport.pinned import require_aiokafka
 
 #: Objects made before the garbage collector looks at the young ones. A batch makes thousands
@@ -35,19 +37,28 @@ def _work(service: Service) -> int:
     from millrace.stream_processors.app import build_app, read_topics  # noqa: PLC0415  (not before)
 
     settings, stop, waiting_for = service.settings, service.stop, service.health.waiting_for
+    chosen = _detectors(settings) if settings.monitoring else None
     await_kafka(settings, NEEDED, stop)
     waiting_for.add("equal partitions")
     waiting_for.discard("kafka")
     partitions = await_partitions(settings, stop)
     member = await_member_name(settings, "stream-processor", read_topics(settings), stop)
     waiting_for.discard("equal partitions")
-    app = build_app(settings, service.health, partitions, member)
+    app = build_app(settings, service.health, partitions, member, chosen)
     gc.freeze()  # what is there now stays
     gc.set_threshold(YOUNG_OBJECTS)
     worker = faust.Worker(
         app, loglevel="WARNING", redirect_stdouts=False, override_logging=False, quiet=True
     )
     return worker.execute_from_commandline()
+
+
+def _detectors(settings: Settings) -> Detectors:
+    return detectors(
+        inputs=settings.input_detectors,
+        error=settings.error_detectors,
+        skill=settings.skill_detectors,
+    )
 
 
 if __name__ == "__main__":

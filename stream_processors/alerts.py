@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from millrace.contracts.clock import event_time
-from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.drift_alert import DriftAlert, shown
 from millrace.contracts.ids import derived_id
 from millrace.contracts.source import Source
 from millrace.drift.monitor import Finding
 from millrace.drift.policy import judge
 
-_WORDS = {
-    "error": "the model's error rose",
-    "skill": "the model lost its lead over persistence",
+#: What a signal did, by whether it rose.
+_WORDS: Final = {
+    ("error", True): "the model's error rose",
+    ("error", False): "the model's error fell",
+    ("skill", True): "the model lost its lead over persistence",
+    ("skill", False): "the model's lead over persistence grew",
 }
 
 
@@ -20,8 +25,8 @@ def alert_of(
 ) -> DriftAlert:
     """Build the alert; the same finding about the same record gets the same id."""
     alarm = finding.alarm
-    judgement = judge(finding.signal)
-    what = _WORDS.get(finding.signal) or (
+    judgement = judge(finding.signal, rising=alarm.rising)
+    what = _WORDS.get((finding.signal, alarm.rising)) or (
         f"{finding.sensor} {'rose' if alarm.rising else 'fell'} from its level in training"
     )
     return DriftAlert(
@@ -48,7 +53,5 @@ def alert_of(
         evidence_from=event_time(alarm.evidence_from),
         samples=alarm.samples,
         source=source,
-        detail=(
-            f"{asset}: {what} ({finding.detector} {alarm.statistic:.3g} > {alarm.threshold:.3g})"
-        ),
+        detail=f"{asset}: {what} ({shown(finding.detector, alarm.statistic, alarm.threshold)})",
     )

@@ -26,6 +26,7 @@ from faust.types import TP
 
 from millrace.contracts.topics import CHANGELOG, PREDICTIONS, SENSOR_WINDOWS, Topic
 from millrace.contracts.wire.groups import STREAM_PROCESSOR
+from millrace.drift.selection import Detectors
 from millrace.infra.kafka.faust import faust_credentials
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.place import Place
@@ -38,7 +39,7 @@ from millrace.infra.process.watchdog import Watchdog
 from millrace.infra.settings import Settings
 from millrace.infra.topics.settings import topic_config
 from millrace.stream_processors.metrics import RECOVERY_REMAINING
-from millrace.stream_processors.monitoring import DETECTORS, Watch
+from millrace.stream_processors.monitoring import Watch
 from millrace.stream_processors.outcomes.held import Held
 from millrace.stream_processors.processor import BLOCK_RECORDS, Processor
 from millrace.stream_processors.recovery.history import KafkaHistory
@@ -86,11 +87,17 @@ STALL_SECONDS: Final = 120.0
 
 
 def read_topics(settings: Settings) -> list[Topic]:
-    """Tell which topics are read: predictions only if errors are watched."""
-    return [SENSOR_WINDOWS] if settings.watch == "nothing" else [SENSOR_WINDOWS, PREDICTIONS]
+    """Tell which topics are read: predictions only if errors are monitored."""
+    return [SENSOR_WINDOWS, PREDICTIONS] if settings.monitoring else [SENSOR_WINDOWS]
 
 
-def build_app(settings: Settings, health: Health, partitions: int, member: str) -> faust.App:
+def build_app(
+    settings: Settings,
+    health: Health,
+    partitions: int,
+    member: str,
+    detectors: Detectors | None,
+) -> faust.App:
     """Build the app; nothing is connected before it starts.
 
     Args:
@@ -99,6 +106,7 @@ def build_app(settings: Settings, health: Health, partitions: int, member: str) 
         partitions: How many each topic keyed by asset has.
         member: Name of the process in its group. Killed and started again, it takes its own
             place at once; under a new name it would wait until the group has missed the old one.
+        detectors: Drift detectors of each signal; None if nothing is to be monitored.
     """
     data = settings.home / "faust"
     data.mkdir(parents=True, exist_ok=True)
@@ -139,7 +147,7 @@ def build_app(settings: Settings, health: Health, partitions: int, member: str) 
         value_type=bytes,
         extra_topic_configs=topic_config(CHANGELOG),
     )
-    _Wiring(app, settings, health, cast(MemoryTable, table), partitions).attach(topic)
+    _Wiring(app, settings, health, cast(MemoryTable, table), partitions, detectors).attach(topic)
     return app
 
 
@@ -153,8 +161,10 @@ class _Wiring:
         health: Health,
         table: MemoryTable,
         partitions: int,
+        detectors: Detectors | None,
     ) -> None:
         self._app = app
+        self._detectors = detectors
         self._recovery = Recovery(app)
         self._settings = settings
         self._health = health
@@ -402,13 +412,12 @@ class _Wiring:
         self._outputs = outputs = await Outputs.connect(
             settings, self._guard.check, self._on_unwritten
         )
-        detectors = DETECTORS.get(settings.watch)
         self._processor = Processor(
             feed,
             KafkaHistory(settings, self._lineages),
             outputs,
             Snapshots(self._table.data),
-            None if detectors is None else Watch(feed.registry, outputs, detectors),
+            None if self._detectors is None else Watch(feed.registry, outputs, self._detectors),
             Letters(outputs, StoredValues(settings)),
         )
         self._processor.own(self._owned)

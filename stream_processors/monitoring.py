@@ -25,6 +25,7 @@ from millrace.contracts.model_spec import PERSISTENCE
 from millrace.contracts.source import Source
 from millrace.contracts.wire.codec import encode, headers_of
 from millrace.drift.monitor import Finding, watch_inputs
+from millrace.drift.selection import Detectors
 from millrace.registry.state import Model, Registry
 from millrace.stream_processors.alerts import alert_of
 from millrace.stream_processors.metrics import OUTCOMES_JOINED
@@ -38,23 +39,18 @@ from millrace.stream_processors.windows.validation import Block
 
 _log = structlog.get_logger(__name__)
 ORIGIN: Final = "/millrace/stream-processor"
-#: Tests that run on inputs, by the setting ``watch``; without an entry nothing is watched.
-DETECTORS: Final[dict[str, frozenset[str]]] = {
-    "page-hinkley": frozenset({"page-hinkley"}),
-    "page-hinkley+adwin": frozenset({"page-hinkley", "adwin"}),
-}
 
 
 class Watch:
     """Feeds detectors and joins, and writes what they find."""
 
-    def __init__(self, registry: Registry, outputs: Outputs, detectors: frozenset[str]) -> None:
+    def __init__(self, registry: Registry, outputs: Outputs, detectors: Detectors) -> None:
         """Take the collaborators.
 
         Args:
             registry: The models, kept current by its owner.
             outputs: Where alerts and outcomes go.
-            detectors: Tests that run on inputs.
+            detectors: Tests that run on each signal.
         """
         self._registry = registry
         self._outputs = outputs
@@ -168,7 +164,12 @@ class Watch:
             OUTCOMES_JOINED.labels(outcome.model).inc()
             end_ms = to_ms(outcome.interval_end)
             findings = asset.monitor.outcome(
-                outcome.epoch, outcome.version, outcome.error, outcome.skill, end_ms
+                outcome.epoch,
+                outcome.version,
+                outcome.error,
+                outcome.skill,
+                end_ms,
+                self._detectors,
             )
             self._alert(
                 findings, outcome.asset, outcome.model, outcome.version, outcome.source, end_ms

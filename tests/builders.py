@@ -32,9 +32,14 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
 from millrace.contracts.topics import SENSOR_WINDOWS
+from millrace.drift.detectors.page_hinkley import PageHinkleyState
+from millrace.drift.monitor import MonitorState
+from millrace.drift.selection import detectors, key_of
 from millrace.registry.state import Registry, declare
 from millrace.stream_processors.codec.packing import packed_headers
 
+#: What a stream processor tests unless it is told otherwise.
+DETECTORS = detectors(inputs="PageHinkley", error="PageHinkley", skill="PageHinkley")
 #: A moment that is whole in every sampling period: 2024-01-01.
 START_MS = 1_704_067_200_000
 AT = datetime(2024, 1, 1, tzinfo=UTC)
@@ -42,6 +47,13 @@ AT = datetime(2024, 1, 1, tzinfo=UTC)
 #: Units of a trained version, far from the physical ones.
 UNITS = Normaliser((10.0, 200.0, -3.0), (2.0, 50.0, 0.5))
 OTHER_UNITS = Normaliser((12.0, 180.0, -2.0), (3.0, 40.0, 0.25))
+
+
+def errors_seen(state: MonitorState) -> float:
+    """Values that the Page-Hinkley test on the error has seen."""
+    kept = state.memories[key_of("error", DETECTORS.error[0].spec)]
+    (test,) = msgspec.msgpack.decode(kept, type=list[PageHinkleyState])
+    return test.n
 
 
 def pump_spec(

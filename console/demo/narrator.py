@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from millrace.console.demo.observer import Seen
-from millrace.contracts.events.drift_alert import DriftAlert
+from millrace.contracts.events.drift_alert import DriftAlert, shown
 from millrace.contracts.events.model_event import (
     Activated,
     Approved,
@@ -44,7 +44,7 @@ def alert_line(alert: DriftAlert) -> str:
     what = f"{alert.signal} of {alert.sensor}" if alert.sensor else alert.signal
     return (
         f"drift     {alert.asset}: {what} at {alert.event_time:%Y-%m-%d %H:%M}"
-        f" ({alert.detector} {alert.statistic:.3g} > {alert.threshold:.3g})"
+        f" ({shown(alert.detector, alert.statistic, alert.threshold)})"
     )
 
 

@@ -25,12 +25,12 @@ class DriftAlert(Event, frozen=True):
             (against persistence), or ``serving`` (a version could not be loaded).
         sensor: The sensor, for ``input``.
         detector: Name of the detector.
-        statistic: Its test statistic at the alarm.
-        threshold: What the statistic exceeded.
-        severity: ``critical`` asks for a training, ``warning`` for a look.
+        statistic: Its test statistic at the alarm; null if it has none to show.
+        threshold: What the statistic exceeded; null with it.
+        severity: ``critical`` asks for a training, ``warning`` for a look, ``info`` for nothing.
         asks_training: Whether the trainer should consider it a reason to train.
         event_time: Event time at the alarm.
-        evidence_from: Event time since which the statistic grew.
+        evidence_from: Event time since which the evidence grew.
         samples: Values that the detector had seen since it was reset.
         source: The window whose value raised the alarm.
         detail: One sentence for people.
@@ -46,8 +46,8 @@ class DriftAlert(Event, frozen=True):
     signal: Signal
     sensor: str | None
     detector: str
-    statistic: float
-    threshold: float
+    statistic: float | None
+    threshold: float | None
     severity: Severity
     asks_training: bool
     event_time: Moment
@@ -56,3 +56,14 @@ class DriftAlert(Event, frozen=True):
     source: Source | None
     detail: str
     v: int = 1
+
+
+def shown(detector: str, statistic: float | None, threshold: float | None) -> str:
+    """A detector's name, with its statistic if it has one to show.
+
+    >>> shown("PageHinkley", 31.52, 30.0), shown("KSWIN", None, None)
+    ('PageHinkley 31.5 > 30', 'KSWIN')
+    """
+    if statistic is None or threshold is None:
+        return detector
+    return f"{detector} {statistic:.3g} > {threshold:.3g}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 import numpy as np
@@ -22,9 +22,11 @@ from millrace.drift.detectors.adwin_buckets import (
     made,
     width,
 )
+from millrace.drift.detectors.alarm import Alarm
+from millrace.drift.detectors.base import spec_of
 from millrace.drift.detectors.lanes import Floats, Ints
-from millrace.drift.detectors.page_hinkley import Alarm
 
+NAME: Final = "ADWIN"
 _SIZE: Final = 2.0 ** np.arange(LEVELS)
 
 
@@ -38,10 +40,28 @@ class AdwinSettings(msgspec.Struct, frozen=True):
         grace: A window no wider than this is not checked.
     """
 
-    delta: float = 0.002
-    clock: int = 32
-    shortest: int = 5
-    grace: int = 10
+    delta: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.002
+    clock: Annotated[int, msgspec.Meta(ge=1)] = 32
+    shortest: Annotated[int, msgspec.Meta(ge=1)] = 5
+    grace: Annotated[int, msgspec.Meta(ge=0)] = 10
+
+    def __post_init__(self) -> None:
+        """Check the clock: checks fall due where no bucket is half full."""
+        if self.clock & (self.clock - 1):
+            raise ValueError(f"clock must be a power of two; got {self.clock}")
+
+    @property
+    def spec(self) -> str:
+        """The test with these settings, by river's names."""
+        return spec_of(
+            NAME,
+            {
+                "delta": self.delta,
+                "clock": self.clock,
+                "min_window_length": self.shortest,
+                "grace_period": self.grace,
+            },
+        )
 
 
 class Borders:

@@ -27,17 +27,18 @@ SIAM International Conference on Data Mining (2007).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from millrace.drift.detectors.adwin_borders import AdwinSettings, Borders
+from millrace.drift.detectors.adwin_borders import NAME, AdwinSettings, Borders
 from millrace.drift.detectors.adwin_buckets import BUCKETS, LEVELS, Buckets, until_drop, width
+from millrace.drift.detectors.alarm import Alarm, Found
+from millrace.drift.detectors.lane_detector import LaneDetector
 from millrace.drift.detectors.lanes import Block, Floats, Ints, Laid, lay, next_block
-from millrace.drift.detectors.page_hinkley import Alarm
 
-NAME: Final = "ADWIN"
 #: Numbers of a lane: values since the start, total and variance (times the width) of the
 #: window, and for each level, from the lowest, its buckets' totals and times.
 FIELDS: Final = 3 + LEVELS * 2 * BUCKETS
@@ -66,13 +67,13 @@ def update(
     values: Floats,
     times: NDArray[np.generic],
     settings: AdwinSettings = DEFAULT,
-) -> list[tuple[int, int, Alarm]]:
+) -> list[Found]:
     """Take the next values of all lanes.
 
     Args:
         states: Float64 (lanes, FIELDS), brought up to date in place.
         values: Float64 (rounds, lanes); one that is not finite is passed over, and each is
-            held within `drift.detectors.page_hinkley.LIMIT`.
+            held within `drift.detectors.alarm.LIMIT`.
         times: Event times in milliseconds: (rounds,), or one per value.
         settings: How sensitive the tests are.
 
@@ -86,9 +87,7 @@ def update(
     return laid.by_round(update_laid(states, laid, settings))
 
 
-def update_laid(
-    states: Floats, laid: Laid, settings: AdwinSettings = DEFAULT
-) -> list[tuple[int, int, Alarm]]:
+def update_laid(states: Floats, laid: Laid, settings: AdwinSettings = DEFAULT) -> list[Found]:
     """Take values that are laid out already.
 
     Args:
@@ -99,7 +98,7 @@ def update_laid(
     Returns:
         Place in `laid`, lane and alarm of each that was raised, in no particular order.
     """
-    found: list[tuple[int, int, Alarm]] = []
+    found: list[Found] = []
     used = np.zeros_like(laid.count)
     while (block := next_block(laid, used, _LONGEST)) is not None:
         run = _Run(states, laid, block)
@@ -111,6 +110,11 @@ def update_laid(
             found.append((place, int(block.lanes[column]), alarm))
         used[block.lanes] += run.taken
     return found
+
+
+def detector(settings: AdwinSettings = DEFAULT) -> LaneDetector:
+    """The test as a detector."""
+    return LaneDetector(NAME, settings.spec, fresh, partial(update_laid, settings=settings))
 
 
 class _Run:

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from millrace.drift.detectors.page_hinkley import LIMIT, Alarm
+from millrace.drift.detectors.alarm import LIMIT, Found
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -47,7 +47,7 @@ class Laid:
     start: Ints
     count: Ints
 
-    def by_round(self, found: list[tuple[int, int, Alarm]]) -> list[tuple[int, int, Alarm]]:
+    def by_round(self, found: list[Found]) -> list[Found]:
         """Name alarms by their round instead of their place, in order of round and lane."""
         rounds = [(int(self.rows[place]), lane, alarm) for place, lane, alarm in found]
         return sorted(rounds, key=lambda one: one[:2])

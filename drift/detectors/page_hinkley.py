@@ -18,13 +18,15 @@ import math
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 import river
 
-#: Values are held within this, so that one absurd reading cannot blind the test for good.
-LIMIT: Final = 100.0
+from millrace.drift.detectors.alarm import LIMIT, Alarm
+from millrace.drift.detectors.base import Detector, spec_of
+
+NAME: Final = "PageHinkley"
 
 
 def _river_test() -> Any:
@@ -54,10 +56,23 @@ class PageHinkleySettings(msgspec.Struct, frozen=True):
         two_sided: Whether a fall raises an alarm as well.
     """
 
-    delta: float
-    threshold: float
-    min_values: int = 30
+    delta: Annotated[float, msgspec.Meta(ge=0)]
+    threshold: Annotated[float, msgspec.Meta(gt=0)]
+    min_values: Annotated[int, msgspec.Meta(ge=1)] = 30
     two_sided: bool = False
+
+    @property
+    def spec(self) -> str:
+        """The test with these settings, by river's names."""
+        return spec_of(
+            NAME,
+            {
+                "delta": self.delta,
+                "threshold": self.threshold,
+                "min_instances": self.min_values,
+                "mode": "both" if self.two_sided else "up",
+            },
+        )
 
 
 class PageHinkleyState(msgspec.Struct):
@@ -84,30 +99,10 @@ class PageHinkleyState(msgspec.Struct):
     fall_from: int = 0
 
 
-class Alarm(msgspec.Struct, frozen=True):
-    """What a test found.
-
-    Attributes:
-        statistic: Height of the sum above its minimum.
-        threshold: What it exceeded.
-        rising: Whether the signal rose.
-        evidence_from: Time since which the sum grew.
-        samples: Values seen since the test was last reset.
-    """
-
-    statistic: float
-    threshold: float
-    rising: bool
-    evidence_from: int
-    samples: int
-
-
 class PageHinkley:
     """One test on one signal."""
 
     __slots__ = ("_fall_from", "_rise_from", "_settings", "_test")
-
-    name = "PageHinkley"
 
     def __init__(
         self, settings: PageHinkleySettings, state: PageHinkleyState | None = None
@@ -183,3 +178,49 @@ class PageHinkley:
     def _numbers(self) -> Any:
         """River's object with the numbers that it keeps; river offers no snapshot."""
         return cast(Any, self._test)
+
+
+class PageHinkleyMemory:
+    """One test for each series."""
+
+    __slots__ = ("tests",)
+
+    def __init__(self, tests: list[PageHinkley]) -> None:
+        """Take the tests."""
+        self.tests = tests
+
+    def state(self) -> bytes:
+        """Take a snapshot."""
+        return _encode([test.state() for test in self.tests])
+
+
+class PageHinkleyDetector(Detector[PageHinkleyMemory]):
+    """The test where values come one at a time; `page_hinkley_lanes` is for many together."""
+
+    name = NAME
+
+    def __init__(self, settings: PageHinkleySettings) -> None:
+        """Take how sensitive it is."""
+        self._settings = settings
+        self.spec = settings.spec
+
+    def fresh(self, series: int) -> PageHinkleyMemory:
+        """Make tests that have seen nothing."""
+        return PageHinkleyMemory([PageHinkley(self._settings) for _ in range(series)])
+
+    def restore(self, state: bytes, series: int) -> PageHinkleyMemory:
+        """Take a snapshot back."""
+        kept = _decode(state)
+        if len(kept) != series:
+            return self.fresh(series)
+        return PageHinkleyMemory([PageHinkley(self._settings, each) for each in kept])
+
+    def take(
+        self, memory: PageHinkleyMemory, value: float, time: int, series: int = 0
+    ) -> Alarm | None:
+        """Take the next value of one series."""
+        return memory.tests[series].update(value, time)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[PageHinkleyState]).decode

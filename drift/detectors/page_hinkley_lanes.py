@@ -20,15 +20,17 @@ Reference: E. S. Page, Continuous Inspection Schemes, Biometrika 41 (1954).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from millrace.drift.detectors.alarm import Alarm, Found
+from millrace.drift.detectors.lane_detector import LaneDetector
 from millrace.drift.detectors.lanes import Floats, Ints, Laid, lay, next_block
-from millrace.drift.detectors.page_hinkley import Alarm, PageHinkleySettings
+from millrace.drift.detectors.page_hinkley import NAME, PageHinkleySettings
 
-NAME: Final = "PageHinkley"
 #: Numbers of a lane, in the order of `drift.detectors.page_hinkley.PageHinkleyState`.
 FIELDS: Final = 8
 N, MEAN, RISE, RISE_MINIMUM, FALL, FALL_MAXIMUM, RISE_FROM, FALL_FROM = range(FIELDS)
@@ -51,13 +53,13 @@ def update(
     values: Floats,
     times: NDArray[np.generic],
     settings: PageHinkleySettings,
-) -> list[tuple[int, int, Alarm]]:
+) -> list[Found]:
     """Take the next values of all lanes.
 
     Args:
         states: Float64 (lanes, FIELDS), brought up to date in place.
         values: Float64 (rounds, lanes); one that is not finite is passed over, and each is
-            held within `drift.detectors.page_hinkley.LIMIT`.
+            held within `drift.detectors.alarm.LIMIT`.
         times: Event times in milliseconds: (rounds,), or one per value.
         settings: How sensitive the tests are.
 
@@ -69,9 +71,7 @@ def update(
     return laid.by_round(update_laid(states, laid, settings))
 
 
-def update_laid(
-    states: Floats, laid: Laid, settings: PageHinkleySettings
-) -> list[tuple[int, int, Alarm]]:
+def update_laid(states: Floats, laid: Laid, settings: PageHinkleySettings) -> list[Found]:
     """Take values that are laid out already.
 
     Args:
@@ -82,7 +82,7 @@ def update_laid(
     Returns:
         Place in `laid`, lane and alarm of each that was raised, in no particular order.
     """
-    found: list[tuple[int, int, Alarm]] = []
+    found: list[Found] = []
     used = np.zeros_like(laid.count)
     while (block := next_block(laid, used, _LONGEST)) is not None:
         lanes, places = block.lanes, block.places.T
@@ -94,6 +94,11 @@ def update_laid(
             for column, step in run.alarmed
         ]
     return found
+
+
+def detector(settings: PageHinkleySettings) -> LaneDetector:
+    """The test as a detector."""
+    return LaneDetector(NAME, settings.spec, fresh, partial(update_laid, settings=settings))
 
 
 class _Run:

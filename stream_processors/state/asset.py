@@ -60,16 +60,21 @@ class Asset:
         self.monitor = AssetMonitor()
         self.recent = RecentWindows()
 
-    def snapshot(self) -> bytes:
-        """Encode the memory."""
+    def snapshot(self, *, with_tests: bool = True) -> bytes:
+        """Encode the memory.
+
+        Args:
+            with_tests: Whether what detectors remember is in it.
+        """
         recent = self.recent.snapshot()
+        monitor = self.monitor.state()
         return _encode(
             AssetSnapshot(
                 self.windows_through,
                 self.predictions_through,
                 recent.starts,
                 self.forecasts,
-                self.monitor.state(),
+                monitor if with_tests else monitor.without_tests(),
                 recent.segments,
                 recent.readings,
             )

@@ -97,7 +97,7 @@ class Snapshots:
         return [Memory(_encode(key), self._snapshot(key), key[2]) for key in changed]
 
     def _snapshot(self, key: AssetKey) -> bytes:
-        """Encode an asset's memory; one that is too large gives up forecasts first."""
+        """Encode an asset's memory; one that is too large gives up forecasts, then its tests."""
         asset = self._live[key]
         memory, given_up = asset.snapshot(), 0
         while (excess := len(memory) - MOST_MEMORY) > 0:
@@ -114,6 +114,14 @@ class Snapshots:
                 model=key[0],
                 asset=key[1],
                 forecasts=given_up,
+            )
+        if len(memory) > MOST_MEMORY:
+            memory = asset.snapshot(with_tests=False)
+            _log.warning(
+                "drift detectors start afresh after the next start: what they remember of the"
+                " asset does not fit into its record; choose others, or smaller windows for them",
+                model=key[0],
+                asset=key[1],
             )
         return memory
 

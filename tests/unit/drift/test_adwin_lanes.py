@@ -13,8 +13,8 @@ from river.drift import ADWIN
 from millrace.drift.detectors import adwin_lanes
 from millrace.drift.detectors.adwin_borders import AdwinSettings
 from millrace.drift.detectors.adwin_buckets import BUCKETS, LEVELS
+from millrace.drift.detectors.alarm import LIMIT, Alarm
 from millrace.drift.detectors.lanes import Floats
-from millrace.drift.detectors.page_hinkley import LIMIT, Alarm
 
 Found = list[tuple[int, int, Alarm]]
 
@@ -105,6 +105,8 @@ def test_pins_the_evidence_of_a_shift(size: float, rising: bool) -> None:  # noq
     (row, _, alarm), *_ = found
     assert (row, alarm.rising, alarm.samples) == (319, rising, 320)
     assert alarm.statistic == pytest.approx(abs(size), abs=0.3)
+    assert alarm.statistic is not None
+    assert alarm.threshold is not None
     assert alarm.statistic > alarm.threshold
     assert 296 <= alarm.evidence_from <= 304
 

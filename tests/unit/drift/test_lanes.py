@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from millrace.drift.detectors.alarm import LIMIT
 from millrace.drift.detectors.lanes import Laid, lay, next_block
-from millrace.drift.detectors.page_hinkley import LIMIT
 
 
 def lists(laid: Laid) -> list[list[float]]:

@@ -11,13 +11,13 @@ from millrace.drift.policy import SETTINGS, judge
 @pytest.mark.parametrize("signal", ["error", "skill"])
 def test_loss_asks_for_a_training(signal: Signal) -> None:
     """A rising error or lost skill is critical, and a reason to train."""
-    judgement = judge(signal)
+    judgement = judge(signal, rising=True)
     assert (judgement.severity, judgement.asks_training) == ("critical", True)
 
 
 def test_inputs_ask_for_a_look() -> None:
     """Inputs drift all the time without harm: a warning, and no training."""
-    judgement = judge("input")
+    judgement = judge("input", rising=True)
     assert (judgement.severity, judgement.asks_training) == ("warning", False)
 
 

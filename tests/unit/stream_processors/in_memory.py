@@ -28,13 +28,13 @@ from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.registry.state import Registry
 from millrace.stream_processors.codec.packing import Content
 from millrace.stream_processors.codec.record_batches import RecordBatch
-from millrace.stream_processors.monitoring import DETECTORS, Watch
+from millrace.stream_processors.monitoring import Watch
 from millrace.stream_processors.processor import Processor
 from millrace.stream_processors.state.snapshots import Snapshots
 from millrace.stream_processors.transport.lineages import Ends
 from millrace.stream_processors.transport.outputs import Outputs, Written
 from millrace.stream_processors.windows.letters import Letters
-from tests.builders import WindowRecord, prediction_of, prediction_record, pump_window
+from tests.builders import DETECTORS, WindowRecord, prediction_of, prediction_record, pump_window
 
 BATCH = 4
 CHANGELOG = "assets-changelog"
@@ -278,7 +278,7 @@ class Worker:
             HistoryInMemory(broker),
             self.outputs,
             Snapshots(dict(broker.changelog)),
-            Watch(self.feed.registry, self.outputs, DETECTORS["page-hinkley"]),
+            Watch(self.feed.registry, self.outputs, DETECTORS),
             Letters(self.outputs, broker.values_kept),
         )
         self._next = dict(broker.committed)

@@ -4,17 +4,24 @@ import msgspec
 
 from millrace.contracts.clock import event_time
 from millrace.contracts.events.drift_alert import DriftAlert, Signal
-from millrace.drift.detectors.page_hinkley import Alarm
+from millrace.drift.detectors.alarm import Alarm
 from millrace.drift.monitor import Finding
 from millrace.stream_processors.alerts import alert_of
 from tests.builders import START_MS, source_of
 
 
 def alert(
-    signal: Signal, sensor: str | None = None, *, offset: int = 3, detector: str = "PageHinkley"
+    signal: Signal,
+    sensor: str | None = None,
+    *,
+    offset: int = 3,
+    detector: str = "PageHinkley",
+    statistic: float | None = 31.5,
+    rising: bool = False,
 ) -> DriftAlert:
     """Build the alert of a finding."""
-    alarm = Alarm(31.5, 30.0, rising=False, evidence_from=START_MS, samples=99)
+    threshold = None if statistic is None else 30.0
+    alarm = Alarm(statistic, threshold, rising=rising, evidence_from=START_MS, samples=99)
     return alert_of(
         Finding(signal, sensor, detector, alarm),
         asset="pump-1",
@@ -38,10 +45,17 @@ def test_an_input_alert_names_its_sensor() -> None:
 
 def test_loss_asks_for_a_training() -> None:
     """Error and skill alarms are critical, and say so in words of their own."""
-    error, skill = alert("error"), alert("skill")
+    error, skill = alert("error", rising=True), alert("skill", rising=True)
     assert error.asks_training
     assert skill.asks_training
     assert error.detail != skill.detail
+
+
+def test_an_error_that_falls_asks_for_nothing() -> None:
+    """A detector may find that the model has become better: news, and no training."""
+    better = alert("error", detector="KSWIN", statistic=None)
+    assert better.detail == "pump-1: the model's error fell (KSWIN)"
+    assert (better.severity, better.asks_training) == ("info", False)
 
 
 def test_ids_tell_findings_apart_and_repeat() -> None:

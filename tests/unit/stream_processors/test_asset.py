@@ -2,7 +2,7 @@
 
 from millrace.stream_processors.state.asset import Asset
 from millrace.stream_processors.state.recent_windows import Repeat
-from tests.builders import START_MS, prediction_of, pump_spec, pump_window
+from tests.builders import DETECTORS, START_MS, prediction_of, pump_spec, pump_window
 from tests.unit.stream_processors.test_forecasts import add_window
 
 
@@ -15,8 +15,8 @@ def test_a_snapshot_is_the_whole_memory() -> None:
         asset.recent.see(window.start_ms, window.segment, 1)
         add_window(asset.forecasts, window, offset, pump_spec())
         asset.monitor.reference(1)
-        asset.monitor.inputs(("flow", "pressure"), [0.1 * offset, None], window.end_ms)
-        asset.monitor.outcome(2, 1, 0.2, -0.1, window.end_ms)
+        asset.monitor.inputs(("flow", "pressure"), [0.1 * offset, None], window.end_ms, DETECTORS)
+        asset.monitor.outcome(2, 1, 0.2, -0.1, window.end_ms, DETECTORS)
     asset.forecasts.add_prediction(prediction_of(window, 3), 3)
     asset.forecasts.add_prediction(prediction_of(window, 9), 3)
     restored = Asset.restore(asset.snapshot())

@@ -116,9 +116,23 @@ def test_memory_without_forecasts_fits_whatever_it_knows() -> None:
     asset = Asset()
     asset.monitor = AssetMonitor(
         MonitorState(
-            page_hinkley=bytes(8 * page_hinkley_lanes.FIELDS * MAX_SENSORS),
-            adwin=bytes(8 * adwin_lanes.FIELDS * MAX_SENSORS),
+            memories={
+                "input PageHinkley": bytes(8 * page_hinkley_lanes.FIELDS * MAX_SENSORS),
+                "input ADWIN": bytes(8 * adwin_lanes.FIELDS * MAX_SENSORS),
+            }
         )
     )
     early = 4 * MOST_VALUES + 1024 * 100
     assert len(asset.snapshot()) + early + MAX_NAME_BYTES < MOST_MEMORY
+
+
+def test_tests_are_given_up_where_nothing_else_makes_memory_fit() -> None:
+    """A detector may be chosen that remembers more than a record holds: windows still count."""
+    snapshots = Snapshots({})
+    asset = snapshots.asset("pump", "pump-1", 0)
+    asset.windows_through = 7
+    asset.monitor = AssetMonitor(MonitorState(5, 3, {"input Greedy": bytes(MAX_RECORD_BYTES)}))
+    (taken,) = snapshots.take()
+    kept = Asset.restore(taken.value)
+    assert kept.windows_through == 7
+    assert kept.monitor.state() == MonitorState(5, 3)
