@@ -27,7 +27,7 @@ import msgspec
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.open_outbox import Run, open_forwarder
 from millrace.producers.delivery.outbox import Outbox
-from millrace.producers.delivery.spool_folder import Source, SpoolOptions
+from millrace.producers.delivery.spool_folder import SpoolOptions, SpoolOwner
 from millrace.producers.sources.simulate import quiet_windows
 
 TICK_SECONDS: Final = 0.005
@@ -70,7 +70,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     steps = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=list[Step])
     settings = Settings.read()
-    run = Run(None, SOURCE, Source("benchmarks", settings.namespace), None)
+    run = Run(None, SOURCE, SpoolOwner("benchmarks", settings.namespace), None)
     with open_forwarder(settings, run, SpoolOptions(), stop.is_set, _tell) as (outbox, _):
         _send(steps, outbox, stop.is_set)
         outbox.flush()

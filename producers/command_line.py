@@ -7,7 +7,7 @@ spool, the summary is still given, and the exit code says so.
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -24,14 +24,15 @@ from millrace.infra.process.logs import configure_logs
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.open_outbox import Run
 from millrace.producers.delivery.outbox import Outbox
-from millrace.producers.delivery.spool_folder import Source, SpoolOptions, parse_bytes
+from millrace.producers.delivery.spool_folder import SpoolOptions, SpoolOwner, parse_bytes
 from millrace.producers.flush import flush_spools
+from millrace.producers.live import live_windows
 from millrace.producers.pacing import Pacer, Tempo
 from millrace.producers.record import Encoding
 from millrace.producers.send_loop import LOOK_SECONDS
 from millrace.producers.session import Session
 from millrace.producers.sources.defects import REASONS, make_bad
-from millrace.producers.sources.host import host_spec, host_windows
+from millrace.producers.sources.host import HostSource
 from millrace.producers.sources.opening import FLEET, open_recording
 from millrace.producers.sources.simulate import SPEC, quiet_windows
 from millrace.producers.windows import between, windows
@@ -129,7 +130,7 @@ def replay_command(
     run = Run(
         spec if declare else None,
         f"/millrace/edge/{spec.name}",
-        Source(f"replay-{spec.name}", f"the recording {place}{stretch} ({_cut(spec)})"),
+        SpoolOwner(f"replay-{spec.name}", f"the recording {place}{stretch} ({_cut(spec)})"),
         _spool_options(spool, spool_limit, no_spool=no_spool, restart=restart),
         encoding,
         positions=True,
@@ -167,12 +168,12 @@ def simulate_command(
     run = Run(
         SPEC if declare else None,
         "/millrace/edge/simulate",
-        Source("simulate", "the simulation"),
+        SpoolOwner("simulate", "the simulation"),
         _spool_options(spool, spool_limit, no_spool=no_spool),
         encoding,
     )
     with Session(settings, SPEC.name, as_json=as_json) as session:
-        session.deliver(run, lambda _: found, pacer, total=total, after=_spoiler(bad, seed))
+        session.deliver(run, found, pacer, total=total, after=_spoiler(bad, seed))
 
 
 @app.command("host")
@@ -194,28 +195,22 @@ def host_command(
     if not period >= LOOK_SECONDS:
         raise SettingsError(f"--period is {period:g}: give at least {LOOK_SECONDS:g} s")
     settings = _settings()
-    spec = host_spec(period)
+    source = HostSource(asset, period)
     ends = None if minutes is None else time.monotonic() + 60 * minutes
     run = Run(
-        spec if declare else None,
+        source.spec if declare else None,
         f"/millrace/edge/{asset}",
-        Source(f"host-{asset}", f"the machine {asset} ({_cut(spec)})"),
+        SpoolOwner(source.name, f"{source.title} ({_cut(source.spec)})"),
         _spool_options(spool, spool_limit, no_spool=no_spool),
         encoding,
         live=True,
     )
-    with Session(settings, spec.name, as_json=as_json) as session:
+    with Session(settings, source.spec.name, as_json=as_json) as session:
 
-        def measured(outbox: Outbox) -> Iterator[SensorWindow]:
-            def wait(seconds: float) -> bool:
-                wakes = time.monotonic() + seconds
-                while (now := time.monotonic()) < wakes and not session.stopping:
-                    outbox.poll(min(wakes - now, LOOK_SECONDS))
-                return not session.stopping and (ends is None or time.monotonic() < ends)
+        def ended() -> bool:
+            return session.stopping or (ends is not None and time.monotonic() >= ends)
 
-            return host_windows(asset, spec, wait)
-
-        session.deliver(run, measured, Pacer(Tempo()), total=None)
+        session.deliver(run, live_windows(source, ended), Pacer(Tempo()), total=None)
 
 
 @app.command("flush")

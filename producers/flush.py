@@ -17,7 +17,7 @@ from millrace.producers.delivery.open_outbox import Run, connection
 from millrace.producers.delivery.outbox import SpoolCounts
 from millrace.producers.delivery.spool import DATABASE, Spool
 from millrace.producers.delivery.spool_folder import (
-    Source,
+    SpoolOwner,
     describe,
     held,
     namespace_of,
@@ -97,7 +97,7 @@ def _flush(
                 _log.info("passed over", spool=str(folder), belongs_to=describe(spool))
             return None
         client = producer(settings, PRODUCER)
-        run = Run(spec_of(spool), "", Source("", ""), None, any_cluster=any_cluster)
+        run = Run(spec_of(spool), "", SpoolOwner("", ""), None, any_cluster=any_cluster)
         forwarder = Forwarder(
             spool,
             client,

@@ -52,7 +52,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 def replay(
-    found: Iterable[SensorWindow],
+    found: Iterable[SensorWindow | None],
     outbox: Outbox,
     pacer: Pacer,
     *,
@@ -61,11 +61,12 @@ def replay(
     stopping: Callable[[], bool],
     progress: Callable[[SensorWindow, bool], None],
     after: Callable[[SensorWindow], int] = lambda _: 0,
+    live: bool = False,
 ) -> Summary:
     """Hand over windows when they are due, and wait until all of them have arrived.
 
     Args:
-        found: The windows, in the order in which they are due.
+        found: The windows, in the order in which they are due; None while a live source has none.
         outbox: Delivers them.
         pacer: Says when each is due.
         model: The model that they are for.
@@ -73,6 +74,8 @@ def replay(
         stopping: Whether to end early.
         progress: Told of each window sent, and whether a run slows the replay.
         after: Called after each window; sends bad records and says how many.
+        live: Whether the windows end by themselves after a stop: what was measured until then is
+            handed over.
 
     Returns:
         What was sent. After an early end, what was handed over has arrived or waits in the
@@ -86,7 +89,10 @@ def replay(
     slow = _Slow(training)
     bad: list[int] = []
     for window in found:
-        due = _wait(window, outbox, pacer, slow, stopping)
+        if window is None:
+            outbox.poll(LOOK_SECONDS)
+            continue
+        due = _wait(window, outbox, pacer, slow, (lambda: False) if live else stopping)
         if due is None:
             break
         if not outbox.send(window):

@@ -7,7 +7,7 @@ says what was delivered and what waits in the spool. A second one has its usual 
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from types import FrameType, TracebackType
@@ -42,9 +42,6 @@ from millrace.producers.send_loop import Summary, replay
 from millrace.producers.sources.position import after as after_position
 
 _log = structlog.get_logger(__name__)
-
-#: A source's windows, given the outbox, for sources that wait in step with it.
-Windows = Callable[[Outbox], Iterable[SensorWindow]]
 
 #: What a shell adds to the number of the signal that ended a program.
 SIGNALLED: Final = 128
@@ -93,7 +90,7 @@ class Session:
     def deliver(
         self,
         run: Run,
-        found: Sequence[SensorWindow] | Windows,
+        found: Sequence[SensorWindow] | Iterator[SensorWindow | None],
         pacer: Pacer,
         *,
         total: int | None,
@@ -104,7 +101,8 @@ class Session:
 
         Args:
             run: How they are delivered.
-            found: The windows; a recording's go on after those that its spool has had.
+            found: The windows; a recording's, which are a sequence, go on after those that its
+                spool has had.
             pacer: Says when each is due.
             total: How many there are, if that is known.
             watched: Whether training runs slow the replay down.
@@ -120,9 +118,8 @@ class Session:
         with ExitStack() as stack:
             bar = stack.enter_context(_Bar(self._model, shown=not self._as_json))
             outbox, position = self._outbox(run, bar, stack)
-            if callable(found):
-                windows: Iterable[SensorWindow] = found(outbox)
-            else:
+            windows: Iterable[SensorWindow | None] = found
+            if isinstance(found, Sequence):
                 windows = left = after_position(position, found)
                 total = None if total is None else total - len(found) + len(left)
                 if position is not None:
@@ -145,6 +142,7 @@ class Session:
                 stopping=lambda: self.stopping,
                 progress=bar.advance,
                 after=lambda window: after(outbox, window),
+                live=run.live,
             )
         _say(summary, as_json=self._as_json)
         self.end()

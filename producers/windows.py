@@ -144,13 +144,17 @@ class LiveWindows:
         self._origin = 0
         self._last = 0
         self._seen = 0
+        self._segment = ""
 
-    def add(self, time_ms: int, reading: npt.NDArray[np.floating[Any]]) -> SensorWindow | None:
+    def add(
+        self, time_ms: int, reading: npt.NDArray[np.floating[Any]], segment: str = ""
+    ) -> SensorWindow | None:
         """Take a reading, later than the one before it.
 
         Args:
             time_ms: Its event time, milliseconds UTC.
             reading: One value per sensor, NaN where missing.
+            segment: Its segment; another one starts a run.
 
         Returns:
             The window that it completes, if it does.
@@ -160,11 +164,12 @@ class LiveWindows:
         slip = abs(time_ms - self._origin - self._seen * period)
         if (
             self._seen == 0
+            or segment != self._segment
             or not MIN_SPACING * period <= spacing <= MAX_SPACING * period
             or slip > MAX_SLIP * period
         ):
             self._rows, self._origin, self._seen = [], time_ms, 0
-        self._last = time_ms
+        self._last, self._segment = time_ms, segment
         self._rows = [*self._rows[-(self._spec.window - 1) :], np.asarray(reading, np.float32)]
         self._rows = self._rows[-self._spec.window :]
         self._seen += 1
@@ -177,4 +182,5 @@ class LiveWindows:
             self._origin + round(first * period),
             self._spec.period_seconds,
             np.stack(self._rows),
+            segment,
         )

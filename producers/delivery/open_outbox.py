@@ -16,8 +16,8 @@ from millrace.producers.delivery.greeting import DECLARED_BY, Greeting, greet
 from millrace.producers.delivery.sender import Sender
 from millrace.producers.delivery.spool import Spool
 from millrace.producers.delivery.spool_folder import (
-    Source,
     SpoolOptions,
+    SpoolOwner,
     claim,
     claim_cluster,
     folder_of,
@@ -42,7 +42,7 @@ class Run(NamedTuple):
 
     spec: ModelSpec | None
     address: str
-    source: Source
+    source: SpoolOwner
     spool: SpoolOptions | None
     encoding: Encoding = "msgpack"
     live: bool = False

@@ -35,7 +35,7 @@ _NAMESPACE, _CLUSTER, _SOURCE, _SPEC = "namespace", "cluster", "source", "spec"
 _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
-class Source(NamedTuple):
+class SpoolOwner(NamedTuple):
     """What an edge reads.
 
     Attributes:
@@ -79,7 +79,7 @@ def parse_bytes(text: str) -> int:
     return size
 
 
-def folder_of(settings: Settings, source: Source) -> Path:
+def folder_of(settings: Settings, source: SpoolOwner) -> Path:
     """Default folder of a source's spool."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", source.name).strip("-.")[:60] or "edge"
     digest = digest_of(settings.namespace, source.identity)[:10]
@@ -137,7 +137,7 @@ def _lock(path: Path) -> int | None:
         os.close(descriptor)
 
 
-def claim(spool: Spool, settings: Settings, source: Source, spec: ModelSpec | None) -> None:
+def claim(spool: Spool, settings: Settings, source: SpoolOwner, spec: ModelSpec | None) -> None:
     """Make a spool that of a source, or see that it is.
 
     Args:

@@ -1,6 +1,7 @@
 """Sources of readings.
 
 ```
+source        the port of live sources: readings as they come
 recording     what a recording offers: a table of readings, and its story
 opening       opens a recording by path, `s3://` address or name
 dataset       recorded files, described by a `dataset.toml`

@@ -1,20 +1,17 @@
-"""This machine's own sensors by psutil: a live asset on every desk.
-
-psutil's counters come in, a reading per period goes out, and from readings windows.
-"""
+"""This machine's own sensors by psutil: a live asset on every desk."""
 
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import psutil
 
-from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.model_spec import ModelSpec
-from millrace.producers.windows import LiveWindows
+from millrace.producers.sources.source import Reading
 
 SENSORS: Final = (
     "cpu_percent",
@@ -68,32 +65,38 @@ class HostSensors:
         )
 
 
-def host_windows(
-    asset: str, spec: ModelSpec, wait: Callable[[float], bool]
-) -> Iterator[SensorWindow]:
-    """Measure this machine for as long as it is waited.
+class HostSource:
+    """This machine, live: a reading in each slot of the period.
 
-    Readings lie on a grid of multiples of the period since 1970, so that a restart leaves
-    a gap and not a shift. A machine that was held up misses its slots: a gap, too.
-
-    Args:
-        asset: Name of this machine.
-        spec: From `host_spec`.
-        wait: Waits so many seconds; false to end.
+    Slots are multiples of the period since 1970, so that a restart leaves a gap and not a shift. A
+    machine that was held up misses its slots: a gap, too.
     """
-    sensors, live = HostSensors(), LiveWindows(asset, spec)
-    before = time.monotonic()
-    slot = _slot(spec)
-    while True:
-        slot = max(slot + 1, _slot(spec))
-        if not wait(max(slot * spec.period_seconds - time.time(), 0.0)):
-            return
-        now = time.monotonic()
-        reading = sensors.read(now - before)
-        before = now
-        window = live.add(slot * spec.period_ms, reading)
-        if window is not None:
-            yield window
+
+    def __init__(self, asset: str, period_seconds: float = 1.0) -> None:
+        """Name this machine.
+
+        Args:
+            asset: Its name.
+            period_seconds: Time between readings.
+        """
+        self.spec: Final = host_spec(period_seconds)
+        self.name: Final = f"host-{asset}"
+        self.title: Final = f"the machine {asset}"
+        self._asset = asset
+
+    def readings(self, stop: threading.Event) -> Iterator[Reading]:
+        """Measure until it is to end."""
+        sensors, spec = HostSensors(), self.spec
+        before = time.monotonic()
+        slot = _slot(spec)
+        while True:
+            slot = max(slot + 1, _slot(spec))
+            if stop.wait(max(slot * spec.period_seconds - time.time(), 0.0)):
+                return
+            now = time.monotonic()
+            reading = sensors.read(now - before)
+            before = now
+            yield Reading(self._asset, slot * spec.period_ms, reading)
 
 
 def _slot(spec: ModelSpec) -> int:

@@ -1,6 +1,8 @@
 """One suite per port, which every implementation passes.
 
 ```
+pages           examples of docs/ports, made from the pages
 test_detectors  drift detectors: ours in lanes, one by one, and every one of river's
+test_sources    live sources: this machine, and the page's two tanks
 ```
 """

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -22,21 +20,7 @@ from millrace.drift.detectors.base import Detector
 from millrace.drift.detectors.lanes import lay
 from millrace.drift.detectors.page_hinkley import PageHinkleyDetector, PageHinkleySettings
 from millrace.drift.detectors.river_adapter import river_detector
-
-#: Lines of a page's example.
-MOST_LINES = 60
-PAGE = Path(__file__).parents[2] / "docs" / "ports" / "detectors.md"
-
-
-def example() -> Detector[Any]:
-    """The detector that the page shows, made from the page itself."""
-    code = PAGE.read_text().split("```python\n")[1].split("```")[0]
-    assert len(code.splitlines()) <= MOST_LINES
-    module = ModuleType("far_from_mean")
-    exec(compile(code, str(PAGE), "exec"), vars(module))  # noqa: S102  (our own page)
-    made: Detector[Any] = module.FarFromMean(distance=3.8)
-    return made
-
+from tests.conformance.pages import example
 
 _PAGE_HINKLEY = PageHinkleySettings(delta=0.25, threshold=30.0, two_sided=True)
 DETECTORS: list[Detector[Any]] = [
@@ -50,7 +34,7 @@ DETECTORS: list[Detector[Any]] = [
     river_detector("FHDDM", {"below": 2.0}),
     river_detector("HDDMA", {"above": 2.0}),
     river_detector("HDDMW", {"above": 2.0}),
-    example(),
+    example("detectors.md").FarFromMean(distance=3.8),
 ]
 each = pytest.mark.parametrize("detector", DETECTORS, ids=lambda d: f"{type(d).__name__} {d.spec}")
 

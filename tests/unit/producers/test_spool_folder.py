@@ -11,7 +11,7 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.spool import Spool
 from millrace.producers.delivery.spool_folder import (
-    Source,
+    SpoolOwner,
     claim,
     claim_cluster,
     folder_of,
@@ -23,8 +23,8 @@ from millrace.producers.delivery.spool_folder import (
 from millrace.producers.record import Record
 from tests.places import PROJECT
 
-PUMPS = Source("replay-pumps", "the recording pumps")
-WELLS = Source("replay-pumps", "the recording wells")
+PUMPS = SpoolOwner("replay-pumps", "the recording pumps")
+WELLS = SpoolOwner("replay-pumps", "the recording wells")
 SPEC = ModelSpec("pumps", ("flow",), 60.0, 32, 8, 8)
 RECORD = Record(b"a", b"x", [], 0)
 
@@ -41,7 +41,7 @@ def test_sources_and_namespaces_have_their_own_folders(here: Settings) -> None:
     folders = {folder_of(here, PUMPS), folder_of(here, WELLS), folder_of(other, PUMPS)}
     assert len(folders) == 3
     assert folder_of(here, PUMPS) == folder_of(here, PUMPS)
-    odd = folder_of(here, Source("host-../../my machine/ü", "x"))
+    odd = folder_of(here, SpoolOwner("host-../../my machine/ü", "x"))
     assert odd.parent == here.home / "edge"
 
 
