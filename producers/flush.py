@@ -15,7 +15,6 @@ from millrace.infra.terminal import Terminal
 from millrace.producers.delivery.forwarder import PRODUCER, Forwarder
 from millrace.producers.delivery.open_outbox import Run, connection
 from millrace.producers.delivery.outbox import SpoolCounts
-from millrace.producers.delivery.spool import DATABASE, Spool
 from millrace.producers.delivery.spool_folder import (
     SpoolOwner,
     describe,
@@ -24,6 +23,7 @@ from millrace.producers.delivery.spool_folder import (
     spec_of,
     spool_folders,
 )
+from millrace.producers.delivery.sqlite_spool import DATABASE, Spool
 from millrace.producers.session import Session
 
 _log = structlog.get_logger(__name__)

@@ -5,7 +5,7 @@ outbox        the interface of the two deliveries
 sender        delivery from memory
 forwarder     delivery through a spool on disk, which survives crashes and outages
 open_outbox   opens one of the two
-spool         the spool: a first-in, first-out queue in SQLite
+sqlite_spool  the spool: a first-in, first-out queue in SQLite
 spool_folder  location, owner and lock of a spool
 backlog       spooled records that are not produced yet
 in_flight     records that are produced and not confirmed yet

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from millrace.producers.delivery.spool import Spool
+from millrace.producers.delivery.sqlite_spool import Spool
 from millrace.producers.record import Record
 
 #: Records, and bytes of their values, after which no more of them are kept in memory.

@@ -38,7 +38,7 @@ from millrace.producers.delivery.backlog import MEMORY_RECORDS, Backlog
 from millrace.producers.delivery.in_flight import InFlight
 from millrace.producers.delivery.outbox import END_SECONDS, SpoolCounts
 from millrace.producers.delivery.sender import DELIVERED, FAILED
-from millrace.producers.delivery.spool import Spool, SpoolFullError
+from millrace.producers.delivery.sqlite_spool import Spool, SpoolFullError
 from millrace.producers.record import Encoding, Record, window_record
 from millrace.producers.sources.position import position_of
 

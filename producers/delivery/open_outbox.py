@@ -14,7 +14,6 @@ from millrace.infra.settings import Settings
 from millrace.producers.delivery.forwarder import PRODUCER, Forwarder
 from millrace.producers.delivery.greeting import DECLARED_BY, Greeting, greet
 from millrace.producers.delivery.sender import Sender
-from millrace.producers.delivery.spool import Spool
 from millrace.producers.delivery.spool_folder import (
     SpoolOptions,
     SpoolOwner,
@@ -23,6 +22,7 @@ from millrace.producers.delivery.spool_folder import (
     folder_of,
     held,
 )
+from millrace.producers.delivery.sqlite_spool import Spool
 from millrace.producers.record import Encoding
 
 

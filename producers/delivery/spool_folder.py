@@ -23,7 +23,7 @@ from millrace.contracts.errors import SettingsError
 from millrace.contracts.ids import digest_of
 from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.settings import Settings
-from millrace.producers.delivery.spool import DATABASE, LIMIT_BYTES, Spool
+from millrace.producers.delivery.sqlite_spool import DATABASE, LIMIT_BYTES, Spool
 
 #: Folder of the spools in `Settings.home`.
 SPOOLS: Final = "edge"

@@ -17,7 +17,7 @@ from millrace.producers.delivery import forwarder as module
 from millrace.producers.delivery.backlog import MEMORY_RECORDS
 from millrace.producers.delivery.forwarder import Forwarder
 from millrace.producers.delivery.in_flight import REPEATS
-from millrace.producers.delivery.spool import Spool
+from millrace.producers.delivery.sqlite_spool import Spool
 
 
 class FakeProducer:

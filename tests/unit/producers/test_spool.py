@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.contracts.errors import DataError
-from millrace.producers.delivery.spool import CONFIRMED, DATABASE, Spool, SpoolFullError
+from millrace.producers.delivery.sqlite_spool import CONFIRMED, DATABASE, Spool, SpoolFullError
 from millrace.producers.record import Record
 
 

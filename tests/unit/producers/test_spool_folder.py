@@ -9,7 +9,6 @@ import pytest
 from millrace.contracts.errors import SettingsError
 from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.settings import Settings
-from millrace.producers.delivery.spool import Spool
 from millrace.producers.delivery.spool_folder import (
     SpoolOwner,
     claim,
@@ -20,6 +19,7 @@ from millrace.producers.delivery.spool_folder import (
     spec_of,
     spool_folders,
 )
+from millrace.producers.delivery.sqlite_spool import Spool
 from millrace.producers.record import Record
 from tests.places import PROJECT
 
