@@ -25,7 +25,7 @@ from typing import Final
 import msgspec
 
 from millrace.infra.settings import Settings
-from millrace.producers.delivery.open_outbox import Run, open_forwarder
+from millrace.producers.delivery.open_forwarder import Run, open_forwarder
 from millrace.producers.delivery.outbox import Outbox
 from millrace.producers.delivery.spool_folder import SpoolOptions, SpoolOwner
 from millrace.producers.sources.simulate import quiet_windows

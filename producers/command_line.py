@@ -22,7 +22,7 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.process import fault_points
 from millrace.infra.process.logs import configure_logs
 from millrace.infra.settings import Settings
-from millrace.producers.delivery.open_outbox import Run
+from millrace.producers.delivery.open_forwarder import Run
 from millrace.producers.delivery.outbox import Outbox
 from millrace.producers.delivery.spool_folder import SpoolOptions, SpoolOwner, parse_bytes
 from millrace.producers.flush import flush_spools

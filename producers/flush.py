@@ -13,7 +13,7 @@ from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings
 from millrace.infra.terminal import Terminal
 from millrace.producers.delivery.forwarder import PRODUCER, Forwarder
-from millrace.producers.delivery.open_outbox import Run, connection
+from millrace.producers.delivery.open_forwarder import Run, connection
 from millrace.producers.delivery.outbox import SpoolCounts
 from millrace.producers.delivery.spool_folder import (
     SpoolOwner,

@@ -34,7 +34,7 @@ from millrace.contracts.wire.visible import visible, visible_json
 from millrace.infra.process.telemetry import Health, serve_telemetry
 from millrace.infra.settings import Settings
 from millrace.infra.terminal import Terminal, line
-from millrace.producers.delivery.open_outbox import Run, open_forwarder, open_sender
+from millrace.producers.delivery.open_forwarder import Run, open_forwarder, open_sender
 from millrace.producers.delivery.outbox import Outbox
 from millrace.producers.pacing import Pacer
 from millrace.producers.run_watch import RunWatch

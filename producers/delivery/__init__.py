@@ -4,7 +4,7 @@
 outbox        the interface of the two deliveries
 sender        delivery from memory
 forwarder     delivery through a spool on disk, which survives crashes and outages
-open_outbox   opens one of the two
+open_forwarder  opens one of the two
 sqlite_spool  the spool: a first-in, first-out queue in SQLite
 spool_folder  location, owner and lock of a spool
 backlog       spooled records that are not produced yet

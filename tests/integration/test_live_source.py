@@ -13,7 +13,7 @@ from millrace.infra.kafka.clients import admin
 from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from millrace.producers.delivery.open_outbox import Run
+from millrace.producers.delivery.open_forwarder import Run
 from millrace.producers.delivery.spool_folder import SpoolOptions, SpoolOwner
 from millrace.producers.live import live_windows
 from millrace.producers.pacing import Pacer, Tempo
