@@ -25,8 +25,8 @@ from typing import Final
 import msgspec
 
 from millrace.infra.settings import Settings
+from millrace.producers.delivery.forwarder import Forwarder
 from millrace.producers.delivery.open_forwarder import Run, open_forwarder
-from millrace.producers.delivery.outbox import Outbox
 from millrace.producers.delivery.spool_folder import SpoolOptions, SpoolOwner
 from millrace.producers.sources.simulate import quiet_windows
 
@@ -70,14 +70,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     steps = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=list[Step])
     settings = Settings.read()
-    run = Run(None, SOURCE, SpoolOwner("benchmarks", settings.namespace), None)
-    with open_forwarder(settings, run, SpoolOptions(), stop.is_set, _tell) as (outbox, _):
-        _send(steps, outbox, stop.is_set)
-        outbox.flush()
+    owner = SpoolOwner("benchmarks", settings.namespace)
+    run = Run(None, SOURCE, owner, SpoolOptions())
+    with open_forwarder(settings, run, stop.is_set, _tell) as (forwarder, _):
+        _send(steps, forwarder, stop.is_set)
+        forwarder.flush()
     return 0
 
 
-def _send(steps: list[Step], outbox: Outbox, stopping: Callable[[], bool]) -> None:
+def _send(steps: list[Step], forwarder: Forwarder, stopping: Callable[[], bool]) -> None:
     total = round(sum(step.rate * step.seconds for step in steps))
     windows = quiet_windows(total, datetime.now(UTC))
     for step in steps:
@@ -86,9 +87,9 @@ def _send(steps: list[Step], outbox: Outbox, stopping: Callable[[], bool]) -> No
         while sent < wanted and not stopping():
             due = min(wanted, int((time.time() - began) * step.rate) + 1)
             for _ in range(due - sent):
-                outbox.send(next(windows))
+                forwarder.send(next(windows))
             sent = due
-            outbox.poll(TICK_SECONDS)
+            forwarder.poll(TICK_SECONDS)
         if sent:
             line = Sent(step.rate, sent, began * 1000, time.time() * 1000, sent >= wanted)
             print(msgspec.json.encode(line).decode(), flush=True)

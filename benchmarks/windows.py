@@ -8,28 +8,34 @@ same window twice, so compression gains nothing by it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
 import numpy as np
+from confluent_kafka import KafkaError, Message, Producer
 
 from millrace.contracts.clock import now, to_ms
+from millrace.contracts.errors import ServerError
 from millrace.contracts.events.event import MSGPACK
 from millrace.contracts.events.model_event import Activated, Approved, Artefact, Registered
 from millrace.contracts.events.window import SensorWindow, encode_window
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
+from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.declare import declare_model
+from millrace.infra.kafka.clients import producer
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
-from millrace.producers.delivery.sender import Sender, window_headers
+from millrace.producers.record import Record, window_headers
 
 SOURCE: Final = "/millrace/benchmarks"
 LEVEL: Final = 50.0
 NOISE: Final = 4.0
 _POOL_BYTES: Final = 8 << 20
+#: How long a full queue is waited for before it is tried again, seconds.
+_ROOM_SECONDS: Final = 0.1
 _SEED: Final = 4
 
 
@@ -126,12 +132,45 @@ def fill(settings: list[Settings], load: Load, count: int) -> None:
     Raises:
         ServerError: A window could not be delivered.
     """
-    senders = [Sender(each, source=SOURCE) for each in settings]
+    clients = [producer(each) for each in settings]
+    topics = [each.named(SENSOR_WINDOWS.name) for each in settings]
+    problems: list[KafkaError] = []
+
+    def report(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            problems.append(error)
+
     for window in load.windows(count):
         at_ms = to_ms(now())
-        value = encode_window(window)
+        key, value = window.asset.encode(), encode_window(window)
         headers = window_headers(window, MSGPACK, SOURCE, at_ms)
-        for sender in senders:
-            sender.send_record(window.asset.encode(), value, headers, at_ms)
-    for sender in senders:
-        sender.flush()
+        for client, topic in zip(clients, topics, strict=True):
+            _produce(client, topic, Record(key, value, headers, at_ms), report)
+    for client in clients:
+        client.flush()
+    if problems:
+        raise ServerError(f"{len(problems)} windows could not be delivered: {problems[0].str()}")
+
+
+def _produce(
+    client: Producer,
+    topic: str,
+    record: Record,
+    report: Callable[[KafkaError | None, Message], None],
+) -> None:
+    """Hand a record over, as soon as there is room."""
+    while True:
+        try:
+            client.produce(
+                topic,
+                record.value,
+                record.key,
+                on_delivery=report,
+                timestamp=record.at_ms,
+                headers=list(record.headers),
+            )
+        except BufferError:
+            client.poll(_ROOM_SECONDS)
+        else:
+            client.poll(0)
+            return

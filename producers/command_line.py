@@ -22,8 +22,8 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.process import fault_points
 from millrace.infra.process.logs import configure_logs
 from millrace.infra.settings import Settings
+from millrace.producers.delivery.forwarder import Forwarder
 from millrace.producers.delivery.open_forwarder import Run
-from millrace.producers.delivery.outbox import Outbox
 from millrace.producers.delivery.spool_folder import SpoolOptions, SpoolOwner, parse_bytes
 from millrace.producers.flush import flush_spools
 from millrace.producers.live import live_windows
@@ -265,15 +265,15 @@ def _moment(text: str | None, option: str) -> datetime | None:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _spoiler(share: float, seed: int) -> Callable[[Outbox, SensorWindow], int]:
+def _spoiler(share: float, seed: int) -> Callable[[Forwarder, SensorWindow], int]:
     """Make what sends a bad record after a share of the windows, seeded."""
     rng = np.random.default_rng(seed)
 
-    def after(outbox: Outbox, window: SensorWindow) -> int:
+    def after(forwarder: Forwarder, window: SensorWindow) -> int:
         if rng.random() >= share:
             return 0
         bad = make_bad(window, REASONS[int(rng.integers(len(REASONS)))], rng)
         at_ms = time.time_ns() // 1_000_000
-        return int(outbox.send_record(bad.key, bad.value, bad.headers, at_ms))
+        return int(forwarder.send_record(bad.key, bad.value, bad.headers, at_ms))
 
     return after

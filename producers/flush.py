@@ -12,9 +12,8 @@ from millrace.contracts.wire.visible import visible_json
 from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings
 from millrace.infra.terminal import Terminal
-from millrace.producers.delivery.forwarder import PRODUCER, Forwarder
+from millrace.producers.delivery.forwarder import PRODUCER, Forwarder, SpoolCounts
 from millrace.producers.delivery.open_forwarder import Run, connection
-from millrace.producers.delivery.outbox import SpoolCounts
 from millrace.producers.delivery.spool_folder import (
     SpoolOwner,
     describe,
@@ -23,7 +22,7 @@ from millrace.producers.delivery.spool_folder import (
     spec_of,
     spool_folders,
 )
-from millrace.producers.delivery.sqlite_spool import DATABASE, Spool
+from millrace.producers.delivery.sqlite_spool import DATABASE, SqliteSpool
 from millrace.producers.session import Session
 
 _log = structlog.get_logger(__name__)
@@ -91,7 +90,7 @@ def _flush(
     settings: Settings, folder: Path, session: Session, *, any_cluster: bool
 ) -> SpoolCounts | None:
     """Send what one spool holds; None if it is another namespace's."""
-    with held(folder), Spool(folder) as spool:
+    with held(folder), SqliteSpool(folder) as spool:
         if namespace_of(spool) != settings.namespace:
             if spool.waiting:
                 _log.info("passed over", spool=str(folder), belongs_to=describe(spool))

@@ -1,7 +1,7 @@
-"""Windows, each when it is due, to an outbox: the loop that all edge commands share.
+"""Windows, each when it is due, to a forwarder: the loop that all edge commands share.
 
 ```
-windows ──► Pacer (due?) ──► Outbox ──► summary
+windows ──► Pacer (due?) ──► Forwarder ──► summary
                ▲
         training in progress?
 ```
@@ -16,7 +16,7 @@ import msgspec
 
 from millrace.contracts.clock import event_time
 from millrace.contracts.events.window import SensorWindow
-from millrace.producers.delivery.outbox import Outbox, SpoolCounts
+from millrace.producers.delivery.forwarder import Forwarder, SpoolCounts
 from millrace.producers.pacing import Pacer
 
 #: How long the loop waits before it looks around again, seconds.
@@ -53,7 +53,7 @@ class Summary(msgspec.Struct, frozen=True):
 
 def replay(
     found: Iterable[SensorWindow | None],
-    outbox: Outbox,
+    forwarder: Forwarder,
     pacer: Pacer,
     *,
     model: str,
@@ -67,7 +67,7 @@ def replay(
 
     Args:
         found: The windows, in the order in which they are due; None while a live source has none.
-        outbox: Delivers them.
+        forwarder: Delivers them.
         pacer: Says when each is due.
         model: The model that they are for.
         training: Whether a training run is in progress, at a wall time.
@@ -79,7 +79,7 @@ def replay(
 
     Returns:
         What was sent. After an early end, what was handed over has arrived or waits in the
-        outbox's spool.
+        spool.
 
     Raises:
         ServerError: A window could not be delivered.
@@ -90,22 +90,22 @@ def replay(
     bad: list[int] = []
     for window in found:
         if window is None:
-            outbox.poll(LOOK_SECONDS)
+            forwarder.poll(LOOK_SECONDS)
             continue
-        due = _wait(window, outbox, pacer, slow, (lambda: False) if live else stopping)
+        due = _wait(window, forwarder, pacer, slow, (lambda: False) if live else stopping)
         if due is None:
             break
-        if not outbox.send(window):
-            continue  # counted by the outbox; the next wait sees whether the run is to end
+        if not forwarder.send(window):
+            continue  # counted by the forwarder; the next wait sees whether the run is to end
         pacer.sent(window.end_ms, due=due, now=time.monotonic())
         spoiled = after(window)
-        bad += range(outbox.handed - spoiled + 1, outbox.handed + 1)
+        bad += range(forwarder.handed - spoiled + 1, forwarder.handed + 1)
         first = window.end_ms if first is None else first
         last = window.end_ms
         progress(window, slow.now)
-    outbox.flush()
+    forwarder.flush()
     seconds = time.monotonic() - began
-    arrived = outbox.handed - outbox.left
+    arrived = forwarder.handed - forwarder.left
     bad_arrived = sum(number <= arrived for number in bad)
     sent = arrived - bad_arrived
     return Summary(
@@ -118,13 +118,13 @@ def replay(
         event_from=None if first is None else event_time(first),
         event_until=None if last is None else event_time(last),
         interrupted=stopping(),
-        spool=outbox.counts(),
+        spool=forwarder.counts(),
     )
 
 
 def _wait(
     window: SensorWindow,
-    outbox: Outbox,
+    forwarder: Forwarder,
     pacer: Pacer,
     slow: "_Slow",
     stopping: Callable[[], bool],
@@ -139,7 +139,7 @@ def _wait(
         due = pacer.due(window.end_ms, now, training=slow.look(now))
         if due <= now:
             return due
-        outbox.poll(min(due - now, LOOK_SECONDS))
+        forwarder.poll(min(due - now, LOOK_SECONDS))
     return None
 
 

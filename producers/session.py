@@ -34,8 +34,8 @@ from millrace.contracts.wire.visible import visible, visible_json
 from millrace.infra.process.telemetry import Health, serve_telemetry
 from millrace.infra.settings import Settings
 from millrace.infra.terminal import Terminal, line
-from millrace.producers.delivery.open_forwarder import Run, open_forwarder, open_sender
-from millrace.producers.delivery.outbox import Outbox
+from millrace.producers.delivery.forwarder import Forwarder
+from millrace.producers.delivery.open_forwarder import Run, open_forwarder
 from millrace.producers.pacing import Pacer
 from millrace.producers.run_watch import RunWatch
 from millrace.producers.send_loop import Summary, replay
@@ -95,7 +95,7 @@ class Session:
         *,
         total: int | None,
         watched: bool = False,
-        after: Callable[[Outbox, SensorWindow], int] = lambda _, __: 0,
+        after: Callable[[Forwarder, SensorWindow], int] = lambda _, __: 0,
     ) -> None:
         """Send the windows and print the summary.
 
@@ -106,7 +106,7 @@ class Session:
             pacer: Says when each is due.
             total: How many there are, if that is known.
             watched: Whether training runs slow the replay down.
-            after: See `replay`; told the outbox, too.
+            after: See `replay`; told the forwarder, too.
 
         Raises:
             ServerError: Kafka does not answer, or a window could not be delivered.
@@ -117,7 +117,7 @@ class Session:
             serve_telemetry(self._settings, Health())
         with ExitStack() as stack:
             bar = stack.enter_context(_Bar(self._model, shown=not self._as_json))
-            outbox, position = self._outbox(run, bar, stack)
+            forwarder, position = self._forwarder(run, bar, stack)
             windows: Iterable[SensorWindow | None] = found
             if isinstance(found, Sequence):
                 windows = left = after_position(position, found)
@@ -127,7 +127,7 @@ class Session:
                         f"goes on after {len(found) - len(left):,} windows that an earlier run took"
                         " over; --restart begins again"
                     )
-            bar.begin(total, outbox)
+            bar.begin(total, forwarder)
             training: Callable[[datetime], bool] = lambda _: False  # noqa: E731
             if watched:
                 watch = RunWatch(self._settings, self._model)
@@ -135,13 +135,13 @@ class Session:
                 training = watch.training
             summary = replay(
                 windows,
-                outbox,
+                forwarder,
                 pacer,
                 model=self._model,
                 training=training,
                 stopping=lambda: self.stopping,
                 progress=bar.advance,
-                after=lambda window: after(outbox, window),
+                after=lambda window: after(forwarder, window),
                 live=run.live,
             )
         _say(summary, as_json=self._as_json)
@@ -156,13 +156,10 @@ class Session:
         if self._signal is not None:
             raise typer.Exit(SIGNALLED + self._signal)
 
-    def _outbox(self, run: Run, bar: "_Bar", stack: ExitStack) -> tuple[Outbox, bytes | None]:
+    def _forwarder(self, run: Run, bar: "_Bar", stack: ExitStack) -> tuple[Forwarder, bytes | None]:
         """Open what the windows are delivered with; says where the source goes on."""
-        stopping: Callable[[], bool] = lambda: self.stopping  # noqa: E731
-        if run.spool is None:
-            return stack.enter_context(open_sender(self._settings, run, stopping)), None
         forwarder, position = stack.enter_context(
-            open_forwarder(self._settings, run, run.spool, stopping, bar.tell)
+            open_forwarder(self._settings, run, lambda: self.stopping, bar.tell)
         )
         if forwarder.found:
             bar.tell(f"{forwarder.found:,} windows of an earlier run wait in the spool: sent first")
@@ -177,7 +174,7 @@ class _Bar:
     """A progress bar that is cheap enough to be told of every window."""
 
     def __init__(self, model: str, *, shown: bool) -> None:
-        self._outbox: Outbox | None = None
+        self._forwarder: Forwarder | None = None
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", style="bold", markup=False),
@@ -187,7 +184,7 @@ class _Bar:
             TextColumn("{task.fields[until]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[note]}", style="yellow", markup=False),
-            _Note(lambda: "" if self._outbox is None else self._outbox.note),
+            _Note(lambda: "" if self._forwarder is None else self._forwarder.note),
             console=Terminal(stderr=True),
             disable=not shown,
         )
@@ -208,9 +205,9 @@ class _Bar:
         self._bar.update(self._task, completed=self._done)
         self._bar.stop()
 
-    def begin(self, total: int | None, outbox: Outbox) -> None:
-        """Show how far the windows are, and what is noteworthy about the outbox."""
-        self._outbox = outbox
+    def begin(self, total: int | None, forwarder: Forwarder) -> None:
+        """Show how far the windows are, and what is noteworthy about their delivery."""
+        self._forwarder = forwarder
         self._bar.update(self._task, total=total)
 
     def tell(self, said: str) -> None:
@@ -237,7 +234,7 @@ class _Bar:
 
 
 class _Note(ProgressColumn):
-    """A word about the outbox, shown also while no window advances the bar."""
+    """A word about the delivery, shown also while no window advances the bar."""
 
     def __init__(self, note: Callable[[], str]) -> None:
         super().__init__()

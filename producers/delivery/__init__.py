@@ -1,16 +1,16 @@
 """Delivery of windows to Kafka: each once, in order per asset.
 
 ```
-outbox        the interface of the two deliveries
-sender        delivery from memory
-forwarder     delivery through a spool on disk, which survives crashes and outages
-open_forwarder  opens one of the two
-sqlite_spool  the spool: a first-in, first-out queue in SQLite
-spool_folder  location, owner and lock of a spool
-backlog       spooled records that are not produced yet
-in_flight     records that are produced and not confirmed yet
-confirmed     how far the broker has confirmed a spool
-absence       whether the broker is away
-greeting      checks topic and model before the first window is sent
+forwarder        delivers windows through a spool
+open_forwarder   opens a spool and its forwarder
+spool            the port of spools: a first-in, first-out queue
+sqlite_spool     a spool on disk, which survives crashes and outages
+memory_spool     a spool in memory, lost with the process
+spool_folder     location, owner and lock of a spool
+backlog          spooled records that are not produced yet
+in_flight        records that are produced and not confirmed yet
+confirmed        how far the broker has confirmed a spool
+absence          whether the broker is away
+greeting         checks topic and model before the first window is sent
 ```
 """

@@ -1,13 +1,12 @@
-"""Spooled records that are not produced yet: the next ones in memory, the rest on disk.
+"""Spooled records that are not produced yet: the next ones at hand, the rest in the spool.
 
->>> from pathlib import Path
->>> from tempfile import TemporaryDirectory
->>> with TemporaryDirectory() as folder, Spool(Path(folder)) as spool:
-...     backlog = Backlog(spool)
-...     batch = [Record(b"pump-1", b"first", [], 0), Record(b"pump-1", b"second", [], 0)]
-...     spool.append(batch)
-...     backlog.spooled(batch, 11)
-...     len(backlog), backlog.next()[1].value
+>>> from millrace.producers.delivery.memory_spool import MemorySpool
+>>> spool = MemorySpool()
+>>> backlog = Backlog(spool)
+>>> batch = [Record(b"pump-1", b"first", [], 0), Record(b"pump-1", b"second", [], 0)]
+>>> spool.append(batch)
+>>> backlog.spooled(batch, 11)
+>>> len(backlog), backlog.next()[1].value
 (2, b'first')
 """
 
@@ -15,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from millrace.producers.delivery.sqlite_spool import Spool
+from millrace.producers.delivery.spool import Spool
 from millrace.producers.record import Record
 
 #: Records, and bytes of their values, after which no more of them are kept in memory.

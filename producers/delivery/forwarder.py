@@ -1,5 +1,7 @@
 """Windows go through a spool to Kafka: an edge that loses the broker, or its life, loses none.
 
+(Through a spool in memory, what waits is lost with the process; the run then ends with an error.)
+
 ```
 send ──► batch ──► Spool.append ──► librdkafka ──► broker
          (memory)   (on disk)    ▲      │ delivery reports
@@ -24,6 +26,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from prometheus_client import Counter, Gauge
 
@@ -36,14 +39,14 @@ from millrace.infra.process.fault_points import reached
 from millrace.producers.delivery.absence import Absence
 from millrace.producers.delivery.backlog import MEMORY_RECORDS, Backlog
 from millrace.producers.delivery.in_flight import InFlight
-from millrace.producers.delivery.outbox import END_SECONDS, SpoolCounts
-from millrace.producers.delivery.sender import DELIVERED, FAILED
-from millrace.producers.delivery.sqlite_spool import Spool, SpoolFullError
+from millrace.producers.delivery.spool import Spool, SpoolFullError
 from millrace.producers.record import Encoding, Record, window_record
 from millrace.producers.sources.position import position_of
 
+DELIVERED: Final = Counter("millrace_edge_windows_delivered_total", "Windows the broker has")
+FAILED: Final = Counter("millrace_edge_windows_failed_total", "Windows that it refused")
 WAITING: Final = Gauge("millrace_edge_windows_waiting", "Windows in the spool, not confirmed")
-SPOOL_BYTES: Final = Gauge("millrace_edge_spool_bytes", "Size of the spool on disk")
+SPOOL_BYTES: Final = Gauge("millrace_edge_spool_bytes", "Size of the spool")
 NOT_RECORDED: Final = Counter(
     "millrace_edge_windows_not_recorded_total", "Windows of a live source that no room was for"
 )
@@ -71,7 +74,28 @@ _LOOK_SECONDS: Final = 0.05
 #: How long a source that waits for room leaves librdkafka to itself, seconds.
 _ROOM_SECONDS: Final = 0.005
 
+#: How long a run that is asked to end waits for the broker, seconds.
+END_SECONDS: Final = 5.0
+
 Connect = Callable[[], bool]
+
+
+class SpoolCounts(msgspec.Struct, frozen=True):
+    """What a spool on disk did in a run.
+
+    Attributes:
+        folder: Where it is, or was: one that is done with is removed.
+        found: Windows that waited there at the start, sent before all others.
+        spooled: Windows of this run that were written to it.
+        waiting: Windows that wait there at the end.
+        not_recorded: Windows of a live source for which there was no room.
+    """
+
+    folder: str
+    found: int
+    spooled: int
+    waiting: int
+    not_recorded: int
 
 
 class Forwarder:
@@ -137,7 +161,7 @@ class Forwarder:
         self._failed = 0
         self._problem: str | None = None
         WAITING.set_function(lambda: self.waiting)
-        SPOOL_BYTES.set_function(lambda: spool.bytes_on_disk)
+        SPOOL_BYTES.set_function(lambda: spool.size)
 
     @property
     def waiting(self) -> int:
@@ -158,10 +182,12 @@ class Forwarder:
             return f"broker away, {self.waiting:,} windows spooled"
         return f"{self.waiting:,} in the spool" if len(self._backlog) > MEMORY_RECORDS else ""
 
-    def counts(self) -> SpoolCounts:
-        """What became of the windows."""
+    def counts(self) -> SpoolCounts | None:
+        """What its spool did; None if it is not on disk."""
+        if not self._spool.is_durable:
+            return None
         return SpoolCounts(
-            folder=str(self._spool.folder),
+            folder=self._spool.place,
             found=self.found,
             spooled=self.spooled,
             waiting=self._spool.waiting,
@@ -225,7 +251,7 @@ class Forwarder:
         When the run is to end, for no longer than `END_SECONDS`: the rest stays in the spool.
 
         Raises:
-            ServerError: The broker refused a window.
+            ServerError: The broker refused a window, or the rest would be lost with the process.
             DataError: The spool is damaged.
         """
         ends: float | None = None
@@ -241,6 +267,11 @@ class Forwarder:
             self._client.poll(_LOOK_SECONDS if self._spool.waiting else 0)
         self._drop_pending()
         self.finished = not self.waiting and not self._stopping()
+        if self.waiting and not self._spool.is_durable:
+            raise ServerError(
+                f"the broker is away, and {self.waiting:,} windows are lost with this run; without"
+                " --no-spool they would wait on disk"
+            )
 
     def close(self) -> None:
         """Bring to disk what is in memory, if there is room."""
@@ -313,10 +344,15 @@ class Forwarder:
             self._client.poll(0)
             self._settle(now)
         if self._problem is not None:
+            rest = (
+                f"wait in the spool {self._spool.place}, and are sent when the same command"
+                " starts again"
+                if self._spool.is_durable
+                else "are lost with this run"
+            )
             raise ServerError(
                 f"{self._failed} windows could not be delivered to {self._topic}:"
-                f" {self._problem}; {self._spool.waiting:,} wait in the spool"
-                f" {self._spool.folder}, and are sent when the same command starts again"
+                f" {self._problem}; {self._spool.waiting:,} {rest}"
             )
         self._watch(now)
         return now
@@ -405,7 +441,7 @@ class Forwarder:
             count = (
                 "windows are spooled" if self._absence.away else f"{self.waiting:,} windows wait"
             )
-            self._tell(f"{change}; {count} in {self._spool.folder}")
+            self._tell(f"{change}; {count} in {self._spool.place}")
 
     def _say_lost(self) -> None:
         """Say once how many windows there was no room for."""

@@ -1,4 +1,4 @@
-"""Opens what a command delivers its windows with: from memory, or through its spool."""
+"""Opens a spool, on disk or in memory, and the forwarder that delivers windows through it."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,12 +8,11 @@ from confluent_kafka import Producer
 
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.infra.declare import declare_model
 from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.forwarder import PRODUCER, Forwarder
-from millrace.producers.delivery.greeting import DECLARED_BY, Greeting, greet
-from millrace.producers.delivery.sender import Sender
+from millrace.producers.delivery.greeting import Greeting, greet
+from millrace.producers.delivery.memory_spool import MemorySpool
 from millrace.producers.delivery.spool_folder import (
     SpoolOptions,
     SpoolOwner,
@@ -22,7 +21,7 @@ from millrace.producers.delivery.spool_folder import (
     folder_of,
     held,
 )
-from millrace.producers.delivery.sqlite_spool import Spool
+from millrace.producers.delivery.sqlite_spool import SqliteSpool
 from millrace.producers.record import Encoding
 
 
@@ -51,28 +50,10 @@ class Run(NamedTuple):
 
 
 @contextmanager
-def open_sender(settings: Settings, run: Run, stopping: Callable[[], bool]) -> Iterator[Sender]:
-    """Have a sender from memory; the topic is there, and the model declared.
-
-    Raises:
-        DataError: Another model stands in the way of the declaration.
-        ServerError: No broker answers, or the topic is not there.
-    """
-    sender = Sender(settings, source=run.address, encoding=run.encoding, stopping=stopping)
-    if run.spec is not None:
-        declare_model(settings, run.spec, DECLARED_BY)
-    yield sender
-
-
-@contextmanager
 def open_forwarder(
-    settings: Settings,
-    run: Run,
-    options: SpoolOptions,
-    stopping: Callable[[], bool],
-    tell: Callable[[str], None],
+    settings: Settings, run: Run, stopping: Callable[[], bool], tell: Callable[[str], None]
 ) -> Iterator[tuple[Forwarder, bytes | None]]:
-    """Have a spool's forwarder, and the place in the source where it goes on.
+    """Have a forwarder, and the place in the source where it goes on.
 
     Unless the source is live, the broker has answered, the topic is there and the model
     declared when this returns. In the end, a spool that holds nothing to send and no place to
@@ -83,38 +64,59 @@ def open_forwarder(
         ServerError: No broker answers, or the topic is not there.
         SettingsError: The spool is used by another edge, or belongs to another source.
     """
-    folder = options.folder or folder_of(settings, run.source)
     client = producer(settings, PRODUCER)
-    with held(folder), Spool(folder, options.limit_bytes) as spool:
+    if run.spool is None:
+        with _forwarding(settings, run, MemorySpool(), client, stopping, tell) as forwarder:
+            yield forwarder, None
+        return
+    options = run.spool
+    folder = options.folder or folder_of(settings, run.source)
+    with held(folder), SqliteSpool(folder, options.limit_bytes) as spool:
         finished = False
         try:
             claim(spool, settings, run.source, run.spec)
             if options.restart:
                 spool.forget_position()
-            forwarder = Forwarder(
-                spool,
-                client,
-                settings.named(SENSOR_WINDOWS.name),
-                source=run.address,
-                encoding=run.encoding,
-                live=run.live,
-                positions=run.positions,
-                connect=connection(settings, client, run, spool),
-                stopping=stopping,
-                tell=tell,
-            )
-            try:
-                forwarder.poll(0)
+            with _forwarding(settings, run, spool, client, stopping, tell) as forwarder:
                 yield forwarder, spool.position
-            finally:
-                forwarder.close()
             finished = forwarder.finished
         finally:
             if not spool.waiting and (finished or spool.position is None):
                 spool.remove()
 
 
-def connection(settings: Settings, client: Producer, run: Run, spool: Spool) -> Callable[[], bool]:
+@contextmanager
+def _forwarding(
+    settings: Settings,
+    run: Run,
+    spool: MemorySpool | SqliteSpool,
+    client: Producer,
+    stopping: Callable[[], bool],
+    tell: Callable[[str], None],
+) -> Iterator[Forwarder]:
+    """Have a forwarder of a spool that has looked around once."""
+    forwarder = Forwarder(
+        spool,
+        client,
+        settings.named(SENSOR_WINDOWS.name),
+        source=run.address,
+        encoding=run.encoding,
+        live=run.live,
+        positions=run.positions,
+        connect=connection(settings, client, run, spool),
+        stopping=stopping,
+        tell=tell,
+    )
+    try:
+        forwarder.poll(0)
+        yield forwarder
+    finally:
+        forwarder.close()
+
+
+def connection(
+    settings: Settings, client: Producer, run: Run, spool: MemorySpool | SqliteSpool
+) -> Callable[[], bool]:
     """Make what a forwarder asks whether the broker is ready for a spool's windows.
 
     Raises (what is made):
@@ -132,7 +134,8 @@ def connection(settings: Settings, client: Producer, run: Run, spool: Spool) -> 
             return False
         else:
             cluster = answer
-        claim_cluster(spool, cluster, anyway=run.any_cluster)
+        if isinstance(spool, SqliteSpool):
+            claim_cluster(spool, cluster, anyway=run.any_cluster)
         return True
 
     return connect

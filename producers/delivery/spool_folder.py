@@ -23,7 +23,7 @@ from millrace.contracts.errors import SettingsError
 from millrace.contracts.ids import digest_of
 from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.settings import Settings
-from millrace.producers.delivery.sqlite_spool import DATABASE, LIMIT_BYTES, Spool
+from millrace.producers.delivery.sqlite_spool import DATABASE, LIMIT_BYTES, SqliteSpool
 
 #: Folder of the spools in `Settings.home`.
 SPOOLS: Final = "edge"
@@ -137,7 +137,9 @@ def _lock(path: Path) -> int | None:
         os.close(descriptor)
 
 
-def claim(spool: Spool, settings: Settings, source: SpoolOwner, spec: ModelSpec | None) -> None:
+def claim(
+    spool: SqliteSpool, settings: Settings, source: SpoolOwner, spec: ModelSpec | None
+) -> None:
     """Make a spool that of a source, or see that it is.
 
     Args:
@@ -168,7 +170,7 @@ def claim(spool: Spool, settings: Settings, source: SpoolOwner, spec: ModelSpec 
         spool.note(about)
 
 
-def claim_cluster(spool: Spool, cluster: str, *, anyway: bool = False) -> None:
+def claim_cluster(spool: SqliteSpool, cluster: str, *, anyway: bool = False) -> None:
     """See that a spool's windows were meant for the cluster that answers.
 
     What waits for another cluster is never sent to this one unasked. A spool in which nothing
@@ -198,18 +200,18 @@ def claim_cluster(spool: Spool, cluster: str, *, anyway: bool = False) -> None:
     spool.note({_CLUSTER: cluster.encode()})
 
 
-def spec_of(spool: Spool) -> ModelSpec | None:
+def spec_of(spool: SqliteSpool) -> ModelSpec | None:
     """The model to declare before a spool's windows are sent."""
     packed = spool.about.get(_SPEC)
     return msgspec.json.decode(packed, type=ModelSpec) if packed else None
 
 
-def namespace_of(spool: Spool) -> str:
+def namespace_of(spool: SqliteSpool) -> str:
     """The namespace that a spool's windows are for."""
     return spool.about.get(_NAMESPACE, b"").decode()
 
 
-def describe(spool: Spool) -> str:
+def describe(spool: SqliteSpool) -> str:
     """Whose a spool is, for people."""
     about = {name: value.decode() for name, value in spool.about.items()}
     where = f" in namespace {about[_NAMESPACE]}" if about.get(_NAMESPACE) else ""

@@ -26,9 +26,10 @@ from typing import Final, Self
 
 import msgspec
 
-from millrace.contracts.errors import DataError, MillraceError
+from millrace.contracts.errors import DataError
 from millrace.contracts.headers import RawHeaders
 from millrace.producers.delivery.confirmed import Confirmed
+from millrace.producers.delivery.spool import SpoolFullError
 from millrace.producers.record import Record
 
 #: The database in a spool's folder, and what SQLite puts beside it.
@@ -62,18 +63,16 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(RawHeaders).decode
 
 
-class SpoolFullError(MillraceError):
-    """There is no room for more records now; nothing of the batch was taken."""
-
-
-class Spool:
-    """The queue of one folder.
+class SqliteSpool:
+    """The queue of one folder; see `spool.Spool`.
 
     Attributes:
         folder: Where it is.
         last: Number of the last record appended; they count up from 1.
         confirmed: All records up to this number are confirmed.
     """
+
+    is_durable = True
 
     def __init__(self, folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
         """Open a spool, or begin an empty one.
@@ -115,7 +114,12 @@ class Spool:
         return self.last - self.confirmed
 
     @property
-    def bytes_on_disk(self) -> int:
+    def place(self) -> str:
+        """Its folder."""
+        return str(self.folder)
+
+    @property
+    def size(self) -> int:
         """Size of its files."""
         return sum(path.stat().st_size for path in self._files() if path.exists())
 
@@ -152,7 +156,7 @@ class Spool:
         """Read records in order.
 
         Args:
-            after: Number after which to begin.
+            after: Number after which to begin, not below `confirmed`.
             count: How many at most.
             most_bytes: Bytes of values after which to stop; at least one record is read.
 

@@ -1,6 +1,6 @@
 """The port of live sources: readings of one or many assets, as they come.
 
-A source knows nothing of windows, outboxes or Kafka. It is read on a thread of its own
+A source knows nothing of windows, spools or Kafka. It is read on a thread of its own
 (`producers.live`), so it may block, and a slow broker does not make it miss a reading. Recordings
 are `recording.Recording`. See docs/ports/sources.md for how to write your own.
 """

@@ -11,7 +11,7 @@ from millrace.contracts.clock import event_time
 from millrace.contracts.events.event import MSGPACK
 from millrace.contracts.events.window import SensorWindow, encode_window
 from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.producers.delivery.sender import window_headers
+from millrace.producers.record import window_headers
 from tests.builders import START_MS
 from tests.faults.cases import case
 from tests.faults.plant import Plant

@@ -14,7 +14,7 @@ from millrace.contracts.events.window import SensorWindow, encode_window
 from millrace.contracts.headers import RawHeaders, header
 from millrace.contracts.topics import DEAD_LETTERS, SENSOR_WINDOWS
 from millrace.infra.local.programs import STREAM_PROCESSOR
-from millrace.producers.delivery.sender import window_headers
+from millrace.producers.record import window_headers
 from tests.faults.cases import case
 from tests.faults.plant import SOURCE, Plant
 from tests.faults.source import Input

@@ -26,7 +26,7 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings
-from millrace.producers.delivery.sender import window_headers
+from millrace.producers.record import window_headers
 from millrace.producers.sources.defects import REASONS, make_bad
 from tests.builders import START_MS, pump_spec
 

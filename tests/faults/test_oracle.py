@@ -13,7 +13,7 @@ from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.window import encode_window
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.producers.delivery.sender import window_headers
+from millrace.producers.record import window_headers
 from millrace.producers.sources.defects import make_bad
 from millrace.verification.evidence import Evidence as TopicEvidence
 from millrace.verification.evidence import Refusal, SentWindow

@@ -18,12 +18,13 @@ from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.contracts.headers import header
 from millrace.contracts.topics import MODEL_EVENTS, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.clients import admin
+from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from millrace.producers.delivery.sender import Sender
+from millrace.producers.delivery.forwarder import PRODUCER, Forwarder
+from millrace.producers.delivery.memory_spool import MemorySpool
 from millrace.producers.sources.defects import REASONS, bad_windows
 from millrace.producers.sources.opening import open_recording
 from millrace.producers.sources.simulate import quiet_windows
@@ -186,10 +187,11 @@ def test_bad_windows_are_delivered_as_they_are(settings: Settings) -> None:
     rng = np.random.default_rng(11)
     good = list(quiet_windows(2 * len(REASONS), datetime(2026, 1, 1, tzinfo=UTC)))
     bad = list(bad_windows(good, rng))
-    sender = Sender(settings)
+    client = producer(settings, PRODUCER)
+    forwarder = Forwarder(MemorySpool(), client, settings.named(SENSOR_WINDOWS.name))
     for record in bad:
-        sender.send_record(record.key, record.value, record.headers, 1_700_000_000_000)
-    sender.flush()
+        forwarder.send_record(record.key, record.value, record.headers, 1_700_000_000_000)
+    forwarder.flush()
     arrived = {message.value() for message in read_all(settings, SENSOR_WINDOWS)}
     assert arrived == {record.value for record in bad}
     assert {record.reason for record in bad} == set(REASONS)

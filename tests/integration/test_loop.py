@@ -52,7 +52,7 @@ from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from millrace.producers.delivery.sender import window_headers
+from millrace.producers.record import window_headers
 from millrace.producers.sources.defects import BadWindow, bad_windows
 from millrace.registry.state import declare
 from millrace.stream_processors.state.asset import Asset

@@ -1,17 +1,18 @@
 """The loop sends what is due, stops when asked to, and says what it did."""
 
 from datetime import UTC, datetime
+from typing import cast
 
 import numpy as np
 
 from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.headers import RawHeaders
-from millrace.producers.delivery.outbox import SpoolCounts
+from millrace.producers.delivery.forwarder import Forwarder, SpoolCounts
 from millrace.producers.pacing import Pacer, Tempo
 from millrace.producers.send_loop import Summary, replay
 
 
-class FakeOutbox:
+class FakeForwarder:
     """Takes windows, but refuses some; time passes only where a real one would wait."""
 
     note = ""
@@ -56,11 +57,11 @@ def some(count: int) -> list[SensorWindow]:
     return [SensorWindow("a", ("x",), i * 1_000, 1.0, values) for i in range(count)]
 
 
-def run(fake: FakeOutbox, pacer: Pacer, stop_after: int, *, slow_until: int = 0) -> Summary:
+def run(fake: FakeForwarder, pacer: Pacer, stop_after: int, *, slow_until: int = 0) -> Summary:
     """Replay ten windows."""
     return replay(
         some(10),
-        fake,
+        cast(Forwarder, fake),
         pacer,
         model="m",
         training=lambda _: len(fake.sent) < slow_until,
@@ -71,7 +72,7 @@ def run(fake: FakeOutbox, pacer: Pacer, stop_after: int, *, slow_until: int = 0)
 
 def test_everything_is_sent_in_order_and_flushed() -> None:
     """The summary counts what was sent, and names the stretch."""
-    fake = FakeOutbox()
+    fake = FakeForwarder()
     summary = run(fake, Pacer(Tempo()), 99)
     assert [window.start_ms for window in fake.sent] == [i * 1_000 for i in range(10)]
     assert fake.flushed
@@ -82,14 +83,14 @@ def test_everything_is_sent_in_order_and_flushed() -> None:
 
 def test_a_stop_ends_it_cleanly() -> None:
     """What was handed over before is flushed and counted."""
-    fake = FakeOutbox()
+    fake = FakeForwarder()
     summary = run(fake, Pacer(Tempo()), 4)
     assert (summary.sent, summary.interrupted, fake.flushed) == (4, True, True)
 
 
 def test_a_training_run_slows_the_replay() -> None:
     """Two windows at 20 recorded seconds a second take their tenth, and it is reported."""
-    fake = FakeOutbox()
+    fake = FakeForwarder()
     summary = run(fake, Pacer(Tempo(), training_speed=20), 99, slow_until=3)
     assert summary.seconds > 0.09
     assert summary.slowed_seconds > 0.09
@@ -98,14 +99,14 @@ def test_a_training_run_slows_the_replay() -> None:
 
 def test_what_is_left_is_not_counted_as_sent() -> None:
     """Of ten good and ten bad records, the last five wait: two good ones and three bad ones."""
-    fake = FakeOutbox(left=5)
+    fake = FakeForwarder(left=5)
 
     def spoil(_: SensorWindow) -> int:
         return int(fake.send_record(b"", b"", [], 0))
 
     summary = replay(
         some(10),
-        fake,
+        cast(Forwarder, fake),
         Pacer(Tempo()),
         model="m",
         training=lambda _: False,
@@ -118,6 +119,6 @@ def test_what_is_left_is_not_counted_as_sent() -> None:
 
 def test_a_window_that_is_not_taken_is_passed_over() -> None:
     """A live source's window without room is skipped, and the next one is sent."""
-    fake = FakeOutbox(refused=frozenset({3_000}))
+    fake = FakeForwarder(refused=frozenset({3_000}))
     assert run(fake, Pacer(Tempo()), 99).sent == 9
     assert [window.start_ms for window in fake.sent][2:4] == [2_000, 4_000]

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.contracts.errors import DataError
-from millrace.producers.delivery.sqlite_spool import CONFIRMED, DATABASE, Spool, SpoolFullError
+from millrace.producers.delivery.spool import SpoolFullError
+from millrace.producers.delivery.sqlite_spool import CONFIRMED, DATABASE, SqliteSpool
 from millrace.producers.record import Record
 
 
@@ -31,7 +32,7 @@ def some(first: int, count: int, size: int = 10) -> list[Record]:
     ]
 
 
-def all_of(spool: Spool) -> list[tuple[int, Record]]:
+def all_of(spool: SqliteSpool) -> list[tuple[int, Record]]:
     """Everything that waits, read in small pieces."""
     found: list[tuple[int, Record]] = []
     while piece := spool.read(found[-1][0] if found else spool.confirmed, 7, 60):
@@ -56,7 +57,7 @@ def no_file_beyond(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def fill(spool: Spool, position: bytes, batch: int = 500) -> None:
+def fill(spool: SqliteSpool, position: bytes, batch: int = 500) -> None:
     """Append until there is no room."""
     while True:
         spool.append(some(spool.last + 1, batch, 800), position)
@@ -76,7 +77,7 @@ def test_any_sequence_keeps_order_and_loses_nothing(steps: list[tuple[str, int]]
     """Appends, confirmations, kills and restarts in any order: a queue, as on paper."""
     with TemporaryDirectory() as place:
         folder = Path(place) / "0"
-        spool = Spool(folder)
+        spool = SqliteSpool(folder)
         expected: deque[tuple[int, Record]] = deque()
         position = None
         for index, (step, argument) in enumerate(steps, 1):
@@ -95,7 +96,7 @@ def test_any_sequence_keeps_order_and_loses_nothing(steps: list[tuple[str, int]]
                         (folder / CONFIRMED).unlink()
                 spool.close()
                 last = spool.last
-                spool = Spool(folder)
+                spool = SqliteSpool(folder)
                 if step == "crash" and argument:
                     assert all_of(spool)[-len(expected) or len(all_of(spool)) :] == list(expected)
                     spool.confirm(last - len(expected))
@@ -107,17 +108,17 @@ def test_any_sequence_keeps_order_and_loses_nothing(steps: list[tuple[str, int]]
 
 def test_confirmed_records_are_deleted(tmp_path: Path) -> None:
     """A hundred thousand records through a queue of few leave a file of a few megabytes."""
-    with Spool(tmp_path) as spool:
+    with SqliteSpool(tmp_path) as spool:
         for _ in range(200):
             spool.append(some(spool.last + 1, 500, 800))
             spool.confirm(spool.last - 100)
-        assert spool.bytes_on_disk < 24 << 20
+        assert spool.size < 24 << 20
         assert spool.waiting == 100
 
 
 def test_a_full_spool_takes_nothing_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     """At its limit a batch is refused whole; after a confirmation the same batch fits."""
-    with Spool(tmp_path, 1 << 20) as spool:
+    with SqliteSpool(tmp_path, 1 << 20) as spool:
         with pytest.raises(SpoolFullError, match=r"reached its limit \(--spool-limit\)"):
             fill(spool, b"here", 100)
         full_at = spool.last
@@ -131,9 +132,9 @@ def test_a_full_spool_takes_nothing_and_goes_on_when_there_is_room(tmp_path: Pat
 
 def test_a_disk_without_space_holds_back_and_nothing_is_lost(tmp_path: Path) -> None:
     """When the system refuses to write, reading and confirming go on; then so does appending."""
-    with Spool(tmp_path) as spool:
+    with SqliteSpool(tmp_path) as spool:
         spool.append(some(1, 500, 800), b"a")
-        with no_file_beyond(spool.bytes_on_disk):
+        with no_file_beyond(spool.size):
             with pytest.raises(SpoolFullError, match="make space on its disk"):
                 fill(spool, b"b")
             last = spool.last
@@ -145,7 +146,7 @@ def test_a_disk_without_space_holds_back_and_nothing_is_lost(tmp_path: Path) -> 
 
 def test_a_spool_that_filled_the_disk_can_be_emptied_and_begun_anew(tmp_path: Path) -> None:
     """Where not even deleting finds space, the emptied file is replaced, and the notes kept."""
-    with Spool(tmp_path / "1") as spool:
+    with SqliteSpool(tmp_path / "1") as spool:
         spool.note({"source": b"pumps"})
         with no_file_beyond(12 << 20):
             with pytest.raises(SpoolFullError):
@@ -156,7 +157,7 @@ def test_a_spool_that_filled_the_disk_can_be_emptied_and_begun_anew(tmp_path: Pa
             copy = killed(tmp_path / "1", tmp_path / "2")
             spool.append(some(last + 1, 500, 800))
             assert spool.waiting == 500
-    with Spool(tmp_path / "1") as again, Spool(copy) as between:
+    with SqliteSpool(tmp_path / "1") as again, SqliteSpool(copy) as between:
         assert (again.position, dict(again.about)) == (b"end", {"source": b"pumps"})
         assert (between.position, dict(between.about)) == (b"end", {"source": b"pumps"})
         assert (again.waiting, between.waiting, between.last) == (500, 0, last)
@@ -164,13 +165,13 @@ def test_a_spool_that_filled_the_disk_can_be_emptied_and_begun_anew(tmp_path: Pa
 
 def test_after_a_power_cut_no_number_is_given_twice(tmp_path: Path) -> None:
     """A database that fell behind the confirmed number does not swallow what comes next."""
-    with Spool(tmp_path / "1") as spool:
+    with SqliteSpool(tmp_path / "1") as spool:
         spool.append(some(1, 10), b"ten")
         behind = killed(tmp_path / "1", tmp_path / "2")
         spool.append(some(11, 10), b"twenty")
         spool.confirm(20)
         shutil.copy(tmp_path / "1" / CONFIRMED, behind / CONFIRMED)
-    with Spool(behind) as spool:
+    with SqliteSpool(behind) as spool:
         assert (spool.waiting, spool.position) == (0, b"ten")
         spool.append(some(11, 10))
         assert [n for n, _ in all_of(spool)] == list(range(21, 31))
@@ -179,7 +180,7 @@ def test_after_a_power_cut_no_number_is_given_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["header", "inside"])
 def test_a_damaged_file_is_refused_and_how_to_mend_it_said(tmp_path: Path, damage: str) -> None:
     """Overwritten bytes are noticed at the start, before anything is sent."""
-    with Spool(tmp_path) as spool:
+    with SqliteSpool(tmp_path) as spool:
         spool.append(some(1, 500, 800))
     path = tmp_path / DATABASE
     written = bytearray(path.read_bytes())
@@ -187,7 +188,7 @@ def test_a_damaged_file_is_refused_and_how_to_mend_it_said(tmp_path: Path, damag
     written[place : place + 4096] = b"\x5a" * 4096
     path.write_bytes(written)
     with pytest.raises(DataError, match=r"is damaged .*; move it away \(`mv .*`sqlite3"):
-        Spool(tmp_path)
+        SqliteSpool(tmp_path)
 
 
 def test_another_programs_file_is_refused(tmp_path: Path) -> None:
@@ -196,39 +197,39 @@ def test_another_programs_file_is_refused(tmp_path: Path) -> None:
     other.execute("CREATE TABLE theirs (x)")
     other.close()
     with pytest.raises(DataError, match="is no spool"):
-        Spool(tmp_path)
+        SqliteSpool(tmp_path)
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
     """A later layout is not read by an earlier program."""
-    with Spool(tmp_path):
+    with SqliteSpool(tmp_path):
         pass
     later = sqlite3.connect(tmp_path / DATABASE)
     later.execute("PRAGMA user_version = 99")
     later.close()
     with pytest.raises(DataError, match="version 99"):
-        Spool(tmp_path)
+        SqliteSpool(tmp_path)
 
 
 def test_clearing_forgets_notes_and_keeps_counting(tmp_path: Path) -> None:
     """A spool for another source begins empty, with numbers that were never used."""
-    with Spool(tmp_path) as spool:
+    with SqliteSpool(tmp_path) as spool:
         spool.note({"source": b"a"})
         spool.append(some(1, 5), b"x")
         spool.confirm(5)
         spool.clear()
         assert (spool.position, dict(spool.about), spool.last) == (None, {}, 5)
         spool.append(some(6, 1))
-    with Spool(tmp_path) as spool:
+    with SqliteSpool(tmp_path) as spool:
         assert (spool.waiting, spool.last, spool.position) == (1, 6, None)
 
 
 def test_removing_leaves_nothing(tmp_path: Path) -> None:
     """All files go, and a new spool begins at one."""
     folder = tmp_path / "s"
-    with Spool(folder) as spool:
+    with SqliteSpool(folder) as spool:
         spool.append(some(1, 5))
         spool.remove()
     assert list(folder.iterdir()) == []
-    with Spool(folder) as spool:
+    with SqliteSpool(folder) as spool:
         assert spool.last == 0

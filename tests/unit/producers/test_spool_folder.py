@@ -19,7 +19,7 @@ from millrace.producers.delivery.spool_folder import (
     spec_of,
     spool_folders,
 )
-from millrace.producers.delivery.sqlite_spool import Spool
+from millrace.producers.delivery.sqlite_spool import SqliteSpool
 from millrace.producers.record import Record
 from tests.places import PROJECT
 
@@ -67,7 +67,7 @@ def test_two_edges_on_one_spool(here: Settings) -> None:
         with pytest.raises(SettingsError, match="another edge uses the spool"), held(folder):
             pass
         first.kill()
-    with held(folder), Spool(folder):
+    with held(folder), SqliteSpool(folder):
         pass
     assert spool_folders(here) == [folder]
 
@@ -82,7 +82,7 @@ def test_an_empty_folder_is_not_left_behind(here: Settings) -> None:
 
 def test_windows_of_another_source_are_not_touched(here: Settings) -> None:
     """While something waits, only its own source may have the spool; then any may."""
-    with Spool(here.home / "s") as spool:
+    with SqliteSpool(here.home / "s") as spool:
         claim(spool, here, PUMPS, SPEC)
         spool.append([RECORD], b"position")
         claim(spool, here, PUMPS, SPEC)
@@ -98,7 +98,7 @@ def test_windows_of_another_source_are_not_touched(here: Settings) -> None:
 
 def test_windows_for_another_cluster_are_not_sent_unasked(here: Settings) -> None:
     """What waits goes to the cluster it was for; an emptied spool begins again on another."""
-    with Spool(here.home / "s") as spool:
+    with SqliteSpool(here.home / "s") as spool:
         claim(spool, here, PUMPS, SPEC)
         claim_cluster(spool, "one")
         spool.append([RECORD], b"position")
