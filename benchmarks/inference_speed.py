@@ -32,10 +32,10 @@ from benchmarks.windows import Load, declare, fill
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.topics import MODEL_EVENTS, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS
 from millrace.contracts.wire.groups import INFERENCE
-from millrace.inference.serving.batches import SIZES
 from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.settings import Settings
 from millrace.model_families.lstm_highway.forecaster import Architecture, architecture_of
+from millrace.model_families.padding import SIZES
 
 PARTITIONS: Final = 4
 WINDOWS: Final = 100_000

@@ -32,9 +32,9 @@ from benchmarks.keras_loop_task import BATCH, Task
 from benchmarks.network import network
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.topics import NORMALIZED
-from millrace.inference.serving.network import use_one_thread
 from millrace.infra.kafka.clients import consumer, producer
 from millrace.infra.settings import Settings
+from millrace.model_families.lstm_highway.runtime import use_one_thread
 
 _IDLE_SECONDS: Final = 0.1
 #: Batches in one call of ``predict``, which costs much by itself.

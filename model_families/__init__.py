@@ -2,6 +2,7 @@
 
 ```
 artefact       files of a model version: packed, published, fetched as untrusted data
+padding        batches padded to a few warmed sizes
 examples       what a fit learns from: normalised windows with truth and weight
 lstm_highway/  an LSTM beside a linear highway
 ```

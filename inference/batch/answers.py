@@ -24,8 +24,8 @@ from millrace.inference.batch.predictions import Forecasts, misfits, predict
 from millrace.inference.batch.reading import unanswered
 from millrace.inference.batch.records import Record, latencies_ms, prediction_records
 from millrace.inference.metrics import LATENCY, PREDICTIONS
-from millrace.inference.serving.batches import SIZES
 from millrace.inference.serving.servables import Servable
+from millrace.model_families.padding import SIZES
 
 #: Bytes of a key and a value that fit into a record of `predictions`, whatever its headers are,
 #: which are ours and have less than 1 kB; what has more is measured.

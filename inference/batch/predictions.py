@@ -16,7 +16,8 @@ from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.inference.serving.servables import Bools, Float32, Servable
+from millrace.inference.serving.servables import Servable
+from millrace.model_families.examples import Bools, Float32
 
 #: Event times that a prediction's interval can be told in, milliseconds UTC.
 FIRST_MS: Final = 0

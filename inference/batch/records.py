@@ -24,7 +24,8 @@ from millrace.contracts.headers import ID, SOURCE_OFFSET, RawHeaders, around_id
 from millrace.contracts.source import Source
 from millrace.contracts.topics import PREDICTIONS
 from millrace.inference.batch.predictions import Forecasts
-from millrace.inference.serving.servables import Bools, Servable
+from millrace.inference.serving.servables import Servable
+from millrace.model_families.examples import Bools
 
 ORIGIN: Final = "/millrace/inference"
 #: Topic (without the namespace), key, value, headers and partition of a record.

@@ -16,20 +16,18 @@ from enum import Enum, auto
 from typing import Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.inference.serving.batches import Stamp
 from millrace.infra.kafka.patience import Stopped
+from millrace.model_families.examples import Bools, Float32
 
 #: How often who waits for a version looks whether to stop, seconds.
 LOOK_SECONDS: Final = 0.25
 
 #: Model and number of a version.
 Key = tuple[str, int]
-Float32 = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 
 
 class Forecaster(Protocol):

@@ -3,5 +3,7 @@
 ```
 forecaster  architecture, Keras network, weights, change of units
 highway     the linear part, solved in closed form
+fit         the fit of the network
+runtime     the network as it serves: traced once, weights as arguments
 ```
 """

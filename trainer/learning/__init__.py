@@ -2,7 +2,6 @@
 
 ```
 learn        a dataset and the serving version in, a challenger and a verdict out
-fit          trains the challenger
 gate         compares errors on the hold-out; reasons with the verdict
 improvement  size and certainty of an improvement
 ```

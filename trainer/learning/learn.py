@@ -17,6 +17,7 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.model_families.artefact import LoadedArtefact
 from millrace.model_families.examples import Examples
+from millrace.model_families.lstm_highway.fit import FitSettings, Start, fit, forecast
 from millrace.model_families.lstm_highway.forecaster import (
     Architecture,
     Weights,
@@ -26,7 +27,6 @@ from millrace.model_families.lstm_highway.forecaster import (
 )
 from millrace.trainer.data.dataset import Dataset
 from millrace.trainer.data.split import SplitSettings, split
-from millrace.trainer.learning.fit import FitSettings, Start, fit, forecast
 from millrace.trainer.learning.gate import (
     GateSettings,
     HoldoutErrors,
@@ -98,7 +98,7 @@ def learn(
         settings: How.
         since_ms: Event time of the drift that asked for it; None if none did.
 
-    `trainer.learning.fit.prepare` has to be called before.
+    `model_families.lstm_highway.fit.prepare` has to be called before.
 
     Raises:
         DataError: There is too little to learn from, or the fit has diverged.

@@ -19,7 +19,7 @@ from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.error_line import say_error
 from millrace.infra.process.logs import configure_logs
 from millrace.infra.settings import Settings
-from millrace.trainer.learning.fit import prepare as load_tensorflow
+from millrace.model_families.lstm_highway.fit import prepare as load_tensorflow
 from millrace.trainer.runs.job import (
     BROKEN_MACHINERY,
     CANNOT,

@@ -16,8 +16,9 @@ from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
 from millrace.inference.batch.answers import SURE_BYTES, Answers
 from millrace.inference.batch.records import Record
 from millrace.inference.metrics import LATENCY
-from millrace.inference.serving.batches import SIZES
-from millrace.inference.serving.servables import Bools, Float32, Persistence, Servable
+from millrace.inference.serving.servables import Persistence, Servable
+from millrace.model_families.examples import Bools, Float32
+from millrace.model_families.padding import SIZES
 from tests.builders import UNITS, pump_spec, pump_window, source_of, stamped_window
 
 SPEC = pump_spec()

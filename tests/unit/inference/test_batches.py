@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from millrace.inference.serving.batches import SIZES, Stamp, by_stamp, plan
+from millrace.inference.serving.batches import Stamp, by_stamp
+from millrace.model_families.padding import SIZES, plan
 from tests.builders import pump_window, stamped_window
 
 

@@ -9,14 +9,14 @@ import pytest
 
 from millrace.contracts.errors import DataError
 from millrace.contracts.model_spec import ModelSpec
-from millrace.inference.serving.batches import SIZES
-from millrace.inference.serving.network import Network, Networks, Trained
 from millrace.model_families.lstm_highway.forecaster import (
     Weights,
     architecture_of,
     build,
     weights_of,
 )
+from millrace.model_families.lstm_highway.runtime import Network, Networks, Trained
+from millrace.model_families.padding import SIZES
 from tests.builders import pump_spec
 
 SPEC = pump_spec(window=4, horizon=2)
@@ -92,7 +92,7 @@ def test_nothing_is_traced_while_serving(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(
         "keras.Model.stateless_call", lambda *arguments, **_: traced.append(arguments)
     )
-    monkeypatch.setattr("millrace.inference.serving.network.build", traced.append)
+    monkeypatch.setattr("millrace.model_families.lstm_highway.runtime.build", traced.append)
     version = trained(2)
     for count in (1, 7, 8, 9, 63, 64, 65, 511, 512, 513, 1025):
         assert version(*inputs(count)).shape == (count, 2, 2)

@@ -9,7 +9,8 @@ import pytest
 
 from millrace.contracts.normaliser import Normaliser
 from millrace.inference.batch.predictions import LAST_MS, misfits, predict
-from millrace.inference.serving.servables import Bools, Float32, Persistence, Servable
+from millrace.inference.serving.servables import Persistence, Servable
+from millrace.model_families.examples import Bools, Float32
 from tests.builders import (
     OTHER_UNITS,
     UNITS,

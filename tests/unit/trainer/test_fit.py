@@ -7,8 +7,15 @@ import pytest
 from millrace.contracts.errors import DataError
 from millrace.contracts.normaliser import Normaliser
 from millrace.model_families.examples import Examples
+from millrace.model_families.lstm_highway.fit import (
+    FitSettings,
+    Fitted,
+    Start,
+    fit,
+    forecast,
+    prepare,
+)
 from millrace.model_families.lstm_highway.forecaster import Architecture, rescale
-from millrace.trainer.learning.fit import FitSettings, Fitted, Start, fit, forecast, prepare
 
 ARCHITECTURE = Architecture(window=12, sensors=3, steps=2, targets=(0, 2), units=8)
 SETTINGS = FitSettings(max_epochs=6, batch=32, patience=3, learning_rate=5e-3)
