@@ -20,6 +20,9 @@ from millrace.contracts.path_names import ModelName
 #: Version that every model has from the start: the last readings, repeated.
 PERSISTENCE: Final = 0
 
+#: Family of models that a task is trained with unless it names another.
+DEFAULT_RECIPE: Final = "lstm-highway-1"
+
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -42,6 +45,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
         target: ``mean`` forecasts each target's mean over the horizon, ``sequence`` every
             sample of it.
         targets: Sensors that are forecast; all of them when empty.
+        recipe: Family of models that trainings fit, see `model_families`.
 
     Raises:
         DataError: A target is not among the sensors, a name stands twice or is none
@@ -56,6 +60,7 @@ class ModelSpec(msgspec.Struct, frozen=True):
     stride: Positive
     target: Literal["mean", "sequence"] = "mean"
     targets: tuple[str, ...] = ()
+    recipe: str = DEFAULT_RECIPE
 
     def __post_init__(self) -> None:
         """Check what types cannot say."""

@@ -14,6 +14,7 @@ from millrace.contracts.errors import ServerError
 from millrace.contracts.wire.groups import INFERENCE
 from millrace.inference.consumer import InferenceConsumer, replica_name
 from millrace.inference.serving.loader import Loader
+from millrace.inference.serving.networks import Networks
 from millrace.inference.serving.servables import Servables
 from millrace.infra.kafka.clients import admin
 from millrace.infra.kafka.patience import Patience
@@ -23,7 +24,6 @@ from millrace.infra.process.service import Service, run_service
 from millrace.infra.process.telemetry import Health
 from millrace.infra.process.watchdog import Watchdog
 from millrace.infra.topics.partitions import even_partitions
-from millrace.model_families.lstm_highway.runtime import Networks
 
 _log = structlog.get_logger(__name__)
 #: How long the broker is asked at start before we look whether to stop, seconds.

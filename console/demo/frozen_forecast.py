@@ -25,6 +25,7 @@ from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.error_line import say_error
 from millrace.infra.settings import Settings
 from millrace.model_families.artefact import fetch
+from millrace.model_families.known import family_of
 
 Float32 = npt.NDArray[np.float32]
 
@@ -58,21 +59,10 @@ def forecast(job: ForecastJob, settings: Settings) -> Float32:
         DataError: The artefact is not what it should be.
         ServerError: The object store does not answer.
     """
-    import tensorflow as tf  # noqa: PLC0415  (slow; only this process needs it)
-
-    from millrace.model_families.lstm_highway.forecaster import (  # noqa: PLC0415  (likewise)
-        build,
-        read_architecture,
-        set_weights,
-    )
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
     loaded = fetch(ObjectStore(settings), job.artefact)
-    model = build(read_architecture(loaded.architecture))
-    set_weights(model, loaded.weights)
-    run = tf.function(lambda values, present: model([values, present], training=False))
-
+    family = family_of(loaded.architecture)
+    family.prepare_fit()
+    architecture = family.read(loaded.architecture)
     columns = job.spec.target_columns
     parts: list[Float32] = []
     windows: Float32 = np.load(job.windows)
@@ -81,11 +71,7 @@ def forecast(job: ForecastJob, settings: Settings) -> Float32:
         filled, present = zip(*(fill_missing(window) for window in block), strict=True)
         shown = np.stack(present)
         values = loaded.normaliser.apply(np.stack(filled), shown)
-        padding = ((0, _BATCH - len(block)), (0, 0), (0, 0))
-        output = run(
-            tf.constant(np.pad(values, padding)),
-            tf.constant(np.pad(shown.astype(np.float32), padding[:2])),
-        ).numpy()[: len(block)]
+        output = family.forecast(architecture, loaded.weights, values, shown)
         restored = loaded.normaliser.restore(output, columns)
         parts.append(np.where(shown[:, None, list(columns)], restored, np.float32(np.nan)))
     return np.concatenate(parts)

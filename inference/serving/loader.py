@@ -32,6 +32,7 @@ from millrace.contracts.ids import digest_of
 from millrace.contracts.model_spec import PERSISTENCE
 from millrace.contracts.normaliser import Normaliser
 from millrace.inference.metrics import LACKING, LOADS
+from millrace.inference.serving.networks import Networks
 from millrace.inference.serving.servables import Persistence, Servable, Servables
 from millrace.infra.kafka.errors import error_of, is_transient
 from millrace.infra.kafka.model_feed import ModelFeed
@@ -40,7 +41,6 @@ from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.model_families.artefact import fetch
-from millrace.model_families.lstm_highway.runtime import Networks
 from millrace.registry.state import Registry, State, Version
 
 _log = structlog.get_logger(__name__)

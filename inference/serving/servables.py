@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
@@ -22,27 +22,13 @@ from millrace.contracts.normaliser import Normaliser
 from millrace.inference.serving.batches import Stamp
 from millrace.infra.kafka.patience import Stopped
 from millrace.model_families.examples import Bools, Float32
+from millrace.model_families.family import Forecaster
 
 #: How often who waits for a version looks whether to stop, seconds.
 LOOK_SECONDS: Final = 0.25
 
 #: Model and number of a version.
 Key = tuple[str, int]
-
-
-class Forecaster(Protocol):
-    """What turns windows into forecasts."""
-
-    def __call__(self, values: Float32, present: Bools) -> Float32:
-        """Forecast.
-
-        Args:
-            values: float32 of shape (n, window, sensors), normalised.
-            present: bool of shape (n, sensors).
-
-        Returns:
-            float32 of shape (n, steps, targets), normalised.
-        """
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The forecaster: an LSTM beside a linear highway.
 
 ```
+family      the port's view of them
 forecaster  architecture, Keras network, weights, change of units
 highway     the linear part, solved in closed form
 fit         the fit of the network

@@ -12,20 +12,18 @@ with the same packages. `prepare` has to be called before TensorFlow does anythi
 """
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import structlog
 
 from millrace.contracts.errors import DataError
 from millrace.model_families.examples import Examples, Float32
+from millrace.model_families.family import FitSettings, Fitted, Start, Tensors, Weights
 from millrace.model_families.lstm_highway.forecaster import (
     HIGHWAY,
     Architecture,
-    Weights,
     build,
     set_weights,
     value_of,
@@ -33,38 +31,8 @@ from millrace.model_families.lstm_highway.forecaster import (
 )
 from millrace.model_families.lstm_highway.highway import solve_highway
 
-Tensors = dict[str, npt.NDArray[Any]]
-
 _FORECAST_BATCH = 512
 _log = structlog.get_logger(__name__)
-
-
-class FitSettings(msgspec.Struct, frozen=True):
-    """How to fit.
-
-    Attributes:
-        seed: Of initial weights, order of examples and dropout.
-        batch: Examples in a step.
-        learning_rate: At the first step; it falls along a cosine to nearly 0.
-        weight_decay: AdamW's.
-        clip_norm: Limit of a gradient's norm.
-        dropout: Share of the LSTM's outputs that a step drops.
-        max_epochs: Most passes over the examples.
-        max_steps: Most steps, whatever the epochs; bounds the time of a fit.
-        patience: Epochs without a lower validation error before the fit ends.
-        penalties: The highway's ridge penalties to choose from.
-    """
-
-    seed: int = 1
-    batch: int = 64
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-4
-    clip_norm: float = 1.0
-    dropout: float = 0.3
-    max_epochs: int = 40
-    max_steps: int = 3_000
-    patience: int = 5
-    penalties: tuple[float, ...] = (30.0, 100.0, 300.0, 1_000.0, 3_000.0)
 
 
 class Epoch(msgspec.Struct, frozen=True):
@@ -77,39 +45,6 @@ class Epoch(msgspec.Struct, frozen=True):
 
     training: float | None
     validation: float
-
-
-@dataclass(frozen=True, eq=False)
-class Start:
-    """Where a warm start begins.
-
-    Attributes:
-        weights: The serving version's, in this run's units (see `forecaster.rescale`).
-        optimizer: Its optimizer's state; None, or one of another network, begins with a
-            fresh one.
-    """
-
-    weights: Weights
-    optimizer: Tensors | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """What a fit made.
-
-    Attributes:
-        weights: The network's variables, float32, by name.
-        optimizer: The optimizer's variables at the best epoch, by name.
-        history: One entry per epoch; the first is before any step.
-        best_epoch: The epoch whose weights these are.
-        penalty: The highway's penalty that was chosen.
-    """
-
-    weights: Weights
-    optimizer: Tensors
-    history: tuple[Epoch, ...]
-    best_epoch: int
-    penalty: float
 
 
 def prepare(threads: int = 1) -> None:
@@ -254,7 +189,12 @@ class _Loop:
                 best, kept = epoch, self._snapshot()
             elif epoch - best >= settings.patience:
                 break
-        return Fitted(kept[0], kept[1], tuple(history), best, penalty)
+        figures = {
+            "history": msgspec.to_builtins(history),
+            "best_epoch": best,
+            "penalty": penalty,
+        }
+        return Fitted(*kept, figures)
 
     def _validate(self, examples: Examples) -> float:
         got = _forecast(self._call, examples.x, examples.present)

@@ -24,6 +24,7 @@ is imported by `build`, not by this module.
 3
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -33,18 +34,19 @@ import numpy.typing as npt
 from millrace.contracts.errors import DataError
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
+from millrace.model_families.family import Weights
 
 #: Steps of the LSTM at most; longer windows make wider patches.
 MAX_RECURRENT_STEPS: Final = 24
 #: Variables of the network at most; what asks for more is refused before it is built.
 MAX_PARAMETERS: Final = 5_000_000
 
+KIND: Final = "lstm-highway-1"
 HIGHWAY: Final = "highway/kernel"
 LSTM_KERNEL: Final = "lstm/lstm_cell/kernel"
 HEAD_KERNEL: Final = "head/kernel"
 HEAD_BIAS: Final = "head/bias"
 
-Weights = dict[str, npt.NDArray[np.float32]]
 Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 
@@ -116,14 +118,14 @@ def architecture_of(spec: ModelSpec) -> Architecture:
     )
 
 
-def read_architecture(values: dict[str, Any]) -> Architecture:
+def read_architecture(values: Mapping[str, Any]) -> Architecture:
     """Read an artefact's architecture.
 
     Raises:
         DataError: It is not one that this program can build.
     """
     try:
-        return msgspec.convert(values, Architecture)
+        return msgspec.convert(dict(values), Architecture)
     except msgspec.ValidationError as error:
         raise DataError(f"architecture that this program cannot build: {error}") from error
 

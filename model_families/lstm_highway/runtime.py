@@ -9,22 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
 
-from millrace.contracts.errors import DataError, ServerError
-from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.errors import DataError
 from millrace.model_families.examples import Bools, Float32
-from millrace.model_families.lstm_highway.forecaster import (
-    Architecture,
-    architecture_of,
-    build,
-    read_architecture,
-)
+from millrace.model_families.lstm_highway.forecaster import Architecture, build
 from millrace.model_families.padding import SIZES, plan
 
 #: From this batch size on a network is compiled by XLA. Measured: 2.4 ms against 3.6 ms for
@@ -96,6 +89,10 @@ class Network:
             raise DataError(f"weights {given} are not those of their network, {self._wanted}")
         return [tf.constant(weights[name], tf.float32) for name in self._order]
 
+    def load(self, weights: Mapping[str, Float32]) -> Trained:
+        """Make a version of this network."""
+        return Trained(self, self.take(weights))
+
     def __call__(self, weights: list[tf.Tensor], values: Float32, present: Bools) -> Float32:
         """Run any number of windows, padded to traced sizes."""
         parts = []
@@ -120,69 +117,3 @@ class Trained:
     def __call__(self, values: Float32, present: Bools) -> Float32:
         """Forecast; see `Forecaster`."""
         return self.network(self.weights, values, present)
-
-
-class Networks:
-    """Traced networks by architecture; owned by the loader."""
-
-    def __init__(self) -> None:
-        """Start with none; nothing may have been run by TensorFlow yet."""
-        use_one_thread()
-        self._traced: dict[Architecture, Network] = {}
-
-    def forecaster(
-        self, architecture: dict[str, Any], weights: Mapping[str, Float32], spec: ModelSpec
-    ) -> Trained:
-        """Make a version ready to forecast.
-
-        Args:
-            architecture: How the network is built, as its artefact says.
-            weights: Its variables by name.
-            spec: What it reads and forecasts.
-
-        Raises:
-            DataError: Architecture or weights do not fit, or the forecasts of a calm and of a
-                lively window are not finite numbers of the right shape.
-            ServerError: This machine has no memory for it.
-        """
-        try:
-            return self._forecaster(architecture, weights, spec)
-        except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-            raise ServerError(f"no memory on this machine for the network: {error}") from error
-
-    def _forecaster(
-        self, architecture: dict[str, Any], weights: Mapping[str, Float32], spec: ModelSpec
-    ) -> Trained:
-        described = read_architecture(architecture)
-        if (described.window, described.sensors) != (spec.window, len(spec.sensors)):
-            raise DataError(f"the network reads {described.window} x {described.sensors} readings")
-        if described.targets != spec.target_columns:
-            raise DataError(f"the network forecasts columns {described.targets}, not its task's")
-        network = self._network(described)
-        made = Trained(network, network.take(weights))
-        sensors = len(spec.sensors)
-        lively = np.random.default_rng(0).standard_normal((max(SIZES), spec.window, sensors))
-        for size in SIZES:
-            present = np.ones((size, sensors), np.bool_)
-            for scale in (0, 1):
-                output = made((scale * lively[:size]).astype(np.float32), present)
-                if output.shape != (size, spec.steps, len(spec.target_names)):
-                    raise DataError(
-                        f"a forecast has shape {output.shape[1:]}, which is not its task's"
-                    )
-                if not np.isfinite(output).all():
-                    raise DataError("the network makes forecasts that are not finite")
-        return made
-
-    def _network(self, architecture: Architecture) -> Network:
-        if architecture not in self._traced:
-            self._traced[architecture] = Network(architecture)
-        return self._traced[architecture]
-
-    def prepare(self, spec: ModelSpec) -> None:
-        """Trace the network that a model's first version will most likely have.
-
-        A task that no network is made for is served by persistence all the same.
-        """
-        with suppress(DataError):
-            self._network(architecture_of(spec))

@@ -29,7 +29,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from millrace.contracts.errors import DataError
-from millrace.contracts.model_spec import ModelSpec
+from millrace.contracts.model_spec import DEFAULT_RECIPE, ModelSpec
+from millrace.model_families.known import family_named
 from millrace.producers.sources.recording import ASSET, SEGMENT, TIME, Story
 
 Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -75,6 +76,7 @@ class Task(_Strict, frozen=True):
     stride: Count
     target: Literal["mean", "sequence"] = "mean"
     targets: tuple[Name, ...] = ()
+    recipe: Name = DEFAULT_RECIPE
 
 
 class StoryTable(_Strict, frozen=True):
@@ -140,6 +142,7 @@ class Description(_Strict, frozen=True):
             stride=self.task.stride,
             target=self.task.target,
             targets=self.task.targets,
+            recipe=self.task.recipe,
         )
 
 
@@ -233,6 +236,10 @@ def _check_sensors(found: Description, where: str) -> None:
         _ = found.spec
     except DataError as error:
         raise DataError(f"{where}: sensors or task.targets: {error}") from error
+    try:
+        family_named(found.task.recipe)
+    except DataError as error:
+        raise DataError(f"{where}: task.recipe: {error}") from error
 
 
 def _moment(text: str, where: str) -> datetime:

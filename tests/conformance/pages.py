@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -15,6 +16,6 @@ def example(page: str) -> ModuleType:
     path = _PORTS / page
     code = path.read_text().split("```python\n")[1].split("```")[0]
     assert len([line for line in code.splitlines() if line]) <= MOST_LINES
-    module = ModuleType(path.stem)
-    exec(compile(code, str(path), "exec"), vars(module))  # noqa: S102  (our own page)
+    module = sys.modules[f"page_{path.stem}"] = ModuleType(f"page_{path.stem}")
+    exec(compile(code, str(path), "exec", dont_inherit=True), vars(module))  # noqa: S102  (our page)
     return module

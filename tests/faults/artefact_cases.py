@@ -12,12 +12,8 @@ import numpy as np
 from millrace.contracts.events.model_event import Artefact, Unloadable
 from millrace.contracts.topics import PREDICTIONS
 from millrace.model_families.artefact import ARCHITECTURE, MANIFEST, WEIGHTS, PackedArtefact
-from millrace.model_families.lstm_highway.forecaster import (
-    HEAD_BIAS,
-    HIGHWAY,
-    Weights,
-    architecture_of,
-)
+from millrace.model_families.family import Weights
+from millrace.model_families.lstm_highway.forecaster import HEAD_BIAS, HIGHWAY, architecture_of
 from tests.faults.cases import case
 from tests.faults.evidence import model_events
 from tests.faults.plant import Plant

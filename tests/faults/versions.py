@@ -13,12 +13,12 @@ from millrace.contracts.events.model_event import Approved, Artefact, Registered
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.model_families.artefact import PackedArtefact, pack
+from millrace.model_families.family import Weights
 from millrace.model_families.lstm_highway.forecaster import (
     HEAD_BIAS,
     HEAD_KERNEL,
     HIGHWAY,
     LSTM_KERNEL,
-    Weights,
     architecture_of,
 )
 

@@ -24,6 +24,7 @@ from millrace.inference.batch.reading import Reading, read
 from millrace.inference.consumer import LOAD_SECONDS, InferenceConsumer, replica_name
 from millrace.inference.kafka.transactions import TransactionalWriter, Undone, Unsure
 from millrace.inference.serving.loader import AWAY_SECONDS, Loader
+from millrace.inference.serving.networks import Networks
 from millrace.inference.serving.servables import Servable, Servables
 from millrace.infra.embedded.instance import choose_port
 from millrace.infra.kafka.clients import admin, producer, reader
@@ -33,7 +34,6 @@ from millrace.infra.object_store import ObjectStore
 from millrace.infra.progress.output_ends import FIRST_RECORDS, last_source_offsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from millrace.model_families.lstm_highway.runtime import Networks
 from millrace.registry.state import declare
 from tests.builders import (
     AT,

@@ -17,14 +17,8 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.model_families.artefact import LoadedArtefact
 from millrace.model_families.examples import Examples
-from millrace.model_families.lstm_highway.fit import FitSettings, Start, fit, forecast
-from millrace.model_families.lstm_highway.forecaster import (
-    Architecture,
-    Weights,
-    architecture_of,
-    read_architecture,
-    rescale,
-)
+from millrace.model_families.family import FitSettings, ModelFamily, Start, Weights
+from millrace.model_families.known import family_named, family_of
 from millrace.trainer.data.dataset import Dataset
 from millrace.trainer.data.split import SplitSettings, split
 from millrace.trainer.learning.gate import (
@@ -98,27 +92,30 @@ def learn(
         settings: How.
         since_ms: Event time of the drift that asked for it; None if none did.
 
-    `model_families.lstm_highway.fit.prepare` has to be called before.
+    `ModelFamily.prepare_fit` of the model's family has to be called before.
 
     Raises:
         DataError: There is too little to learn from, or the fit has diverged.
     """
     rows = split(data.asset, data.start_ms, data.until_ms, settings.split, since_ms)
     normaliser = fit_normaliser(data.take(rows.train), len(spec.sensors))
-    architecture = architecture_of(spec)
+    family = family_named(spec.recipe)
+    architecture = family.architecture(spec)
     every = examples_of(data, spec, normaliser)
-    fitted = fit(
+    fitted = family.fit(
         architecture,
         every.take(rows.train),
         every.take(rows.validation),
         settings.fit,
-        _start(architecture, champion, normaliser),
+        _start(family, architecture, champion, normaliser),
     )
     holdout, judged = every.take(rows.holdout), data.take(rows.holdout)
     persistence = np.repeat(holdout.x[:, -1:, list(spec.target_columns)], spec.steps, axis=1)
     served = persistence if champion is None else _forecast_of(champion, judged, spec, normaliser)
     errors = HoldoutErrors(
-        window_errors(forecast(architecture, fitted.weights, holdout.x, holdout.present), holdout),
+        window_errors(
+            family.forecast(architecture, fitted.weights, holdout.x, holdout.present != 0), holdout
+        ),
         window_errors(served, holdout),
         window_errors(persistence, holdout),
         judged.asset,
@@ -138,9 +135,7 @@ def learn(
         HoldoutError(verdict.challenger, verdict.champion, verdict.persistence),
         {
             "verdict": msgspec.to_builtins(verdict),
-            "history": msgspec.to_builtins(fitted.history),
-            "best_epoch": fitted.best_epoch,
-            "penalty": fitted.penalty,
+            **fitted.figures,
             "rows": {name: len(getattr(rows, name)) for name in ("train", "validation", "holdout")},
         },
     )
@@ -184,12 +179,17 @@ def _normalised(
 
 
 def _start(
-    architecture: Architecture, champion: LoadedArtefact | None, normaliser: Normaliser
+    family: ModelFamily[Any],
+    architecture: Any,
+    champion: LoadedArtefact | None,
+    normaliser: Normaliser,
 ) -> Start | None:
-    """Begin from the serving version, if it is of the same network."""
-    if champion is None or read_architecture(champion.architecture) != architecture:
+    """Begin from the serving version, if it is of the same family and architecture."""
+    if champion is None or family_of(champion.architecture) is not family:
         return None
-    weights = rescale(architecture, champion.weights, champion.normaliser, normaliser)
+    if family.read(champion.architecture) != architecture:
+        return None
+    weights = family.rescale(architecture, champion.weights, champion.normaliser, normaliser)
     return Start(weights, champion.optimizer)
 
 
@@ -198,11 +198,10 @@ def _forecast_of(
 ) -> npt.NDArray[np.float32]:
     """Forecast with the serving version in its own units, and bring that into the new ones."""
     own = champion.normaliser
-    got = forecast(
-        read_architecture(champion.architecture),
-        champion.weights,
-        own.apply(data.x, data.present),
-        data.present.astype(np.float32),
+    family = family_of(champion.architecture)
+    architecture = family.read(champion.architecture)
+    got = family.forecast(
+        architecture, champion.weights, own.apply(data.x, data.present), data.present
     )
     return _normalised(own.restore(got, spec.target_columns), spec, normaliser)
 

@@ -19,7 +19,7 @@ from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.error_line import say_error
 from millrace.infra.process.logs import configure_logs
 from millrace.infra.settings import Settings
-from millrace.model_families.lstm_highway.fit import prepare as load_tensorflow
+from millrace.model_families.known import family_named
 from millrace.trainer.runs.job import (
     BROKEN_MACHINERY,
     CANNOT,
@@ -59,7 +59,7 @@ def main(folder: Path) -> int:
         store = ObjectStore(settings)
         # TensorFlow takes seconds to load: meanwhile the data is awaited and read.
         with ThreadPoolExecutor(1) as loader:
-            loading = loader.submit(load_tensorflow)
+            loading = loader.submit(family_named(job.spec.recipe).prepare_fit)
             run, data = prepare(job, store)
             write_atomically(folder / PINNED, msgspec.json.encode(run))
             loading.result()

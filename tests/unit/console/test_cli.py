@@ -176,7 +176,7 @@ def test_a_bare_installation_can_look_at_a_system(
     [
         (("up",), "tensorflow", "millrace[all]"),
         (("demo",), "matplotlib", "millrace[all]"),
-        (("edge", "simulate"), "psutil", "millrace[edge]"),
+        (("edge", "simulate"), "pandas", "millrace[edge]"),
         (("models", "declare", "fleet"), "pandas", "millrace[edge]"),
     ],
 )

@@ -1,7 +1,7 @@
 """The compiled network: padding, weights as arguments, and what is refused."""
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -9,13 +9,14 @@ import pytest
 
 from millrace.contracts.errors import DataError
 from millrace.contracts.model_spec import ModelSpec
+from millrace.inference.serving.networks import Networks
+from millrace.model_families.family import Weights
 from millrace.model_families.lstm_highway.forecaster import (
-    Weights,
     architecture_of,
     build,
     weights_of,
 )
-from millrace.model_families.lstm_highway.runtime import Network, Networks, Trained
+from millrace.model_families.lstm_highway.runtime import Network, Trained
 from millrace.model_families.padding import SIZES
 from tests.builders import pump_spec
 
@@ -41,7 +42,7 @@ def weights(seed: int) -> Weights:
 
 def trained(seed: int) -> Trained:
     """A version with seeded weights."""
-    return networks().forecaster(DESCRIBED, weights(seed), SPEC)
+    return cast(Trained, networks().forecaster(DESCRIBED, weights(seed), SPEC))
 
 
 def inputs(count: int) -> tuple[Any, Any]:

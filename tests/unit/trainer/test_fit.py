@@ -7,14 +7,8 @@ import pytest
 from millrace.contracts.errors import DataError
 from millrace.contracts.normaliser import Normaliser
 from millrace.model_families.examples import Examples
-from millrace.model_families.lstm_highway.fit import (
-    FitSettings,
-    Fitted,
-    Start,
-    fit,
-    forecast,
-    prepare,
-)
+from millrace.model_families.family import FitSettings, Fitted, Start
+from millrace.model_families.lstm_highway.fit import fit, forecast, prepare
 from millrace.model_families.lstm_highway.forecaster import Architecture, rescale
 
 ARCHITECTURE = Architecture(window=12, sensors=3, steps=2, targets=(0, 2), units=8)
@@ -60,6 +54,17 @@ def fresh() -> Fitted:
     return fit(ARCHITECTURE, TRAIN, VALIDATION, SETTINGS)
 
 
+def validation(fitted: Fitted) -> list[float]:
+    """Validation error of each epoch."""
+    return [epoch["validation"] for epoch in fitted.figures["history"]]
+
+
+def best(fitted: Fitted) -> int:
+    """The epoch whose weights were kept."""
+    epoch: int = fitted.figures["best_epoch"]
+    return epoch
+
+
 def test_beats_persistence_on_windows_it_has_not_seen(fresh: Fitted) -> None:
     """The fitted network's error is less than half of the last value's."""
     last = np.repeat(LATER.x[:, -1:, [0, 2]], 2, axis=1)
@@ -70,31 +75,31 @@ def test_beats_persistence_on_windows_it_has_not_seen(fresh: Fitted) -> None:
 
 def test_the_recurrent_part_adds_to_the_highway(fresh: Fitted) -> None:
     """The best epoch is not the one before any step, and is the best in the history."""
-    errors = [epoch.validation for epoch in fresh.history]
-    assert fresh.best_epoch > 0
-    assert errors[fresh.best_epoch] == min(errors) < errors[0]
+    errors = validation(fresh)
+    assert best(fresh) > 0
+    assert errors[best(fresh)] == min(errors) < errors[0]
     assert error(fresh.weights, VALIDATION) == pytest.approx(min(errors), rel=1e-5)
 
 
 def test_the_same_fit_gives_the_same_bits(fresh: Fitted) -> None:
     """A second fit's weights and optimizer are equal, byte for byte; another seed's are not."""
     again = fit(ARCHITECTURE, TRAIN, VALIDATION, SETTINGS)
-    assert again.history == fresh.history
+    assert again.figures == fresh.figures
     for made, other in ((again.weights, fresh.weights), (again.optimizer, fresh.optimizer)):
         assert list(made) == list(other)
         assert all(made[name].tobytes() == other[name].tobytes() for name in made)
     reseeded = fit(ARCHITECTURE, TRAIN, VALIDATION, msgspec.structs.replace(SETTINGS, seed=2))
-    assert reseeded.history != fresh.history
+    assert reseeded.figures != fresh.figures
 
 
 def test_a_warm_start_goes_on_where_the_other_stopped(fresh: Fitted) -> None:
     """Its error before any step is already the first fit's best, and its steps are counted on."""
     warm = fit(ARCHITECTURE, TRAIN, VALIDATION, SETTINGS, Start(fresh.weights, fresh.optimizer))
-    best = fresh.history[fresh.best_epoch].validation
-    assert warm.history[0].validation == pytest.approx(best, rel=1e-4)
-    assert warm.history[warm.best_epoch].validation <= best * (1 + 1e-4)
+    least = validation(fresh)[best(fresh)]
+    assert validation(warm)[0] == pytest.approx(least, rel=1e-4)
+    assert validation(warm)[best(warm)] <= least * (1 + 1e-4)
     steps = int(fresh.optimizer["adamw/iteration"])
-    assert int(warm.optimizer["adamw/iteration"]) == steps + warm.best_epoch * 19
+    assert int(warm.optimizer["adamw/iteration"]) == steps + best(warm) * 19
 
 
 def test_rescaled_weights_forecast_the_same_readings(fresh: Fitted) -> None:
@@ -138,13 +143,13 @@ def test_an_optimizer_of_another_network_is_left_behind(fresh: Fitted) -> None:
     some = dict(list(fresh.optimizer.items())[:-1])
     for foreign in ({"lion/iteration": np.array(7)}, some):
         warm = fit(ARCHITECTURE, TRAIN, VALIDATION, few, Start(fresh.weights, foreign))
-        assert warm.history == alone.history
+        assert warm.figures == alone.figures
 
 
 def test_steps_are_bounded() -> None:
     """A fit takes no more steps than it was allowed, beyond its first epoch."""
     few = msgspec.structs.replace(SETTINGS, max_steps=40)
-    assert len(fit(ARCHITECTURE, TRAIN, VALIDATION, few).history) == 1 + 40 // 19
+    assert len(validation(fit(ARCHITECTURE, TRAIN, VALIDATION, few))) == 1 + 40 // 19
 
 
 def test_refuses_what_cannot_be_learned_from(fresh: Fitted) -> None:
