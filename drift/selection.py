@@ -102,11 +102,11 @@ def _of(signal: TestedSignal, text: str) -> tuple[Detector[Any], ...]:
 
 
 def _check_once(found: Sequence[Detector[Any]]) -> None:
-    """Check that each detector is named once: its memory is kept under its name and settings."""
-    specs = [detector.spec for detector in found]
-    for spec in specs:
-        if specs.count(spec) > 1:
-            raise SettingsError(f"{spec} is named twice")
+    """Check that each detector is named once: an alert is identified by its detector's name."""
+    names = [detector.name for detector in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"{name} is named twice; a signal has one of each")
 
 
 def _parsed(text: str) -> list[tuple[str, dict[str, object]]]:
@@ -114,7 +114,7 @@ def _parsed(text: str) -> list[tuple[str, dict[str, object]]]:
     try:
         listed = ast.parse(f"[{text.strip()}]", mode="eval").body
         return [_call(each) for each in getattr(listed, "elts", [listed])]
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, TypeError, ValueError) as error:
         raise SettingsError(
             f"{text!r} is no list of detectors such as PageHinkley, KSWIN(alpha=0.001)"
         ) from error
@@ -126,7 +126,10 @@ def _call(node: ast.expr) -> tuple[str, dict[str, object]]:
         case ast.Name(name):
             return name, {}
         case ast.Call(ast.Name(name), [], keywords) if all(each.arg for each in keywords):
-            return name, {str(each.arg): ast.literal_eval(each.value) for each in keywords}
+            given = {str(each.arg): ast.literal_eval(each.value) for each in keywords}
+            if len(given) < len(keywords):
+                raise ValueError("a setting is given twice")
+            return name, given
         case _:
             raise ValueError("neither a name nor a call by keywords")
 
@@ -134,7 +137,12 @@ def _call(node: ast.expr) -> tuple[str, dict[str, object]]:
 def _detector(signal: TestedSignal, name: str, given: Settings) -> Detector[Any]:
     """Make a detector; ours where there is one."""
     ours = OURS.get(name)
-    return river_detector(name, given) if ours is None else ours(signal, given)
+    if ours is None:
+        return river_detector(name, given)
+    try:
+        return ours(signal, given)
+    except TypeError as error:  # a constructor that does not have such a setting
+        raise SettingsError(f"{name}: {error}") from error
 
 
 def _page_hinkley(signal: TestedSignal, given: Settings) -> Detector[Any]:

@@ -15,8 +15,9 @@ from typing import Final
 import msgspec
 
 from millrace.contracts.clock import event_time
+from millrace.contracts.errors import MillraceError
 from millrace.contracts.events.window import SensorWindow
-from millrace.producers.delivery.forwarder import Forwarder, SpoolCounts
+from millrace.producers.delivery.forwarder import END_SECONDS, Forwarder, SpoolCounts
 from millrace.producers.pacing import Pacer
 
 #: How long the loop waits before it looks around again, seconds.
@@ -37,6 +38,7 @@ class Summary(msgspec.Struct, frozen=True):
         event_until: End of the last.
         interrupted: Whether a person ended it.
         spool: What the spool did; None when it was sent from memory.
+        not_recorded: Windows of a live source for which there was no room.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Summary(msgspec.Struct, frozen=True):
     event_until: datetime | None
     interrupted: bool
     spool: SpoolCounts | None = None
+    not_recorded: int = 0
 
 
 def replay(
@@ -82,27 +85,32 @@ def replay(
         spool.
 
     Raises:
+        MillraceError: The source failed; what it gave before was handed over.
         ServerError: A window could not be delivered.
     """
     began = time.monotonic()
     first = last = None
     slow = _Slow(training)
     bad: list[int] = []
-    for window in found:
-        if window is None:
-            forwarder.poll(LOOK_SECONDS)
-            continue
-        due = _wait(window, forwarder, pacer, slow, (lambda: False) if live else stopping)
-        if due is None:
-            break
-        if not forwarder.send(window):
-            continue  # counted by the forwarder; the next wait sees whether the run is to end
-        pacer.sent(window.end_ms, due=due, now=time.monotonic())
-        spoiled = after(window)
-        bad += range(forwarder.handed - spoiled + 1, forwarder.handed + 1)
-        first = window.end_ms if first is None else first
-        last = window.end_ms
-        progress(window, slow.now)
+    try:
+        for window in found:
+            if window is None:
+                forwarder.poll(LOOK_SECONDS)
+                continue
+            due = _wait(window, forwarder, pacer, slow, (lambda: False) if live else stopping)
+            if due is None:
+                break
+            if not forwarder.send(window):
+                continue  # counted by the forwarder; the next wait sees whether the run is to end
+            pacer.sent(window.end_ms, due=due, now=time.monotonic())
+            spoiled = after(window)
+            bad += range(forwarder.handed - spoiled + 1, forwarder.handed + 1)
+            first = window.end_ms if first is None else first
+            last = window.end_ms
+            progress(window, slow.now)
+    except MillraceError:
+        forwarder.flush(END_SECONDS)  # what the source gave before it failed
+        raise
     forwarder.flush()
     seconds = time.monotonic() - began
     arrived = forwarder.handed - forwarder.left
@@ -119,6 +127,7 @@ def replay(
         event_until=None if last is None else event_time(last),
         interrupted=stopping(),
         spool=forwarder.counts(),
+        not_recorded=forwarder.not_recorded,
     )
 
 

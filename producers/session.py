@@ -262,5 +262,5 @@ def _say(summary: Summary, *, as_json: bool) -> None:
             f"{spool.waiting:,} windows wait in the spool {spool.folder}: start the same command"
             " again, or `millrace edge flush`, to send them"
         )
-    if spool is not None and spool.not_recorded:
-        told.print(f"{spool.not_recorded:,} windows were not recorded for want of room")
+    if summary.not_recorded:
+        told.print(f"{summary.not_recorded:,} windows were not recorded for want of room")

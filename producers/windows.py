@@ -170,7 +170,7 @@ class LiveWindows:
         ):
             self._rows, self._origin, self._seen = [], time_ms, 0
         self._last, self._segment = time_ms, segment
-        self._rows = [*self._rows[-(self._spec.window - 1) :], np.asarray(reading, np.float32)]
+        self._rows = [*self._rows[-(self._spec.window - 1) :], np.array(reading, np.float32)]
         self._rows = self._rows[-self._spec.window :]
         self._seen += 1
         first = self._seen - self._spec.window

@@ -146,7 +146,7 @@ class _Run:
         columns = np.repeat(np.arange(due.size), due)
         nth = np.arange(1, columns.size + 1) - np.repeat(np.cumsum(due) - due, due)
         n = settings.clock * (before[columns] + nth)
-        wide_enough = width(n) > settings.grace
+        wide_enough = width(n) > max(settings.grace, 1)
         columns, n = columns[wide_enough], n[wide_enough]
         if not columns.size:
             return {}

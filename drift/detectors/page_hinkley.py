@@ -162,7 +162,7 @@ class PageHinkley:
             rise=test._sum_increase,
             rise_minimum=test._min_increase,
             fall=test._sum_decrease,
-            fall_maximum=test._max_decrease,
+            fall_maximum=float(test._max_decrease),
             rise_from=self._rise_from,
             fall_from=self._fall_from,
         )

@@ -1,7 +1,7 @@
 """Any detector of river by its name: one test per series, with evidence of our own.
 
 river's detectors say only that a signal has changed. Which way and since when is told by two means
-kept beside each: of all values since the last alarm, and a recent one.
+kept beside each: of all that the test was told since the last alarm, and a recent one.
 
 Detectors of yes or no (river's ``drift.binary``) are told whether a value is above a bound, or
 below it, by the setting ``above`` or ``below``. Most look for more mistakes, and want ``above``;
@@ -27,14 +27,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 
-from millrace.contracts.errors import DataError, SettingsError
+from millrace.contracts.errors import SettingsError
 from millrace.drift.detectors.alarm import LIMIT, Alarm
 from millrace.drift.detectors.base import Detector, spec_of
 from millrace.drift.detectors.plain_state import Plain, plain, restored
 
 _MODULES: Final = ("river.drift", "river.drift.binary")
 _BOUNDS: Final = ("above", "below")
+#: Values that a test is tried on before it is used; more where its windows are long.
+_TRIAL: Final = 300
+_LONGEST_TRIAL: Final = 3_000
 #: Weight of the newest value in the recent mean.
 _RECENT: Final = 0.1
 
@@ -95,6 +99,8 @@ class RiverDetector(Detector[RiverMemory]):
         spec: str,
         make: Callable[[], Any],
         answer: Callable[[float], float | bool],
+        *,
+        falls: bool,
     ) -> None:
         """Take what makes one.
 
@@ -103,11 +109,13 @@ class RiverDetector(Detector[RiverMemory]):
             spec: Name and settings.
             make: Makes a test that has seen nothing.
             answer: What the test is told of a value.
+            falls: Whether it is told yes where the value is low.
         """
         self.name = name
         self.spec = spec
         self._make = make
         self._answer = answer
+        self._falls = falls
 
     def fresh(self, series: int) -> RiverMemory:
         """Make tests that have seen nothing."""
@@ -126,10 +134,10 @@ class RiverDetector(Detector[RiverMemory]):
         """Take the next value of one series."""
         if not math.isfinite(value):
             return None
-        held = max(-LIMIT, min(LIMIT, value))
+        told = self._answer(max(-LIMIT, min(LIMIT, value)))
         series_test = memory.tests[series]
-        series_test.see(held, time)
-        series_test.test.update(self._answer(held))
+        series_test.see(-float(told) if self._falls else float(told), time)
+        series_test.test.update(told)
         if not series_test.test.drift_detected:
             return None
         alarm = Alarm(
@@ -166,10 +174,27 @@ def river_detector(name: str, settings: Mapping[str, object]) -> RiverDetector:
         known = ", ".join(signature.parameters) or "none"
         raise SettingsError(f"{name} has no setting {', '.join(unknown)}; it has {known}")
     try:
-        plain(kind(**given))
-    except (TypeError, ValueError, DataError) as error:
+        _try(kind(**given), answer, given)
+    except Exception as error:  # river checks few settings: what its arithmetic says counts
         raise SettingsError(f"{name} cannot be used with these settings: {error}") from error
-    return RiverDetector(name, spec_of(name, {**given, **bounds}), lambda: kind(**given), answer)
+    return RiverDetector(
+        name,
+        spec_of(name, {**given, **bounds}),
+        lambda: kind(**given),
+        answer,
+        falls="below" in bounds,
+    )
+
+
+def _try(test: Any, answer: Callable[[float], float | bool], given: Mapping[str, object]) -> None:
+    """Run a test on noise with a jump, for longer than its windows are; then take its memory."""
+    longest = max((each for each in given.values() if isinstance(each, int)), default=0)
+    count = min(max(_TRIAL, 3 * longest), _LONGEST_TRIAL)
+    values = np.random.default_rng(0).normal(0.0, 1.0, count)
+    values[count // 2 :] += 3.0
+    for value in values.tolist():
+        test.update(answer(value))
+    plain(test)
 
 
 def _answer(name: str, bounds: Mapping[str, object]) -> Callable[[float], bool]:

@@ -88,14 +88,12 @@ class SpoolCounts(msgspec.Struct, frozen=True):
         found: Windows that waited there at the start, sent before all others.
         spooled: Windows of this run that were written to it.
         waiting: Windows that wait there at the end.
-        not_recorded: Windows of a live source for which there was no room.
     """
 
     folder: str
     found: int
     spooled: int
     waiting: int
-    not_recorded: int
 
 
 class Forwarder:
@@ -191,7 +189,6 @@ class Forwarder:
             found=self.found,
             spooled=self.spooled,
             waiting=self._spool.waiting,
-            not_recorded=self.not_recorded,
         )
 
     def send(self, window: SensorWindow) -> bool:
@@ -245,25 +242,28 @@ class Forwarder:
                 wait = min(wait, max(self._pending_since + self._linger - now, 0.001))
             self._client.poll(whole_ms(wait))
 
-    def flush(self) -> None:
+    def flush(self, seconds: float | None = None) -> None:
         """Spool the rest, and wait until the broker has everything.
 
         When the run is to end, for no longer than `END_SECONDS`: the rest stays in the spool.
+
+        Args:
+            seconds: Longest wait; None for as long as it takes.
 
         Raises:
             ServerError: The broker refused a window, or the rest would be lost with the process.
             DataError: The spool is damaged.
         """
-        ends: float | None = None
+        ends = None if seconds is None else time.monotonic() + seconds
         self._store_at = 0.0
         while self.waiting:
             if self._pending:
                 self._store()
             now = self._turn()
-            if self._stopping():
-                ends = now + END_SECONDS if ends is None else ends
-                if now >= ends:
-                    break
+            if self._stopping() and ends is None:
+                ends = now + END_SECONDS
+            if ends is not None and now >= ends:
+                break
             self._client.poll(_LOOK_SECONDS if self._spool.waiting else 0)
         self._drop_pending()
         self.finished = not self.waiting and not self._stopping()
@@ -296,14 +296,16 @@ class Forwarder:
         while self._crowded or not (
             self._live or self._absence.away or len(self._backlog) < MEMORY_RECORDS
         ):
+            if self._live:
+                self._turn()
+                if self._crowded:
+                    self._lose(1)
+                    return False
+                continue
             if self._stopping():
                 return False
             self._turn()
-            if not self._live:
-                self._client.poll(_ROOM_SECONDS)
-            elif self._crowded:
-                self._lose(1)
-                return False
+            self._client.poll(_ROOM_SECONDS)
         return True
 
     @property

@@ -3,11 +3,12 @@
 The table's changelog is a compacted topic, which Faust reads back when a partition is taken
 over. It is written with the other outputs, so that whoever checkpoints can wait for it.
 
-Memory that would not fit into a record of the changelog gives up its oldest open forecasts, which
-then have no outcome: that is said, and counted. It happens where a model forecasts so many steps of
-so many sensors that a few forecasts have megabytes. Which forecasts those are depends on when
-memory is written, so it is not the same again after a crash. What is left then always fits: see
-`MOST_MEMORY`.
+Memory that would not fit into a record of the changelog gives up what its detectors remember, if
+that is the most of it; they start afresh after the next start. Else it gives up its oldest open
+forecasts, which then have no outcome: that is said, and counted. It happens where a model forecasts
+so many steps of so many sensors that a few forecasts have megabytes. Which forecasts those are
+depends on when memory is written, so it is not the same again after a crash. What is left then
+always fits: see `MOST_MEMORY`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from millrace.stream_processors.state.asset import Asset
 
 _log = structlog.get_logger(__name__)
 #: Bytes of an asset's memory that its record has room for, with three names in its key. Without
-#: open forecasts it has less: early predictions are `MOST_VALUES`, and the detectors of a sensor
-#: have some 1 kB.
+#: open forecasts it has less: early predictions are `MOST_VALUES`, and detectors `_MOST_TESTS`.
 MOST_MEMORY: Final = MAX_RECORD_BYTES - record_size(bytes(1024), b"", [])
+#: Bytes that detectors may remember of an asset where memory is too large: ours on as many sensors
+#: as a model may have need some 1 kB each. Others that need more start afresh instead.
+_MOST_TESTS: Final = MOST_MEMORY // 2
 
 AssetKey = tuple[str, str, int]
 #: Queues a record of the changelog: its key, the memory, its partition.
@@ -97,15 +100,25 @@ class Snapshots:
         return [Memory(_encode(key), self._snapshot(key), key[2]) for key in changed]
 
     def _snapshot(self, key: AssetKey) -> bytes:
-        """Encode an asset's memory; one that is too large gives up forecasts, then its tests."""
+        """Encode an asset's memory; one that is too large gives up its tests or forecasts."""
         asset = self._live[key]
-        memory, given_up = asset.snapshot(), 0
+        memory, with_tests, given_up = asset.snapshot(), True, 0
+        if len(memory) > MOST_MEMORY:
+            without = asset.snapshot(with_tests=False)
+            if len(memory) - len(without) > _MOST_TESTS:
+                memory, with_tests = without, False
+                _log.warning(
+                    "drift detectors start afresh after the next start: what they remember of the"
+                    " asset takes too much of its record; choose others, or smaller windows",
+                    model=key[0],
+                    asset=key[1],
+                )
         while (excess := len(memory) - MOST_MEMORY) > 0:
             dropped = asset.forecasts.give_up_oldest(excess)
             if not dropped:
                 break
             given_up += dropped
-            memory = asset.snapshot()
+            memory = asset.snapshot(with_tests=with_tests)
         if given_up:
             GIVEN_UP.inc(given_up)
             _log.warning(
@@ -114,14 +127,6 @@ class Snapshots:
                 model=key[0],
                 asset=key[1],
                 forecasts=given_up,
-            )
-        if len(memory) > MOST_MEMORY:
-            memory = asset.snapshot(with_tests=False)
-            _log.warning(
-                "drift detectors start afresh after the next start: what they remember of the"
-                " asset does not fit into its record; choose others, or smaller windows for them",
-                model=key[0],
-                asset=key[1],
             )
         return memory
 

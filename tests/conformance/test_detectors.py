@@ -104,22 +104,21 @@ def test_series_do_not_touch_each_other(detector: Detector[Any]) -> None:
     assets = 2
     values = np.stack([signal(seed) for seed in range(assets * SERIES)])
     together = [detector.fresh(SERIES) for _ in range(assets)]
-    found: set[tuple[int, int]] = set()
+    found: set[tuple[int, int, Alarm]] = set()
     for begin, end in _cuts(values.shape[1]):
         rows = values[:, begin:end].reshape(assets, SERIES, -1).transpose(2, 0, 1)
         owners = np.tile(np.arange(assets), end - begin)
         times = 1000 * np.repeat(np.arange(begin, end), assets)
         laid = lay(rows.reshape(-1, SERIES), times, owners, assets)
         for place, lane, alarm in detector.take_all(together, laid):
-            assert isinstance(alarm, Alarm)
-            found.add((lane, int(laid.times[place]) // 1000))
-    expected: set[tuple[int, int]] = set()
+            found.add((lane, int(laid.times[place]) // 1000, alarm))
+    expected: set[tuple[int, int, Alarm]] = set()
     for asset in range(assets):
         alone = detector.fresh(SERIES)
         for series in reversed(range(SERIES)):
             lane = asset * SERIES + series
             alarms = run(detector, alone, values[lane], 0, series)
-            expected |= {(lane, index) for index, _ in alarms}
+            expected |= {(lane, index, alarm) for index, alarm in alarms}
         assert alone.state() == together[asset].state()
     assert expected
     assert found == expected

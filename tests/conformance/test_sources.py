@@ -132,6 +132,21 @@ def test_assets_are_cut_apart() -> None:
     assert found == expected
 
 
+def test_a_source_may_use_one_array_for_all_readings() -> None:
+    """Values are copied when a reading is taken, of whatever type they are."""
+
+    class Reusing(Scripted):
+        def readings(self, stop: threading.Event) -> Iterator[Reading]:  # noqa: ARG002  (ends itself)
+            buffer = np.zeros(2, np.float32)
+            for step in range(4):
+                buffer[:] = step
+                yield Reading("a", 50 * step, buffer)
+
+    coming = live_windows(Reusing([]), lambda: False)
+    (window,) = [window for window in coming if window is not None]
+    assert window.values[:, 0].tolist() == [0, 1, 2, 3]
+
+
 def test_another_segment_starts_a_run() -> None:
     """No window has readings of two segments."""
     readings = [r._replace(segment="one" if r.time_ms < 300 else "two") for r in script()]

@@ -5,8 +5,10 @@ A spool of your own is added to `SPOOLS`.
 
 from __future__ import annotations
 
+import resource
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -134,6 +136,32 @@ def test_a_durable_spool_is_found_again(kind: str, tmp_path: Path) -> None:
     third.append(some(33, 1))
     assert all_of(third) == list(enumerate(some(33, 1), 33))
     end(third)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SPOOLS if kind != "memory"])
+def test_a_full_disk_is_told_and_leaves_the_spool_sound(kind: str, tmp_path: Path) -> None:
+    """Nothing of the batch is taken; with space again it is, and all is there after a restart."""
+    spool = SPOOLS[kind](tmp_path)
+    spool.append(some(1, 5))
+    with no_file_beyond(spool.size + 100), pytest.raises(SpoolFullError):
+        spool.append(some(6, 100, size=3_000))
+    assert (spool.last, [record for _, record in all_of(spool)]) == (5, some(1, 5))
+    spool.append(some(6, 5))
+    end(spool)
+    again = SPOOLS[kind](tmp_path)
+    assert [record for _, record in all_of(again)] == some(1, 10)
+    end(again)
+
+
+@contextmanager
+def no_file_beyond(size: int) -> Iterator[None]:
+    """Let the operating system refuse to let any file of ours grow beyond a size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 Steps = st.lists(

@@ -205,7 +205,7 @@ def test_an_outage_under_a_running_edge(
     assert result["sent"] == sum(map(len, whole.values()))
     assert not result["interrupted"]
     assert isinstance(result["spool"], dict)
-    assert result["spool"]["waiting"] == result["spool"]["not_recorded"] == 0
+    assert result["spool"]["waiting"] == result["not_recorded"] == 0
     assert spools(here) == []
     stamps = sorted(message.timestamp()[1] for message in read_all(here, SENSOR_WINDOWS))
     gaps = np.diff(stamps)

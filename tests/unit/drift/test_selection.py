@@ -42,9 +42,9 @@ def test_without_settings_each_signal_has_its_own() -> None:
     ]
 
 
-def test_one_test_with_two_settings_has_two_memories() -> None:
-    """A detector may be named twice with other settings; a snapshot keeps both apart."""
-    running = chosen(error="PageHinkley(threshold=2), PageHinkley(threshold=9)")
+def test_each_detector_has_a_memory_of_its_own() -> None:
+    """A snapshot keeps what each remembers apart, by name and settings."""
+    running = chosen(error="PageHinkley(threshold=2), KSWIN(window_size=70)")
     monitor = AssetMonitor()
     monitor.outcome(2, 1, 0.5, 0.0, 0, running)
     assert set(monitor.state().memories) == {
@@ -54,11 +54,11 @@ def test_one_test_with_two_settings_has_two_memories() -> None:
 
 def test_changed_settings_start_afresh_and_others_go_on() -> None:
     """What a detector of other settings remembered is not taken over, nor carried along."""
-    before = chosen(error="PageHinkley, KSWIN(window_size=50)")
+    before = chosen(error="PageHinkley, KSWIN(window_size=80)")
     monitor = AssetMonitor()
     for index in range(40):
         monitor.outcome(2, 1, 0.5, 0.0, index, before)
-    after = chosen(error="PageHinkley, KSWIN(window_size=60)")
+    after = chosen(error="PageHinkley, KSWIN(window_size=90)")
     restored = AssetMonitor(monitor.state())
     restored.outcome(2, 1, 0.5, 0.0, 40, after)
     monitor.outcome(2, 1, 0.5, 0.0, 40, before)
@@ -67,7 +67,7 @@ def test_changed_settings_start_afresh_and_others_go_on() -> None:
     assert set(state) == {page_hinkley, kswin}
     assert state[page_hinkley] == monitor.state().memories[page_hinkley]
     alone = AssetMonitor(MonitorState(epoch=2))
-    alone.outcome(2, 1, 0.5, 0.0, 40, chosen(error="KSWIN(window_size=60)"))
+    alone.outcome(2, 1, 0.5, 0.0, 40, chosen(error="KSWIN(window_size=90)"))
     assert state[kswin] == alone.state().memories[kswin]
 
 
@@ -85,7 +85,13 @@ def test_changed_settings_start_afresh_and_others_go_on() -> None:
         ("PageHinkley(mode=[])", "mode 'up' or 'both'"),
         ("ADWIN(clock=12)", "clock must be a power of two; got 12"),
         ("ADWIN(max_buckets=9)", "ADWIN takes delta, clock, min_window_length, grace_period"),
-        ("PageHinkley, PageHinkley", "is named twice"),
+        ("PageHinkley, PageHinkley(threshold=9)", "PageHinkley is named twice"),
+        ("KSWIN(window_size=50)", "KSWIN cannot be used with these settings: Sample larger"),
+        ("FHDDM(below=0, sliding_window_size=0)", "FHDDM cannot be used with these settings"),
+        ("HDDMA(above=1, drift_confidence=0)", "HDDMA cannot be used with these settings"),
+        ("DDM(above=1, warm_start='x')", "DDM cannot be used with these settings"),
+        ("PageHinkley(threshold=5, threshold=50)", "is no list of detectors"),
+        ("KSWIN(alpha={[1]: 2})", "is no list of detectors"),
         ("page-hinkley", "is no list of detectors"),
         ("PageHinkley(", "is no list of detectors"),
         ("PageHinkley(*[1])", "is no list of detectors"),
@@ -100,3 +106,24 @@ def test_a_wrong_setting_is_one_clear_error(setting: str, said: str) -> None:
         chosen(error=setting)
     assert str(caught.value).startswith("MILLRACE_ERROR_DETECTORS: ")
     assert said in str(caught.value)
+
+
+def test_the_shortest_window_of_our_own_adwin_is_no_error() -> None:
+    """Every value is checked from the first on."""
+    running = chosen(error="ADWIN(clock=1, grace_period=0)")
+    assert found(running, [0.5] * 50 + [5.0] * 50)
+
+
+@pytest.mark.parametrize("detector", ["HDDMW(above=0.8)", "DDM(above=0.8)", "HDDMA(above=0.8)"])
+def test_a_rise_across_the_bound_is_a_rise_whatever_came_before(detector: str) -> None:
+    """An early stretch of large errors does not turn the direction round."""
+    monitor, running = AssetMonitor(), chosen(error=detector)
+    errors = [5.0] * 20 + [0.5] * 180 + [0.9] * 60
+    alarms = [
+        (index, finding.alarm)
+        for index, error in enumerate(errors)
+        for finding in monitor.outcome(2, 1, error, 0.0, index, running)
+    ]
+    late = [alarm for index, alarm in alarms if index >= 200]
+    assert late
+    assert late[0].rising

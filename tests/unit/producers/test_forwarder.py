@@ -365,3 +365,21 @@ def test_a_recording_waits_for_room_in_memory(clock: Clock) -> None:
     fake.away = False
     own.flush()
     assert fake.starts == list(range(sent))
+
+
+def test_a_stopped_live_source_counts_every_window_without_room(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """Windows that still come after the stop are taken or counted, each of them."""
+    fake = FakeProducer()
+    fake.away = True
+    with SqliteSpool(tmp_path, 1 << 20) as spool:
+        own = forwarder(spool, fake, live=True, stopping=lambda: clock.now > 1_030)
+        taken = 0
+        for start in range(8_000):
+            taken += own.send(window(start))
+            if start % 50 == 49:
+                clock.now += 0.5
+        own.flush()
+        assert own.not_recorded == 8_000 - spool.waiting > 1_000
+        assert own.handed == spool.waiting <= taken

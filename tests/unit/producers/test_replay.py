@@ -1,10 +1,13 @@
 """The loop sends what is due, stops when asked to, and says what it did."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import cast
 
 import numpy as np
+import pytest
 
+from millrace.contracts.errors import ServerError
 from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.headers import RawHeaders
 from millrace.producers.delivery.forwarder import Forwarder, SpoolCounts
@@ -46,7 +49,9 @@ class FakeForwarder:
     def poll(self, seconds: float) -> None:
         """Wait for nothing."""
 
-    def flush(self) -> None:
+    not_recorded = 0
+
+    def flush(self, _: float | None = None) -> None:
         """Know that all has arrived."""
         self.flushed = True
 
@@ -122,3 +127,43 @@ def test_a_window_that_is_not_taken_is_passed_over() -> None:
     fake = FakeForwarder(refused=frozenset({3_000}))
     assert run(fake, Pacer(Tempo()), 99).sent == 9
     assert [window.start_ms for window in fake.sent][2:4] == [2_000, 4_000]
+
+
+def test_what_a_source_gave_before_it_failed_is_delivered() -> None:
+    """The source's own error ends the run, after the windows that it completed."""
+    fake = FakeForwarder()
+
+    def failing() -> Iterator[SensorWindow | None]:
+        yield from some(7)
+        yield None
+        raise ServerError("the device is gone")
+
+    with pytest.raises(ServerError, match="the device is gone"):
+        replay(
+            failing(),
+            cast(Forwarder, fake),
+            Pacer(Tempo()),
+            model="m",
+            training=lambda _: False,
+            stopping=lambda: False,
+            progress=lambda window, slowed: None,  # noqa: ARG005  (a callback)
+            live=True,
+        )
+    assert len(fake.sent) == 7
+    assert fake.flushed
+
+
+def test_a_live_source_is_taken_to_its_end_after_a_stop() -> None:
+    """What was measured before the stop is handed over; a recording stops at once."""
+    fake = FakeForwarder()
+    summary = replay(
+        iter(some(10)),
+        cast(Forwarder, fake),
+        Pacer(Tempo()),
+        model="m",
+        training=lambda _: False,
+        stopping=lambda: True,
+        progress=lambda window, slowed: None,  # noqa: ARG005  (a callback)
+        live=True,
+    )
+    assert (len(fake.sent), summary.interrupted) == (10, True)

@@ -131,8 +131,10 @@ def test_tests_are_given_up_where_nothing_else_makes_memory_fit() -> None:
     snapshots = Snapshots({})
     asset = snapshots.asset("pump", "pump-1", 0)
     asset.windows_through = 7
+    asset.forecasts.open = [OpenForecast(n, n, n, "", 0) for n in range(6)]
     asset.monitor = AssetMonitor(MonitorState(5, 3, {"input Greedy": bytes(MAX_RECORD_BYTES)}))
     (taken,) = snapshots.take()
     kept = Asset.restore(taken.value)
     assert kept.windows_through == 7
     assert kept.monitor.state() == MonitorState(5, 3)
+    assert len(kept.forecasts.open) == len(asset.forecasts.open) == 6
