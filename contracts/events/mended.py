@@ -1,4 +1,4 @@
-"""A refused record that was sent again, and was taken: the end of its dead letters."""
+"""Records which retry of a dead letter was accepted."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from millrace.contracts.topics import MENDED, Topic
 
 
 class Mended(Event, frozen=True):
-    """Which refused record was taken in the end, and as which.
+    """The accepted retry of a dead letter; any other retry with the same origin is ignored.
 
-    There is one per first origin, and it is the memory of that: a record with the same first
-    origin and another offset has no effect any more.
+    There is one per first origin: the offset at which the record was first refused.
 
     Attributes:
         partition: Partition of `sensor.windows`.
-        first_offset: Offset of the record that was refused first.
-        offset: Offset of the record that was sent again and taken.
-        at: When it was taken.
+        first_offset: Offset of the record that was first refused.
+        offset: Offset of the retry that was accepted.
+        at: When it was accepted.
     """
 
     TYPE: ClassVar[str] = "millrace.mended-letter.v1"

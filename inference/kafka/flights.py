@@ -160,7 +160,7 @@ class Flights:
             wait([self._flight.end], min(seconds, self._flight.left))
 
     def land(self) -> Failed | None:
-        """Wait for the end of what is under way, if anything is, and hear how it went.
+        """Wait for the in-flight transaction; return its failure, or None.
 
         Returns:
             None if all that was launched has been committed.

@@ -128,14 +128,14 @@ def _consumer_config(settings: Settings, group: str, more: Mapping[str, Any]) ->
 
 
 class Reader(Consumer):
-    """A consumer without a group, which nobody misses: its end is not waited for.
+    """A consumer without a group. `close` runs in the background, because it may block a second.
 
-    Of librdkafka's clients that are closed soon after an answer every second or third takes a
-    second to end, whatever its settings. Who asks before it goes on would wait for that.
+    Measured: every second or third librdkafka client that is closed soon after a response takes a
+    second to close, whatever its settings. A caller that only reads offsets would wait for that.
     """
 
     def close(self) -> None:
-        """End, beside whoever calls; to be called once."""
+        """Close in a background thread; call it once."""
         Thread(target=super().close, name="reader's end", daemon=True).start()
 
 

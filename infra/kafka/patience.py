@@ -1,7 +1,7 @@
-"""What passes is waited out, with a pulse, until the process is told to stop.
+"""Retries transient Kafka errors until success, a deadline or shutdown; an attempt is a heartbeat.
 
-A broker that is away comes back. Waiting for it costs nothing; ending and starting anew costs
-TensorFlow's start and every version's loading, just when the windows have piled up.
+A broker that is unreachable comes back. Waiting for it costs nothing. A restart costs loading
+TensorFlow and every version, just when a backlog of windows waits.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How far sources have been worked off, as the outputs themselves tell.
+"""Recovers progress from the last `millrace_source_offset` header in each output partition.
 
-A writer puts its source offset into a header of each record, and writes a partition in the
-order of its sources: the last committed record tells how far it has come. So a repeated
-batch has no second effect: the output is its own memory. The ends of all partitions are
-read at once, since nobody goes on before they are known.
+A writer puts the source offset into a header of each record, and writes each partition in the
+order of its source. So the last committed record of an output partition is the writer's progress,
+and a batch that is processed again has no second effect. All partitions are read together,
+because processing starts when the progress of all of them is known.
 """
 
 from __future__ import annotations

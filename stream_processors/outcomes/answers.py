@@ -1,4 +1,7 @@
-"""What is kept of a prediction until its outcome: what the window and the task do not say."""
+"""Compact copy of a prediction, stored until its truth arrives.
+
+It leaves out the fields that the window and the model spec already give.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _LARGEST: Final = float(np.finfo(np.float32).max)
 
 
 class Answer(msgspec.Struct, array_like=True, gc=False):
-    """What an outcome needs of a prediction that the window and the task do not say.
+    """A stored prediction, without the fields that window and model spec give.
 
     Attributes:
         offset: Source offset of the window.

@@ -1,8 +1,8 @@
-"""How far each partition of `sensor.windows` has come, as the outputs tell.
+"""Progress of each partition of `sensor.windows`, recovered from the outputs.
 
-On taking a partition over, nothing is remembered but what the broker has: how far it was worked
-off (`lineages.Ends`), which records an earlier life refused, and which of those that were sent
-again have been taken. The latter two are read once, when they are first needed.
+When a partition is assigned, all that is known of it comes from the broker: its progress
+(`lineages.Ends`), the records that an earlier process refused, and the retries that were accepted.
+The latter two are read once, when they are first needed.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ _log = structlog.get_logger(__name__)
 
 
 class Position:
-    """How far a partition has come.
+    """Progress of one partition.
 
     Attributes:
-        next: Position of the next record, see `Ends.next`.
-        taken: Offset after the last record that was worked off since the partition was taken
-            over, again or not; 0 if none was.
+        next: Next unprocessed offset, recovered from the outputs; lower offsets are
+            redeliveries. See `Ends.next`.
+        taken: Offset after the last record that was processed since the partition was assigned,
+            for the first time or again; 0 if none was.
     """
 
     def __init__(self, partition: int, history: History) -> None:
-        """Start behind what is written.
+        """Start at the first offset that the outputs do not cover.
 
         Args:
             partition: The partition.
-            history: What an earlier life has left.
+            history: What an earlier process has written.
         """
         ends = history.ends(partition)
         self.next, self._written = ends.next, ends.written

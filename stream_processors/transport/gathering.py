@@ -1,8 +1,8 @@
-"""Messages that came together: between the agent, which takes them, and who works them off.
+"""Queue of messages between the Faust agent, which receives them, and the processor.
 
-Faust hands an agent one message at a time, and the agent cannot know whether there is another
-one: it may wait, be skipped, or be gone by the next turn of the event loop, because partitions
-change hands. So the agent only puts messages here, and waits for none with another in its hand.
+Faust hands an agent one message at a time and gives no end-of-batch signal: the next message may
+come later, be skipped, or be dropped in a rebalance. So the agent enqueues each message at once,
+and never waits for another message while it holds one.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Which offsets of a partition are still read, or have been, since it was taken over.
+"""Range of offsets of a partition that were read, or will be, since the partition was assigned.
 
-Before each poll the consumer tells its positions, after each what came; so where the reading of a
-partition began is known without a race with what is on its way. The end is as old as the last
-answer to a fetch, which is old where unread records wait in memory: nothing is said about what
-came after it, so it counts against a record only if it was told long enough after that record
-had come:
+The consumer reports its position before each poll and the records after it, so the first offset
+is known without a race against records in flight. The known high watermark may be stale, because
+it is part of the last fetch response, and unread records may wait in memory. It proves that a
+window is lost only if it was fetched at least `LATER_SECONDS` after the prediction arrived:
 
 >>> readable = Readable()
 >>> readable.before_poll("windows", 5)
@@ -20,8 +19,8 @@ import sys
 from collections.abc import Hashable
 from typing import Final
 
-#: An end counts if the answer that told it came so much later, seconds: longer than an answer that
-#: was given earlier is on its way.
+#: A high watermark counts if its fetch response came this much later, seconds: longer than an
+#: earlier response can be in flight.
 LATER_SECONDS: Final = 1.0
 
 
