@@ -23,7 +23,7 @@ from millrace.contracts.events.drift_alert import Signal
 from millrace.contracts.model_spec import PERSISTENCE
 from millrace.drift.detectors.alarm import Alarm
 from millrace.drift.detectors.base import Detector, Memory
-from millrace.drift.detectors.lanes import Floats, lay
+from millrace.drift.detectors.series import Floats, lay
 from millrace.drift.selection import Detectors, TestedSignal, key_of
 
 #: Detectors of a signal, in their order, and what each remembers.

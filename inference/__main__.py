@@ -17,7 +17,7 @@ from millrace.inference.serving.loader import Loader
 from millrace.inference.serving.networks import Networks
 from millrace.inference.serving.servables import Servables
 from millrace.infra.kafka.clients import admin
-from millrace.infra.kafka.patience import Patience
+from millrace.infra.kafka.retry import Patience
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.partition_watch import PartitionWatch
 from millrace.infra.process.service import Service, run_service

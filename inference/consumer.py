@@ -27,20 +27,20 @@ from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.topics import NORMALIZED, PREDICTIONS
 from millrace.contracts.wire.groups import INFERENCE
-from millrace.inference.batch.answers import Answers
 from millrace.inference.batch.reading import Reading, read
-from millrace.inference.kafka.flights import Batch, Flights
+from millrace.inference.batch.results import Answers
+from millrace.inference.kafka.commit_pipeline import Batch, Flights
 from millrace.inference.kafka.membership import MOST_WINDOWS, Membership
 from millrace.inference.kafka.transactions import TransactionalWriter, Unsure
 from millrace.inference.metrics import FALLBACKS
 from millrace.inference.serving.batches import Stamp, by_stamp
 from millrace.inference.serving.loader import Loader
 from millrace.inference.serving.servables import Servable, Servables
-from millrace.infra.kafka.patience import Patience
 from millrace.infra.kafka.place import Place
+from millrace.infra.kafka.retry import Patience
 from millrace.infra.progress.balance import Balance
 from millrace.infra.progress.losses import tell_lost
-from millrace.infra.progress.output_ends import last_source_offsets
+from millrace.infra.progress.output_progress import last_source_offsets
 from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)

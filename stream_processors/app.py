@@ -33,20 +33,20 @@ from millrace.infra.kafka.place import Place
 from millrace.infra.process import fault_points
 from millrace.infra.process.exit_status import BROKEN
 from millrace.infra.process.partition_watch import PartitionWatch
-from millrace.infra.process.standstill import StandstillGuard
+from millrace.infra.process.suspend_guard import StandstillGuard
 from millrace.infra.process.telemetry import Health
 from millrace.infra.process.watchdog import Watchdog
 from millrace.infra.settings import Settings
 from millrace.infra.topics.settings import topic_config
 from millrace.stream_processors.metrics import RECOVERY_REMAINING
 from millrace.stream_processors.monitoring import Watch
-from millrace.stream_processors.outcomes.held import Held
+from millrace.stream_processors.outcomes.early_predictions import Held
 from millrace.stream_processors.processor import BLOCK_RECORDS, Processor
 from millrace.stream_processors.recovery.history import KafkaHistory
 from millrace.stream_processors.recovery.memory import MemoryTable, Recovery
 from millrace.stream_processors.state.snapshots import Snapshots
+from millrace.stream_processors.transport.batch_queue import Gathering, divide
 from millrace.stream_processors.transport.batching import BatchApp, BatchConsumer
-from millrace.stream_processors.transport.gathering import Gathering, divide
 from millrace.stream_processors.transport.lineages import LOOK_SECONDS, Lineages
 from millrace.stream_processors.transport.outputs import Outputs
 from millrace.stream_processors.transport.records import Record

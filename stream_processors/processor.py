@@ -51,7 +51,7 @@ from millrace.infra.progress.balance import Balance
 from millrace.stream_processors.codec.packing import DerivedHeaders, in_msgpack
 from millrace.stream_processors.metrics import DUPLICATES, FENCES, WINDOWS
 from millrace.stream_processors.monitoring import ORIGIN, Watch
-from millrace.stream_processors.outcomes.held import is_ahead
+from millrace.stream_processors.outcomes.early_predictions import is_ahead
 from millrace.stream_processors.recovery.history import History
 from millrace.stream_processors.recovery.positions import Position, Positions
 from millrace.stream_processors.state.asset import Asset
@@ -59,13 +59,13 @@ from millrace.stream_processors.state.recent_windows import Repeat
 from millrace.stream_processors.state.snapshots import Changelog, Snapshots
 from millrace.stream_processors.transport.outputs import Outputs
 from millrace.stream_processors.transport.records import Record
+from millrace.stream_processors.windows.batch_result import Made, Verdicts
 from millrace.stream_processors.windows.letters import Letters
-from millrace.stream_processors.windows.parts import Batch, Part, batches
 from millrace.stream_processors.windows.retries import note_of, sent_again
+from millrace.stream_processors.windows.slices import Batch, Part, batches
 from millrace.stream_processors.windows.stamping import stamped
 from millrace.stream_processors.windows.stamps import Stamps
 from millrace.stream_processors.windows.validation import Block, Judgement, changed, judge
-from millrace.stream_processors.windows.verdicts import Made, Verdicts
 
 _log = structlog.get_logger(__name__)
 #: Records that are worked off together: as many as stay near a processor core until they are

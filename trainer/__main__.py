@@ -19,7 +19,7 @@ from millrace.contracts.topics import (
     TRAINING_REQUESTS,
     TRAINING_RUNS,
 )
-from millrace.infra.kafka.patience import Patience
+from millrace.infra.kafka.retry import Patience
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.exit_status import FAILED, STOPPED
 from millrace.infra.process.servers import await_kafka, await_store

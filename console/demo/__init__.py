@@ -2,12 +2,12 @@
 
 ```
 command          `millrace demo`
-tale             the story: source, expected events, pace
-conductor        runs the story, phase by phase
+scenario         the story: source, expected events, pace
+runner           runs the story, phase by phase
 replay_plan      pace of the replay
 edge_process     the edge that replays, as a process of its own
 observer         follows the output topics
-narrator         events as lines for people
+event_format     events as lines for people
 kills            which programs are killed, and when
 live_view        the panel on the terminal
 scoreboard       errors of live, frozen and persistence forecasts, while they arrive

@@ -8,15 +8,15 @@ from typing import Final
 
 import msgspec
 
-from millrace.console.demo.conductor import Conductor
 from millrace.console.demo.kills import Kill
 from millrace.console.demo.live_view import LiveView
 from millrace.console.demo.report.page import render_page
 from millrace.console.demo.report.pictures import draw
 from millrace.console.demo.report.report import Report, encode_report
+from millrace.console.demo.runner import Conductor
+from millrace.console.demo.scenario import Tale, open_tale
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.summary import Measured, build_report
-from millrace.console.demo.tale import Tale, open_tale
 from millrace.console.terminal.output import answers, print_json, remark, remarks, table
 from millrace.console.terminal.progress import Progress
 from millrace.contracts.clock import now

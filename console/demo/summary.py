@@ -12,7 +12,6 @@ from typing import Final
 import psutil
 
 from millrace.console.demo.accuracy import Judged, by_month, summarize
-from millrace.console.demo.conductor import Performance
 from millrace.console.demo.report.report import (
     DriftLine,
     ErrorSection,
@@ -27,7 +26,8 @@ from millrace.console.demo.report.report import (
     Swap,
     WindowCounts,
 )
-from millrace.console.demo.tale import KnownPart, Tale
+from millrace.console.demo.runner import Performance
+from millrace.console.demo.scenario import KnownPart, Tale
 from millrace.contracts.clock import event_time, to_ms
 from millrace.contracts.events.training import FINISHED, TrainingRequest, TrainingRun
 from millrace.registry.state import Registry

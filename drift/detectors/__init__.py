@@ -11,6 +11,6 @@ page_hinkley_lanes  the same test over many signals, bit for bit
 adwin_lanes         ADWIN over many signals; same alarms as river, bounded memory
 adwin_buckets       the buckets of an ADWIN window, and how they grow
 adwin_borders       the cuts of an ADWIN window: is the mean different on both sides?
-lanes               values of many signals laid end to end, cut into blocks
+series              values of many signals laid end to end, cut into blocks
 ```
 """

@@ -24,7 +24,7 @@ from millrace.drift.detectors.adwin_buckets import (
 )
 from millrace.drift.detectors.alarm import Alarm
 from millrace.drift.detectors.base import spec_of
-from millrace.drift.detectors.lanes import Floats, Ints
+from millrace.drift.detectors.series import Floats, Ints
 
 NAME: Final = "ADWIN"
 _SIZE: Final = 2.0 ** np.arange(LEVELS)

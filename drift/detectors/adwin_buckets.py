@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from millrace.drift.detectors.lanes import Floats, Ints
+from millrace.drift.detectors.series import Floats, Ints
 
 Flags = NDArray[np.bool_]
 

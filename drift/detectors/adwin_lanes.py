@@ -37,7 +37,7 @@ from millrace.drift.detectors.adwin_borders import NAME, AdwinSettings, Borders
 from millrace.drift.detectors.adwin_buckets import BUCKETS, LEVELS, Buckets, until_drop, width
 from millrace.drift.detectors.alarm import Alarm, Found
 from millrace.drift.detectors.lane_detector import LaneDetector
-from millrace.drift.detectors.lanes import Block, Floats, Ints, Laid, lay, next_block
+from millrace.drift.detectors.series import Block, Floats, Ints, Laid, lay, next_block
 
 #: Numbers of a lane: values since the start, total and variance (times the width) of the
 #: window, and for each level, from the lowest, its buckets' totals and times.

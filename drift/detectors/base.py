@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from millrace.drift.detectors.alarm import Alarm, Found
-from millrace.drift.detectors.lanes import Laid
+from millrace.drift.detectors.series import Laid
 
 
 class Memory(Protocol):

@@ -9,7 +9,7 @@ import numpy as np
 
 from millrace.drift.detectors.alarm import Alarm, Found
 from millrace.drift.detectors.base import Detector
-from millrace.drift.detectors.lanes import Floats, Laid, lay
+from millrace.drift.detectors.series import Floats, Laid, lay
 
 #: How numbers are kept in a snapshot.
 _KEPT: Final = np.dtype("<f8")

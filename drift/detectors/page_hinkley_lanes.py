@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 
 from millrace.drift.detectors.alarm import Alarm, Found
 from millrace.drift.detectors.lane_detector import LaneDetector
-from millrace.drift.detectors.lanes import Floats, Ints, Laid, lay, next_block
 from millrace.drift.detectors.page_hinkley import NAME, PageHinkleySettings
+from millrace.drift.detectors.series import Floats, Ints, Laid, lay, next_block
 
 #: Numbers of a lane, in the order of `drift.detectors.page_hinkley.PageHinkleyState`.
 FIELDS: Final = 8

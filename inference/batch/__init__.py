@@ -2,7 +2,7 @@
 
 ```
 reading      decodes records; invalid ones become dead letters
-answers      results of a micro-batch, each in its place
+results      results of a micro-batch, each in its place
 predictions  forecasts of a version in physical units
 records      encodes predictions
 fates        what became of the records of a committed micro-batch

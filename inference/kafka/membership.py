@@ -22,8 +22,8 @@ from millrace.contracts.wire.groups import INFERENCE
 from millrace.inference.kafka.transactions import STEP_SECONDS
 from millrace.infra.kafka.clients import consumer
 from millrace.infra.kafka.errors import error_of, is_forbidden
-from millrace.infra.kafka.patience import Patience, TooLong
 from millrace.infra.kafka.place import Place
+from millrace.infra.kafka.retry import Patience, TooLong
 from millrace.infra.settings import Settings
 from millrace.infra.topics.ids import member_name
 

@@ -11,7 +11,7 @@ produce, commit ──► (returns)   all of it is there, for good
 
 Handing records over is work for the interpreter, and gives way to other threads with each
 record; committing is only waiting. So the two are calls of their own: the first belongs on the
-thread that has made the records, the second beside it (`inference.kafka.flights`).
+thread that has made the records, the second beside it (`inference.kafka.commit_pipeline`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from millrace.inference.batch.records import Record
 from millrace.inference.metrics import ABORTED, COMMIT
 from millrace.infra.kafka.clients import TRANSACTION_RETRY_MS, TRANSACTION_TIMEOUT_MS, producer
 from millrace.infra.kafka.errors import error_of, is_forbidden
-from millrace.infra.kafka.patience import Patience, TooLong
+from millrace.infra.kafka.retry import Patience, TooLong
 from millrace.infra.process.fault_points import reached
 from millrace.infra.settings import Settings
 

@@ -36,8 +36,8 @@ from millrace.inference.serving.networks import Networks
 from millrace.inference.serving.servables import Persistence, Servable, Servables
 from millrace.infra.kafka.errors import error_of, is_transient
 from millrace.infra.kafka.model_feed import ModelFeed
-from millrace.infra.kafka.patience import Patience, Stopped
 from millrace.infra.kafka.publisher import Publisher
+from millrace.infra.kafka.retry import Patience, Stopped
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.model_families.artefact import fetch

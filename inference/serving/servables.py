@@ -20,7 +20,7 @@ import numpy as np
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.inference.serving.batches import Stamp
-from millrace.infra.kafka.patience import Stopped
+from millrace.infra.kafka.retry import Stopped
 from millrace.model_families.examples import Bools, Float32
 from millrace.model_families.family import Forecaster
 

@@ -10,7 +10,7 @@ publisher   writes events and waits until the broker has them
 model_feed  follows `model.events` and folds the registry
 log_reader  reads topics without a group: to the end, over ranges, for ever
 errors      judges errors: transient, forbidden, end of partition, …
-patience    retries of transient errors
+retry       retries of transient errors
 batch_end   end of a record batch that cannot be decompressed
 ```
 """

@@ -18,8 +18,8 @@ from millrace.contracts.errors import ServerError
 from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import reader
 from millrace.infra.kafka.errors import error_of
-from millrace.infra.kafka.patience import Stopped
 from millrace.infra.kafka.refusals import Told, kafka_trouble
+from millrace.infra.kafka.retry import Stopped
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.infra.topics.ids import member_name

@@ -14,12 +14,12 @@ import structlog
 from confluent_kafka import KafkaException
 
 from millrace.contracts.errors import MillraceError, SettingsError
-from millrace.infra.kafka.patience import Stopped
+from millrace.infra.kafka.retry import Stopped
 from millrace.infra.process import fault_points
 from millrace.infra.process.error_line import say_error
 from millrace.infra.process.exit_status import BROKEN, FAILED, STOPPED, WRONG_SETTINGS
-from millrace.infra.process.last_call import LastCall
 from millrace.infra.process.logs import configure_logs
+from millrace.infra.process.shutdown_deadline import LastCall
 from millrace.infra.process.telemetry import Health, serve_telemetry
 from millrace.infra.settings import Settings
 

@@ -10,7 +10,7 @@ spool_folder     location, owner and lock of a spool
 backlog          spooled records that are not produced yet
 in_flight        records that are produced and not confirmed yet
 confirmed        how far the broker has confirmed a spool
-absence          whether the broker is away
-greeting         checks topic and model before the first window is sent
+outage_detector  whether the broker is away
+handshake        checks topic and model before the first window is sent
 ```
 """

@@ -36,9 +36,9 @@ from millrace.contracts.headers import RawHeaders
 from millrace.contracts.topics import MAX_RECORD_BYTES
 from millrace.infra.kafka.clients import whole_ms
 from millrace.infra.process.fault_points import reached
-from millrace.producers.delivery.absence import Absence
 from millrace.producers.delivery.backlog import MEMORY_RECORDS, Backlog
 from millrace.producers.delivery.in_flight import InFlight
+from millrace.producers.delivery.outage_detector import Absence
 from millrace.producers.delivery.spool import Spool, SpoolFullError
 from millrace.producers.record import Encoding, Record, window_record
 from millrace.producers.sources.position import position_of

@@ -11,7 +11,7 @@ from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.forwarder import PRODUCER, Forwarder
-from millrace.producers.delivery.greeting import Greeting, greet
+from millrace.producers.delivery.handshake import Greeting, greet
 from millrace.producers.delivery.memory_spool import MemorySpool
 from millrace.producers.delivery.spool_folder import (
     SpoolOptions,

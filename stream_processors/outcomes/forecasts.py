@@ -36,7 +36,6 @@ import msgspec
 
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.ids import digest_of
-from millrace.stream_processors.outcomes.answers import Answer, Joined
 from millrace.stream_processors.outcomes.join_task import (
     MOST_VALUES,
     READING_BYTES,
@@ -44,6 +43,7 @@ from millrace.stream_processors.outcomes.join_task import (
     JoinTask,
 )
 from millrace.stream_processors.outcomes.readings import Block, Readings, slot
+from millrace.stream_processors.outcomes.stored_prediction import Answer, Joined
 
 #: Predictions whose windows have not come, per asset; later ones are passed over. The last
 #: resort: where windows are still read, predictions wait before they come here (`held`). Their

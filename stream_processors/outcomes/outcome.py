@@ -17,8 +17,8 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
 from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.stream_processors.outcomes.answers import Joined
 from millrace.stream_processors.outcomes.join_task import join_task
+from millrace.stream_processors.outcomes.stored_prediction import Joined
 
 _Values = npt.NDArray[np.floating[Any]]
 _Float64 = npt.NDArray[np.float64]

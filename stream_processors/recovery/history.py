@@ -18,7 +18,7 @@ from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS, SERVING_LEDGER
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.log_reader import read_all
-from millrace.infra.progress.output_ends import source_offsets_since
+from millrace.infra.progress.output_progress import source_offsets_since
 from millrace.infra.settings import Settings
 from millrace.stream_processors.transport.lineages import Ends, Lineages
 

@@ -6,8 +6,8 @@ fetching       the fetch thread: whole record batches from aiokafka
 pinned         the version of aiokafka whose internals are replaced
 leader_epochs  leader epochs of fetched batches
 lineages       incarnations of the partitions that are owned
-readable       offset range that is read in this ownership of a partition
-gathering      queue of batches between agent and worker
+fetched_range  offset range that is read in this ownership of a partition
+batch_queue    queue of batches between agent and worker
 outputs        confirmed writes
 records        a record, and functions on it
 ```

@@ -34,9 +34,9 @@ from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.futures import notify
 
 from millrace.stream_processors.codec.unpacking import UnreadBatch
+from millrace.stream_processors.transport.fetched_range import Readable
 from millrace.stream_processors.transport.fetching import FetchThread
 from millrace.stream_processors.transport.lineages import Lineages
-from millrace.stream_processors.transport.readable import Readable
 
 #: Least time between two polls that find little, seconds. A batch has a cost of its own, and so
 #: have the requests to the broker: at a low rate, what comes within this time is one batch.

@@ -26,7 +26,7 @@ from millrace.contracts.wire.groups import STREAM_PROCESSOR
 from millrace.infra.kafka.clients import first_offset
 from millrace.infra.progress.committed import Committed, committed_offsets
 from millrace.infra.progress.losses import tell_lost
-from millrace.infra.progress.output_ends import last_source_offsets
+from millrace.infra.progress.output_progress import last_source_offsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.epochs import TopicEpochs
 

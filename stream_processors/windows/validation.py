@@ -22,7 +22,7 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.registry.state import Model, Registry
 from millrace.stream_processors.state.recent_windows import checksums
 from millrace.stream_processors.transport.records import Payload
-from millrace.stream_processors.windows.forms import LATEST_AHEAD_MS, Forms, forms
+from millrace.stream_processors.windows.decode import LATEST_AHEAD_MS, Forms, forms
 
 #: No sensor reads more than this in any unit; larger numbers are defects.
 LARGEST: Final = 1e30

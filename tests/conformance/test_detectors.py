@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from millrace.drift.detectors import adwin_lanes, page_hinkley_lanes
 from millrace.drift.detectors.alarm import Alarm
 from millrace.drift.detectors.base import Detector
-from millrace.drift.detectors.lanes import lay
 from millrace.drift.detectors.page_hinkley import PageHinkleyDetector, PageHinkleySettings
 from millrace.drift.detectors.river_adapter import river_detector
+from millrace.drift.detectors.series import lay
 from tests.conformance.pages import example
 
 _PAGE_HINKLEY = PageHinkleySettings(delta=0.25, threshold=30.0, two_sided=True)

@@ -16,7 +16,10 @@ from typing import Final
 import structlog
 
 #: Modules of inference that reach points.
-_REACHING: Final = ("millrace.inference.kafka.flights", "millrace.inference.kafka.transactions")
+_REACHING: Final = (
+    "millrace.inference.kafka.commit_pipeline",
+    "millrace.inference.kafka.transactions",
+)
 _log = structlog.get_logger(__name__)
 
 

@@ -28,10 +28,10 @@ from millrace.inference.serving.networks import Networks
 from millrace.inference.serving.servables import Servable, Servables
 from millrace.infra.embedded.instance import choose_port
 from millrace.infra.kafka.clients import admin, producer, reader
-from millrace.infra.kafka.patience import Patience
 from millrace.infra.kafka.publisher import Publisher
+from millrace.infra.kafka.retry import Patience
 from millrace.infra.object_store import ObjectStore
-from millrace.infra.progress.output_ends import FIRST_RECORDS, last_source_offsets
+from millrace.infra.progress.output_progress import FIRST_RECORDS, last_source_offsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
 from millrace.registry.state import declare

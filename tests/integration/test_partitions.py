@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from millrace.contracts.errors import ServerError
 from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.infra.kafka.clients import admin
-from millrace.infra.kafka.patience import Stopped
+from millrace.infra.kafka.retry import Stopped
 from millrace.infra.process.partition_watch import PartitionWatch
 from millrace.infra.process.servers import await_partitions
 from millrace.infra.settings import Settings

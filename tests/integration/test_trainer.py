@@ -57,8 +57,8 @@ from millrace.infra.archive.objects import (
 )
 from millrace.infra.kafka.clients import admin, consumer, producer
 from millrace.infra.kafka.log_reader import read_all
-from millrace.infra.kafka.patience import Patience
 from millrace.infra.kafka.publisher import Publisher
+from millrace.infra.kafka.retry import Patience
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings

@@ -30,8 +30,8 @@ from millrace.contracts.topics import DRIFT_ALERTS, OUTCOMES, TRAINING_REQUESTS,
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.log_reader import LogReader
 from millrace.infra.kafka.model_feed import ModelFeed
-from millrace.infra.kafka.patience import Patience
 from millrace.infra.kafka.publisher import Publisher
+from millrace.infra.kafka.retry import Patience
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process import fault_points
 from millrace.infra.settings import Settings

@@ -13,9 +13,9 @@ import numpy as np
 from millrace.console.demo.accuracy import Floats
 from millrace.console.demo.report.plots import error_plot, latency_plot, swap_plot
 from millrace.console.demo.report.report import Report, Swap
+from millrace.console.demo.scenario import Tale
 from millrace.console.demo.scoreboard import Name, forecast_array, window_name
 from millrace.console.demo.summary import Measured
-from millrace.console.demo.tale import Tale
 from millrace.contracts.clock import event_time, to_ms
 from millrace.verification.evidence import Evidence
 

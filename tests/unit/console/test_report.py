@@ -13,14 +13,14 @@ import pytest
 
 from millrace.console.demo.accuracy import Truth, training_scale
 from millrace.console.demo.command import judge
-from millrace.console.demo.conductor import Performance
 from millrace.console.demo.replay_plan import ReplayPlan
 from millrace.console.demo.report.page import render_page
 from millrace.console.demo.report.pictures import draw
 from millrace.console.demo.report.report import Report, encode_report
+from millrace.console.demo.runner import Performance
+from millrace.console.demo.scenario import KnownPart, Tale
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.summary import Measured, build_report
-from millrace.console.demo.tale import KnownPart, Tale
 from millrace.contracts.clock import to_ms
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.drift_alert import DriftAlert

@@ -14,7 +14,7 @@ from millrace.drift.detectors import adwin_lanes
 from millrace.drift.detectors.adwin_borders import AdwinSettings
 from millrace.drift.detectors.adwin_buckets import BUCKETS, LEVELS
 from millrace.drift.detectors.alarm import LIMIT, Alarm
-from millrace.drift.detectors.lanes import Floats
+from millrace.drift.detectors.series import Floats
 
 Found = list[tuple[int, int, Alarm]]
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from millrace.contracts.events.drift_alert import Signal
 from millrace.drift.detectors import adwin_lanes, page_hinkley_lanes
-from millrace.drift.detectors.lanes import Floats, Ints
 from millrace.drift.detectors.page_hinkley import PageHinkley, PageHinkleyState
+from millrace.drift.detectors.series import Floats, Ints
 from millrace.drift.monitor import AssetMonitor, Finding, MonitorState, watch_inputs
 from millrace.drift.policy import INPUT
 from millrace.drift.selection import Detectors, detectors, key_of

@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from millrace.drift.detectors import page_hinkley_lanes
 from millrace.drift.detectors.alarm import Alarm
-from millrace.drift.detectors.lanes import Floats
 from millrace.drift.detectors.page_hinkley import PageHinkley, PageHinkleySettings
+from millrace.drift.detectors.series import Floats
 from millrace.drift.policy import ERROR, INPUT
 
 #: Alarms early and often, on both sides.

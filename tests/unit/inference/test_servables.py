@@ -7,7 +7,7 @@ import pytest
 
 from millrace.inference.serving.batches import Stamp
 from millrace.inference.serving.servables import Persistence, Servable, Servables
-from millrace.infra.kafka.patience import Stopped
+from millrace.infra.kafka.retry import Stopped
 from tests.builders import UNITS, pump_spec
 
 SPEC = pump_spec()

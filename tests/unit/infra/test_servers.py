@@ -9,7 +9,7 @@ import pytest
 
 from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.embedded.instance import choose_port
-from millrace.infra.kafka.patience import Stopped
+from millrace.infra.kafka.retry import Stopped
 from millrace.infra.process.servers import await_kafka, await_store
 from millrace.infra.settings import Settings
 

@@ -16,7 +16,6 @@ from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.window import SensorWindow
 from millrace.contracts.missing import ABSENT_ABOVE
 from millrace.contracts.model_spec import ModelSpec
-from millrace.stream_processors.outcomes.answers import Joined
 from millrace.stream_processors.outcomes.forecasts import (
     LONGEST_NAME,
     MOST_EARLY,
@@ -31,6 +30,7 @@ from millrace.stream_processors.outcomes.join_task import (
     JoinTask,
     join_task,
 )
+from millrace.stream_processors.outcomes.stored_prediction import Joined
 from tests.builders import START_MS, prediction_of, pump_spec, pump_window, reading
 
 SPEC = pump_spec()

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from millrace.contracts.events.outcome import Outcome
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.codec import encode
-from millrace.stream_processors.outcomes.answers import Answer, Joined
 from millrace.stream_processors.outcomes.forecasts import ForecastBook
 from millrace.stream_processors.outcomes.outcome import outcome_of
+from millrace.stream_processors.outcomes.stored_prediction import Answer, Joined
 from tests.builders import AT, UNITS, prediction_of, pump_spec, pump_window
 from tests.unit.stream_processors.test_forecasts import add_window
 

@@ -21,7 +21,7 @@ from millrace.contracts.names import MAX_NAME_BYTES, MAX_SENSORS
 from millrace.contracts.topics import MAX_WINDOW_BYTES, NORMALIZED
 from millrace.producers.sources.defects import REASONS, make_bad
 from millrace.registry.state import Model, Registry, declare
-from millrace.stream_processors.windows.forms import EARLIEST_MS, LATEST_AHEAD_MS, forms
+from millrace.stream_processors.windows.decode import EARLIEST_MS, LATEST_AHEAD_MS, forms
 from millrace.stream_processors.windows.validation import LARGEST, judge
 from tests.builders import (
     AT,

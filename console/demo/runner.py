@@ -25,14 +25,14 @@ from confluent_kafka import TopicPartition
 
 from millrace.console.demo.accuracy import joinable
 from millrace.console.demo.edge_process import EdgeProcess, replay_arguments
+from millrace.console.demo.event_format import Narrator
 from millrace.console.demo.frozen import FrozenModel
 from millrace.console.demo.kills import Kill, due
 from millrace.console.demo.live_view import LiveView, Picture
-from millrace.console.demo.narrator import Narrator
 from millrace.console.demo.observer import Observer, Seen
 from millrace.console.demo.report.report import KillLine
+from millrace.console.demo.scenario import Tale
 from millrace.console.demo.scoreboard import Scoreboard
-from millrace.console.demo.tale import Tale
 from millrace.console.operations.models import SOURCE, request_training
 from millrace.contracts.clock import now
 from millrace.contracts.errors import ServerError

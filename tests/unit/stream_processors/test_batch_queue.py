@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from millrace.stream_processors.transport.gathering import Gathering, divide
+from millrace.stream_processors.transport.batch_queue import Gathering, divide
 
 
 def message(name: str, records: int = 1) -> Any:

@@ -10,10 +10,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
-from millrace.inference.batch.answers import Answers
 from millrace.inference.batch.reading import Reading
 from millrace.inference.batch.records import Record
-from millrace.inference.kafka.flights import Batch, Flights
+from millrace.inference.batch.results import Answers
+from millrace.inference.kafka.commit_pipeline import Batch, Flights
 from millrace.inference.kafka.transactions import TransactionalWriter, Undone, Unsure
 from millrace.inference.serving.servables import Persistence, Servable
 from millrace.infra.process.fault_points import InjectedError, arm

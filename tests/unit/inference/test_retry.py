@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from millrace.contracts.errors import ServerError
-from millrace.infra.kafka.patience import PULSE_SECONDS, Patience, Stopped, TooLong
+from millrace.infra.kafka.retry import PULSE_SECONDS, Patience, Stopped, TooLong
 
 
 class Clock:
@@ -52,7 +52,7 @@ def kafka(
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again at once."""
-    monkeypatch.setattr("millrace.infra.kafka.patience.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("millrace.infra.kafka.retry.PAUSE_SECONDS", 0.0)
 
 
 def test_what_passes_is_tried_until_it_works() -> None:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from millrace.stream_processors.transport.readable import LATER_SECONDS, Readable
+from millrace.stream_processors.transport.fetched_range import LATER_SECONDS, Readable
 
 
 def begin(readable: Readable) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from millrace.drift.detectors.alarm import LIMIT
-from millrace.drift.detectors.lanes import Laid, lay, next_block
+from millrace.drift.detectors.series import Laid, lay, next_block
 
 
 def lists(laid: Laid) -> list[list[float]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from millrace.infra.process.last_call import LastCall
+from millrace.infra.process.shutdown_deadline import LastCall
 
 
 @pytest.fixture

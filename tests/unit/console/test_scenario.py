@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.console.demo.tale import open_tale
+from millrace.console.demo.scenario import open_tale
 from millrace.contracts.errors import DataError
 from millrace.infra.settings import Settings
 

@@ -17,7 +17,7 @@ from millrace.producers.sources.defects import REASONS, make_bad
 from millrace.registry.state import declare
 from millrace.stream_processors import processor
 from millrace.stream_processors.state.asset import state_digest
-from millrace.stream_processors.windows.parts import batches
+from millrace.stream_processors.windows.slices import batches
 from tests.builders import (
     AT,
     WindowRecord,

@@ -1,6 +1,6 @@
 """A process that stood still for too long does not go on; a busy one does."""
 
-from millrace.infra.process.standstill import StandstillGuard
+from millrace.infra.process.suspend_guard import StandstillGuard
 
 
 class Clock:

@@ -9,7 +9,7 @@ import pytest
 from faust.types import TP
 
 from millrace.infra.kafka.place import Place
-from millrace.stream_processors.outcomes.held import MOST_HELD, Held, is_ahead
+from millrace.stream_processors.outcomes.early_predictions import MOST_HELD, Held, is_ahead
 from millrace.stream_processors.transport.records import Record
 from tests.builders import WindowRecord
 

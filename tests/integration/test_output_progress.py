@@ -5,7 +5,7 @@ import pytest
 from millrace.contracts.headers import SOURCE_OFFSET
 from millrace.contracts.topics import DEAD_LETTERS
 from millrace.infra.kafka.clients import admin, producer
-from millrace.infra.progress.output_ends import (
+from millrace.infra.progress.output_progress import (
     FIRST_RECORDS,
     last_source_offsets,
     source_offsets_since,

@@ -13,8 +13,8 @@ from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.headers import header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
-from millrace.inference.batch.answers import SURE_BYTES, Answers
 from millrace.inference.batch.records import Record
+from millrace.inference.batch.results import SURE_BYTES, Answers
 from millrace.inference.metrics import LATENCY
 from millrace.inference.serving.servables import Persistence, Servable
 from millrace.model_families.examples import Bools, Float32

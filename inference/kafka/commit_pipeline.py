@@ -29,10 +29,10 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import TopicPartition
 
-from millrace.inference.batch.answers import Answers
 from millrace.inference.batch.fates import Fates, fates_of
 from millrace.inference.batch.reading import Reading
 from millrace.inference.batch.records import Record
+from millrace.inference.batch.results import Answers
 from millrace.inference.kafka.transactions import (
     COMMIT_SECONDS,
     TransactionalWriter,
