@@ -23,7 +23,7 @@ from millrace.contracts.events.drift_alert import Signal
 from millrace.contracts.model_spec import PERSISTENCE
 from millrace.drift.detectors.alarm import Alarm
 from millrace.drift.detectors.base import Detector, Memory
-from millrace.drift.detectors.series import Floats, lay
+from millrace.drift.detectors.series import Floats, pack_series
 from millrace.drift.selection import Detectors, TestedSignal, key_of
 
 #: Detectors of a signal, in their order, and what each remembers.
@@ -246,7 +246,7 @@ def watch_inputs(
         rows = np.arange(len(assets))
     if not rows.size:
         return []
-    laid = lay(means, times, assets, len(states))
+    laid = pack_series(means, times, assets, len(states))
     found: list[tuple[int, int, str, Alarm]] = []
     for detector, memories in zip(detectors.input, zip(*states, strict=True), strict=True):
         for place, lane, alarm in detector.take_all(memories, laid):

@@ -17,7 +17,7 @@ from millrace.inference.serving.loader import Loader
 from millrace.inference.serving.networks import Networks
 from millrace.inference.serving.servables import Servables
 from millrace.infra.kafka.clients import admin
-from millrace.infra.kafka.retry import Patience
+from millrace.infra.kafka.retry import RetryPolicy
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.partition_watch import PartitionWatch
 from millrace.infra.process.service import Service, run_service
@@ -52,22 +52,22 @@ def main() -> int:
 
 def _work(service: Service) -> None:
     settings, stop, health = service.settings, service.stop, service.health
-    patience = Patience(stop)
+    patience = RetryPolicy(stop)
     health.alive = lambda: "the consumer makes no progress" if patience.silent else None
     servables = Servables(stop)
     store, networks = ObjectStore(settings), Networks()
-    patience.until_done(lambda: admin(settings).list_topics(timeout=ASK_SECONDS), "the broker")
-    loader = patience.until_done(
+    patience.call(lambda: admin(settings).list_topics(timeout=ASK_SECONDS), "the broker")
+    loader = patience.call(
         lambda: Loader(settings, replica_name(settings), store, networks, servables), "the registry"
     )
     health.waiting_for.add("equal partitions")
     health.waiting_for.discard("broker")
-    partitions = patience.until_done(
+    partitions = patience.call(
         lambda: even_partitions(admin(settings), settings, ASK_SECONDS),
         "topics with equal partitions",
     )
     health.waiting_for.discard("equal partitions")
-    patience.until_done(loader.step, "the registry to be told")
+    patience.call(loader.step, "the registry to be told")
     thread = threading.Thread(target=loader.run, args=(stop,), name="loader", daemon=True)
     thread.start()
     consumer = InferenceConsumer(settings, servables, loader, patience)

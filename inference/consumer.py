@@ -8,7 +8,7 @@ A micro-batch closes at `MOST_WINDOWS`, or when `AGE_SECONDS` have passed since 
 was closed, whichever is first: a window that comes alone is predicted at once, and under load
 batches grow, so that transactions do not take the broker's time from everybody else.
 
-While one is written and committed, the next is forecast (`Flights`). Where one is full, more
+While one is written and committed, the next is forecast (`CommitPipeline`). Where one is full, more
 windows wait: then the one after it is fetched, and asked of the network, before the answers to
 it are written down, so that the network always has something to do.
 """
@@ -28,8 +28,8 @@ from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.topics import NORMALIZED, PREDICTIONS
 from millrace.contracts.wire.groups import INFERENCE
 from millrace.inference.batch.reading import Reading, read
-from millrace.inference.batch.results import Answers
-from millrace.inference.kafka.commit_pipeline import Batch, Flights
+from millrace.inference.batch.results import MicroBatchResults
+from millrace.inference.kafka.commit_pipeline import Batch, CommitPipeline
 from millrace.inference.kafka.membership import MOST_WINDOWS, Membership
 from millrace.inference.kafka.transactions import TransactionalWriter, Unsure
 from millrace.inference.metrics import FALLBACKS
@@ -37,7 +37,7 @@ from millrace.inference.serving.batches import Stamp, by_stamp
 from millrace.inference.serving.loader import Loader
 from millrace.inference.serving.servables import Servable, Servables
 from millrace.infra.kafka.place import Place
-from millrace.infra.kafka.retry import Patience
+from millrace.infra.kafka.retry import RetryPolicy
 from millrace.infra.progress.balance import Balance
 from millrace.infra.progress.losses import tell_lost
 from millrace.infra.progress.output_progress import last_source_offsets
@@ -59,7 +59,7 @@ class InferenceConsumer:
     """Turns stamped windows into predictions until it is told to stop."""
 
     def __init__(
-        self, settings: Settings, servables: Servables, loader: Loader, patience: Patience
+        self, settings: Settings, servables: Servables, loader: Loader, patience: RetryPolicy
     ) -> None:
         """Connect, fencing an earlier life of this replica; waits for the broker."""
         self._settings = settings
@@ -80,7 +80,7 @@ class InferenceConsumer:
         self._tenure = 0
         name = f"millrace.{self._name}"
         self._balance = Balance(NORMALIZED.name, ("predicted", "refused", "repeated", "undone"))
-        self._flights = Flights(
+        self._flights = CommitPipeline(
             lambda: TransactionalWriter(settings, name, patience), self._balance
         )
         self._membership = Membership(settings, self._name, patience, self._leave)
@@ -88,7 +88,7 @@ class InferenceConsumer:
     def run_once(self) -> None:
         """Take what is there, or wait for it for a moment, and begin to work it off.
 
-        What is fetched is launched (`Flights`) and may still be under way when this returns.
+        What is fetched is launched (`CommitPipeline`) and may still be under way when this returns.
 
         Raises:
             Stopped: The process was told to stop while the broker was away.
@@ -143,11 +143,11 @@ class InferenceConsumer:
         self._flights.close(CLOSE_SECONDS)
         self._network.shutdown(cancel_futures=True)
         self._membership.close()
-        return not self._flights.left_behind
+        return not self._flights.abandoned
 
     def _ask(self, reading: Reading, stamps: Mapping[Stamp, Sequence[int]], size: int) -> Batch:
         """Have windows run on the versions that they are stamped with."""
-        answers = Answers(reading.windows, self._network)
+        answers = MicroBatchResults(reading.windows, self._network)
         for stamp, places in stamps.items():
             found = self._servable(stamp)
             if found is not None:
@@ -180,7 +180,7 @@ class InferenceConsumer:
         if not self._landed(behind | asked.reading.next_offsets.keys()):
             return False
         self._answered.update(asked.reading.answered)
-        self._flights.launch(asked, records)
+        self._flights.submit(asked, records)
         return True
 
     def _landed(self, behind: set[Any]) -> bool:
@@ -192,7 +192,7 @@ class InferenceConsumer:
         Returns:
             False if what has been fetched since must be dropped: it is read again, too.
         """
-        failed = self._flights.land()
+        failed = self._flights.result()
         if failed is None:
             return True
         self._forget(failed.partitions)
@@ -238,7 +238,7 @@ class InferenceConsumer:
         for place in self._membership.committed(unknown):
             if place.offset >= 0:
                 self._next[place.partition] = place.offset
-        found = self._patience.until_done(
+        found = self._patience.call(
             lambda: last_source_offsets(self._settings, PREDICTIONS, unknown),
             "the predictions that are there",
         )

@@ -33,19 +33,19 @@ from millrace.infra.kafka.place import Place
 from millrace.infra.process import fault_points
 from millrace.infra.process.exit_status import BROKEN
 from millrace.infra.process.partition_watch import PartitionWatch
-from millrace.infra.process.suspend_guard import StandstillGuard
+from millrace.infra.process.suspend_guard import SuspendGuard
 from millrace.infra.process.telemetry import Health
 from millrace.infra.process.watchdog import Watchdog
 from millrace.infra.settings import Settings
 from millrace.infra.topics.settings import topic_config
 from millrace.stream_processors.metrics import RECOVERY_REMAINING
-from millrace.stream_processors.monitoring import Watch
-from millrace.stream_processors.outcomes.early_predictions import Held
+from millrace.stream_processors.monitoring import DriftMonitor
+from millrace.stream_processors.outcomes.early_predictions import EarlyPredictions
 from millrace.stream_processors.processor import BLOCK_RECORDS, Processor
 from millrace.stream_processors.recovery.history import KafkaHistory
 from millrace.stream_processors.recovery.memory import MemoryTable, Recovery
 from millrace.stream_processors.state.snapshots import Snapshots
-from millrace.stream_processors.transport.batch_queue import Gathering, divide
+from millrace.stream_processors.transport.batch_queue import BatchQueue, divide
 from millrace.stream_processors.transport.batching import BatchApp, BatchConsumer
 from millrace.stream_processors.transport.lineages import LOOK_SECONDS, Lineages
 from millrace.stream_processors.transport.outputs import Outputs
@@ -171,8 +171,8 @@ class _Wiring:
         self._table = table
         self._outputs: Outputs | None = None
         self._processor: Processor | None = None
-        self._held: Held | None = None
-        self._gathering = Gathering(BLOCK_RECORDS)
+        self._held: EarlyPredictions | None = None
+        self._gathering = BatchQueue(BLOCK_RECORDS)
         self._owned: set[int] = set()
         self._assigned: frozenset[TP] = frozenset()
         self._lineages = app.lineages = Lineages(settings, self._give_up)
@@ -184,7 +184,7 @@ class _Wiring:
         )
         self._partitions = partitions
         self._partition_watch = PartitionWatch(settings, STREAM_PROCESSOR, partitions)
-        self._guard = StandstillGuard(FROZEN_SECONDS)
+        self._guard = SuspendGuard(FROZEN_SECONDS)
         self._beat = time.monotonic()
         health.waiting_for |= {"registry", "partitions"}
         health.alive = self._problem
@@ -234,7 +234,7 @@ class _Wiring:
             found, flowing=app.flow_control.is_active(), generation=app.consumer_generation_id
         )
         for event in others:
-            cast(BatchConsumer, app.consumer).set_aside(event.message)
+            cast(BatchConsumer, app.consumer).defer(event.message)
         return ours
 
     async def _work_off(self, found: Sequence[Any]) -> None:
@@ -417,11 +417,13 @@ class _Wiring:
             KafkaHistory(settings, self._lineages),
             outputs,
             Snapshots(self._table.data),
-            None if self._detectors is None else Watch(feed.registry, outputs, self._detectors),
+            None
+            if self._detectors is None
+            else DriftMonitor(feed.registry, outputs, self._detectors),
             Letters(outputs, StoredValues(settings)),
         )
         self._processor.own(self._owned)
-        self._held = Held(
+        self._held = EarlyPredictions(
             self._processor.predictions,
             cast(BatchConsumer, self._app.consumer),
             settings.named(SENSOR_WINDOWS.name),

@@ -41,7 +41,7 @@ _log = structlog.get_logger(__name__)
 ORIGIN: Final = "/millrace/stream-processor"
 
 
-class Watch:
+class DriftMonitor:
     """Feeds detectors and joins, and writes what they find."""
 
     def __init__(self, registry: Registry, outputs: Outputs, detectors: Detectors) -> None:

@@ -50,7 +50,7 @@ from millrace.infra.process import fault_points
 from millrace.infra.progress.balance import Balance
 from millrace.stream_processors.codec.packing import DerivedHeaders, in_msgpack
 from millrace.stream_processors.metrics import DUPLICATES, FENCES, WINDOWS
-from millrace.stream_processors.monitoring import ORIGIN, Watch
+from millrace.stream_processors.monitoring import ORIGIN, DriftMonitor
 from millrace.stream_processors.outcomes.early_predictions import is_ahead
 from millrace.stream_processors.recovery.history import History
 from millrace.stream_processors.recovery.positions import Position, Positions
@@ -59,10 +59,10 @@ from millrace.stream_processors.state.recent_windows import Repeat
 from millrace.stream_processors.state.snapshots import Changelog, Snapshots
 from millrace.stream_processors.transport.outputs import Outputs
 from millrace.stream_processors.transport.records import Record
-from millrace.stream_processors.windows.batch_result import Made, Verdicts
+from millrace.stream_processors.windows.batch_result import BatchResult, Made
 from millrace.stream_processors.windows.letters import Letters
 from millrace.stream_processors.windows.retries import note_of, sent_again
-from millrace.stream_processors.windows.slices import Batch, Part, batches
+from millrace.stream_processors.windows.slices import Batch, PartitionSlice, batches
 from millrace.stream_processors.windows.stamping import stamped
 from millrace.stream_processors.windows.stamps import Stamps
 from millrace.stream_processors.windows.validation import Block, Judgement, changed, judge
@@ -73,7 +73,7 @@ _log = structlog.get_logger(__name__)
 BLOCK_RECORDS: Final = 1000
 
 #: Where a partition's records are in a batch, and how far the partition has come.
-_Own = tuple[Part, Position]
+_Own = tuple[PartitionSlice, Position]
 
 
 class Processor:
@@ -85,7 +85,7 @@ class Processor:
         history: History,
         outputs: Outputs,
         snapshots: Snapshots,
-        watch: Watch | None,
+        watch: DriftMonitor | None,
         letters: Letters,
     ) -> None:
         """Take the collaborators, and learn the fences that are in the ledger.
@@ -138,7 +138,7 @@ class Processor:
         if judgement.misses_a_model and self._feed.catch_up():
             await self._fence(nexts)
             judgement = self._judge(records)
-        found = Verdicts(dict(judgement.refused))
+        found = BatchResult(dict(judgement.refused))
         before = sent_again(records)
         if before:
             await self._outputs.confirmed()  # the letters of earlier batches may now be read
@@ -169,7 +169,11 @@ class Processor:
             position.next = max(position.next, position.taken)
 
     async def _write_refused(
-        self, part: Part, position: Position, records: Sequence[Record], found: Verdicts
+        self,
+        part: PartitionSlice,
+        position: Position,
+        records: Sequence[Record],
+        found: BatchResult,
     ) -> None:
         """Write the dead letters of a partition's records, and the notes about those mended."""
         partition = part.partition
@@ -318,7 +322,7 @@ class Processor:
         block: Block,
         batch: Batch,
         own: Sequence[_Own],
-        found: Verdicts,
+        found: BatchResult,
     ) -> list[tuple[int, Made]]:
         """Take the new windows of a block; adds those with changed readings to ``found``.
 
@@ -362,7 +366,9 @@ class Processor:
             self._watch.windows(block, places, assets, windows)
         return made
 
-    def _admit(self, block: Block, batch: Batch, found: Verdicts) -> tuple[list[int], list[Asset]]:
+    def _admit(
+        self, block: Block, batch: Batch, found: BatchResult
+    ) -> tuple[list[int], list[Asset]]:
         """Choose the windows of a block that are new, and remember them; not those passed over.
 
         Returns:

@@ -19,7 +19,7 @@ from millrace.contracts.topics import (
     TRAINING_REQUESTS,
     TRAINING_RUNS,
 )
-from millrace.infra.kafka.retry import Patience
+from millrace.infra.kafka.retry import RetryPolicy
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.exit_status import FAILED, STOPPED
 from millrace.infra.process.servers import await_kafka, await_store
@@ -48,7 +48,7 @@ def _work(service: Service) -> int:
     await_kafka(settings, NEEDED, stop)
     await_store(settings, stop)
     health.waiting_for.discard("servers")
-    trainer = Trainer(settings, limits, ObjectStore(settings), Patience(stop))
+    trainer = Trainer(settings, limits, ObjectStore(settings), RetryPolicy(stop))
     release.start()
     health.alive = lambda: release.problem() or beat.problem()
     try:

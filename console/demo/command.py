@@ -13,8 +13,8 @@ from millrace.console.demo.live_view import LiveView
 from millrace.console.demo.report.page import render_page
 from millrace.console.demo.report.pictures import draw
 from millrace.console.demo.report.report import Report, encode_report
-from millrace.console.demo.runner import Conductor
-from millrace.console.demo.scenario import Tale, open_tale
+from millrace.console.demo.runner import DemoRunner
+from millrace.console.demo.scenario import Scenario, open_tale
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.summary import Measured, build_report
 from millrace.console.terminal.output import answers, print_json, remark, remarks, table
@@ -69,7 +69,7 @@ def run_demo(
             empty_folder(home.demo)
             progress.done(f"everything runs; logs in {home.logs}")
             with LiveView(tale.title, began) as view:
-                conductor = Conductor(tale, system, view, kills, home.demo)
+                conductor = DemoRunner(tale, system, view, kills, home.demo)
                 view.tell(_pace(tale))
                 performance = conductor.run()
             progress.waiting_for("the checker to read all topics")
@@ -109,7 +109,7 @@ def _prepare(settings: Settings, own_servers: bool) -> None:  # noqa: FBT001  (a
         remove_from_servers(settings)
 
 
-def _pace(tale: Tale) -> str:
+def _pace(tale: Scenario) -> str:
     plan = tale.plan
     return (
         f"story     {plan.training} windows to train on, then {plan.replayed} replayed at"
@@ -118,7 +118,7 @@ def _pace(tale: Tale) -> str:
     )
 
 
-def _score(tale: Tale, evidence: Evidence, conductor: Conductor) -> Scoreboard:
+def _score(tale: Scenario, evidence: Evidence, conductor: DemoRunner) -> Scoreboard:
     """Judge the predictions in the topic, not those that the live view saw."""
     board = Scoreboard(tale.truth, tale.spec, tale.judged_after_ms)
     forecasts = conductor.frozen.forecasts() if conductor.frozen else None

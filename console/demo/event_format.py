@@ -16,7 +16,7 @@ from millrace.contracts.events.training import TrainingRun
 from millrace.contracts.model_spec import PERSISTENCE
 
 
-class Narrator:
+class EventFormatter:
     """Remembers what it has told."""
 
     def __init__(self) -> None:

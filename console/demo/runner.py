@@ -25,13 +25,13 @@ from confluent_kafka import TopicPartition
 
 from millrace.console.demo.accuracy import joinable
 from millrace.console.demo.edge_process import EdgeProcess, replay_arguments
-from millrace.console.demo.event_format import Narrator
+from millrace.console.demo.event_format import EventFormatter
 from millrace.console.demo.frozen import FrozenModel
 from millrace.console.demo.kills import Kill, due
 from millrace.console.demo.live_view import LiveView, Picture
 from millrace.console.demo.observer import Observer, Seen
 from millrace.console.demo.report.report import KillLine
-from millrace.console.demo.scenario import Tale
+from millrace.console.demo.scenario import Scenario
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.operations.models import SOURCE, request_training
 from millrace.contracts.clock import now
@@ -61,7 +61,7 @@ _CHECK_SECONDS: Final = 1.0
 
 
 @dataclass
-class Performance:
+class RunStats:
     """What the conductor knows at the end, beside what the topics say.
 
     Attributes:
@@ -81,7 +81,7 @@ class Performance:
     notes: list[str] = field(default_factory=list)
 
 
-class Conductor:
+class DemoRunner:
     """Tells one tale on one system.
 
     Args:
@@ -100,7 +100,7 @@ class Conductor:
     """
 
     def __init__(
-        self, tale: Tale, system: System, view: LiveView, kills: Sequence[Kill], folder: Path
+        self, tale: Scenario, system: System, view: LiveView, kills: Sequence[Kill], folder: Path
     ) -> None:
         self._tale = tale
         self._system = system
@@ -112,7 +112,7 @@ class Conductor:
         self._edge: EdgeProcess | None = None
         self._phase = "starting"
         self._checked = 0.0
-        self._narrator = Narrator()
+        self._narrator = EventFormatter()
         self._frozen_known = False
         self._client = reader(system.settings)
         self._topic = system.settings.named(SENSOR_WINDOWS.name)
@@ -121,9 +121,9 @@ class Conductor:
         self.observer = Observer(system.settings, self.scoreboard.add)
         self.memory = MemorySampler(self._processes)
         self.frozen: FrozenModel | None = None
-        self.performance = Performance()
+        self.performance = RunStats()
 
-    def run(self) -> Performance:
+    def run(self) -> RunStats:
         """Tell the tale.
 
         Raises:

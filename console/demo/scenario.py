@@ -37,7 +37,7 @@ class KnownPart:
 
 
 @dataclass(frozen=True, eq=False)
-class Tale:
+class Scenario:
     """A story, read and ready.
 
     Attributes:
@@ -75,7 +75,7 @@ class Tale:
 
 def open_tale(
     where: str, settings: Settings, *, rate: float | None, training_rate: float | None
-) -> Tale:
+) -> Scenario:
     """Read a story.
 
     Args:
@@ -105,4 +105,4 @@ def open_tale(
         for e in getattr(recording, "events", ())
     )
     truth = Truth(windows, spec, scale)
-    return Tale(where, recording.title, spec, story, frame, windows, truth, plan, known)
+    return Scenario(where, recording.title, spec, story, frame, windows, truth, plan, known)

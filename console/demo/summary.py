@@ -26,8 +26,8 @@ from millrace.console.demo.report.report import (
     Swap,
     WindowCounts,
 )
-from millrace.console.demo.runner import Performance
-from millrace.console.demo.scenario import KnownPart, Tale
+from millrace.console.demo.runner import RunStats
+from millrace.console.demo.scenario import KnownPart, Scenario
 from millrace.contracts.clock import event_time, to_ms
 from millrace.contracts.events.training import FINISHED, TrainingRequest, TrainingRun
 from millrace.registry.state import Registry
@@ -64,7 +64,7 @@ class Measured:
 
 
 def build_report(
-    tale: Tale, namespace: str, evidence: Evidence, performance: Performance, measured: Measured
+    tale: Scenario, namespace: str, evidence: Evidence, performance: RunStats, measured: Measured
 ) -> Report:
     """Put the report together.
 

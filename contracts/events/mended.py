@@ -9,7 +9,7 @@ from millrace.contracts.moment import Moment
 from millrace.contracts.topics import MENDED, Topic
 
 
-class Mended(Event, frozen=True):
+class Resolution(Event, frozen=True):
     """The accepted retry of a dead letter; any other retry with the same origin is ignored.
 
     There is one per first origin: the offset at which the record was first refused.

@@ -37,7 +37,14 @@ from millrace.drift.detectors.adwin_borders import NAME, AdwinSettings, Borders
 from millrace.drift.detectors.adwin_buckets import BUCKETS, LEVELS, Buckets, until_drop, width
 from millrace.drift.detectors.alarm import Alarm, Found
 from millrace.drift.detectors.lane_detector import LaneDetector
-from millrace.drift.detectors.series import Block, Floats, Ints, Laid, lay, next_block
+from millrace.drift.detectors.series import (
+    Block,
+    Floats,
+    Ints,
+    RaggedSeries,
+    next_block,
+    pack_series,
+)
 
 #: Numbers of a lane: values since the start, total and variance (times the width) of the
 #: window, and for each level, from the lowest, its buckets' totals and times.
@@ -83,11 +90,13 @@ def update(
         of the window. However a stream is cut into calls, alarms and states are the same to
         the last bit.
     """
-    laid = lay(values, times)
+    laid = pack_series(values, times)
     return laid.by_round(update_laid(states, laid, settings))
 
 
-def update_laid(states: Floats, laid: Laid, settings: AdwinSettings = DEFAULT) -> list[Found]:
+def update_laid(
+    states: Floats, laid: RaggedSeries, settings: AdwinSettings = DEFAULT
+) -> list[Found]:
     """Take values that are laid out already.
 
     Args:
@@ -120,7 +129,7 @@ def detector(settings: AdwinSettings = DEFAULT) -> LaneDetector:
 class _Run:
     """A block worked off, but for its alarms; a lane's part ends where it drops a bucket."""
 
-    def __init__(self, states: Floats, laid: Laid, block: Block) -> None:
+    def __init__(self, states: Floats, laid: RaggedSeries, block: Block) -> None:
         self._states, self._lanes = states, block.lanes
         self._n = states[block.lanes, N].astype(np.int64)
         self.taken = np.minimum(block.count, until_drop(self._n))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from millrace.drift.detectors.alarm import Alarm, Found
-from millrace.drift.detectors.series import Laid
+from millrace.drift.detectors.series import RaggedSeries
 
 
 class Memory(Protocol):
@@ -61,7 +61,7 @@ class Detector(ABC, Generic[M]):
             series: Which series of the memory.
         """
 
-    def take_all(self, memories: Sequence[M], laid: Laid) -> list[Found]:
+    def take_all(self, memories: Sequence[M], laid: RaggedSeries) -> list[Found]:
         """Take the next values of many assets, each with as many series.
 
         Args:

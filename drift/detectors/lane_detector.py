@@ -9,7 +9,7 @@ import numpy as np
 
 from millrace.drift.detectors.alarm import Alarm, Found
 from millrace.drift.detectors.base import Detector
-from millrace.drift.detectors.series import Floats, Laid, lay
+from millrace.drift.detectors.series import Floats, RaggedSeries, pack_series
 
 #: How numbers are kept in a snapshot.
 _KEPT: Final = np.dtype("<f8")
@@ -37,7 +37,7 @@ class LaneDetector(Detector[LaneMemory]):
         name: str,
         spec: str,
         fresh: Callable[[int], Floats],
-        update: Callable[[Floats, Laid], list[Found]],
+        update: Callable[[Floats, RaggedSeries], list[Found]],
     ) -> None:
         """Take the test.
 
@@ -66,10 +66,10 @@ class LaneDetector(Detector[LaneMemory]):
     def take(self, memory: LaneMemory, value: float, time: int, series: int = 0) -> Alarm | None:
         """Take the next value of one series."""
         lane = memory.numbers[series : series + 1]
-        found = self._update(lane, lay(np.array([[value]]), np.array([time])))
+        found = self._update(lane, pack_series(np.array([[value]]), np.array([time])))
         return found[0][2] if found else None
 
-    def take_all(self, memories: Sequence[LaneMemory], laid: Laid) -> list[Found]:
+    def take_all(self, memories: Sequence[LaneMemory], laid: RaggedSeries) -> list[Found]:
         """Take the next values of many assets, all in one call."""
         arrays = [memory.numbers for memory in memories]
         lanes = np.concatenate(arrays)

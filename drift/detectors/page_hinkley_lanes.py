@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from millrace.drift.detectors.alarm import Alarm, Found
 from millrace.drift.detectors.lane_detector import LaneDetector
 from millrace.drift.detectors.page_hinkley import NAME, PageHinkleySettings
-from millrace.drift.detectors.series import Floats, Ints, Laid, lay, next_block
+from millrace.drift.detectors.series import Floats, Ints, RaggedSeries, next_block, pack_series
 
 #: Numbers of a lane, in the order of `drift.detectors.page_hinkley.PageHinkleyState`.
 FIELDS: Final = 8
@@ -67,11 +67,11 @@ def update(
         Round, lane and alarm of each that was raised, in order. However a stream is cut into
         calls, alarms and states are the same to the last bit.
     """
-    laid = lay(values, times)
+    laid = pack_series(values, times)
     return laid.by_round(update_laid(states, laid, settings))
 
 
-def update_laid(states: Floats, laid: Laid, settings: PageHinkleySettings) -> list[Found]:
+def update_laid(states: Floats, laid: RaggedSeries, settings: PageHinkleySettings) -> list[Found]:
     """Take values that are laid out already.
 
     Args:
@@ -158,7 +158,7 @@ class _Run:
             after[:RISE_FROM, column] = _FRESH
         return after
 
-    def alarm(self, step: int, column: int, laid: Laid, places: Ints) -> Alarm:
+    def alarm(self, step: int, column: int, laid: RaggedSeries, places: Ints) -> Alarm:
         """Describe the alarm that one lane's value raised."""
         before = self._before[:, column]
         rises, falls = self._rise[: step + 1, column], self._fall[: step + 1, column]

@@ -5,7 +5,7 @@ values, in order; what is no number is left out here, so that no detector ever s
 values of a lane lie side by side, so an asset with a thousand windows beside a thousand
 assets with one costs no padding.
 
->>> laid = lay(np.array([[1.0, 5.0], [np.nan, 6.0], [3.0, 7.0]]), np.array([10, 20, 30]))
+>>> laid = pack_series(np.array([[1.0, 5.0], [np.nan, 6.0], [3.0, 7.0]]), np.array([10, 20, 30]))
 >>> [laid.values[start : start + n].tolist() for start, n in zip(laid.start, laid.count)]
 [[1.0, 3.0], [5.0, 6.0, 7.0]]
 >>> laid.rows[:2].tolist()
@@ -30,7 +30,7 @@ _CELLS: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Laid:
+class RaggedSeries:
     """Values of many lanes.
 
     Attributes:
@@ -60,7 +60,7 @@ class Block:
     Attributes:
         lanes: Which lanes, int64 (lanes,).
         count: Values of each that count, int64 (lanes,); what lies beyond is to be ignored.
-        places: Where they lie in `Laid`, int64 (lanes, rounds).
+        places: Where they lie in `RaggedSeries`, int64 (lanes, rounds).
     """
 
     lanes: Ints
@@ -68,9 +68,9 @@ class Block:
     places: Ints
 
 
-def lay(
+def pack_series(
     values: Floats, times: NDArray[np.generic], owners: Ints | None = None, assets: int = 1
-) -> Laid:
+) -> RaggedSeries:
     """Lay the values of a batch end to end.
 
     Args:
@@ -102,10 +102,10 @@ def lay(
         kept = np.concatenate(([0], np.cumsum(finite)))
         start, count = kept[start], kept[start + count] - kept[start]
         flat, moments, origin = flat[finite], moments[finite], origin[finite]
-    return Laid(np.clip(flat, -LIMIT, LIMIT), moments, origin, start, count)
+    return RaggedSeries(np.clip(flat, -LIMIT, LIMIT), moments, origin, start, count)
 
 
-def next_block(laid: Laid, used: Ints, longest: int) -> Block | None:
+def next_block(laid: RaggedSeries, used: Ints, longest: int) -> Block | None:
     """Choose which values to work off next.
 
     The block is as long as it can be with no more padding than values, so unequal lanes cost

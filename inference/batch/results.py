@@ -41,7 +41,7 @@ class _Run(NamedTuple):
     said: Future[Forecasts]
 
 
-class Answers:
+class MicroBatchResults:
     """A record for each window: a prediction, or the reason why there is none."""
 
     def __init__(self, windows: Sequence[NormalizedWindow], network: Executor) -> None:

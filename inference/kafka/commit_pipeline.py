@@ -32,7 +32,7 @@ from confluent_kafka import TopicPartition
 from millrace.inference.batch.fates import Fates, fates_of
 from millrace.inference.batch.reading import Reading
 from millrace.inference.batch.records import Record
-from millrace.inference.batch.results import Answers
+from millrace.inference.batch.results import MicroBatchResults
 from millrace.inference.kafka.transactions import (
     COMMIT_SECONDS,
     TransactionalWriter,
@@ -58,7 +58,7 @@ class Batch(NamedTuple):
     """
 
     reading: Reading
-    answers: Answers
+    answers: MicroBatchResults
     offsets: list[TopicPartition]
     group: Any
     size: int
@@ -90,7 +90,7 @@ class _Flight(NamedTuple):
         return max(0.0, self.until - time.monotonic())
 
 
-class Flights:
+class CommitPipeline:
     """Writes one micro-batch after the other, and commits it on a thread of its own."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Flights:
         self._thread = ThreadPoolExecutor(1, "writer")
         self._flight: _Flight | None = None
         #: Whether a commit has been left behind: its thread may never end.
-        self.left_behind = False
+        self.abandoned = False
 
     @property
     def over(self) -> bool:
@@ -129,7 +129,7 @@ class Flights:
             found[partition] = found.get(partition, 0) + count
         return found
 
-    def launch(self, batch: Batch, records: Sequence[Record]) -> None:
+    def submit(self, batch: Batch, records: Sequence[Record]) -> None:
         """Produce a micro-batch, and begin to commit it; the last one must have been landed.
 
         That it could not be produced is heard where it is landed.
@@ -159,7 +159,7 @@ class Flights:
         if self._flight is not None:
             wait([self._flight.end], min(seconds, self._flight.left))
 
-    def land(self) -> Failed | None:
+    def result(self) -> Failed | None:
         """Wait for the in-flight transaction; return its failure, or None.
 
         Returns:
@@ -177,7 +177,7 @@ class Flights:
         if not end.done():
             self._thread.shutdown(wait=False)
             self._thread = ThreadPoolExecutor(1, "writer")
-            self.left_behind = True
+            self.abandoned = True
             return Failed(partitions, Unsure(f"no end of its commit in {self._seconds:g} s"))
         try:
             end.result()
@@ -199,7 +199,7 @@ class Flights:
     def close(self, seconds: float) -> None:
         """Let what is under way come to its end, if that does not take too long."""
         self.wait(seconds)
-        self.left_behind |= self._flight is not None and not self._flight.end.done()
+        self.abandoned |= self._flight is not None and not self._flight.end.done()
         self._thread.shutdown(wait=False)
 
     @staticmethod

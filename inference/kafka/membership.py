@@ -23,7 +23,7 @@ from millrace.inference.kafka.transactions import STEP_SECONDS
 from millrace.infra.kafka.clients import consumer
 from millrace.infra.kafka.errors import error_of, is_forbidden
 from millrace.infra.kafka.place import Place
-from millrace.infra.kafka.retry import Patience, TooLong
+from millrace.infra.kafka.retry import DeadlineExceeded, RetryPolicy
 from millrace.infra.settings import Settings
 from millrace.infra.topics.ids import member_name
 
@@ -73,7 +73,7 @@ class Membership:
         self,
         settings: Settings,
         name: str,
-        patience: Patience,
+        patience: RetryPolicy,
         leave: Callable[[Iterable[int]], None],
     ) -> None:
         """Ask for a place in the group.
@@ -142,8 +142,8 @@ class Membership:
             return places
 
         try:
-            return self._patience.until_done(ask, "the committed offsets", COMMITTED_SECONDS)
-        except TooLong as why:
+            return self._patience.call(ask, "the committed offsets", COMMITTED_SECONDS)
+        except DeadlineExceeded as why:
             raise ServerError(f"no answer for {COMMITTED_SECONDS:.0f} s about {why}") from why
 
     def rewind(self, partitions: Collection[int]) -> None:
@@ -172,7 +172,7 @@ class Membership:
         self.client.close()
 
     def _connected(self) -> Consumer:
-        member = self._patience.until_done(
+        member = self._patience.call(
             lambda: member_name(self._settings, "inference", [NORMALIZED]),
             "the topic that the group reads",
         )

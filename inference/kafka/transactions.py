@@ -29,7 +29,7 @@ from millrace.inference.batch.records import Record
 from millrace.inference.metrics import ABORTED, COMMIT
 from millrace.infra.kafka.clients import TRANSACTION_RETRY_MS, TRANSACTION_TIMEOUT_MS, producer
 from millrace.infra.kafka.errors import error_of, is_forbidden
-from millrace.infra.kafka.retry import Patience, TooLong
+from millrace.infra.kafka.retry import DeadlineExceeded, RetryPolicy
 from millrace.infra.process.fault_points import reached
 from millrace.infra.settings import Settings
 
@@ -62,7 +62,7 @@ class Unsure(Exception):  # noqa: N818  (an outcome)
 class TransactionalWriter:
     """Writes micro-batches, one after the other; used by one thread at a time, but for `close`."""
 
-    def __init__(self, settings: Settings, transactional_id: str, patience: Patience) -> None:
+    def __init__(self, settings: Settings, transactional_id: str, patience: RetryPolicy) -> None:
         """Connect, fencing an earlier life under the same id; waits for the broker."""
         self._settings = settings
         self._id = settings.named(transactional_id)
@@ -102,18 +102,18 @@ class TransactionalWriter:
         """
         begun = time.monotonic()
         try:
-            self._patience.until_done(
+            self._patience.call(
                 lambda: self._producer.send_offsets_to_transaction(offsets, group, STEP_SECONDS),
                 "offsets to go into the transaction",
                 COMMIT_SECONDS,
             )
             reached("inference.before-commit")
-            self._patience.until_done(
+            self._patience.call(
                 lambda: self._producer.commit_transaction(STEP_SECONDS),
                 "the commit",
                 COMMIT_SECONDS,
             )
-        except TooLong as why:
+        except DeadlineExceeded as why:
             raise Unsure(str(why)) from why
         except KafkaException as error:
             self._abort(error)
@@ -134,10 +134,8 @@ class TransactionalWriter:
         while True:
             made = self._made()
             try:
-                self._patience.until_done(
-                    partial(begin, made), "the transaction coordinator", seconds
-                )
-            except TooLong as why:
+                self._patience.call(partial(begin, made), "the transaction coordinator", seconds)
+            except DeadlineExceeded as why:
                 _log.warning("tries with another producer", why=str(why))
                 seconds = min(2 * seconds, LONGEST_SECONDS)
             else:
@@ -184,12 +182,12 @@ class TransactionalWriter:
         if error.fatal():
             raise Unsure(str(cause)) from cause
         try:
-            self._patience.until_done(
+            self._patience.call(
                 lambda: self._producer.abort_transaction(STEP_SECONDS),
                 "the abort",
                 ANEW_SECONDS,
             )
-        except (TooLong, KafkaException) as failure:
+        except (DeadlineExceeded, KafkaException) as failure:
             raise Unsure(f"{cause}; then {failure}") from cause
         ABORTED.inc()
         _log.warning("micro-batch aborted", why=str(cause))

@@ -37,7 +37,7 @@ from millrace.inference.serving.servables import Persistence, Servable, Servable
 from millrace.infra.kafka.errors import error_of, is_transient
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
-from millrace.infra.kafka.retry import Patience, Stopped
+from millrace.infra.kafka.retry import RetryPolicy, Stopped
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.model_families.artefact import fetch
@@ -99,7 +99,7 @@ class Loader:
 
     def run(self, stop: threading.Event) -> None:
         """Follow the registry until told to stop; a broker that is away is waited for."""
-        patience = Patience(stop)
+        patience = RetryPolicy(stop)
         with suppress(Stopped):
             while not stop.is_set():
                 try:
@@ -109,7 +109,7 @@ class Loader:
                         raise
                     # What was fetched with the error is lost to this feed: read it all again.
                     _log.warning("registry to be read again", why=str(error))
-                    self._feed = patience.until_done(self._opened, "the registry")
+                    self._feed = patience.call(self._opened, "the registry")
                 except ServerError as error:
                     _log.warning("not said yet", why=str(error), events=len(self._outbox))
         self._feed.close()

@@ -31,11 +31,11 @@ class Stopped(Exception):  # noqa: N818  (no error: somebody has asked for it)
     """The process was told to stop while it waited."""
 
 
-class TooLong(Exception):  # noqa: N818  (no error yet: the caller knows another way)
+class DeadlineExceeded(Exception):  # noqa: N818  (no error yet: the caller knows another way)
     """It has not worked for as long as it may be tried."""
 
 
-class Patience:
+class RetryPolicy:
     """Waits for the threads that work on a micro-batch, and shows others that they are alive."""
 
     def __init__(self, stop: threading.Event, clock: Callable[[], float] = time.monotonic) -> None:
@@ -69,7 +69,7 @@ class Patience:
         """Whether the last pulse is longer ago than any waiting takes."""
         return self._clock() - self._pulse > PULSE_SECONDS
 
-    def until_done(self, act: Callable[[], T], what: str, seconds: float = inf) -> T:
+    def call(self, act: Callable[[], T], what: str, seconds: float = inf) -> T:
         """Try until it works.
 
         Args:
@@ -79,7 +79,7 @@ class Patience:
 
         Raises:
             Stopped: The process was told to stop; whether it has worked is unknown.
-            TooLong: It has not worked; whether it has is unknown.
+            DeadlineExceeded: It has not worked; whether it has is unknown.
             KafkaException: It failed, and will always fail.
         """
         thread = threading.get_ident()
@@ -107,6 +107,6 @@ class Patience:
                 if self._stop.wait(PAUSE_SECONDS):
                     raise Stopped(what)
                 if self._clock() >= ends:
-                    raise TooLong(f"{what}: {why}")
+                    raise DeadlineExceeded(f"{what}: {why}")
         finally:
             self._waiting.pop(thread, None)

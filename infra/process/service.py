@@ -19,7 +19,7 @@ from millrace.infra.process import fault_points
 from millrace.infra.process.error_line import say_error
 from millrace.infra.process.exit_status import BROKEN, FAILED, STOPPED, WRONG_SETTINGS
 from millrace.infra.process.logs import configure_logs
-from millrace.infra.process.shutdown_deadline import LastCall
+from millrace.infra.process.shutdown_deadline import ShutdownDeadline
 from millrace.infra.process.telemetry import Health, serve_telemetry
 from millrace.infra.settings import Settings
 
@@ -68,7 +68,7 @@ def run_service(
         configure_logs(settings)
         fault_points.arm(settings.fault, settings.fault_marks)
         if end_seconds is not None:
-            LastCall(stop, end_seconds)
+            ShutdownDeadline(stop, end_seconds)
         health = Health(waiting_for=set(waiting_for))
         serve_telemetry(settings, health)
         return work(Service(settings, stop, health)) or STOPPED

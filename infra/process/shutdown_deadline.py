@@ -14,7 +14,7 @@ import threading
 from millrace.infra.process.watchdog import End, end_process
 
 
-class LastCall:
+class ShutdownDeadline:
     """Passes on the word to end, and lets the process take so long, and no longer.
 
     Python runs a signal's handler when the main thread is between two steps of its own, not while

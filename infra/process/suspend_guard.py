@@ -23,7 +23,7 @@ from millrace.infra.process.watchdog import end_process
 _EVERY_SECONDS: Final = 0.25
 
 
-class StandstillGuard(GuardThread):
+class SuspendGuard(GuardThread):
     """Knows when this process ran last."""
 
     def __init__(

@@ -38,7 +38,7 @@ from millrace.infra.kafka.clients import whole_ms
 from millrace.infra.process.fault_points import reached
 from millrace.producers.delivery.backlog import MEMORY_RECORDS, Backlog
 from millrace.producers.delivery.in_flight import InFlight
-from millrace.producers.delivery.outage_detector import Absence
+from millrace.producers.delivery.outage_detector import OutageDetector
 from millrace.producers.delivery.spool import Spool, SpoolFullError
 from millrace.producers.record import Encoding, Record, window_record
 from millrace.producers.sources.position import position_of
@@ -154,7 +154,7 @@ class Forwarder:
         self._store_at = 0.0
         self._backlog = Backlog(spool)
         self._flight = InFlight()
-        self._absence = Absence(time.monotonic())
+        self._absence = OutageDetector(time.monotonic())
         self._lost_since = 0
         self._failed = 0
         self._problem: str | None = None

@@ -23,7 +23,7 @@ _TRY_SECONDS: Final = 1.0
 _REST_SECONDS: Final = 0.2
 
 
-def greet(settings: Settings, client: Producer, topic: str, spec: ModelSpec | None) -> str:
+def connect(settings: Settings, client: Producer, topic: str, spec: ModelSpec | None) -> str:
     """See that a broker answers and has the topic, and declare the model.
 
     Args:
@@ -49,13 +49,13 @@ def greet(settings: Settings, client: Producer, topic: str, spec: ModelSpec | No
     return str(client.list_topics(topic).cluster_id)
 
 
-class Greeting:
+class BrokerHandshake:
     """Greets a broker as soon as there is one, without anybody waiting for it."""
 
     def __init__(
         self, settings: Settings, client: Producer, topic: str, spec: ModelSpec | None
     ) -> None:
-        """Begin; see `greet`."""
+        """Begin; see `connect`."""
         self._cluster: str | None = None
         self._error: MillraceError | None = None
         self._rest = threading.Event()
@@ -68,7 +68,7 @@ class Greeting:
         """Id of the cluster; None while no broker has answered.
 
         Raises:
-            DataError: As `greet`.
+            DataError: As `connect`.
             ServerError: The topic is not there, or the broker went away again.
         """
         if self._error is not None:
@@ -81,7 +81,7 @@ class Greeting:
         while not _answers(client, topic):
             self._rest.wait(_REST_SECONDS)
         try:
-            self._cluster = greet(settings, client, topic, spec)
+            self._cluster = connect(settings, client, topic, spec)
         except MillraceError as error:
             self._error = error
 

@@ -11,7 +11,7 @@ from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra.kafka.clients import producer
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.forwarder import PRODUCER, Forwarder
-from millrace.producers.delivery.handshake import Greeting, greet
+from millrace.producers.delivery.handshake import BrokerHandshake, connect
 from millrace.producers.delivery.memory_spool import MemorySpool
 from millrace.producers.delivery.spool_folder import (
     SpoolOptions,
@@ -125,11 +125,11 @@ def connection(
         SettingsError: The spool's windows are for another cluster.
     """
     topic = settings.named(SENSOR_WINDOWS.name)
-    greeting = Greeting(settings, client, topic, run.spec) if run.live else None
+    greeting = BrokerHandshake(settings, client, topic, run.spec) if run.live else None
 
-    def connect() -> bool:
+    def is_ready() -> bool:
         if greeting is None:
-            cluster = greet(settings, client, topic, run.spec)
+            cluster = connect(settings, client, topic, run.spec)
         elif (answer := greeting.answer()) is None:
             return False
         else:
@@ -138,4 +138,4 @@ def connection(
             claim_cluster(spool, cluster, anyway=run.any_cluster)
         return True
 
-    return connect
+    return is_ready

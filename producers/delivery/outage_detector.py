@@ -2,7 +2,7 @@
 
 It is away when something has been under way for `AWAY_SECONDS` and none of it was confirmed.
 
->>> absence = Absence(now=0.0)
+>>> absence = OutageDetector(now=0.0)
 >>> absence.look(now=1.0, expecting=True), absence.look(now=2.0, expecting=True)
 (None, 'the broker is away')
 >>> absence.heard(now=9.0)
@@ -16,7 +16,7 @@ from typing import Final
 AWAY_SECONDS: Final = 2.0
 
 
-class Absence:
+class OutageDetector:
     """Remembers when the broker was last heard of."""
 
     def __init__(self, now: float) -> None:

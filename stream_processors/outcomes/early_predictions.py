@@ -63,20 +63,20 @@ def is_ahead(offset: int, windows_through: int, taken: int, readable: range) -> 
 
 
 class Flow(Protocol):
-    """What `Held` needs of the consumer; see `BatchConsumer`."""
+    """What `EarlyPredictions` needs of the consumer; see `BatchConsumer`."""
 
     flow_active: bool
 
-    def set_aside(self, message: Any) -> None:
+    def defer(self, message: Any) -> None:
         """Do not wait for a message at a rebalance or the end."""
 
-    def take_up(self, message: Any) -> None:
+    def resume(self, message: Any) -> None:
         """Wait for a message again."""
 
-    def hold_back(self, tp: TP) -> None:
+    def pause(self, tp: TP) -> None:
         """Fetch no more of a partition."""
 
-    def let_go(self, tp: TP) -> None:
+    def unpause(self, tp: TP) -> None:
         """Fetch a partition again."""
 
     def readable(self, tp: TP, since: float) -> range:
@@ -92,7 +92,7 @@ class _Batch:
     since: float
 
 
-class Held:
+class EarlyPredictions:
     """Batches of `predictions` by partition, in their order."""
 
     def __init__(
@@ -124,13 +124,13 @@ class Held:
         """Take a batch, and work off what need not wait."""
         tp: TP = event.message.tp
         async with self._turn:
-            self._flow.set_aside(event.message)
+            self._flow.defer(event.message)
             batches = self._batches.setdefault(tp, deque())
             batches.append(_Batch(event, event.value, self._clock()))
             if len(batches) == 1:
                 await self._drain(tp)
             if sum(len(batch.rest) for batch in batches) >= MOST_HELD:
-                self._flow.hold_back(tp)
+                self._flow.pause(tp)
 
     async def drain(self, partition: int | None = None) -> None:
         """Work off what need not wait any more, of one partition or of all."""
@@ -148,7 +148,7 @@ class Held:
         """Forget all that is held: partitions are changing hands."""
         for tp, batches in self._batches.items():
             batches.clear()  # a drain may be at work on it
-            self._flow.let_go(tp)
+            self._flow.unpause(tp)
         self._batches.clear()
 
     async def _drain(self, tp: TP) -> None:
@@ -157,17 +157,17 @@ class Held:
         while batches and self._flow.flow_active:
             batch = batches[0]
             message = batch.event.message
-            self._flow.take_up(message)
+            self._flow.resume(message)
             readable = self._flow.readable(windows, batch.since)
             count = await self._work_off(tp.partition, batch.rest, readable)
             if not batches:
                 return  # it was dropped meanwhile
             batch.rest = batch.rest[count:]
             if batch.rest:
-                self._flow.set_aside(message)
+                self._flow.defer(message)
                 return
             self._done(batches.popleft().event)
             if not batches:
-                self._flow.let_go(tp)
+                self._flow.unpause(tp)
                 del self._batches[tp]
             await asyncio.sleep(0)  # a checkpoint, or the fetcher, need not wait for all of them

@@ -43,7 +43,7 @@ from millrace.stream_processors.outcomes.join_task import (
     JoinTask,
 )
 from millrace.stream_processors.outcomes.readings import Block, Readings, slot
-from millrace.stream_processors.outcomes.stored_prediction import Answer, Joined
+from millrace.stream_processors.outcomes.stored_prediction import Joined, StoredPrediction
 
 #: Predictions whose windows have not come, per asset; later ones are passed over. The last
 #: resort: where windows are still read, predictions wait before they come here (`held`). Their
@@ -80,7 +80,7 @@ class OpenForecast(msgspec.Struct, array_like=True, gc=False):
     behind: int = 0
     closed: bool = False
     truth: bytes | None = None
-    answer: Answer | None = None
+    answer: StoredPrediction | None = None
 
     @property
     def is_open(self) -> bool:
@@ -144,7 +144,7 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
     """
 
     open: list[OpenForecast] = []
-    early: list[Answer] = []
+    early: list[StoredPrediction] = []
     readings: dict[str, Readings] = {}
     decided: int = 0
     answered_through: int = -1
@@ -191,7 +191,7 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
             prediction: The prediction.
             windows_through: Offset of the last window that was added.
         """
-        answer = Answer.of(prediction)
+        answer = StoredPrediction.of(prediction)
         if answer.offset <= windows_through:
             self._attach(answer)
             return
@@ -317,7 +317,7 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
         while readings.blocks and self._kept_bytes() > task.most_bytes:
             self._forget(self._give_up(self.decided + 1), task.row_bytes)
 
-    def _attach(self, answer: Answer) -> None:
+    def _attach(self, answer: StoredPrediction) -> None:
         """Give a forecast its prediction."""
         offset = answer.offset
         self.answered_through = max(self.answered_through, offset)

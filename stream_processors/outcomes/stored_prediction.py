@@ -20,7 +20,7 @@ from millrace.contracts.model_spec import ModelSpec
 _LARGEST: Final = float(np.finfo(np.float32).max)
 
 
-class Answer(msgspec.Struct, array_like=True, gc=False):
+class StoredPrediction(msgspec.Struct, array_like=True, gc=False):
     """A stored prediction, without the fields that window and model spec give.
 
     Attributes:
@@ -43,10 +43,10 @@ class Answer(msgspec.Struct, array_like=True, gc=False):
     persistence: bytes
 
     @staticmethod
-    def of(prediction: Prediction) -> Answer:
+    def of(prediction: Prediction) -> StoredPrediction:
         """Keep what is needed of a prediction."""
         source = prediction.source
-        return Answer(
+        return StoredPrediction(
             source.offset,
             source.partition,
             source.timestamp_ms,
@@ -72,7 +72,7 @@ class Joined(msgspec.Struct, frozen=True, gc=False):
     start_ms: int
     begins_ms: int
     truth: bytes
-    answer: Answer
+    answer: StoredPrediction
     segment: str
 
     def measured(self, spec: ModelSpec) -> npt.NDArray[np.floating[Any]]:

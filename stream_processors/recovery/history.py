@@ -12,7 +12,7 @@ from typing import Protocol
 
 from millrace.contracts.events.dead_letter import Origin, first_origin
 from millrace.contracts.events.ledger import LedgerEntry
-from millrace.contracts.events.mended import Mended
+from millrace.contracts.events.mended import Resolution
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS, SERVING_LEDGER
@@ -38,7 +38,7 @@ class History(Protocol):
     def refused_first_since(self, partition: int, first: int) -> set[int]:
         """Find the first origins, ``first`` or larger, that have a dead letter already."""
 
-    def mended(self, partition: int) -> Iterable[Mended]:
+    def mended(self, partition: int) -> Iterable[Resolution]:
         """Find the records of a partition that were sent again and taken, oldest first."""
 
 
@@ -81,9 +81,9 @@ class KafkaHistory:
 
         return source_offsets_since(self._settings, DEAD_LETTERS, partition, first, is_first)
 
-    def mended(self, partition: int) -> list[Mended]:
+    def mended(self, partition: int) -> list[Resolution]:
         """Read the notes from their beginning."""
-        read = EventReader[Mended](Mended)
+        read = EventReader[Resolution](Resolution)
         found = []
         for message in read_all(self._settings, MENDED):
             if message.partition() != partition:

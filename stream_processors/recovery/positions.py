@@ -18,8 +18,8 @@ from millrace.stream_processors.transport.records import Record
 from millrace.stream_processors.windows.first_origins import FirstOrigins
 from millrace.stream_processors.windows.retries import (
     NOTHING,
-    Resolution,
     Retries,
+    RetryDecisions,
     oldest_origin,
     resolve,
 )
@@ -79,7 +79,7 @@ class Position:
 
     async def resolve(
         self, records: Sequence[Record], own: range, rows: Sequence[int], invalid: set[int]
-    ) -> Resolution:
+    ) -> RetryDecisions:
         """Decide about the records that were sent before; there are none, as a rule.
 
         Args:

@@ -16,7 +16,7 @@ from typing import Any, Final
 NEXT_TURNS: Final = 5
 
 
-class Gathering:
+class BatchQueue:
     """Messages that nobody works on yet, in their order; owned by the event loop."""
 
     def __init__(self, most: int) -> None:

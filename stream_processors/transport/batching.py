@@ -11,8 +11,8 @@ partition are worked off in their order by one task, together or one after the o
 queue behind one that was set aside), and acknowledged in that order: there is never a gap to wait
 for. `_new_offset` and `_add_gap` say so.
 
-Two things that Faust cannot do are here for batches that wait (`held`). `set_aside` lets a
-rebalance go on without a message. `hold_back` stops the fetching of a partition; Faust's
+Two things that Faust cannot do are here for batches that wait (`held`). `defer` lets a
+rebalance go on without a message. `pause` stops the fetching of a partition; Faust's
 `pause_partitions` loses the records that are on their way, and is undone when a stream's
 buffer drains.
 """
@@ -34,7 +34,7 @@ from faust.types.tuples import ConsumerMessage, Message
 from mode.utils.futures import notify
 
 from millrace.stream_processors.codec.unpacking import UnreadBatch
-from millrace.stream_processors.transport.fetched_range import Readable
+from millrace.stream_processors.transport.fetched_range import FetchedRange
 from millrace.stream_processors.transport.fetching import FetchThread
 from millrace.stream_processors.transport.lineages import Lineages
 
@@ -64,11 +64,11 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._held_back: set[TP] = set()
-        self._readable = Readable()
+        self._readable = FetchedRange()
         #: Offset after the last record that was read, by partition.
         self._expected: dict[TP, int] = {}
 
-    def set_aside(self, message: Message) -> None:
+    def defer(self, message: Message) -> None:
         """Let no rebalance or end wait for a message that is not being worked on.
 
         It may be acknowledged later all the same, and its offset is not committed before:
@@ -77,15 +77,15 @@ class BatchConsumer(driver.Consumer):
         self._unacked_messages.discard(message)
         notify(self._waiting_for_ack)
 
-    def take_up(self, message: Message) -> None:
+    def resume(self, message: Message) -> None:
         """Wait again for a message that was set aside: it is being worked on."""
         self._unacked_messages.add(message)
 
-    def hold_back(self, tp: TP) -> None:
+    def pause(self, tp: TP) -> None:
         """Fetch no more of a partition; what is on its way comes still."""
         self._held_back.add(tp)
 
-    def let_go(self, tp: TP) -> None:
+    def unpause(self, tp: TP) -> None:
         """Fetch a partition again that was held back."""
         self._held_back.discard(tp)
 

@@ -5,7 +5,7 @@ is known without a race against records in flight. The known high watermark may 
 it is part of the last fetch response, and unread records may wait in memory. It proves that a
 window is lost only if it was fetched at least `LATER_SECONDS` after the prediction arrived:
 
->>> readable = Readable()
+>>> readable = FetchedRange()
 >>> readable.before_poll("windows", 5)
 >>> readable.offsets("windows", end=9, told=100.0, since=98.0)
 range(5, 9)
@@ -24,7 +24,7 @@ from typing import Final
 LATER_SECONDS: Final = 1.0
 
 
-class Readable:
+class FetchedRange:
     """Where the reading of partitions began."""
 
     def __init__(self) -> None:

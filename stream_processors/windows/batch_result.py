@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.invalid_record import InvalidRecord
-from millrace.stream_processors.windows.retries import Resolution
+from millrace.stream_processors.windows.retries import RetryDecisions
 
 #: Key, window and packed headers of a record that is to be written.
 Made = tuple[bytes | None, NormalizedWindow, bytes]
 
 
 @dataclass
-class Verdicts:
+class BatchResult:
     """What became of a batch, by row.
 
     Attributes:
@@ -31,7 +31,7 @@ class Verdicts:
     changed: set[int] = field(default_factory=set)
     made: list[tuple[int, Made]] = field(default_factory=list)
 
-    def add(self, final: set[int], again: Resolution) -> None:
+    def add(self, final: set[int], again: RetryDecisions) -> None:
         """Take in what is known of a partition.
 
         Args:

@@ -29,7 +29,7 @@ _IN_MSGPACK: Final = packed_headers([(CONTENT_TYPE, MSGPACK.encode())])[1:]
 _ends_in_msgpack = methodcaller("endswith", _IN_MSGPACK)
 
 
-class Forms(NamedTuple):
+class DecodedWindows(NamedTuple):
     """Records of a batch that are windows by their form.
 
     Attributes:
@@ -43,7 +43,9 @@ class Forms(NamedTuple):
     layouts: list[Layout]
 
 
-def forms(records: Sequence[Payload], latest_ms: int, refused: dict[int, InvalidRecord]) -> Forms:
+def decode_windows(
+    records: Sequence[Payload], latest_ms: int, refused: dict[int, InvalidRecord]
+) -> DecodedWindows:
     """Judge a batch.
 
     Args:
@@ -66,10 +68,10 @@ def forms(records: Sequence[Payload], latest_ms: int, refused: dict[int, Invalid
         rows.append(row)
         bodies.append(body)
         layouts.append(layout)
-    return Forms(rows, bodies, layouts)
+    return DecodedWindows(rows, bodies, layouts)
 
 
-def _together(records: Sequence[Payload], latest_ms: int) -> Forms | None:
+def _together(records: Sequence[Payload], latest_ms: int) -> DecodedWindows | None:
     """Judge a batch at once; None if a record is refused, or has to be looked at by itself."""
     values = [record.value or b"" for record in records]
     if not values or not all(map(_ends_in_msgpack, [record.packed for record in records])):
@@ -93,7 +95,7 @@ def _together(records: Sequence[Payload], latest_ms: int) -> Forms | None:
         and min(starts) >= EARLIEST_MS
         and max(starts) <= latest_ms
     )
-    return Forms(range(len(records)), bodies, layouts) if is_good else None
+    return DecodedWindows(range(len(records)), bodies, layouts) if is_good else None
 
 
 def _form(record: Payload, latest_ms: int) -> tuple[WindowBody, Layout]:

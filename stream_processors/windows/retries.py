@@ -34,7 +34,7 @@ from millrace.contracts.events.dead_letter import (
     never_refused,
     origin_of,
 )
-from millrace.contracts.events.mended import Mended
+from millrace.contracts.events.mended import Resolution
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.moment import Moment
 from millrace.contracts.topics import SENSOR_WINDOWS
@@ -49,7 +49,7 @@ _ORIGIN_PREFIX: Final = ORIGIN_PREFIX.encode()
 class Retries:
     """Which first origins of a partition have been taken, and by which record."""
 
-    def __init__(self, taken: Iterable[Mended] = (), *, most: int = MOST_TAKEN) -> None:
+    def __init__(self, taken: Iterable[Resolution] = (), *, most: int = MOST_TAKEN) -> None:
         """Start with what is noted already.
 
         Args:
@@ -98,7 +98,7 @@ class Retries:
 
 
 @dataclass(frozen=True)
-class Resolution:
+class RetryDecisions:
     """What becomes of the records of a batch that were sent before.
 
     Attributes:
@@ -113,7 +113,7 @@ class Resolution:
 
 
 #: Of a batch without any such record.
-NOTHING: Final = Resolution(set(), {}, {})
+NOTHING: Final = RetryDecisions(set(), {}, {})
 
 
 def sent_again(records: Sequence[Record]) -> list[int]:
@@ -151,7 +151,7 @@ def resolve(
     invalid: Iterable[int],
     retries: Retries,
     letters: FirstOrigins,
-) -> Resolution:
+) -> RetryDecisions:
     """Decide which records that were sent before are taken, in their order.
 
     The decision depends on the partition's records, notes and letters only, and a letter is
@@ -188,9 +188,9 @@ def resolve(
             refused[row] = problem.kept()
             if problem.reason == BAD_ORIGIN:
                 letters.add(record.offset)
-    return Resolution(passed, taken, refused)
+    return RetryDecisions(passed, taken, refused)
 
 
-def note_of(partition: int, record: Record, origin: int, at: Moment) -> Mended:
+def note_of(partition: int, record: Record, origin: int, at: Moment) -> Resolution:
     """The note that a record of a partition was taken for a first origin."""
-    return Mended(partition, origin, record.offset, at)
+    return Resolution(partition, origin, record.offset, at)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from millrace.stream_processors.transport.records import Record
 
 
-class Part(NamedTuple):
+class PartitionSlice(NamedTuple):
     """Where the records of a partition are.
 
     Attributes:
@@ -30,7 +30,7 @@ class Part(NamedTuple):
         """Which of some rows, ascending, are in it.
 
         >>> rows = [1, 4, 5, 9]
-        >>> rows[Part(0, range(3, 9)).of(rows)]
+        >>> rows[PartitionSlice(0, range(3, 9)).of(rows)]
         [4, 5]
         """
         return slice(bisect_left(rows, self.rows.start), bisect_left(rows, self.rows.stop))
@@ -46,7 +46,7 @@ class Batch:
     """
 
     records: Sequence[Record]
-    parts: Sequence[Part]
+    parts: Sequence[PartitionSlice]
 
 
 def batches(found: Mapping[int, Sequence[Record]], most: int) -> Iterator[Batch]:
@@ -60,12 +60,12 @@ def batches(found: Mapping[int, Sequence[Record]], most: int) -> Iterator[Batch]
         Batches; all but the last one have so many records. A partition's are in their order.
     """
     records: list[Record] = []
-    parts: list[Part] = []
+    parts: list[PartitionSlice] = []
     for partition, those in found.items():
         begin = 0
         while begin < len(those):
             piece = those[begin : begin + most - len(records)]
-            parts.append(Part(partition, range(len(records), len(records) + len(piece))))
+            parts.append(PartitionSlice(partition, range(len(records), len(records) + len(piece))))
             records.extend(piece)
             begin += len(piece)
             if len(records) == most:

@@ -1,9 +1,9 @@
 """Which records are windows that a model reads; the rest become dead letters.
 
 A pure function from a batch of records to blocks of windows, one block per model, and to the
-reasons why the others are none. Form comes first (`forms`); the readings of a model's windows
-are judged, and their gaps closed, as one NumPy block. A record is judged alike whatever else is
-in its batch: a single one is a batch of one.
+reasons why the others are refused. Decoding comes first (`decode_windows`). Then the readings of
+each model's windows are validated, and their gaps filled, as one NumPy block. The result for a
+record does not depend on its batch: a single record is a batch of one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.registry.state import Model, Registry
 from millrace.stream_processors.state.recent_windows import checksums
 from millrace.stream_processors.transport.records import Payload
-from millrace.stream_processors.windows.decode import LATEST_AHEAD_MS, Forms, forms
+from millrace.stream_processors.windows.decode import (
+    LATEST_AHEAD_MS,
+    DecodedWindows,
+    decode_windows,
+)
 
 #: No sensor reads more than this in any unit; larger numbers are defects.
 LARGEST: Final = 1e30
@@ -102,7 +106,7 @@ def judge(records: Sequence[Payload], registry: Registry, now_ms: int) -> Judgem
         now_ms: Wall clock, milliseconds UTC.
     """
     refused: dict[int, InvalidRecord] = {}
-    piles = _piles(forms(records, now_ms + LATEST_AHEAD_MS, refused), registry, refused)
+    piles = _piles(decode_windows(records, now_ms + LATEST_AHEAD_MS, refused), registry, refused)
     blocks = [_readings(pile, refused) for pile in piles]
     return Judgement([block for block in blocks if block.rows], refused)
 
@@ -118,7 +122,7 @@ def changed(body: WindowBody) -> InvalidRecord:
 
 
 def _piles(
-    found: Forms, registry: Registry, refused: dict[int, InvalidRecord]
+    found: DecodedWindows, registry: Registry, refused: dict[int, InvalidRecord]
 ) -> Collection[_Pile]:
     """Put each model's windows together; adds those that no model reads to ``refused``."""
     rows, bodies, layouts = found

@@ -19,7 +19,7 @@ from millrace.drift.detectors.alarm import Alarm
 from millrace.drift.detectors.base import Detector
 from millrace.drift.detectors.page_hinkley import PageHinkleyDetector, PageHinkleySettings
 from millrace.drift.detectors.river_adapter import river_detector
-from millrace.drift.detectors.series import lay
+from millrace.drift.detectors.series import pack_series
 from tests.conformance.pages import example
 
 _PAGE_HINKLEY = PageHinkleySettings(delta=0.25, threshold=30.0, two_sided=True)
@@ -109,7 +109,7 @@ def test_series_do_not_touch_each_other(detector: Detector[Any]) -> None:
         rows = values[:, begin:end].reshape(assets, SERIES, -1).transpose(2, 0, 1)
         owners = np.tile(np.arange(assets), end - begin)
         times = 1000 * np.repeat(np.arange(begin, end), assets)
-        laid = lay(rows.reshape(-1, SERIES), times, owners, assets)
+        laid = pack_series(rows.reshape(-1, SERIES), times, owners, assets)
         for place, lane, alarm in detector.take_all(together, laid):
             found.add((lane, int(laid.times[place]) // 1000, alarm))
     expected: set[tuple[int, int, Alarm]] = set()

@@ -21,7 +21,7 @@ from confluent_kafka import Producer, TopicPartition
 
 from millrace.contracts.events.dead_letter import Origin, headers_again
 from millrace.contracts.events.event import MSGPACK
-from millrace.contracts.events.mended import Mended
+from millrace.contracts.events.mended import Resolution
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.events.window import SensorWindow, encode_window, encode_window_json
@@ -56,7 +56,7 @@ PARTITION = 1
 PATIENCE = 60.0
 
 read_prediction = EventReader[Prediction](Prediction)
-read_mended = EventReader[Mended](Mended)
+read_mended = EventReader[Resolution](Resolution)
 
 
 @dataclass

@@ -29,7 +29,7 @@ from millrace.inference.serving.servables import Servable, Servables
 from millrace.infra.embedded.instance import choose_port
 from millrace.infra.kafka.clients import admin, producer, reader
 from millrace.infra.kafka.publisher import Publisher
-from millrace.infra.kafka.retry import Patience
+from millrace.infra.kafka.retry import RetryPolicy
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.progress.output_progress import FIRST_RECORDS, last_source_offsets
 from millrace.infra.settings import Settings
@@ -89,7 +89,7 @@ class Bench:
         """Start a consumer; all of them have the same name, if they are not given another."""
         stop = threading.Event()
         settings = self.settings.model_copy(update={"replica": name})
-        made = InferenceConsumer(settings, self.servables, self.loader, Patience(stop))
+        made = InferenceConsumer(settings, self.servables, self.loader, RetryPolicy(stop))
         return Replica(made, stop)
 
     def send(self, values: Sequence[bytes], partition: int = 0) -> None:

@@ -58,7 +58,7 @@ from millrace.infra.archive.objects import (
 from millrace.infra.kafka.clients import admin, consumer, producer
 from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.kafka.publisher import Publisher
-from millrace.infra.kafka.retry import Patience
+from millrace.infra.kafka.retry import RetryPolicy
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
@@ -401,7 +401,7 @@ def test_a_decided_run_is_announced_unless_its_result_is_forged(
     folder.mkdir(parents=True)
     (folder / DIGEST).write_text(digest if ours else "0" * 64)
     for _ in range(2):
-        trainer = Trainer(world.settings, LIMITS, world.store, Patience(threading.Event()))
+        trainer = Trainer(world.settings, LIMITS, world.store, RetryPolicy(threading.Event()))
         trainer.catch_up()
         trainer.step(0.1)
         trainer.step(0.1)

@@ -31,7 +31,7 @@ from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.log_reader import LogReader
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
-from millrace.infra.kafka.retry import Patience
+from millrace.infra.kafka.retry import RetryPolicy
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process import fault_points
 from millrace.infra.settings import Settings
@@ -72,7 +72,7 @@ class Trainer:
         settings: Settings,
         limits: TrainerSettings,
         store: ObjectStore,
-        patience: Patience,
+        patience: RetryPolicy,
     ) -> None:
         """Build the clients; nothing is read yet.
 
@@ -152,7 +152,7 @@ class Trainer:
         for topic, message in self._tail.poll(timeout):
             if not count:
                 # The archive is told by positions; what was read now is not read again.
-                self._patience.until_done(self._epochs.refresh, "topic.epochs")
+                self._patience.call(self._epochs.refresh, "topic.epochs")
             count += 1
             value, partition, offset = message.value(), message.partition(), message.offset()
             if value is None or partition is None or offset is None:

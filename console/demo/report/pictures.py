@@ -13,7 +13,7 @@ import numpy as np
 from millrace.console.demo.accuracy import Floats
 from millrace.console.demo.report.plots import error_plot, latency_plot, swap_plot
 from millrace.console.demo.report.report import Report, Swap
-from millrace.console.demo.scenario import Tale
+from millrace.console.demo.scenario import Scenario
 from millrace.console.demo.scoreboard import Name, forecast_array, window_name
 from millrace.console.demo.summary import Measured
 from millrace.contracts.clock import event_time, to_ms
@@ -48,7 +48,7 @@ class Pictures:
 
 def draw(
     report: Report,
-    tale: Tale,
+    tale: Scenario,
     evidence: Evidence,
     measured: Measured,
     frozen: Mapping[Name, Floats] | None,
@@ -81,7 +81,7 @@ def _telling(swaps: Sequence[Swap]) -> Swap | None:
 
 
 def _swap(
-    swap: Swap, tale: Tale, evidence: Evidence, frozen: Mapping[Name, Floats] | None
+    swap: Swap, tale: Scenario, evidence: Evidence, frozen: Mapping[Name, Floats] | None
 ) -> tuple[str | None, str]:
     """Draw one asset's and one target's forecasts for the last step, around a swap."""
     spec = tale.spec

@@ -12,7 +12,7 @@ from millrace.console.operations.dead_letters.letter import Letter, Reference, l
 from millrace.contracts.clock import to_ms
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.dead_letter import Origin
-from millrace.contracts.events.mended import Mended
+from millrace.contracts.events.mended import Resolution
 from millrace.contracts.headers import RawHeaders
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS
@@ -57,7 +57,7 @@ def read_mended(settings: Settings) -> dict[Origin, int]:
     Raises:
         ServerError: No broker answers, or the topic is not there.
     """
-    read = EventReader[Mended](Mended)
+    read = EventReader[Resolution](Resolution)
     found: dict[Origin, int] = {}
     for message in read_all(settings, MENDED):
         try:

@@ -17,8 +17,8 @@ from millrace.console.demo.replay_plan import ReplayPlan
 from millrace.console.demo.report.page import render_page
 from millrace.console.demo.report.pictures import draw
 from millrace.console.demo.report.report import Report, encode_report
-from millrace.console.demo.runner import Performance
-from millrace.console.demo.scenario import KnownPart, Tale
+from millrace.console.demo.runner import RunStats
+from millrace.console.demo.scenario import KnownPart, Scenario
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.summary import Measured, build_report
 from millrace.contracts.clock import to_ms
@@ -34,7 +34,7 @@ from tests.unit.console.made import SPEC, START, clean_run, frame
 MINUTE = timedelta(minutes=1)
 
 
-def tale() -> Tale:
+def tale() -> Scenario:
     """The hand-made story, with a known drift in its last minutes."""
     table = frame(12)
     windows = source_windows(table, SPEC)
@@ -45,7 +45,7 @@ def tale() -> Tale:
     )
     plan = ReplayPlan(1, 4, 100.0, 6_000.0, 300.0, 300)
     truth = Truth(windows, SPEC, scale)
-    return Tale("tank", "A <tank>", SPEC, story, table, windows, truth, plan, known)
+    return Scenario("tank", "A <tank>", SPEC, story, table, windows, truth, plan, known)
 
 
 def alert() -> DriftAlert:
@@ -111,7 +111,7 @@ def report(found: Evidence) -> tuple[Report, Measured]:
     zero = to_ms(START)
     arrivals = [Arrival(zero + 100 * n, zero + 100 * n + 20, n // 12) for n in range(24)]
     measured = Measured(START, 12.3, board.rows(), arrivals, {"kafka": 300.0}, 300.0, "pss")
-    return build_report(story, "demo-x", found, Performance(replay_seconds=1), measured), measured
+    return build_report(story, "demo-x", found, RunStats(replay_seconds=1), measured), measured
 
 
 def test_the_report_has_the_keys_that_are_promised() -> None:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from millrace.drift.detectors.alarm import LIMIT
-from millrace.drift.detectors.series import Laid, lay, next_block
+from millrace.drift.detectors.series import RaggedSeries, next_block, pack_series
 
 
-def lists(laid: Laid) -> list[list[float]]:
+def lists(laid: RaggedSeries) -> list[list[float]]:
     """Values of each lane."""
     return [
         laid.values[start : start + count].tolist()
@@ -31,7 +31,7 @@ def test_every_number_lies_in_its_lane_in_order(
     rows, sensors = values.shape
     owners = np.random.default_rng(seed).integers(0, 4, rows)
     times = 100 + 10 * np.arange(rows)
-    laid = lay(values, times, owners, 4)
+    laid = pack_series(values, times, owners, 4)
     expected = [
         [row for row in range(rows) if owners[row] == asset and math.isfinite(values[row, sensor])]
         for asset in range(4)
@@ -48,7 +48,7 @@ def test_every_number_lies_in_its_lane_in_order(
 
 def test_times_may_differ_by_value() -> None:
     """Each value keeps its own time where times are given per value."""
-    laid = lay(np.array([[1.0, 2.0], [3.0, np.nan]]), np.array([[1, 2], [3, 4]]))
+    laid = pack_series(np.array([[1.0, 2.0], [3.0, np.nan]]), np.array([[1, 2], [3, 4]]))
     assert laid.times.tolist() == [1, 3, 2]
 
 
@@ -58,7 +58,7 @@ def test_times_may_differ_by_value() -> None:
 def test_blocks_take_all_values_once_with_little_padding(counts: list[int]) -> None:
     """However unequal the lanes: each value is in one block, in order, few blocks, small ones."""
     owners = np.repeat(np.arange(len(counts)), counts)
-    laid = lay(np.zeros((owners.size, 1)), np.arange(owners.size), owners, len(counts))
+    laid = pack_series(np.zeros((owners.size, 1)), np.arange(owners.size), owners, len(counts))
     used = np.zeros_like(laid.count)
     cells = blocks = 0
     while (block := next_block(laid, used, longest=128)) is not None:

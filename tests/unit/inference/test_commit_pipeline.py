@@ -12,8 +12,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
 from millrace.inference.batch.reading import Reading
 from millrace.inference.batch.records import Record
-from millrace.inference.batch.results import Answers
-from millrace.inference.kafka.commit_pipeline import Batch, Flights
+from millrace.inference.batch.results import MicroBatchResults
+from millrace.inference.kafka.commit_pipeline import Batch, CommitPipeline
 from millrace.inference.kafka.transactions import TransactionalWriter, Undone, Unsure
 from millrace.inference.serving.servables import Persistence, Servable
 from millrace.infra.process.fault_points import InjectedError, arm
@@ -72,9 +72,9 @@ def balance() -> Balance:
 
 
 @pytest.fixture
-def flights(broker: Broker, balance: Balance) -> Iterator[Flights]:
+def flights(broker: Broker, balance: Balance) -> Iterator[CommitPipeline]:
     """Nothing is under way yet."""
-    made = Flights(lambda: cast(TransactionalWriter, broker), balance)
+    made = CommitPipeline(lambda: cast(TransactionalWriter, broker), balance)
     yield made
     broker.allowed.set()
     made.close(LONG)
@@ -89,7 +89,7 @@ def batch() -> Iterator[Callable[[], Batch]]:
 
         def make() -> Batch:
             windows = [stamped_window(pump_window(), 0, version=1, units=UNITS)]
-            answers = Answers(windows, network)
+            answers = MicroBatchResults(windows, network)
             answers.ask(servable, None, [0])
             reading = Reading(windows, [REFUSED], {0: 0}, {2: 3}, {0: 1, 2: 8})
             return Batch(reading, answers, [TopicPartition("topic", 0, 1)], "the group", 2, 0)
@@ -97,18 +97,18 @@ def batch() -> Iterator[Callable[[], Batch]]:
         yield make
 
 
-def launch(flights: Flights, batch: Batch) -> None:
+def submit(flights: CommitPipeline, batch: Batch) -> None:
     """Launch a micro-batch with all that is said about it."""
-    flights.launch(batch, [*batch.answers.records(), *batch.reading.refused])
+    flights.submit(batch, [*batch.answers.records(), *batch.reading.refused])
 
 
 def test_a_micro_batch_is_written_whole(
-    flights: Flights, broker: Broker, batch: Callable[[], Batch]
+    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch]
 ) -> None:
     """Predictions first, then the dead letters, and the offsets of all of them."""
-    assert flights.land() is None
-    launch(flights, batch())
-    assert flights.land() is None
+    assert flights.result() is None
+    submit(flights, batch())
+    assert flights.result() is None
     ((first, last),) = broker.written
     assert first[0] == PREDICTIONS.name
     assert last == REFUSED
@@ -116,24 +116,24 @@ def test_a_micro_batch_is_written_whole(
 
 
 def test_a_record_has_its_fate_once_it_is_committed(
-    flights: Flights, broker: Broker, balance: Balance, batch: Callable[[], Batch]
+    flights: CommitPipeline, broker: Broker, balance: Balance, batch: Callable[[], Batch]
 ) -> None:
     """Under way it still waits, and is not undone with the rest; predicted, refused, repeated."""
     broker.allowed.clear()
-    launch(flights, batch())
+    submit(flights, batch())
     assert flights.under_way == {0: 2, 2: 3}
     balance.read(0, 4)
     balance.undo(flights.under_way)
     assert balance.open == {0: 2, 2: 3}
     broker.allowed.set()
-    assert flights.land() is None
+    assert flights.result() is None
     assert balance.open == {}
     assert flights.under_way == {}
 
 
 @pytest.mark.parametrize("why", [Undone("aborted"), Unsure("fenced")])
 def test_what_has_failed_waits_until_it_is_undone(
-    flights: Flights,
+    flights: CommitPipeline,
     broker: Broker,
     balance: Balance,
     batch: Callable[[], Batch],
@@ -141,59 +141,59 @@ def test_what_has_failed_waits_until_it_is_undone(
 ) -> None:
     """Nothing is counted of a micro-batch that is not committed; it is read again."""
     broker.failures = [why]
-    launch(flights, batch())
-    assert flights.land() is not None
+    submit(flights, batch())
+    assert flights.result() is not None
     assert balance.open == {0: 2, 2: 3}
     balance.undo(flights.under_way)
     assert balance.open == {}
 
 
 def test_the_caller_goes_on_meanwhile(
-    flights: Flights, broker: Broker, batch: Callable[[], Batch]
+    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch]
 ) -> None:
     """Launching does not wait for the broker; landing does; a second one has to be landed for."""
     broker.allowed.clear()
-    launch(flights, batch())
+    submit(flights, batch())
     with pytest.raises(RuntimeError):
-        launch(flights, batch())
+        submit(flights, batch())
     broker.allowed.set()
     flights.wait()
     assert flights.over
-    assert flights.land() is None
-    launch(flights, batch())
-    assert flights.land() is None
+    assert flights.result() is None
+    submit(flights, batch())
+    assert flights.result() is None
     assert len(broker.written) == 2
 
 
 @pytest.mark.parametrize("why", [Undone("aborted"), Unsure("fenced")])
 def test_what_cannot_be_produced_is_a_failure_like_any_other(
-    flights: Flights, broker: Broker, batch: Callable[[], Batch], why: Undone | Unsure
+    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch], why: Undone | Unsure
 ) -> None:
     """It is heard where it is landed, and nothing of it is committed."""
     broker.refusals = [why]
-    launch(flights, batch())
+    submit(flights, batch())
     assert flights.over
-    failed = flights.land()
+    failed = flights.result()
     assert failed is not None
     assert failed.partitions == {0, 2}
     assert failed.why is why
     assert broker.written == []
-    launch(flights, batch())
-    assert flights.land() is None
+    submit(flights, batch())
+    assert flights.result() is None
 
 
 @pytest.mark.parametrize("why", [Undone("aborted"), Unsure("fenced")])
 def test_a_failure_names_the_partitions_to_go_back_to(
-    flights: Flights, broker: Broker, batch: Callable[[], Batch], why: Undone | Unsure
+    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch], why: Undone | Unsure
 ) -> None:
     """All that were read, answered or not; the next micro-batch is a new attempt."""
     broker.failures = [why]
-    launch(flights, batch())
-    failed = flights.land()
+    submit(flights, batch())
+    failed = flights.result()
     assert failed is not None
     assert failed.partitions == {0, 2}
     assert failed.why is why
-    assert flights.land() is None
+    assert flights.result() is None
 
 
 def test_a_commit_without_an_end_is_left_behind(
@@ -202,43 +202,45 @@ def test_a_commit_without_an_end_is_left_behind(
     """The client may never return; another writer and another thread take its place."""
     second = Broker()
     writers = iter([broker, second])
-    flights = Flights(lambda: cast(TransactionalWriter, next(writers)), balance, seconds=0.05)
+    flights = CommitPipeline(
+        lambda: cast(TransactionalWriter, next(writers)), balance, seconds=0.05
+    )
     broker.allowed.clear()
-    launch(flights, batch())
+    submit(flights, batch())
     flights.wait()
     assert flights.over
-    failed = flights.land()
+    failed = flights.result()
     assert failed is not None
     assert failed.partitions == {0, 2}
     assert isinstance(failed.why, Unsure)
     flights.renew()
-    launch(flights, batch())
-    assert flights.land() is None
+    submit(flights, batch())
+    assert flights.result() is None
     assert len(second.written) == 1
     broker.allowed.set()
     flights.close(LONG)
 
 
 def test_broken_machinery_is_told_where_it_is_landed(
-    flights: Flights, broker: Broker, batch: Callable[[], Batch]
+    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch]
 ) -> None:
     """It does not die unseen on the thread that it happens on."""
     broker.failures = [KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))]
-    launch(flights, batch())
+    submit(flights, batch())
     with pytest.raises(KafkaException):
-        flights.land()
+        flights.result()
 
 
 def test_a_fault_that_was_asked_for_comes_before_the_output(
-    flights: Flights, broker: Broker, batch: Callable[[], Batch], tmp_path: Path
+    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch], tmp_path: Path
 ) -> None:
     """Whoever launches hears of it."""
     arm("inference.before-output@2=raise", tmp_path)
     try:
-        launch(flights, batch())
-        assert flights.land() is None
+        submit(flights, batch())
+        assert flights.result() is None
         with pytest.raises(InjectedError):
-            launch(flights, batch())
+            submit(flights, batch())
     finally:
         arm("", tmp_path)
     assert len(broker.written) == 1

@@ -14,7 +14,7 @@ from millrace.contracts.headers import header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
 from millrace.inference.batch.records import Record
-from millrace.inference.batch.results import SURE_BYTES, Answers
+from millrace.inference.batch.results import SURE_BYTES, MicroBatchResults
 from millrace.inference.metrics import LATENCY
 from millrace.inference.serving.servables import Persistence, Servable
 from millrace.model_families.examples import Bools, Float32
@@ -65,7 +65,7 @@ def test_answers_come_in_the_order_of_their_windows(network: Executor) -> None:
     """Versions take turns in the stream; each answers its own, and nothing changes places."""
     stamps = [1, 2, 2, 1, 3, 1, 2]
     windows = [window(offset, number) for offset, number in enumerate(stamps)]
-    answers = Answers(windows, network)
+    answers = MicroBatchResults(windows, network)
     for number in (3, 1):
         places = [place for place, stamp in enumerate(stamps) if stamp == number]
         answers.ask(version(number), None, places)
@@ -82,7 +82,7 @@ def test_windows_that_fit_no_model_or_have_no_forecast_are_refused(network: Exec
     """Each by its own fault; their neighbours are answered."""
     windows = [window(offset, 1) for offset in range(6)]
     windows[2] = msgspec.structs.replace(windows[2], values=b"")
-    answers = Answers(windows, network)
+    answers = MicroBatchResults(windows, network)
     answers.ask(version(1, spoiled=3), None, range(6))  # the fourth that fits is the fifth
     assert told(list(answers.records())) == [1, 1, "wrong_shape", 1, "forecast_not_finite", 1]
 
@@ -90,7 +90,7 @@ def test_windows_that_fit_no_model_or_have_no_forecast_are_refused(network: Exec
 def test_batches_of_any_length_are_run(network: Executor) -> None:
     """More windows than the largest size are several runs, in order."""
     count = 2 * SIZES[-1] + 3
-    answers = Answers([window(offset, 1) for offset in range(count)], network)
+    answers = MicroBatchResults([window(offset, 1) for offset in range(count)], network)
     answers.ask(version(1), None, range(count))
     made = [msgspec.json.decode(r[2], type=Prediction).source.offset for r in answers.records()]
     assert made == list(range(count))
@@ -101,7 +101,7 @@ def test_a_forecast_that_no_topic_takes_is_refused(network: Executor) -> None:
     steps = SURE_BYTES // 8
     spec = msgspec.structs.replace(SPEC, horizon=steps)
     servable = Servable(spec, 1, UNITS, "digest-1", Persistence(spec))
-    answers = Answers([window(0, 1)], network)
+    answers = MicroBatchResults([window(0, 1)], network)
     answers.ask(servable, None, [0])
     assert told(list(answers.records())) == ["forecast_too_large"]
 
@@ -114,7 +114,7 @@ def test_what_is_counted_are_committed_predictions(network: Executor) -> None:
         return next(s.value for s in family.samples if s.name.endswith("_count"))
 
     before = counted()
-    answers = Answers([window(offset, 1) for offset in range(4)], network)
+    answers = MicroBatchResults([window(offset, 1) for offset in range(4)], network)
     answers.ask(version(1, spoiled=0), None, range(4))
     list(answers.records())
     assert counted() == before
@@ -128,7 +128,7 @@ def test_a_failing_network_fails_the_batch(network: Executor) -> None:
     def broken(values: Float32, present: Bools) -> Float32:
         raise RuntimeError(f"{values.shape} {present.shape}")
 
-    answers = Answers([window(0, 1)], network)
+    answers = MicroBatchResults([window(0, 1)], network)
     answers.ask(Servable(SPEC, 1, UNITS, "d", broken), None, [0])
     with pytest.raises(RuntimeError):
         list(answers.records())

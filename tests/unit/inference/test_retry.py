@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from millrace.contracts.errors import ServerError
-from millrace.infra.kafka.retry import PULSE_SECONDS, Patience, Stopped, TooLong
+from millrace.infra.kafka.retry import PULSE_SECONDS, DeadlineExceeded, RetryPolicy, Stopped
 
 
 class Clock:
@@ -63,21 +63,21 @@ def test_what_passes_is_tried_until_it_works() -> None:
         kafka(KafkaError.COORDINATOR_LOAD_IN_PROGRESS),
         kafka(KafkaError.UNKNOWN, retriable=True),
     )
-    assert Patience(threading.Event()).until_done(act, "it") == "done"
+    assert RetryPolicy(threading.Event()).call(act, "it") == "done"
     assert len(calls) == 5
 
 
 def test_it_is_tried_for_so_long_and_no_longer() -> None:
     """Who has another way is told, and nobody is waiting any more."""
     clock = Clock()
-    patience = Patience(threading.Event(), clock)
+    patience = RetryPolicy(threading.Event(), clock)
 
     def act() -> None:
         clock.now += 4.0
         raise ServerError("away")
 
-    with pytest.raises(TooLong, match="it: away"):
-        patience.until_done(act, "it", 10.0)
+    with pytest.raises(DeadlineExceeded, match="it: away"):
+        patience.call(act, "it", 10.0)
     assert clock.now == 12.0
     assert not patience.waiting
 
@@ -85,7 +85,7 @@ def test_it_is_tried_for_so_long_and_no_longer() -> None:
 def test_an_attempt_without_an_end_is_no_waiting() -> None:
     """A watchdog must not take a thread that hangs for one that waits for a broker."""
     clock = Clock()
-    patience = Patience(threading.Event(), clock)
+    patience = RetryPolicy(threading.Event(), clock)
     seen: list[bool] = []
 
     def act() -> None:
@@ -95,7 +95,7 @@ def test_an_attempt_without_an_end_is_no_waiting() -> None:
         if len(seen) < 4:
             raise ServerError("away")
 
-    patience.until_done(act, "it")
+    patience.call(act, "it")
     assert seen == [False, False, True, False]
     assert not patience.waiting
 
@@ -114,7 +114,7 @@ def test_what_does_not_pass_is_told_at_once(failure: Exception) -> None:
     """Fencing, missing rights and mistakes of ours are no matter of patience."""
     calls, act = failing(failure)
     with pytest.raises(type(failure)):
-        Patience(threading.Event()).until_done(act, "it")
+        RetryPolicy(threading.Event()).call(act, "it")
     assert len(calls) == 1
 
 
@@ -124,7 +124,7 @@ def test_stopping_ends_the_waiting() -> None:
     stop.set()
     calls, act = failing(*(ServerError("away") for _ in range(9)))
     with pytest.raises(Stopped):
-        Patience(stop).until_done(act, "it")
+        RetryPolicy(stop).call(act, "it")
     assert len(calls) == 1
 
 
@@ -133,13 +133,13 @@ def test_what_works_is_done_even_when_stopping() -> None:
     stop = threading.Event()
     stop.set()
     _, act = failing()
-    assert Patience(stop).until_done(act, "it") == "done"
+    assert RetryPolicy(stop).call(act, "it") == "done"
 
 
 def test_silence_is_noticed() -> None:
     """A thread that neither works nor waits has no pulse; each attempt is one."""
     clock = Clock()
-    patience = Patience(threading.Event(), clock)
+    patience = RetryPolicy(threading.Event(), clock)
 
     def silent_after(seconds: float) -> bool:
         clock.now += seconds
@@ -147,7 +147,7 @@ def test_silence_is_noticed() -> None:
 
     assert not silent_after(PULSE_SECONDS)
     assert silent_after(1)
-    patience.until_done(failing(ServerError("away"))[1], "it")
+    patience.call(failing(ServerError("away"))[1], "it")
     assert not silent_after(PULSE_SECONDS)
     assert silent_after(1)
     patience.beat()
@@ -156,7 +156,7 @@ def test_silence_is_noticed() -> None:
 
 def test_others_can_see_that_it_waits() -> None:
     """From the first failed attempt until it works, or fails for good."""
-    patience = Patience(threading.Event())
+    patience = RetryPolicy(threading.Event())
     seen: list[bool] = []
 
     def act() -> None:
@@ -164,11 +164,9 @@ def test_others_can_see_that_it_waits() -> None:
         if len(seen) < 3:
             raise ServerError("away")
 
-    patience.until_done(act, "it")
+    patience.call(act, "it")
     assert seen == [False, True, True]
     assert not patience.waiting
     with pytest.raises(KafkaException):
-        patience.until_done(
-            failing(ServerError("away"), kafka(KafkaError.PRODUCER_FENCED))[1], "it"
-        )
+        patience.call(failing(ServerError("away"), kafka(KafkaError.PRODUCER_FENCED))[1], "it")
     assert not patience.waiting

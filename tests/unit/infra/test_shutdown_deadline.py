@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from millrace.infra.process.shutdown_deadline import LastCall
+from millrace.infra.process.shutdown_deadline import ShutdownDeadline
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_it_ends_what_was_told_to_end_and_is_still_there() -> None:
         said.append(why)
         ended.set()
 
-    call = LastCall(stop, 0.01, end=end)
+    call = ShutdownDeadline(stop, 0.01, end=end)
     assert not ended.wait(0.1)
     signal.raise_signal(signal.SIGUSR1)
     assert ended.wait(5.0)

@@ -1,6 +1,6 @@
 """A process that stood still for too long does not go on; a busy one does."""
 
-from millrace.infra.process.suspend_guard import StandstillGuard
+from millrace.infra.process.suspend_guard import SuspendGuard
 
 
 class Clock:
@@ -14,9 +14,9 @@ class Clock:
         return self.now
 
 
-def guard(clock: Clock, said: list[str]) -> StandstillGuard:
+def guard(clock: Clock, said: list[str]) -> SuspendGuard:
     """A guard that notes instead of ending the test."""
-    return StandstillGuard(9.0, end=said.append, clock=clock)
+    return SuspendGuard(9.0, end=said.append, clock=clock)
 
 
 def test_a_long_standstill_ends_the_process_before_it_writes() -> None:

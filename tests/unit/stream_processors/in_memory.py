@@ -11,7 +11,7 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from millrace.contracts.events.dead_letter import Origin, first_origin
 from millrace.contracts.events.ledger import LedgerEntry
-from millrace.contracts.events.mended import Mended
+from millrace.contracts.events.mended import Resolution
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
@@ -28,7 +28,7 @@ from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.registry.state import Registry
 from millrace.stream_processors.codec.packing import Content
 from millrace.stream_processors.codec.record_batches import RecordBatch
-from millrace.stream_processors.monitoring import Watch
+from millrace.stream_processors.monitoring import DriftMonitor
 from millrace.stream_processors.processor import Processor
 from millrace.stream_processors.state.snapshots import Snapshots
 from millrace.stream_processors.transport.lineages import Ends
@@ -249,10 +249,10 @@ class HistoryInMemory:
             if is_first(record, offset)
         }
 
-    def mended(self, partition: int) -> list[Mended]:
+    def mended(self, partition: int) -> list[Resolution]:
         """Read the notes."""
         return [
-            msgspec.json.decode(record.value, type=Mended)
+            msgspec.json.decode(record.value, type=Resolution)
             for record in self._broker.written
             if (record.topic, record.partition) == (MENDED.name, partition)
         ]
@@ -278,7 +278,7 @@ class Worker:
             HistoryInMemory(broker),
             self.outputs,
             Snapshots(dict(broker.changelog)),
-            Watch(self.feed.registry, self.outputs, DETECTORS),
+            DriftMonitor(self.feed.registry, self.outputs, DETECTORS),
             Letters(self.outputs, broker.values_kept),
         )
         self._next = dict(broker.committed)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
-from millrace.stream_processors.transport.batch_queue import Gathering, divide
+from millrace.stream_processors.transport.batch_queue import BatchQueue, divide
 
 
 def message(name: str, records: int = 1) -> Any:
@@ -18,7 +18,7 @@ def names(events: Iterable[Any]) -> str:
     return "".join(event.name for event in events)
 
 
-async def agent(gathering: Gathering, messages: Iterable[Any]) -> None:
+async def agent(gathering: BatchQueue, messages: Iterable[Any]) -> None:
     """Take messages as a Faust stream hands them out: a turn of the loop before each."""
     for one in messages:
         await asyncio.sleep(0)
@@ -29,7 +29,7 @@ def test_messages_that_come_one_after_the_other_are_taken_together() -> None:
     """In their order."""
 
     async def run() -> str:
-        gathering = Gathering(most=100)
+        gathering = BatchQueue(most=100)
         _, found = await asyncio.gather(
             agent(gathering, [message(name) for name in "abcd"]), gathering.take()
         )
@@ -42,7 +42,7 @@ def test_a_lonely_message_is_taken() -> None:
     """Nobody waits for a second one."""
 
     async def run() -> str:
-        gathering = Gathering(most=100)
+        gathering = BatchQueue(most=100)
         await gathering.put(message("a"))
         return names(await asyncio.wait_for(gathering.take(), 5))
 
@@ -53,7 +53,7 @@ def test_no_more_is_taken_while_there_is_enough() -> None:
     """The agent waits, so that messages stay where Faust's flow control sees them."""
 
     async def run() -> list[str]:
-        gathering = Gathering(most=5)
+        gathering = BatchQueue(most=5)
         taking = asyncio.create_task(
             agent(gathering, [message("a", 3), message("b", 3), message("c", 9), message("d")])
         )

@@ -270,11 +270,11 @@ def test_a_message_that_was_set_aside_is_not_waited_for_and_commits_when_acknowl
         topics._acking_topics.add(PREDICTIONS.topic)
         held = message(3)
         reader.track_message(held)
-        reader.set_aside(held)
+        reader.defer(held)
         async with asyncio.timeout(1):
             await reader.wait_empty()
         assert reader._new_offset(PREDICTIONS) is None
-        reader.take_up(held)
+        reader.resume(held)
         assert set(reader.unacked) == {held}
         assert held.ack(reader)
         assert not reader.unacked
@@ -289,10 +289,10 @@ def test_a_partition_that_is_held_back_is_not_asked_for() -> None:
     async def run() -> None:
         reader = consumer()
         thread: Any = reader._thread
-        reader.hold_back(PREDICTIONS)
+        reader.pause(PREDICTIONS)
         await reader._getmany({WINDOWS, PREDICTIONS}, 1.0)
         assert await reader._getmany({PREDICTIONS}, 1.0) == {}
-        reader.let_go(PREDICTIONS)
+        reader.unpause(PREDICTIONS)
         await reader._getmany({WINDOWS, PREDICTIONS}, 1.0)
         assert thread.asked == [{WINDOWS}, {WINDOWS, PREDICTIONS}]
         assert thread.patience == [FULL_SECONDS, 1.0]
@@ -312,7 +312,7 @@ def test_what_is_on_its_way_when_a_partition_is_held_back_is_delivered() -> None
         thread: Any = reader._thread
 
         async def slow(*_: Any, **__: Any) -> dict[TP, list[Any]]:
-            reader.hold_back(PREDICTIONS)
+            reader.pause(PREDICTIONS)
             return reader.poll
 
         thread.getmany = slow

@@ -9,7 +9,11 @@ import pytest
 from faust.types import TP
 
 from millrace.infra.kafka.place import Place
-from millrace.stream_processors.outcomes.early_predictions import MOST_HELD, Held, is_ahead
+from millrace.stream_processors.outcomes.early_predictions import (
+    MOST_HELD,
+    EarlyPredictions,
+    is_ahead,
+)
 from millrace.stream_processors.transport.records import Record
 from tests.builders import WindowRecord
 
@@ -65,19 +69,19 @@ class FlowInMemory:
     back: set[TP] = field(default_factory=set)
     asked: list[tuple[TP, float]] = field(default_factory=list)
 
-    def set_aside(self, message: Message) -> None:
+    def defer(self, message: Message) -> None:
         """Wait for it no more."""
         self.aside.append(message)
 
-    def take_up(self, message: Message) -> None:
+    def resume(self, message: Message) -> None:
         """Wait for it."""
         self.aside.remove(message)
 
-    def hold_back(self, tp: TP) -> None:
+    def pause(self, tp: TP) -> None:
         """Fetch no more."""
         self.back.add(tp)
 
-    def let_go(self, tp: TP) -> None:
+    def unpause(self, tp: TP) -> None:
         """Fetch again."""
         self.back.discard(tp)
 
@@ -98,7 +102,9 @@ class Story:
         self.gate = asyncio.Event()
         self.gate.set()
         self.at_work = 0
-        self.held = Held(self.work_off, self.flow, WINDOWS, self.done.append, lambda: 7.0)
+        self.held = EarlyPredictions(
+            self.work_off, self.flow, WINDOWS, self.done.append, lambda: 7.0
+        )
 
     async def work_off(self, partition: int, records: Sequence[Record], readable: range) -> int:
         """Work off what is not ahead."""

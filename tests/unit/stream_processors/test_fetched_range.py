@@ -4,17 +4,17 @@ import sys
 
 import pytest
 
-from millrace.stream_processors.transport.fetched_range import LATER_SECONDS, Readable
+from millrace.stream_processors.transport.fetched_range import LATER_SECONDS, FetchedRange
 
 
-def begin(readable: Readable) -> int:
+def begin(readable: FetchedRange) -> int:
     """Where the partition's reading began, as far as is known."""
     return readable.offsets("p", end=None, told=0.0, since=0.0).start
 
 
 def test_reading_begins_at_the_position_until_something_comes() -> None:
     """A position that was reset counts; one behind what has come does not."""
-    readable = Readable()
+    readable = FetchedRange()
     assert begin(readable) == 0
     readable.before_poll("p", None)
     readable.before_poll("p", 5)
@@ -38,4 +38,4 @@ def test_reading_begins_at_the_position_until_something_comes() -> None:
 )
 def test_an_old_end_excludes_nothing(end: int | None, told: float, stop: int) -> None:
     """Windows have come since it was told, while those before it wait in memory."""
-    assert Readable().offsets("p", end=end, told=told, since=5.0).stop == stop
+    assert FetchedRange().offsets("p", end=end, told=told, since=5.0).stop == stop

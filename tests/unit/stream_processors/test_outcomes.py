@@ -14,7 +14,7 @@ from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.codec import encode
 from millrace.stream_processors.outcomes.forecasts import ForecastBook
 from millrace.stream_processors.outcomes.outcome import outcome_of
-from millrace.stream_processors.outcomes.stored_prediction import Answer, Joined
+from millrace.stream_processors.outcomes.stored_prediction import Joined, StoredPrediction
 from tests.builders import AT, UNITS, prediction_of, pump_spec, pump_window
 from tests.unit.stream_processors.test_forecasts import add_window
 
@@ -34,7 +34,9 @@ def joined(
     """Join a forecast of two steps with a truth."""
     prediction = prediction_of(WINDOW, 5, spec=SPEC, forecast=forecast, persistence=persistence)
     measured = np.array(truth, "<f4").tobytes()
-    both = Joined(WINDOW.start_ms, WINDOW.end_ms, measured, Answer.of(prediction), WINDOW.segment)
+    both = Joined(
+        WINDOW.start_ms, WINDOW.end_ms, measured, StoredPrediction.of(prediction), WINDOW.segment
+    )
     return outcome_of(both, WINDOW.asset, units, SPEC, AT)
 
 

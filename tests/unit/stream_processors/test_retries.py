@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from millrace.contracts.events.dead_letter import ORIGIN_OFFSET, Origin, headers_again
-from millrace.contracts.events.mended import Mended
+from millrace.contracts.events.mended import Resolution
 from millrace.contracts.headers import RawHeaders
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import SENSOR_WINDOWS
@@ -34,7 +34,7 @@ def again(offset: int, origin: int) -> WindowRecord:
 
 def noted(*pairs: tuple[int, int]) -> Retries:
     """Memory of first origins and who was taken for them."""
-    return Retries(Mended(0, origin, offset, AT) for origin, offset in pairs)
+    return Retries(Resolution(0, origin, offset, AT) for origin, offset in pairs)
 
 
 def letters(*offsets: int) -> FirstOrigins:
@@ -114,7 +114,7 @@ def test_an_origin_that_cannot_be_checked_is_a_dead_letter() -> None:
 
 def test_what_cannot_be_remembered_is_refused() -> None:
     """At the bound nothing is forgotten: a known origin stays known, a new one is refused."""
-    retries = Retries([Mended(0, 1, 10, AT), Mended(0, 2, 11, AT)], most=2)
+    retries = Retries([Resolution(0, 1, 10, AT), Resolution(0, 2, 11, AT)], most=2)
     records = [again(12, 3), again(13, 1)]
     found = resolve(0, records, [0, 1], (), retries, letters(1, 2, 3))
     assert found.refused[0].reason == "too_many_retries"
@@ -132,7 +132,7 @@ def test_of_two_notes_the_first_counts() -> None:
 def test_a_note_names_both_records() -> None:
     """It is keyed by the first origin."""
     note = note_of(0, again(10, 3), 3, AT)
-    assert note == Mended(0, 3, 10, AT)
+    assert note == Resolution(0, 3, 10, AT)
     assert note.key == "0/3"
 
 
@@ -149,7 +149,7 @@ def test_one_of_each_origin_is_taken_however_it_is_cut_and_repeated(
     for record, (origin, valid) in zip(records, sent, strict=True):
         if valid:
             expected.setdefault(origin, record.offset)
-    notes: list[Mended] = []
+    notes: list[Resolution] = []
     effects: dict[int, set[int]] = {}
     for size, end, is_kept in [*lives, (3, len(records), True)]:
         retries, written = Retries(notes), []

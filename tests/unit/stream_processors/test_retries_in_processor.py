@@ -18,7 +18,7 @@ from millrace.contracts.events.dead_letter import (
     headers_again,
     origin_of,
 )
-from millrace.contracts.events.mended import Mended
+from millrace.contracts.events.mended import Resolution
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.headers import header
 from millrace.contracts.topics import DEAD_LETTERS, MENDED, NORMALIZED, SENSOR_WINDOWS
@@ -267,7 +267,7 @@ def test_one_window_of_each_letter_whatever_is_killed(
             if not is_good and offset < expected.get(first, len(records))
         ),
     ]
-    notes = [msgspec.json.decode(value, type=Mended) for value in broker.values(MENDED)]
+    notes = [msgspec.json.decode(value, type=Resolution) for value in broker.values(MENDED)]
     assert {note.first_offset: note.offset for note in notes} == expected
 
 

@@ -21,7 +21,7 @@ from millrace.contracts.names import MAX_NAME_BYTES, MAX_SENSORS
 from millrace.contracts.topics import MAX_WINDOW_BYTES, NORMALIZED
 from millrace.producers.sources.defects import REASONS, make_bad
 from millrace.registry.state import Model, Registry, declare
-from millrace.stream_processors.windows.decode import EARLIEST_MS, LATEST_AHEAD_MS, forms
+from millrace.stream_processors.windows.decode import EARLIEST_MS, LATEST_AHEAD_MS, decode_windows
 from millrace.stream_processors.windows.validation import LARGEST, judge
 from tests.builders import (
     AT,
@@ -386,8 +386,8 @@ def test_columns_tell_what_each_record_tells(records: list[WindowRecord]) -> Non
     stranger = WindowRecord(b"", b"", len(records))
     refused: dict[int, InvalidRecord] = {}
     refused_beside: dict[int, InvalidRecord] = {}
-    together = forms(records, NOW_MS, refused)
-    beside = forms([*records, stranger], NOW_MS, refused_beside)
+    together = decode_windows(records, NOW_MS, refused)
+    beside = decode_windows([*records, stranger], NOW_MS, refused_beside)
     assert refused_beside.pop(len(records)).reason == "empty_key"
     assert {row: str(problem) for row, problem in refused.items()} == {
         row: str(problem) for row, problem in refused_beside.items()
