@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from millrace.contracts.events.training import FINISHED, TrainingRun
-from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import TRAINING_RUNS
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.log_reader import LogReader
@@ -22,9 +21,8 @@ class AwaitedRuns:
     def waiting(self) -> bool:
         """Read on, and say whether any run waits for the archive."""
         for _, message in self._tail.poll(0.0):
-            try:
-                run = self._read(message.value() or b"")
-            except InvalidRecord:
+            run = self._read.valid(message.value())
+            if run is None:
                 continue  # the trainer, whose topic it is, reports it
             if run.state == "started" and run.manifest is None:
                 self._open.add(run.id)

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from millrace.contracts.events.training import TrainingRun
-from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import TRAINING_RUNS
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.log_reader import LogReader
@@ -57,20 +56,12 @@ class RunWatch:
     def training(self, now: datetime) -> bool:
         """Take in what has arrived, and say whether a run is in progress; does not wait."""
         for _, message in self._log.poll(0):
-            value = message.value()
-            if value is not None:
-                self._take(value)
+            run = self._read.valid(message.value())
+            if run is not None and run.model == self._model:
+                self._runs[run.id] = run
         self._feed.poll(0)
         model = self._feed.registry.models.get(self._model)
         return any(in_progress(run, model, now) for run in self._runs.values())
-
-    def _take(self, value: bytes) -> None:
-        try:
-            run = self._read(value)
-        except InvalidRecord:
-            return  # the trainer's to answer for; a pace needs no more than the next record
-        if run.model == self._model:
-            self._runs[run.id] = run
 
     def close(self) -> None:
         """Leave the broker."""

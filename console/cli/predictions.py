@@ -9,7 +9,6 @@ from confluent_kafka import Message
 from millrace.console.operations.topic_tail import follow_records, last_records
 from millrace.console.terminal.output import answers, print_json_line
 from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import PREDICTIONS
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.local.address import settings_of_running_system
@@ -47,10 +46,9 @@ def tail(asset: str | None, count: int, *, follow: bool, as_json: bool) -> None:
 def _print(messages: Iterator[Message], *, as_json: bool) -> None:
     read = EventReader[Prediction](Prediction)
     for message in messages:
-        try:
-            prediction = read(message.value() or b"")
-        except InvalidRecord:
-            continue  # not ours: somebody else wrote into the topic
+        prediction = read.valid(message.value())
+        if prediction is None:
+            continue
         if as_json:
             print_json_line(prediction)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from millrace.contracts.events.drift_alert import DriftAlert
-from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DRIFT_ALERTS
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.log_reader import read_all
@@ -21,10 +20,9 @@ def read_alerts(
     read = EventReader[DriftAlert](DriftAlert)
     found: list[DriftAlert] = []
     for message in read_all(settings, DRIFT_ALERTS):
-        try:
-            alert = read(message.value() or b"")
-        except InvalidRecord:
-            continue  # not ours: somebody else wrote into the topic
+        alert = read.valid(message.value())
+        if alert is None:
+            continue
         if asset in (None, alert.asset) and signal in (None, alert.signal):
             found.append(alert)
     return sorted(found, key=lambda alert: alert.event_time)

@@ -63,3 +63,13 @@ class EventReader(Generic[E]):
             name = " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds)
             raise InvalidRecord("undecodable", f"not a {name}: {error}") from error
         return event
+
+    def valid(self, data: bytes | None) -> E | None:
+        """Decode a record's value; None if it is not such an event: somebody else wrote it.
+
+        For readers that others answer to: whoever must report such a record decodes it themselves.
+        """
+        try:
+            return self(data or b"")
+        except InvalidRecord:
+            return None

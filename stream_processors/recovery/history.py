@@ -14,7 +14,6 @@ from millrace.contracts.events.dead_letter import Origin, first_origin
 from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.mended import Resolution
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
-from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS, SERVING_LEDGER
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.log_reader import read_all
@@ -84,12 +83,9 @@ class KafkaHistory:
     def mended(self, partition: int) -> list[Resolution]:
         """Read the notes from their beginning."""
         read = EventReader[Resolution](Resolution)
-        found = []
-        for message in read_all(self._settings, MENDED):
-            if message.partition() != partition:
-                continue
-            try:
-                found.append(read(message.value() or b""))
-            except InvalidRecord:
-                continue  # not ours: somebody else wrote into the topic
-        return found
+        notes = (
+            read.valid(message.value())
+            for message in read_all(self._settings, MENDED)
+            if message.partition() == partition
+        )
+        return [note for note in notes if note is not None]

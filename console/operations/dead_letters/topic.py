@@ -14,7 +14,6 @@ from millrace.contracts.errors import DataError
 from millrace.contracts.events.dead_letter import Origin
 from millrace.contracts.events.mended import Resolution
 from millrace.contracts.headers import RawHeaders
-from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.clients import ANSWER_SECONDS, partitions_of, reader, watermarks
@@ -60,10 +59,9 @@ def read_mended(settings: Settings) -> dict[Origin, int]:
     read = EventReader[Resolution](Resolution)
     found: dict[Origin, int] = {}
     for message in read_all(settings, MENDED):
-        try:
-            note = read(message.value() or b"")
-        except InvalidRecord:
-            continue  # not ours: somebody else wrote into the topic
+        note = read.valid(message.value())
+        if note is None:
+            continue
         origin = Origin(SENSOR_WINDOWS.name, note.partition, note.first_offset)
         found.setdefault(origin, note.offset)
     return found
