@@ -1,16 +1,21 @@
-"""A micro-batch: read, predict, write, and commit all of it together.
+"""Pipeline of micro-batches: fetch, forecast, encode, commit.
 
-Predictions and the offsets of the windows that they answer are one Kafka transaction per
-micro-batch. A crash before the commit leaves nothing that a `read_committed` reader sees; a
-crash after it leaves all.
+```
+fetched ──ask──► forecasting ──full──► pending ──encode──► submitted ──► committed
+                     └───────not full──────────encode──────────┘   └──► undone, unsure: read again
+```
 
-A micro-batch closes at `MOST_WINDOWS`, or when `AGE_SECONDS` have passed since the last one
-was closed, whichever is first: a window that comes alone is predicted at once, and under load
-batches grow, so that transactions do not take the broker's time from everybody else.
+The predictions of a micro-batch and the offsets of its windows are one Kafka transaction. A crash
+before the commit leaves nothing that a `read_committed` consumer sees; a crash after it leaves
+all of it.
 
-While one is written and committed, the next is forecast (`CommitPipeline`). Where one is full, more
-windows wait: then the one after it is fetched, and asked of the network, before the answers to
-it are written down, so that the network always has something to do.
+A micro-batch closes at `MOST_WINDOWS`, or `AGE_SECONDS` after the last one was closed, whichever
+is first: a single window is predicted at once, and under load batches grow, so that the broker
+spends little time on transactions.
+
+While one is committed, the next is forecast (`CommitPipeline`). A full micro-batch means that more
+windows wait. Then it stays pending while the next one is fetched and handed to the network, and is
+encoded after that, so that the network is never idle.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from millrace.contracts.topics import NORMALIZED, PREDICTIONS
 from millrace.contracts.wire.groups import INFERENCE
 from millrace.inference.batch.reading import Reading, read
 from millrace.inference.batch.results import MicroBatchResults
-from millrace.inference.kafka.commit_pipeline import Batch, CommitPipeline
+from millrace.inference.kafka.commit_pipeline import Batch, CommitPipeline, State
 from millrace.inference.kafka.membership import MOST_WINDOWS, Membership
 from millrace.inference.kafka.transactions import TransactionalWriter, Unsure
 from millrace.inference.metrics import FALLBACKS
@@ -44,6 +49,7 @@ from millrace.infra.progress.output_progress import last_source_offsets
 from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
+_OVER: Final = frozenset({State.ENDED, State.OVERDUE})
 #: How long a micro-batch waits for a version that is not loaded yet, seconds.
 LOAD_SECONDS: Final = 20.0
 #: How long a micro-batch may take to come to its end when the process is told to, seconds.
@@ -59,70 +65,70 @@ class InferenceConsumer:
     """Turns stamped windows into predictions until it is told to stop."""
 
     def __init__(
-        self, settings: Settings, servables: Servables, loader: Loader, patience: RetryPolicy
+        self, settings: Settings, servables: Servables, loader: Loader, retry: RetryPolicy
     ) -> None:
         """Connect, fencing an earlier life of this replica; waits for the broker."""
         self._settings = settings
         self._servables = servables
         self._loader = loader
-        self._patience = patience
+        self._retry = retry
         self._name = replica_name(settings)
         self._network = ThreadPoolExecutor(1, "network")
-        #: Partitions whose `_answered` has been learned from the output.
-        self._learned: set[int] = set()
+        #: Partitions whose `_answered` has been recovered from the output.
+        self._recovered: set[int] = set()
         self._answered: dict[int, int] = {}
         #: Offset of the next record of each partition, as far as it is known.
         self._next: dict[int, int] = {}
-        #: A full micro-batch whose answers wait until the next one has been asked.
-        self._ahead: Batch | None = None
-        #: Another number whenever partitions have left: what was fetched before is not ours to
-        #: answer any more, or will be fetched again.
-        self._tenure = 0
+        #: A full micro-batch that is encoded once the next one has been handed to the network.
+        self._pending: Batch | None = None
+        #: Incremented when partitions are revoked: micro-batches of an earlier generation are
+        #: dropped, because another replica predicts them, or they are fetched again.
+        self._generation = 0
         name = f"millrace.{self._name}"
         self._balance = Balance(NORMALIZED.name, ("predicted", "refused", "repeated", "undone"))
-        self._flights = CommitPipeline(
-            lambda: TransactionalWriter(settings, name, patience), self._balance
+        self._commits = CommitPipeline(
+            lambda: TransactionalWriter(settings, name, retry), self._balance
         )
-        self._membership = Membership(settings, self._name, patience, self._leave)
+        self._membership = Membership(settings, self._name, retry, self._leave)
 
     def run_once(self) -> None:
-        """Take what is there, or wait for it for a moment, and begin to work it off.
+        """Fetch a micro-batch, or wait for one for a moment, and move the pipeline on.
 
-        What is fetched is launched (`CommitPipeline`) and may still be under way when this returns.
+        Its transaction may still be in flight when this returns.
 
         Raises:
             Stopped: The process was told to stop while the broker was away.
             KafkaException: Another process has this replica's name, or broken machinery.
             ServerError: Not even persistence is loaded.
         """
-        self._patience.beat()
-        ahead = self._ahead
-        arrived = self._membership.fetch(idle=ahead is None)
+        self._retry.beat()
+        pending = self._pending
+        arrived = self._membership.fetch(idle=pending is None)
         counts = Counter(map(Message.partition, arrived))
         for partition, count in counts.items():
             self._balance.read(partition or 0, count)
-        behind = set(counts)
-        if self._flights.over and not self._landed(behind):
+        newer = set(counts)
+        if self._commits.state in _OVER and not self._is_committed(newer):
             return
-        if ahead is not None and ahead.tenure != self._tenure:
-            self._go_back(behind)
+        if pending is not None and pending.generation != self._generation:
+            self._go_back(newer)
             return
-        # As soon as there are partitions, lest their first window wait for it.
-        self._learn()
+        # As soon as partitions are assigned, so that their first window does not wait for it.
+        self._recover_progress()
         self._tell_gaps(arrived)
-        before = {} if ahead is None else ahead.reading.answered
+        before = {} if pending is None else pending.reading.answered
         reading = read(arrived, self._answered | before)
         stamps = by_stamp(reading.windows)
-        # What is ahead does not wait for the versions that others need.
-        if not self._servables.settled(stamps) and not self._launch_ahead(behind):
+        # The pending micro-batch does not wait for versions that the next one needs.
+        if not self._servables.settled(stamps) and not self._submit_pending(newer):
             return
         asked = self._ask(reading, stamps, len(arrived)) if arrived else None
-        if not self._launch_ahead(behind):
+        if not self._submit_pending(newer):
             return
         if asked is not None and asked.size == MOST_WINDOWS:
-            self._ahead = asked
+            self._pending = asked
         elif asked is not None:
-            self._launch(asked, behind)
+            self._submit(asked, newer)
 
     @property
     def joined(self) -> bool:
@@ -134,19 +140,19 @@ class InferenceConsumer:
         return self._membership.places()
 
     def close(self) -> bool:
-        """Let what is under way end, and leave the group.
+        """Wait for the transaction in flight, and leave the group.
 
         Returns:
-            Whether nothing goes on. Else a commit has been left behind, which may never end, and
-            so would not the process.
+            Whether nothing is in flight. If not, a commit was abandoned whose thread may never
+            end, so the process has to be ended.
         """
-        self._flights.close(CLOSE_SECONDS)
+        self._commits.close(CLOSE_SECONDS)
         self._network.shutdown(cancel_futures=True)
         self._membership.close()
-        return not self._flights.abandoned
+        return not self._commits.abandoned
 
     def _ask(self, reading: Reading, stamps: Mapping[Stamp, Sequence[int]], size: int) -> Batch:
-        """Have windows run on the versions that they are stamped with."""
+        """Hand windows to the network, each on the version that it is stamped with."""
         answers = MicroBatchResults(reading.windows, self._network)
         for stamp, places in stamps.items():
             found = self._servable(stamp)
@@ -159,58 +165,58 @@ class InferenceConsumer:
         membership = self._membership
         offsets = membership.offsets(reading.next_offsets)
         group = membership.client.consumer_group_metadata()
-        return Batch(reading, answers, offsets, group, size, self._tenure)
+        return Batch(reading, answers, offsets, group, size, self._generation)
 
-    def _launch_ahead(self, behind: set[Any]) -> bool:
-        """Launch what is ahead, if anything is; see `_launch`."""
-        ahead, self._ahead = self._ahead, None
-        return ahead is None or self._launch(ahead, behind)
+    def _submit_pending(self, newer: set[Any]) -> bool:
+        """Submit the pending micro-batch, if there is one; see `_submit`."""
+        pending, self._pending = self._pending, None
+        return pending is None or self._submit(pending, newer)
 
-    def _launch(self, asked: Batch, behind: set[Any]) -> bool:
-        """Write a micro-batch down, and launch it as soon as the last one is committed.
+    def _submit(self, asked: Batch, newer: set[Any]) -> bool:
+        """Encode a micro-batch, and submit it as soon as the last one is committed.
 
         Args:
             asked: The micro-batch.
-            behind: Partitions of what has been fetched since.
+            newer: Partitions of what was fetched after it.
 
         Returns:
-            False if it had to be dropped, and what is behind it too; they are read again.
+            False if it was dropped, with what was fetched after it; all of it is read again.
         """
         records = [*asked.answers.records(), *asked.reading.refused]
-        if not self._landed(behind | asked.reading.next_offsets.keys()):
+        if not self._is_committed(newer | asked.reading.next_offsets.keys()):
             return False
         self._answered.update(asked.reading.answered)
-        self._flights.submit(asked, records)
+        self._commits.submit(asked, records)
         return True
 
-    def _landed(self, behind: set[Any]) -> bool:
-        """Make sure that all that was launched is committed; go back if it is not.
+    def _is_committed(self, newer: set[Any]) -> bool:
+        """Wait for the transaction in flight; rewind if it is not committed.
 
         Args:
-            behind: Partitions of what has been fetched since, beside what is `_ahead`.
+            newer: Partitions of what was fetched since, apart from `_pending`.
 
         Returns:
-            False if what has been fetched since must be dropped: it is read again, too.
+            False if what was fetched since was dropped: it is read again, too.
         """
-        failed = self._flights.result()
+        failed = self._commits.result()
         if failed is None:
             return True
         self._forget(failed.partitions)
         if isinstance(failed.why, Unsure):
             self._recover(failed.why)
-        self._go_back(behind | failed.partitions)
+        self._go_back(newer | failed.partitions)
         return False
 
     def _go_back(self, partitions: set[Any]) -> None:
-        """Drop what is not launched yet, and read it again.
+        """Drop what is not submitted yet, and read it again.
 
         Args:
-            partitions: Partitions of what has been fetched, beside what is `_ahead`.
+            partitions: Partitions of what was fetched, apart from `_pending`.
         """
-        if self._ahead is not None:
-            partitions = partitions | self._ahead.reading.next_offsets.keys()
-            self._ahead = None
-        self._balance.undo(self._flights.under_way)
+        if self._pending is not None:
+            partitions = partitions | self._pending.reading.next_offsets.keys()
+            self._pending = None
+        self._balance.undo(self._commits.under_way)
         self._membership.rewind(partitions & self._membership.owned)
 
     def _servable(self, stamp: Stamp) -> tuple[Servable, Normaliser | None] | None:
@@ -228,9 +234,9 @@ class InferenceConsumer:
             FALLBACKS.labels(stamp.model).inc()
         return instead
 
-    def _learn(self) -> None:
-        """Learn from the predictions themselves how far each new partition has been answered."""
-        unknown = sorted(self._membership.owned - self._learned)
+    def _recover_progress(self) -> None:
+        """Recover the progress of newly assigned partitions from the predictions themselves."""
+        unknown = sorted(self._membership.owned - self._recovered)
         if not unknown:
             return
         self._forget(unknown)
@@ -238,12 +244,12 @@ class InferenceConsumer:
         for place in self._membership.committed(unknown):
             if place.offset >= 0:
                 self._next[place.partition] = place.offset
-        found = self._patience.call(
+        found = self._retry.call(
             lambda: last_source_offsets(self._settings, PREDICTIONS, unknown),
             "the predictions that are there",
         )
         self._answered.update(found)
-        self._learned.update(unknown)
+        self._recovered.update(unknown)
         _log.info("partitions taken", answered=found, partitions=unknown)
 
     def _tell_gaps(self, arrived: Iterable[Message]) -> None:
@@ -256,30 +262,31 @@ class InferenceConsumer:
             self._next[partition] = offset + 1
 
     def _leave(self, partitions: Iterable[int]) -> None:
-        """Partitions are another replica's once this returns.
+        """Give partitions up; once this returns, they are another replica's.
 
-        What is under way is over then, or left behind: if it is committed all the same, its
-        offsets came in time, and the next owner waits for them (`Membership.committed`).
+        The transaction in flight has ended then, or is overdue. If that one is committed after
+        all, its offsets were in time, and the next owner waits for them
+        (`Membership.committed`).
         """
-        self._flights.wait()
-        self._tenure += 1
+        self._commits.wait()
+        self._generation += 1
         self._forget(partitions)
 
     def _forget(self, partitions: Iterable[int]) -> None:
-        """How far partitions have been answered is not known any more."""
+        """Forget the progress of partitions."""
         for partition in partitions:
-            self._learned.discard(partition)
+            self._recovered.discard(partition)
             self._answered.pop(partition, None)
             self._next.pop(partition, None)
 
     def _recover(self, why: Unsure) -> None:
-        """Begin again with another writer; the output tells what the last one has committed.
+        """Replace the writer; the output shows what the last one has committed.
 
-        Why it failed does not matter. A broker that was away ends our transaction in its own
-        way, and refuses the producer then as if it were somebody else's. If there is somebody
-        else, the group refuses our offsets, so that nothing of ours can be committed, and
-        tells the next `fetch` (`Membership`).
+        The reason of the failure does not matter. After an outage the broker aborts our
+        transaction, and then refuses our producer as fenced. If another process really has
+        taken over, the group refuses our offsets, so that nothing of ours is committed, and
+        the next `fetch` reports it (`Membership`).
         """
         _log.warning("micro-batch in doubt", why=str(why))
-        self._flights.renew()
-        self._learned.clear()
+        self._commits.renew()
+        self._recovered.clear()

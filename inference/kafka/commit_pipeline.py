@@ -1,22 +1,24 @@
-"""A micro-batch on its way to the broker, while the next ones are fetched and forecast.
+"""Commits one micro-batch in the background, while the next ones are fetched and forecast.
 
 ```
-main thread      fetch 3 ─► write down 2 ─► (1 is committed) ─► produce 2 ─► fetch 4 ─► ...
+main thread      fetch 3 ─► encode 2 ─► (1 is committed) ─► produce 2 ─► fetch 4 ─► ...
 network thread   forecast 2 ─────► forecast 3 ───────────────────────────────► ...
-writer thread    commit 1 ────────────────►                     commit 2 ────────────► ...
+writer thread    commit 1 ────────────────►                 commit 2 ────────────► ...
+
+IDLE ──submit──► IN_FLIGHT ──commit returns──► ENDED ────result──► IDLE  committed, undone or unsure
+                     └──────deadline─────────► OVERDUE ──result──► IDLE  unsure; abandoned
 ```
 
-Never more than one is under way: the next is launched once it is known that the last one has
-been committed. So a micro-batch that fails has nothing behind it that the broker knows of; what
-has been fetched meanwhile is dropped, and read again from where the group has committed.
+At most one transaction is in flight: the next one is submitted when the last one is known to be
+committed. So a failed micro-batch has no successor that the broker knows of. What was fetched
+meanwhile is dropped, and read again from the committed offsets.
 
-Only what waits is left to other threads. Each record that is handed to the client, and each
-answer of the network, gives the interpreter away for a moment; with two threads at such work
-each of them waits for the other at every record (measured: twice the time for both).
+Other threads only wait. Each record that is handed to the client, and each result of the network,
+releases the interpreter lock for a moment; two threads that do such work wait for each other at
+every record (measured: twice the time for both).
 
-What does not come to its end in time is left behind, with its thread and its writer: another
-writer with the same transactional id fences it, and then the output tells whether it was
-committed.
+A commit that misses its deadline is abandoned, with its thread and its writer. Another writer with
+the same transactional id fences it, and then the output shows whether it was committed.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from enum import Enum, auto
 from math import inf
 from typing import Any, NamedTuple
 
@@ -54,7 +57,7 @@ class Batch(NamedTuple):
         group: The replica's place in the group while these partitions were its own; what
             somebody else has taken over meanwhile, the broker does not commit.
         size: Records.
-        tenure: Which of the replica's tenures it was fetched in.
+        generation: The consumer's generation in which it was fetched.
     """
 
     reading: Reading
@@ -62,7 +65,7 @@ class Batch(NamedTuple):
     offsets: list[TopicPartition]
     group: Any
     size: int
-    tenure: int
+    generation: int
 
 
 class Failed(NamedTuple):
@@ -77,11 +80,20 @@ class Failed(NamedTuple):
     why: Undone | Unsure
 
 
+class State(Enum):
+    """State of the pipeline, see the module."""
+
+    IDLE = auto()
+    IN_FLIGHT = auto()
+    ENDED = auto()
+    OVERDUE = auto()
+
+
 class _Flight(NamedTuple):
     batch: Batch
     fates: Fates
     end: Future[None]
-    #: When it is left behind, seconds of the monotonic clock.
+    #: When it is abandoned, seconds of the monotonic clock.
     until: float
 
     @property
@@ -113,26 +125,30 @@ class CommitPipeline:
         self._writer = connect()
         self._thread = ThreadPoolExecutor(1, "writer")
         self._flight: _Flight | None = None
-        #: Whether a commit has been left behind: its thread may never end.
+        #: Whether a commit was abandoned: its thread may never end.
         self.abandoned = False
 
     @property
-    def over(self) -> bool:
-        """Whether a micro-batch has come to its end, whichever, and has not been landed."""
-        return self._flight is not None and (self._flight.end.done() or not self._flight.left)
+    def state(self) -> State:
+        """State now."""
+        if self._flight is None:
+            return State.IDLE
+        if self._flight.end.done():
+            return State.ENDED
+        return State.IN_FLIGHT if self._flight.left else State.OVERDUE
 
     @property
     def under_way(self) -> dict[int, int]:
-        """How many records of each partition have been launched and not landed."""
+        """Records of each partition whose transaction has no known result yet."""
         found: dict[int, int] = {}
         for (partition, _), count in (self._flight.fates if self._flight else {}).items():
             found[partition] = found.get(partition, 0) + count
         return found
 
     def submit(self, batch: Batch, records: Sequence[Record]) -> None:
-        """Produce a micro-batch, and begin to commit it; the last one must have been landed.
+        """Produce a micro-batch, and begin to commit it; the pipeline must be idle.
 
-        That it could not be produced is heard where it is landed.
+        A failure to produce it is in its `result`.
 
         Args:
             batch: The micro-batch.
@@ -155,7 +171,7 @@ class CommitPipeline:
         self._flight = _Flight(batch, fates, end, time.monotonic() + self._seconds)
 
     def wait(self, seconds: float = inf) -> None:
-        """Wait until nothing is being written, or has been left behind."""
+        """Wait until the transaction ends or its deadline passes."""
         if self._flight is not None:
             wait([self._flight.end], min(seconds, self._flight.left))
 
@@ -163,7 +179,7 @@ class CommitPipeline:
         """Wait for the in-flight transaction; return its failure, or None.
 
         Returns:
-            None if all that was launched has been committed.
+            None if everything that was submitted is committed.
 
         Raises:
             Stopped, KafkaException: See `TransactionalWriter.commit`.

@@ -22,6 +22,7 @@ from millrace.contracts.wire.codec import EventReader
 from millrace.contracts.wire.groups import INFERENCE
 from millrace.inference.batch.reading import Reading, read
 from millrace.inference.consumer import LOAD_SECONDS, InferenceConsumer, replica_name
+from millrace.inference.kafka.commit_pipeline import State
 from millrace.inference.kafka.transactions import TransactionalWriter, Undone, Unsure
 from millrace.inference.serving.loader import AWAY_SECONDS, Loader
 from millrace.inference.serving.networks import Networks
@@ -208,13 +209,13 @@ def launches(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Notes of each micro-batch that is launched whether it is full: then it waited its turn."""
     noted: list[bool] = []
     consumer = replica.consumer
-    launch = consumer._launch
+    launch = consumer._submit
 
-    def note(asked: Any, behind: set[Any]) -> bool:
+    def note(asked: Any, newer: set[Any]) -> bool:
         noted.append(asked.size == 4)
-        return launch(asked, behind)
+        return launch(asked, newer)
 
-    monkeypatch.setattr(consumer, "_launch", note)
+    monkeypatch.setattr(consumer, "_submit", note)
     return noted
 
 
@@ -251,7 +252,7 @@ def test_what_is_ahead_does_not_wait_for_the_version_of_others(
 
     def note(model: str, version: int, timeout: float) -> Servable | None:
         if version == 77:
-            assert replica.consumer._ahead is None
+            assert replica.consumer._pending is None
             waited.append(len(launched))
         return find(model, version, timeout)
 
@@ -274,13 +275,13 @@ def test_what_was_asked_before_partitions_left_is_dropped(
     bench.send([packed(i) for i in range(1, 30)])
     for _ in range(ROUNDS):
         replica.consumer.run_once()
-        if replica.consumer._ahead is not None:
+        if replica.consumer._pending is not None:
             break
-    waiting = replica.consumer._ahead
+    waiting = replica.consumer._pending
     assert waiting is not None
     replica.consumer._leave(set(waiting.reading.next_offsets))
     replica.consumer.run_once()
-    assert replica.consumer._ahead is None
+    assert replica.consumer._pending is None
     replica.until(bench.observer, 30)
     replica.consumer.close()
     assert bench.predicted() == Counter((0, i) for i in range(30))
@@ -298,11 +299,11 @@ def test_a_micro_batch_that_fails_has_one_effect(
     replica = bench.replica()
     bench.send([packed(i) for i in range(20)])
     replica.until(bench.observer, 20)
-    replica.consumer._flights._writer.__class__ = kind
+    replica.consumer._commits._writer.__class__ = kind
     bench.send([packed(i) for i in range(20, 40)])
     for _ in range(8):
         replica.consumer.run_once()
-    replica.consumer._flights._writer.__class__ = TransactionalWriter
+    replica.consumer._commits._writer.__class__ = TransactionalWriter
     bench.send([packed(i) for i in range(40, 50)])
     replica.until(bench.observer, 50)
     replica.consumer.close()
@@ -337,7 +338,7 @@ def test_what_was_forecast_behind_a_micro_batch_that_fails_is_done_again(
             super().commit(offsets, group)
 
     monkeypatch.setattr("millrace.inference.consumer.read", read_on)
-    replica.consumer._flights._writer.__class__ = Waits
+    replica.consumer._commits._writer.__class__ = Waits
     for first, last in ((10, 30), (30, 45)):
         bench.send([packed(i) for i in range(first, last)])
         begun = len(reads)
@@ -346,7 +347,7 @@ def test_what_was_forecast_behind_a_micro_batch_that_fails_is_done_again(
             if len(reads) > begun:
                 break
     assert reads == [20, 15]
-    replica.consumer._flights._writer.__class__ = TransactionalWriter
+    replica.consumer._commits._writer.__class__ = TransactionalWriter
     replica.until(bench.observer, 45)
     replica.consumer.close()
     assert sum(reads) > 45 - 10  # the second was read again
@@ -369,7 +370,7 @@ def test_a_partition_is_handed_over_when_its_last_micro_batch_is_over(
     def let_go(partitions: Iterable[int]) -> None:
         leaving.set()
         leave(partitions)
-        assert first.consumer._flights.over
+        assert first.consumer._commits.state is State.ENDED
 
     class Waits(TransactionalWriter):
         """Commits when a partition is asked back."""
@@ -381,7 +382,7 @@ def test_a_partition_is_handed_over_when_its_last_micro_batch_is_over(
             super().commit(offsets, group)
 
     monkeypatch.setattr(first.consumer._membership, "_leave", let_go)
-    first.consumer._flights._writer.__class__ = Waits
+    first.consumer._commits._writer.__class__ = Waits
     bench.send([packed(i) for i in range(5, 10)])  # one micro-batch, so nothing waits behind it
     for _ in range(ROUNDS):
         first.consumer.run_once()
@@ -391,7 +392,7 @@ def test_a_partition_is_handed_over_when_its_last_micro_batch_is_over(
     for _ in range(ROUNDS):
         first.consumer.run_once()
         second.consumer.run_once()
-        if leaving.is_set() and first.consumer._learned and second.consumer._learned:
+        if leaving.is_set() and first.consumer._recovered and second.consumer._recovered:
             break
     bench.send([packed(i) for i in range(10, 15)])
     bench.send([packed(i, 1) for i in range(5, 15)], 1)
@@ -486,7 +487,7 @@ def test_partitions_are_known_before_their_first_window(bench: Bench) -> None:
     first.consumer.close()
     second = bench.replica()
     for _ in range(ROUNDS):
-        if second.consumer._learned == {0, 1}:
+        if second.consumer._recovered == {0, 1}:
             break
         second.consumer.run_once()
     answered = dict(second.consumer._answered)

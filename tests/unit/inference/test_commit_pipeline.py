@@ -13,7 +13,7 @@ from millrace.contracts.topics import DEAD_LETTERS, PREDICTIONS
 from millrace.inference.batch.reading import Reading
 from millrace.inference.batch.records import Record
 from millrace.inference.batch.results import MicroBatchResults
-from millrace.inference.kafka.commit_pipeline import Batch, CommitPipeline
+from millrace.inference.kafka.commit_pipeline import Batch, CommitPipeline, State
 from millrace.inference.kafka.transactions import TransactionalWriter, Undone, Unsure
 from millrace.inference.serving.servables import Persistence, Servable
 from millrace.infra.process.fault_points import InjectedError, arm
@@ -65,14 +65,14 @@ def broker() -> Broker:
 @pytest.fixture
 def balance() -> Balance:
     """The records of one micro-batch have been read."""
-    made = Balance("test.flights")
+    made = Balance("test.pipeline")
     made.read(0, 2)
     made.read(2, 3)
     return made
 
 
 @pytest.fixture
-def flights(broker: Broker, balance: Balance) -> Iterator[CommitPipeline]:
+def pipeline(broker: Broker, balance: Balance) -> Iterator[CommitPipeline]:
     """Nothing is under way yet."""
     made = CommitPipeline(lambda: cast(TransactionalWriter, broker), balance)
     yield made
@@ -97,18 +97,19 @@ def batch() -> Iterator[Callable[[], Batch]]:
         yield make
 
 
-def submit(flights: CommitPipeline, batch: Batch) -> None:
+def submit(pipeline: CommitPipeline, batch: Batch) -> None:
     """Launch a micro-batch with all that is said about it."""
-    flights.submit(batch, [*batch.answers.records(), *batch.reading.refused])
+    pipeline.submit(batch, [*batch.answers.records(), *batch.reading.refused])
 
 
 def test_a_micro_batch_is_written_whole(
-    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch]
+    pipeline: CommitPipeline, broker: Broker, batch: Callable[[], Batch]
 ) -> None:
     """Predictions first, then the dead letters, and the offsets of all of them."""
-    assert flights.result() is None
-    submit(flights, batch())
-    assert flights.result() is None
+    assert pipeline.result() is None
+    assert pipeline.state is State.IDLE
+    submit(pipeline, batch())
+    assert pipeline.result() is None
     ((first, last),) = broker.written
     assert first[0] == PREDICTIONS.name
     assert last == REFUSED
@@ -116,24 +117,24 @@ def test_a_micro_batch_is_written_whole(
 
 
 def test_a_record_has_its_fate_once_it_is_committed(
-    flights: CommitPipeline, broker: Broker, balance: Balance, batch: Callable[[], Batch]
+    pipeline: CommitPipeline, broker: Broker, balance: Balance, batch: Callable[[], Batch]
 ) -> None:
     """Under way it still waits, and is not undone with the rest; predicted, refused, repeated."""
     broker.allowed.clear()
-    submit(flights, batch())
-    assert flights.under_way == {0: 2, 2: 3}
+    submit(pipeline, batch())
+    assert pipeline.under_way == {0: 2, 2: 3}
     balance.read(0, 4)
-    balance.undo(flights.under_way)
+    balance.undo(pipeline.under_way)
     assert balance.open == {0: 2, 2: 3}
     broker.allowed.set()
-    assert flights.result() is None
+    assert pipeline.result() is None
     assert balance.open == {}
-    assert flights.under_way == {}
+    assert pipeline.under_way == {}
 
 
 @pytest.mark.parametrize("why", [Undone("aborted"), Unsure("fenced")])
 def test_what_has_failed_waits_until_it_is_undone(
-    flights: CommitPipeline,
+    pipeline: CommitPipeline,
     broker: Broker,
     balance: Balance,
     batch: Callable[[], Batch],
@@ -141,59 +142,59 @@ def test_what_has_failed_waits_until_it_is_undone(
 ) -> None:
     """Nothing is counted of a micro-batch that is not committed; it is read again."""
     broker.failures = [why]
-    submit(flights, batch())
-    assert flights.result() is not None
+    submit(pipeline, batch())
+    assert pipeline.result() is not None
     assert balance.open == {0: 2, 2: 3}
-    balance.undo(flights.under_way)
+    balance.undo(pipeline.under_way)
     assert balance.open == {}
 
 
 def test_the_caller_goes_on_meanwhile(
-    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch]
+    pipeline: CommitPipeline, broker: Broker, batch: Callable[[], Batch]
 ) -> None:
     """Launching does not wait for the broker; landing does; a second one has to be landed for."""
     broker.allowed.clear()
-    submit(flights, batch())
+    submit(pipeline, batch())
     with pytest.raises(RuntimeError):
-        submit(flights, batch())
+        submit(pipeline, batch())
     broker.allowed.set()
-    flights.wait()
-    assert flights.over
-    assert flights.result() is None
-    submit(flights, batch())
-    assert flights.result() is None
+    pipeline.wait()
+    assert pipeline.state is State.ENDED
+    assert pipeline.result() is None
+    submit(pipeline, batch())
+    assert pipeline.result() is None
     assert len(broker.written) == 2
 
 
 @pytest.mark.parametrize("why", [Undone("aborted"), Unsure("fenced")])
 def test_what_cannot_be_produced_is_a_failure_like_any_other(
-    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch], why: Undone | Unsure
+    pipeline: CommitPipeline, broker: Broker, batch: Callable[[], Batch], why: Undone | Unsure
 ) -> None:
-    """It is heard where it is landed, and nothing of it is committed."""
+    """Its result says so, and nothing of it is committed."""
     broker.refusals = [why]
-    submit(flights, batch())
-    assert flights.over
-    failed = flights.result()
+    submit(pipeline, batch())
+    assert pipeline.state is State.ENDED
+    failed = pipeline.result()
     assert failed is not None
     assert failed.partitions == {0, 2}
     assert failed.why is why
     assert broker.written == []
-    submit(flights, batch())
-    assert flights.result() is None
+    submit(pipeline, batch())
+    assert pipeline.result() is None
 
 
 @pytest.mark.parametrize("why", [Undone("aborted"), Unsure("fenced")])
 def test_a_failure_names_the_partitions_to_go_back_to(
-    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch], why: Undone | Unsure
+    pipeline: CommitPipeline, broker: Broker, batch: Callable[[], Batch], why: Undone | Unsure
 ) -> None:
     """All that were read, answered or not; the next micro-batch is a new attempt."""
     broker.failures = [why]
-    submit(flights, batch())
-    failed = flights.result()
+    submit(pipeline, batch())
+    failed = pipeline.result()
     assert failed is not None
     assert failed.partitions == {0, 2}
     assert failed.why is why
-    assert flights.result() is None
+    assert pipeline.result() is None
 
 
 def test_a_commit_without_an_end_is_left_behind(
@@ -202,45 +203,45 @@ def test_a_commit_without_an_end_is_left_behind(
     """The client may never return; another writer and another thread take its place."""
     second = Broker()
     writers = iter([broker, second])
-    flights = CommitPipeline(
+    pipeline = CommitPipeline(
         lambda: cast(TransactionalWriter, next(writers)), balance, seconds=0.05
     )
     broker.allowed.clear()
-    submit(flights, batch())
-    flights.wait()
-    assert flights.over
-    failed = flights.result()
+    submit(pipeline, batch())
+    pipeline.wait()
+    assert pipeline.state is State.OVERDUE
+    failed = pipeline.result()
     assert failed is not None
     assert failed.partitions == {0, 2}
     assert isinstance(failed.why, Unsure)
-    flights.renew()
-    submit(flights, batch())
-    assert flights.result() is None
+    pipeline.renew()
+    submit(pipeline, batch())
+    assert pipeline.result() is None
     assert len(second.written) == 1
     broker.allowed.set()
-    flights.close(LONG)
+    pipeline.close(LONG)
 
 
 def test_broken_machinery_is_told_where_it_is_landed(
-    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch]
+    pipeline: CommitPipeline, broker: Broker, batch: Callable[[], Batch]
 ) -> None:
     """It does not die unseen on the thread that it happens on."""
     broker.failures = [KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))]
-    submit(flights, batch())
+    submit(pipeline, batch())
     with pytest.raises(KafkaException):
-        flights.result()
+        pipeline.result()
 
 
 def test_a_fault_that_was_asked_for_comes_before_the_output(
-    flights: CommitPipeline, broker: Broker, batch: Callable[[], Batch], tmp_path: Path
+    pipeline: CommitPipeline, broker: Broker, batch: Callable[[], Batch], tmp_path: Path
 ) -> None:
     """Whoever launches hears of it."""
     arm("inference.before-output@2=raise", tmp_path)
     try:
-        submit(flights, batch())
-        assert flights.result() is None
+        submit(pipeline, batch())
+        assert pipeline.result() is None
         with pytest.raises(InjectedError):
-            submit(flights, batch())
+            submit(pipeline, batch())
     finally:
         arm("", tmp_path)
     assert len(broker.written) == 1
