@@ -6,6 +6,9 @@
 send ──► batch ──► Spool.append ──► librdkafka ──► broker
          (memory)   (on disk)    ▲      │ delivery reports
                        Backlog ──┘      └──► InFlight ──► Spool.confirm
+
+CONNECTING ──first answer──► DELIVERING ──silence──► AWAY ──answer──► DELIVERING
+any of them ──no room──► FULL ──room again──► what it was
 ```
 
 A window is on disk before it is produced, and leaves the disk when the broker has it. While
@@ -23,6 +26,7 @@ without a leader soon holds up the others: their windows wait in the spool, too.
 
 import time
 from collections.abc import Callable
+from enum import Enum, auto
 from functools import partial
 from typing import Final
 
@@ -78,6 +82,15 @@ _ROOM_SECONDS: Final = 0.005
 END_SECONDS: Final = 5.0
 
 Connect = Callable[[], bool]
+
+
+class State(Enum):
+    """State of the delivery, see the module."""
+
+    CONNECTING = auto()
+    DELIVERING = auto()
+    AWAY = auto()
+    FULL = auto()
 
 
 class SpoolCounts(msgspec.Struct, frozen=True):
@@ -172,13 +185,25 @@ class Forwarder:
         return min(self.waiting, self.handed)
 
     @property
+    def state(self) -> State:
+        """State now."""
+        if self._full:
+            return State.FULL
+        if self._absence.away:
+            return State.AWAY
+        return State.DELIVERING if self._connected else State.CONNECTING
+
+    @property
     def note(self) -> str:
         """What a person who watches should know; empty when all is well."""
-        if self._full:
-            return "no room in the spool"
-        if self._absence.away:
-            return f"broker away, {self.waiting:,} windows spooled"
-        return f"{self.waiting:,} in the spool" if len(self._backlog) > MEMORY_RECORDS else ""
+        match self.state:
+            case State.FULL:
+                return "no room in the spool"
+            case State.AWAY:
+                return f"broker away, {self.waiting:,} windows spooled"
+            case State.DELIVERING | State.CONNECTING:
+                is_late = len(self._backlog) > MEMORY_RECORDS
+                return f"{self.waiting:,} in the spool" if is_late else ""
 
     def counts(self) -> SpoolCounts | None:
         """What its spool did; None if it is not on disk."""

@@ -16,7 +16,7 @@ from millrace.contracts.events.window import SensorWindow, decode_window
 from millrace.contracts.headers import header
 from millrace.producers.delivery import forwarder as module
 from millrace.producers.delivery.backlog import MEMORY_RECORDS
-from millrace.producers.delivery.forwarder import Forwarder
+from millrace.producers.delivery.forwarder import Forwarder, State
 from millrace.producers.delivery.in_flight import REPEATS
 from millrace.producers.delivery.memory_spool import MemorySpool
 from millrace.producers.delivery.spool import Spool
@@ -149,6 +149,7 @@ def test_an_outage_is_spooled_and_made_up_for(either: Spool, clock: Clock) -> No
             clock.now += 0.5
             own.poll(0)
     assert own.waiting == 6_000
+    assert own.state is State.AWAY
     assert own.note == "broker away, 6,000 windows spooled"
     assert fake.arrived == []
     assert len(own._backlog._memory) < 3_000
