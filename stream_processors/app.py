@@ -1,13 +1,13 @@
-"""The Faust app: what it reads, what it remembers, when it acknowledges.
+"""The Faust app: its topics, its table, and when it acknowledges.
 
     sensor.windows ─┐
-                    ├─► agent ─► gathering ─► Processor ─► outputs confirmed ─► (checkpoint)
-    predictions ────┘                                                      ─► acknowledged
+                    ├─► agent ─► BatchQueue ─► Processor ─► outputs confirmed ─► (checkpoint)
+    predictions ────┘                                                       ─► acknowledged
 
-One agent takes the messages of both topics, and one task works them off, one after the other, so
-that an asset's memory has one owner. A prediction that is ahead of its window waits for it
-(`held`). Batches are acknowledged together, after a checkpoint has confirmed the memory that
-includes them.
+One agent receives the messages of both topics, and one task processes them in sequence, so that an
+asset's memory has one owner. A prediction that arrives before its window waits for it
+(`early_predictions`). Batches are acknowledged together, after a checkpoint has confirmed the
+memory that includes them.
 """
 
 from __future__ import annotations

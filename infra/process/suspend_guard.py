@@ -1,13 +1,12 @@
-"""Ends a process that stood still for so long that others have taken over its work.
+"""Ends a process that was suspended for so long that others have taken over its work.
 
-A process that was stopped (SIGSTOP, a paused container, a machine that slept) wakes up in
-the middle of what it did, and believes that its partitions are still its own. Before it
-could write anything, it ends here, and its supervisor starts it anew: a thread that should
-wake several times a second has slept for longer than the group waits for a member. Whoever
-writes asks `check` first; where the kernel tells that the process goes on (SIGCONT), it is
-asked at once.
+A suspended process (SIGSTOP, a paused container, a machine that slept) resumes in the middle of what
+it did, and believes that its partitions are still assigned to it. This guard ends it before it can
+write anything, and its supervisor starts it anew. The sign is a thread that should wake several times
+a second and has slept for longer than the group's session time-out. Writers call `check` first; when
+the kernel reports that the process continues (SIGCONT), it is checked at once.
 
-A busy process does not look like a stopped one: the thread wakes in between.
+A busy process is not mistaken for a suspended one: the thread wakes in between.
 """
 
 from __future__ import annotations

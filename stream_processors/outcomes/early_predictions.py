@@ -1,19 +1,19 @@
-"""Predictions that are ahead of their windows wait for them.
+"""Reorder buffer: a prediction that arrives before its window waits for the window.
 
-    predictions ─► Held ─► Processor.predictions ─► (acknowledged at the next checkpoint)
+    predictions ─► EarlyPredictions ─► Processor.predictions ─► (acknowledged at a checkpoint)
                     │ ▲
                     ▼ │ after each batch of the partition's windows, and ten times a second
-              set aside, unacknowledged
+                   deferred, not acknowledged
 
-After a crash, a rebalance or a replay both topics are read from their committed offsets, at
-different speeds. Where predictions are ahead, their batch is set aside with what is left of it,
-and later batches of its partition queue behind it; so an asset gets its predictions in their
-order, each after its window, as in a life without a crash.
+After a crash, a rebalance or a replay, both topics are read from their committed offsets, at
+different speeds. Where predictions arrive early, the rest of their batch is deferred, and later
+batches of the partition queue up after it. So an asset's predictions are processed in their
+order, each after its window, as without a crash.
 
-What is held is not acknowledged, and not waited for at a rebalance or the end: it is dropped,
-and fetched again from the committed offset by whoever owns the partition then. While a batch
-is worked off it is waited for as any other. None is begun once the flow has stopped, so
-nothing can be acknowledged, or remembered, after the partition was given away.
+Deferred predictions are not acknowledged. At a rebalance or at shutdown they are dropped, and the
+next owner of the partition fetches them again from the committed offset. A batch that is being
+processed is waited for as usual. No batch is started once the flow has stopped, so nothing is
+acknowledged or remembered after the partition was revoked.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from faust.types import TP
 from millrace.infra.kafka.place import Place
 from millrace.stream_processors.transport.records import Record
 
-#: Records of a partition that are held before no more of it are fetched.
+#: Deferred records of a partition after which its fetching is paused.
 MOST_HELD: Final = 8_000
 
-#: Works off records of a partition of `predictions` as far as their windows have come; takes the
-#: offsets of `sensor.windows` that are or were read, and returns how many it has worked off.
+#: Processes records of a partition of `predictions` up to the first whose window has not arrived.
+#: Takes the offsets of `sensor.windows` that are or were read; returns the number of records.
 WorkOff = Callable[[int, Sequence[Record], range], Awaitable[int]]
 
 
 def is_ahead(offset: int, windows_through: int, taken: int, readable: range) -> bool:
     """Whether a prediction has to wait for its window.
 
-    A window that will not be read (it has expired, or what remembered it is lost) is not waited
-    for.
+    It does not wait for a window that will never be read: one that expired, or whose memory is
+    lost.
 
     Args:
         offset: Source offset of the prediction: that of its window.
         windows_through: Last window that the asset's memory includes.
-        taken: Offset after the last window of the partition that was worked off, in this life
-            and ownership; 0 if none was.
-        readable: Offsets of windows that are or were read, in this life and ownership.
+        taken: Offset after the last window of the partition that was processed since it was
+            assigned; 0 if none was.
+        readable: Offsets of windows that are or were read since then.
 
     Returns:
         True if the window is still to come.
@@ -121,7 +121,7 @@ class EarlyPredictions:
         self._turn = asyncio.Lock()
 
     async def add(self, event: Any) -> None:
-        """Take a batch, and work off what need not wait."""
+        """Take a batch, and process what need not wait."""
         tp: TP = event.message.tp
         async with self._turn:
             self._flow.defer(event.message)
@@ -133,7 +133,7 @@ class EarlyPredictions:
                 self._flow.pause(tp)
 
     async def drain(self, partition: int | None = None) -> None:
-        """Work off what need not wait any more, of one partition or of all."""
+        """Process what need not wait any more, of one partition or of all."""
         async with self._turn:
             for tp in list(self._batches):
                 if partition in (None, tp.partition):
@@ -145,7 +145,7 @@ class EarlyPredictions:
         return frozenset(Place(tp.topic, tp.partition) for tp in tuple(self._batches))
 
     def drop(self) -> None:
-        """Forget all that is held: partitions are changing hands."""
+        """Drop everything that is deferred, because of a rebalance."""
         for tp, batches in self._batches.items():
             batches.clear()  # a drain may be at work on it
             self._flow.unpause(tp)

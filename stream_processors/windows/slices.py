@@ -1,8 +1,8 @@
-"""Records of several partitions that are worked off together.
+"""Batches of records of several partitions, and where each partition's records are in one.
 
 A small batch costs about as much as one that is ten times as large, and at a low rate each
-partition brings one or two records at a time. So what has come of all of them is judged, stamped
-and watched as one, while each partition keeps its order, its position and its outputs.
+partition delivers one or two records at a time. So records of all partitions are validated, stamped
+and tested together, while each partition keeps its order, its position and its outputs.
 """
 
 from __future__ import annotations
