@@ -1,9 +1,9 @@
 """New values of many series, packed into one array, and cut into blocks.
 
-A *lane* is the series of one sensor of one asset. A batch adds a different number of values to each
-lane, in order. Values that are not finite are left out here, so no detector sees them. The values of
-a lane are contiguous, so an asset with a thousand windows beside a thousand assets with one window
-costs no padding.
+A *lane* is the series of one sensor of one asset. A batch adds a different number of values to
+each lane, in order. Values that are not finite are left out here, so no detector sees them. The
+values of a lane are contiguous, so an asset with a thousand windows beside a thousand assets
+with one window costs no padding.
 
 >>> laid = pack_series(np.array([[1.0, 5.0], [np.nan, 6.0], [3.0, 7.0]]), np.array([10, 20, 30]))
 >>> [laid.values[start : start + n].tolist() for start, n in zip(laid.start, laid.count)]

@@ -1,10 +1,11 @@
 """Ends a process that was suspended for so long that others have taken over its work.
 
-A suspended process (SIGSTOP, a paused container, a machine that slept) resumes in the middle of what
-it did, and believes that its partitions are still assigned to it. This guard ends it before it can
-write anything, and its supervisor starts it anew. The sign is a thread that should wake several times
-a second and has slept for longer than the group's session time-out. Writers call `check` first; when
-the kernel reports that the process continues (SIGCONT), it is checked at once.
+A suspended process (SIGSTOP, a paused container, a machine that slept) resumes in the middle of
+what it did, and believes that its partitions are still assigned to it. This guard ends it before
+it can write anything, and its supervisor starts it anew. The sign is a thread that should wake
+several times a second and has slept for longer than the group's session time-out. Writers call
+`check` first; when the kernel reports that the process continues (SIGCONT), it is checked at
+once.
 
 A busy process is not mistaken for a suspended one: the thread wakes in between.
 """
