@@ -23,11 +23,11 @@ import msgspec
 
 from millrace.console.demo.summary import this_machine
 from millrace.infra.settings import Settings
-from tests.faults.cases import Case
-from tests.faults.catalogue import all_cases
-from tests.faults.lane import Order
-from tests.faults.lanes import Lanes
-from tests.faults.report import CaseResult, FaultReport, line_of, summary
+from tests.faults.cases.case import Case
+from tests.faults.cases.catalogue import all_cases
+from tests.faults.harness.lane import Order
+from tests.faults.harness.lanes import Lanes
+from tests.faults.harness.report import CaseResult, FaultReport, line_of, summary
 
 #: Status of a run that was broken off by a signal, as shells have it for an interrupt.
 _BROKEN_OFF: Final = 130

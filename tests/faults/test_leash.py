@@ -11,14 +11,14 @@ from pathlib import Path
 import psutil
 
 from millrace.infra.local.waiting import wait_until
-from tests.faults.lane import Order
-from tests.faults.lanes import Lanes
+from tests.faults.harness.lane import Order
+from tests.faults.harness.lanes import Lanes
 from tests.places import PROJECT
 
 _PATIENCE = 30.0
 _HARNESS = """\
 import os, subprocess, sys, threading
-from tests.faults.leash import leash
+from tests.faults.harness.leash import leash
 
 def start():
     return subprocess.Popen(["sleep", "600"], start_new_session=True)

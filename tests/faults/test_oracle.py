@@ -30,13 +30,13 @@ from tests.builders import (
     registry_of,
     stamped_window,
 )
-from tests.faults.evidence import Evidence, RawRecord
-from tests.faults.observer import Seen
-from tests.faults.offsets import Committed
-from tests.faults.oracle import Violations, judge
-from tests.faults.recovery import seconds_to_recover
-from tests.faults.source import Input
-from tests.faults.state import differences, memories
+from tests.faults.harness.observer import Seen
+from tests.faults.harness.offsets import Committed
+from tests.faults.harness.source import Input
+from tests.faults.oracle.evidence import Evidence, RawRecord
+from tests.faults.oracle.judge import Violations, judge
+from tests.faults.oracle.recovery import seconds_to_recover
+from tests.faults.oracle.state import differences, memories
 
 SPEC = pump_spec()
 WINDOWS = 12

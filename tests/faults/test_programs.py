@@ -11,7 +11,7 @@ import pytest
 
 from millrace.infra.local.health import free_ports
 from millrace.infra.local.waiting import wait_until
-from tests.faults.programs import Program
+from tests.faults.harness.programs import Program
 
 _PATIENCE = 30.0
 

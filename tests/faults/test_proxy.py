@@ -13,7 +13,7 @@ from typing import Self
 import pytest
 
 from millrace.infra.embedded.instance import choose_port
-from tests.faults.proxy import END_TXN, HOST, Proxy
+from tests.faults.harness.proxy import END_TXN, HOST, Proxy
 
 pytestmark = pytest.mark.timeout(30)
 PRODUCE = 0

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from millrace.infra import embedded
-from tests.faults.catalogue import all_cases
-from tests.faults.runner import Runner
+from tests.faults.cases.catalogue import all_cases
+from tests.faults.harness.runner import Runner
 
 pytestmark = pytest.mark.timeout(300)
 

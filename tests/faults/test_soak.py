@@ -6,12 +6,12 @@ from itertools import pairwise
 
 from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.verification.evidence import Refusal
-from tests.faults.evidence import Evidence, RawRecord
-from tests.faults.offsets import Committed
-from tests.faults.oracle import Violations, rewound
-from tests.faults.soak_judge import Commits, Tally, strangers
-from tests.faults.soak_memory import memory_line
-from tests.faults.soak_source import quiet_times
+from tests.faults.harness.offsets import Committed
+from tests.faults.oracle.evidence import Evidence, RawRecord
+from tests.faults.oracle.judge import Violations, rewound
+from tests.faults.soak.judge import Commits, Tally, strangers
+from tests.faults.soak.memory import memory_line
+from tests.faults.soak.source import quiet_times
 
 MIB = 1 << 20
 

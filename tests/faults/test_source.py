@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from millrace.contracts.missing import fill_missing
-from tests.faults.source import SPEC, _lost
+from tests.faults.harness.source import SPEC, _lost
 
 
 @pytest.mark.parametrize("share", [0.01, 0.5, 1.0])

@@ -13,7 +13,7 @@ from millrace.infra.declare import declare_model
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from tests.faults.source import SPEC, Source
+from tests.faults.harness.source import SPEC, Source
 from tests.integration.foreign_writer import transactional_producer
 from tests.integration.observing import Observer, Service
 
