@@ -217,7 +217,7 @@ class _Wiring:
             await self._gathering.put(event)
 
     async def _work(self) -> None:
-        """Work off what the agent has taken; goes on while the app is stopping."""
+        """Process what the agent has taken; goes on while the app is stopping."""
         while True:
             found = await self._gathering.take()
             self._guard.check()
@@ -238,7 +238,7 @@ class _Wiring:
         return ours
 
     async def _work_off(self, found: Sequence[Any]) -> None:
-        """Work off messages: the windows of all partitions together, and first."""
+        """Process messages: the windows of all partitions together, and first."""
         if self._processor is None or self._held is None:
             raise RuntimeError("nothing is taken before all is there")
         consumer = cast(BatchConsumer, self._app.consumer)

@@ -1,23 +1,21 @@
-"""A batch on its way: from records to outputs.
+"""Processes one batch: from records to outputs.
 
-Once the models are known, for a batch of windows, in order: set the fences that are due; judge
-the records; pass over those that were seen; stamp and normalise the rest; write them; feed the
-detectors and the join. A batch may be acknowledged after the next `checkpoint`, which
-confirms all outputs first, and then the memory that includes them.
+For a batch of windows, in order: write the fences that are due; validate the records; skip those
+that were processed before; stamp and normalise the rest; write them; feed the detectors and the
+join. A batch may be acknowledged after the next `checkpoint`, which confirms all outputs first, and
+then the memory that includes them.
 
-What a crash repeats, and why it has no second effect:
+What a crash repeats, and why that has no second effect:
 
-- *normalised windows and dead letters* carry their source offset, so on taking a partition
-  over, the outputs themselves tell what is already there, and it is not written again;
-- the *whole value* of a dead letter that is cut goes to the object store before its letter, under
-  a key that follows from its place: a second time it is the same object;
-- a record that was *refused* stays refused, even if by now it would not be: a person may have
-  sent it again;
-- of records that were *sent again*, the notes in `dead.letters.mended` tell which one of a
-  first origin was taken (`retries`);
-- *memory* of an asset says which offsets it includes, and passes over them; and it takes a
-  prediction after its window, as it did before the crash (`held`);
-- *outcomes and alerts* may be written again, with the same ids.
+- *Normalised windows and dead letters* carry their source offset. When a partition is assigned,
+the outputs themselves show what was written, and it is not written again. - The *whole value* of
+a truncated dead letter is stored in the object store before its letter, under a key that follows
+from its origin: storing it again writes the same object. - A record that was *refused* stays
+refused, even if it would be valid by now: a person may have sent a retry of it. - Of *retries*,
+the records in `dead.letters.mended` say which one was accepted (`retries`). - The *memory* of an
+asset includes its offsets, and skips records that it includes. A prediction is processed after
+its window, as it was before the crash (`early_predictions`). - *Outcomes and alerts* may be
+written again, with the same ids.
 """
 
 from __future__ import annotations
@@ -68,7 +66,7 @@ from millrace.stream_processors.windows.stamps import Stamps
 from millrace.stream_processors.windows.validation import Block, Judgement, changed, judge
 
 _log = structlog.get_logger(__name__)
-#: Records that are worked off together: as many as stay near a processor core until they are
+#: Records that are processed together: as many as stay near a processor core until they are
 #: written. Measured on windows of 768 bytes: a fifth less time than 4,000 at once.
 BLOCK_RECORDS: Final = 1000
 
@@ -77,7 +75,7 @@ _Own = tuple[PartitionSlice, Position]
 
 
 class Processor:
-    """Works off batches; owned by the event loop, one batch at a time."""
+    """Processes batches; owned by the event loop, one batch at a time."""
 
     def __init__(
         self,
@@ -113,7 +111,7 @@ class Processor:
         self._learn_fences()
 
     async def windows(self, found: Mapping[int, Sequence[Record]]) -> None:
-        """Work off records of `sensor.windows`; on return their outputs are on their way.
+        """Process records of `sensor.windows`; on return their outputs are on their way.
 
         Args:
             found: By partition, each in its order, and at least one.
@@ -127,7 +125,7 @@ class Processor:
             await self._outputs.send()
 
     async def _take(self, batch: Batch) -> None:
-        """Work off a batch."""
+        """Process a batch."""
         records = batch.records
         own = [(part, self._positions.of(part.partition)) for part in batch.parts]
         for part, position in own:
@@ -190,7 +188,7 @@ class Processor:
             )
 
     async def predictions(self, partition: int, records: Sequence[Record], readable: range) -> int:
-        """Work off `predictions` up to the first whose window is still to come.
+        """Process `predictions` up to the first whose window is still to come.
 
         Args:
             partition: Their partition.
@@ -198,7 +196,7 @@ class Processor:
             readable: Offsets of the partition's windows that are or were read, see `is_ahead`.
 
         Returns:
-            How many were worked off; their outputs are on their way.
+            How many were processed; their outputs are on their way.
         """
         async with self._turn:
             self._feed.poll(0)

@@ -127,7 +127,7 @@ def detector(settings: AdwinSettings = DEFAULT) -> LaneDetector:
 
 
 class _Run:
-    """A block worked off, but for its alarms; a lane's part ends where it drops a bucket."""
+    """A block processed, but for its alarms; a lane's part ends where it drops a bucket."""
 
     def __init__(self, states: Floats, laid: RaggedSeries, block: Block) -> None:
         self._states, self._lanes = states, block.lanes

@@ -102,7 +102,7 @@ def detector(settings: PageHinkleySettings) -> LaneDetector:
 
 
 class _Run:
-    """A block worked off: every lane's numbers after each of its values."""
+    """A block processed: every lane's numbers after each of its values."""
 
     def __init__(
         self, before: Floats, values: Floats, count: Ints, settings: PageHinkleySettings

@@ -106,7 +106,7 @@ def pack_series(
 
 
 def next_block(laid: RaggedSeries, used: Ints, longest: int) -> Block | None:
-    """Choose which values to work off next.
+    """Choose which values to process next.
 
     The block is as long as it can be with no more padding than values, so unequal lanes cost
     little, and need few blocks.

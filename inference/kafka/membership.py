@@ -43,7 +43,7 @@ POLL_INTERVAL_MS: Final = 60_000
 #: once is in memory about three times.
 QUEUED_KB: Final = 16_384
 #: How long the client rests when so much waits, milliseconds. (librdkafka's own second would
-#: be a second of nothing to do whenever a backlog is worked off.)
+#: be a second of nothing to do whenever a backlog is processed.)
 QUEUE_BACKOFF_MS: Final = 10
 #: How long an idle consumer waits before it looks around, seconds.
 IDLE_SECONDS: Final = 0.25

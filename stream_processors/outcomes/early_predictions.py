@@ -106,10 +106,10 @@ class EarlyPredictions:
         """Start with none.
 
         Args:
-            work_off: Works off records.
+            work_off: Processes records.
             flow: The consumer.
             windows: Full name of `sensor.windows`.
-            done: Takes an event when its records are all worked off, in the order of a partition.
+            done: Takes an event when its records are all processed, in the order of a partition.
             clock: Seconds since 1970, as the consumer counts them.
         """
         self._work_off = work_off

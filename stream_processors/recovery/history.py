@@ -1,7 +1,7 @@
 """What an earlier life of the stream processor has left on the broker.
 
 The ledger tells the fences that are set; the outputs themselves tell how far each partition
-has been worked off, what was refused and what was mended. So nothing has to be remembered
+has been processed, what was refused and what was mended. So nothing has to be remembered
 twice.
 """
 
@@ -29,7 +29,7 @@ class History(Protocol):
         """Read the fences that are in the ledger."""
 
     def ends(self, partition: int) -> Ends:
-        """Tell how far a partition was worked off when it was taken over."""
+        """Tell how far a partition was processed when it was taken over."""
 
     def refused_since(self, partition: int, first: int) -> set[int]:
         """Find the offsets, ``first`` or larger, that have a dead letter already."""

@@ -72,7 +72,7 @@ def divide(
         generation: The group's generation.
 
     Returns:
-        Those to work off, and the others.
+        Those to process, and the others.
     """
     ours: list[Any] = []
     others: list[Any] = []

@@ -7,7 +7,7 @@ value is the list of the partition's records, of a changelog, too (`recovery`); 
 
 The unit of acknowledgement is then the batch. A batch message carries the offset of its
 *last* record, so acknowledging it commits all of it. That is right because batches of a
-partition are worked off in their order by one task, together or one after the other (later ones
+partition are processed in their order by one task, together or one after the other (later ones
 queue behind one that was set aside), and acknowledged in that order: there is never a gap to wait
 for. `_new_offset` and `_add_gap` say so.
 
@@ -295,7 +295,7 @@ class BatchConsumer(driver.Consumer):
         """Commit up to the last batch that was acknowledged; see the module's text.
 
         Batches of a partition are acknowledged in their order, those that were set aside
-        included: nothing before the last one is still to be worked off.
+        included: nothing before the last one is still to be processed.
         """
         acked = self._acked[tp]
         if not acked:

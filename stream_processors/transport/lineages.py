@@ -42,7 +42,7 @@ PAUSE_SECONDS: Final = 0.2
 
 
 class Ends(NamedTuple):
-    """How far a partition of `sensor.windows` was worked off when it was taken over.
+    """How far a partition of `sensor.windows` was processed when it was taken over.
 
     Attributes:
         written: By output, the position of the last record that it has an output of.
@@ -167,7 +167,7 @@ class Lineages:
         return self._known_epochs().lineage(self._topics[tp.topic], tp.partition)
 
     def ends(self, partition: int) -> Ends:
-        """How far a partition of `sensor.windows` was worked off when it was taken over."""
+        """How far a partition of `sensor.windows` was processed when it was taken over."""
         return self._ends[partition]
 
     def has_taken(self, partitions: Collection[int]) -> bool:
@@ -175,7 +175,7 @@ class Lineages:
         return self._ends.keys() >= set(partitions)
 
     def release(self) -> None:
-        """Forget how far partitions were worked off: they are changing hands."""
+        """Forget how far partitions were processed: they are changing hands."""
         self._ends.clear()
 
     def starts(self) -> dict[TP, int]:

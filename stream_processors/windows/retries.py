@@ -6,7 +6,7 @@
 
 The notes are the memory, as the other outputs are (decision 2): they are read back when a
 partition's first such record comes, and confirmed before its batch is acknowledged. A note
-names the record that was taken, so a batch that is worked off again after a crash takes the
+names the record that was taken, so a batch that is processed again after a crash takes the
 same one again: what is already written of it is recognised as that of any other record.
 
 The memory is per partition, not per asset: mended bytes may name another asset or make

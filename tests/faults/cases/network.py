@@ -225,7 +225,7 @@ def all_archived(plant: Plant) -> None:
 
 @contextmanager
 def serving_behind_a_proxy(plant: Plant) -> Iterator[Proxy]:
-    """Bring up what serves, with a proxy before its broker; end it when all is worked off."""
+    """Bring up what serves, with a proxy before its broker; end it when all is processed."""
     servers = servers_of(plant)
     listener, port = free_ports(2)
     servers.kill(KAFKA, signal.SIGTERM)

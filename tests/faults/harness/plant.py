@@ -260,7 +260,7 @@ class Plant(Processes):
         )
 
     def quiet(self, seconds: float = PATIENCE) -> bool:
-        """Wait until everything that was sent is worked off by every group.
+        """Wait until everything that was sent is processed by every group.
 
         Returns:
             Whether that was so in time; if not, the oracle will say what is missing.

@@ -285,11 +285,11 @@ class Worker:
         self._readable = range(self._next["windows"], len(broker.windows))
 
     async def take_windows(self, count: int = BATCH) -> bool:
-        """Work off a batch of windows; whether there was any."""
+        """Process a batch of windows; whether there was any."""
         return await self._take("windows", self.broker.windows, count)
 
     async def take_predictions(self, count: int = BATCH) -> bool:
-        """Work off predictions that need not wait; whether there was any."""
+        """Process predictions that need not wait; whether there was any."""
         return await self._take("predictions", self.broker.predictions(), count)
 
     def early(self) -> list[int]:
@@ -306,7 +306,7 @@ class Worker:
         self.broker.committed = included
 
     async def drain(self) -> None:
-        """Work off everything that is there."""
+        """Process everything that is there."""
         while await self.take_windows() or await self.take_predictions():
             pass
         await self.checkpoint()

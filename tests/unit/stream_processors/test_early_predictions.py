@@ -35,7 +35,7 @@ READABLE = range(10, 20)
 def test_a_prediction_is_ahead_while_its_window_is_to_come(
     offset: int, windows_through: int, taken: int, *, ahead: bool
 ) -> None:
-    """Neither in memory, nor worked off, and among what is read."""
+    """Neither in memory, nor processed, and among what is read."""
     assert is_ahead(offset, windows_through, taken, READABLE) is ahead
 
 
@@ -107,7 +107,7 @@ class Story:
         )
 
     async def work_off(self, partition: int, records: Sequence[Record], readable: range) -> int:
-        """Work off what is not ahead."""
+        """Process what is not ahead."""
         assert readable == READABLE
         self.at_work += 1
         assert self.at_work == 1
@@ -203,7 +203,7 @@ def test_others_get_a_turn_between_two_batches() -> None:
 
 
 def test_a_rebalance_drops_everything() -> None:
-    """Nothing of it is worked off or acknowledged, nor is the partition left behind."""
+    """Nothing of it is processed or acknowledged, nor is the partition left behind."""
 
     async def run() -> None:
         story = Story()
@@ -253,7 +253,7 @@ def test_nothing_is_begun_once_the_flow_has_stopped() -> None:
 
 
 def test_drains_take_turns() -> None:
-    """Who works off and who looks after idle partitions do not meet in one batch."""
+    """Who processes and who looks after idle partitions do not meet in one batch."""
 
     async def run() -> None:
         story = Story()

@@ -76,7 +76,7 @@ def bad(reason: str, offset: int) -> WindowRecord:
 def run_through(
     records: list[WindowRecord], events: Sequence[ModelEvent] = DECLARED
 ) -> BrokerInMemory:
-    """Work off all records and their predictions without any trouble."""
+    """Process all records and their predictions without any trouble."""
     broker = BrokerInMemory(records, list(events))
     asyncio.run(Worker(broker).drain())
     return broker

@@ -59,7 +59,7 @@ def refused(broker: BrokerInMemory) -> list[tuple[int, str]]:
 
 
 def run_through(records: list[WindowRecord], events: list[ModelEvent]) -> BrokerInMemory:
-    """Work off all records and their predictions without any trouble."""
+    """Process all records and their predictions without any trouble."""
     broker = BrokerInMemory(records, events)
     asyncio.run(Worker(broker).drain())
     return broker

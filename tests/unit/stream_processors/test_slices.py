@@ -1,4 +1,4 @@
-"""Records of several partitions that are worked off together are what they are alone."""
+"""Records of several partitions that are processed together are what they are alone."""
 
 import asyncio
 from collections.abc import Sequence
