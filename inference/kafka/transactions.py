@@ -147,7 +147,7 @@ class TransactionalWriter:
             {
                 "transactional.id": self._id,
                 "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-                # Each record was made to fit into its own topic (`answers`, `reading`): one that
+                # Each record was made to fit into its own topic (`results`, `reading`): one that
                 # the client refuses would be refused again, for ever.
                 "message.max.bytes": MAX_DEAD_LETTER_BYTES,
                 "linger.ms": LINGER_MS,

@@ -45,9 +45,9 @@ from millrace.stream_processors.outcomes.join_task import (
 from millrace.stream_processors.outcomes.readings import Block, Readings, slot
 from millrace.stream_processors.outcomes.stored_prediction import Joined, StoredPrediction
 
-#: Predictions whose windows have not come, per asset; later ones are passed over. The last
-#: resort: where windows are still read, predictions wait before they come here (`held`). Their
-#: values are `MOST_VALUES` at most.
+#: Predictions of an asset that are kept until their windows come; later ones are dropped. This is
+#: the last resort: while windows are still read, predictions wait before they get here
+#: (`early_predictions`). Their values are `MOST_VALUES` at most.
 MOST_EARLY: Final = 1024
 #: Segments with longer names go by their digest.
 LONGEST_NAME: Final = 64

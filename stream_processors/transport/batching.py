@@ -11,7 +11,7 @@ partition are processed in their order by one task, together or one after the ot
 queue behind one that was set aside), and acknowledged in that order: there is never a gap to wait
 for. `_new_offset` and `_add_gap` say so.
 
-Two things that Faust cannot do are here for batches that wait (`held`). `defer` lets a
+Two things that Faust cannot do are here for batches that wait (`early_predictions`). `defer` lets a
 rebalance go on without a message. `pause` stops the fetching of a partition; Faust's
 `pause_partitions` loses the records that are on their way, and is undone when a stream's
 buffer drains.

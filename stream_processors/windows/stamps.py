@@ -8,7 +8,7 @@ authority: a window that is taken again after a crash gets the stamp that it had
 The rules that hold over crashes:
 
 - a fence begins after the last window that already left with an older stamp, which the
-  output topic itself tells (`output_ends`), and never before the fence that it follows;
+  output topic itself tells (`output_progress`), and never before the fence that it follows;
 - a fence that is in the ledger is not written again, and an older epoch never returns.
 """
 

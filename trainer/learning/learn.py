@@ -1,7 +1,7 @@
 """A dataset and the serving version go in; a challenger and the gate's verdict come out.
 
 The steps in between are each a module: `trainer.data.split` says which windows teach, stop and
-judge, `fit` learns, `gate` judges. TensorFlow is imported where it is first
+judge, the family fits, `gate` judges. TensorFlow is imported where it is first
 needed, so that the trainer's own process never loads it.
 """
 
