@@ -28,5 +28,5 @@ class Alarm(msgspec.Struct, frozen=True):
     samples: int
 
 
-#: Place of a value in `lanes.RaggedSeries`, its lane, and the alarm that it raised.
+#: Place of a value in `series.RaggedSeries`, its lane, and the alarm that it raised.
 Found = tuple[int, int, Alarm]

@@ -51,10 +51,6 @@ class SeriesTest:
     def __init__(self, test: Any) -> None:
         """Take a test that has seen nothing."""
         self.test = test
-        self.forget()
-
-    def forget(self) -> None:
-        """Start the means afresh."""
         self.n, self.mean, self.recent, self.since = 0, 0.0, 0.0, 0
 
     def see(self, value: float, time: int) -> None:

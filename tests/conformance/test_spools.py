@@ -5,10 +5,8 @@ A spool of your own is added to `SPOOLS`.
 
 from __future__ import annotations
 
-import resource
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +19,7 @@ from millrace.producers.delivery.spool import Spool, SpoolFullError
 from millrace.producers.delivery.sqlite_spool import SqliteSpool
 from millrace.producers.record import Record
 from tests.conformance.pages import example
+from tests.spools import all_of, no_file_beyond, some
 
 FILE = example("spools.md").FileSpool
 LIMIT = 1 << 20
@@ -31,27 +30,6 @@ SPOOLS: dict[str, Callable[[Path], Spool]] = {
     "page": lambda folder: FILE(str(folder / "spool"), LIMIT),
 }
 each = pytest.mark.parametrize("kind", SPOOLS)
-
-
-def some(first: int, count: int, size: int = 10) -> list[Record]:
-    """Records that say their number."""
-    return [
-        Record(
-            b"pump" if number % 3 else None,
-            number.to_bytes(8, "big") + bytes(size),
-            [("ce_id", str(number).encode()), ("odd", b"\xff")],
-            number,
-        )
-        for number in range(first, first + count)
-    ]
-
-
-def all_of(spool: Spool) -> list[tuple[int, Record]]:
-    """Everything that waits, read in small pieces."""
-    found: list[tuple[int, Record]] = []
-    while piece := spool.read(found[-1][0] if found else spool.confirmed, 7, 60):
-        found += piece
-    return found
 
 
 def end(spool: Spool) -> None:
@@ -151,17 +129,6 @@ def test_a_full_disk_is_told_and_leaves_the_spool_sound(kind: str, tmp_path: Pat
     again = SPOOLS[kind](tmp_path)
     assert [record for _, record in all_of(again)] == some(1, 10)
     end(again)
-
-
-@contextmanager
-def no_file_beyond(size: int) -> Iterator[None]:
-    """Let the operating system refuse to let any file of ours grow beyond a size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 Steps = st.lists(

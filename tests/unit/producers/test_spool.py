@@ -1,11 +1,8 @@
 """A spool keeps what it was given, in order, through crashes, full disks and small limits."""
 
-import resource
 import shutil
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,44 +14,13 @@ from millrace.contracts.errors import DataError
 from millrace.producers.delivery.spool import SpoolFullError
 from millrace.producers.delivery.sqlite_spool import CONFIRMED, DATABASE, SqliteSpool
 from millrace.producers.record import Record
-
-
-def some(first: int, count: int, size: int = 10) -> list[Record]:
-    """Records that say their number."""
-    return [
-        Record(
-            b"pump" if number % 3 else None,
-            number.to_bytes(8, "big") + bytes(size),
-            [("ce_id", str(number).encode()), ("odd", b"\xff")],
-            number,
-        )
-        for number in range(first, first + count)
-    ]
-
-
-def all_of(spool: SqliteSpool) -> list[tuple[int, Record]]:
-    """Everything that waits, read in small pieces."""
-    found: list[tuple[int, Record]] = []
-    while piece := spool.read(found[-1][0] if found else spool.confirmed, 7, 60):
-        found += piece
-    return found
+from tests.spools import all_of, no_file_beyond, some
 
 
 def killed(folder: Path, place: Path) -> Path:
     """The files as a kill at this moment would leave them."""
     shutil.copytree(folder, place)
     return place
-
-
-@contextmanager
-def no_file_beyond(size: int) -> Iterator[None]:
-    """Let the operating system refuse to let any file of ours grow beyond a size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def fill(spool: SqliteSpool, position: bytes, batch: int = 500) -> None:
