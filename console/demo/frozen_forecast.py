@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Final
 
 import msgspec
 import numpy as np
@@ -28,8 +27,6 @@ from millrace.model_families.artefact import fetch
 from millrace.model_families.known import family_of
 
 Float32 = npt.NDArray[np.float32]
-
-_BATCH: Final = 256
 
 
 class ForecastJob(msgspec.Struct, frozen=True):
@@ -63,18 +60,12 @@ def forecast(job: ForecastJob, settings: Settings) -> Float32:
     family = family_of(loaded.architecture)
     family.prepare_fit()
     architecture = family.read(loaded.architecture)
+    filled, present = fill_missing(np.load(job.windows))
+    values = loaded.normaliser.apply(filled, present)
+    output = family.forecast(architecture, loaded.weights, values, present)
     columns = job.spec.target_columns
-    parts: list[Float32] = []
-    windows: Float32 = np.load(job.windows)
-    for start in range(0, len(windows), _BATCH):
-        block = windows[start : start + _BATCH]
-        filled, present = zip(*(fill_missing(window) for window in block), strict=True)
-        shown = np.stack(present)
-        values = loaded.normaliser.apply(np.stack(filled), shown)
-        output = family.forecast(architecture, loaded.weights, values, shown)
-        restored = loaded.normaliser.restore(output, columns)
-        parts.append(np.where(shown[:, None, list(columns)], restored, np.float32(np.nan)))
-    return np.concatenate(parts)
+    restored = loaded.normaliser.restore(output, columns)
+    return np.where(present[:, None, list(columns)], restored, np.float32(np.nan))
 
 
 def main() -> int:

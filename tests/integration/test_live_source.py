@@ -1,7 +1,6 @@
 """A live source of two assets, the page's own, through the spool of an edge to a real broker."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,30 +18,13 @@ from millrace.producers.live import live_windows
 from millrace.producers.pacing import Pacer, Tempo
 from millrace.producers.session import Session
 from tests.conformance.pages import example
-from tests.integration.own_broker import Broker
 
 pytestmark = pytest.mark.timeout(120)
 WINDOWS = 12
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A broker of this module's own."""
-    made = Broker(tmp_path_factory.mktemp("broker"))
-    try:
-        made.start()
-        yield made
-    finally:
-        made.kill()
-
-
-def test_windows_of_both_assets_arrive(broker: Broker, namespace: str, tmp_path: Path) -> None:
+def test_windows_of_both_assets_arrive(settings: Settings, tmp_path: Path) -> None:
     """Each window once, in order per asset, under its own key; the spool is done with."""
-    settings = Settings.read(
-        home=tmp_path / "var",
-        namespace=namespace,
-        kafka_bootstrap_servers=f"127.0.0.1:{broker.port}",
-    )
     create_topics(admin(settings), settings)
     asked: list[str] = []
 
