@@ -18,8 +18,9 @@ up: setup ## The same system, running until Ctrl-C: [DATASET=path/to/dataset.tom
 	@$(BIN)/millrace up $(if $(DATASET),"$(DATASET)")
 
 # A file's tests stay together, in the order of the files: the long ones come first. Most of the time
-# they wait for processes that start, so there are more workers than cores.
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+# they wait for processes that start, so there are more workers than cores. A worker that
+# dies ends the run with its test's name: with another in its place, some of its tests never come.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 # Trains against the clock of its machines, and so has this one for itself.
 ALONE := tests/integration/test_demo.py
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaException
 
 from millrace.archiver.archiving import Archiver
 from millrace.archiver.settings import ArchiverSettings
@@ -29,6 +28,8 @@ from millrace.infra.object_store import ObjectStore
 from millrace.infra.progress.committed import committed_offsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
+from tests.faults.harness.programs import Program
+from tests.integration.observing import environment
 from tests.integration.own_broker import Broker
 from tests.log_files import cut_log
 from tests.topics import create_anew
@@ -42,16 +43,23 @@ SECONDS = 60.0
 class World:
     """A broker of the test's own, an object store, and records that are told apart by their value.
 
+    The archiver is a process of its own: librdkafka may end the one whose topic is created anew.
+
     Attributes:
         sent: How many were sent.
     """
 
-    def __init__(self, broker: Broker, settings: Settings) -> None:
+    def __init__(self, broker: Broker, settings: Settings, folder: Path) -> None:
         self.broker = broker
         self.settings = settings
         self.store = ObjectStore(settings)
         self.sent = 0
-        self.archiver: Archiver | None = None
+        told = {
+            **environment(settings),
+            "MILLRACE_ARCHIVER_MAX_RECORDS": str(LIMITS.max_records),
+            "MILLRACE_ARCHIVER_MAX_SECONDS": str(LIMITS.max_seconds),
+        }
+        self.archiver = Program("archiver", "millrace.archiver", told, folder / "archiver.log")
 
     def send(self, count: int) -> None:
         """Write records to the first partition, in batches of 50 at most."""
@@ -63,30 +71,20 @@ class World:
 
     def archive(self, values: int) -> list[Record]:
         """Have the archiver work until so many records are archived; they are all that was sent."""
-
-        def work() -> None:
-            if self.archiver is None:
-                self.archiver = Archiver(self.settings, LIMITS, self.store)
-            try:
-                self.archiver.step(time.monotonic())
-            except KafkaException:  # a broker that was killed may fence it: it is started again
-                self.archiver = None
-
+        self.archiver.start()
         wait_until(
             lambda: len(self.archived()) >= values,
             f"{values} records",
             seconds=SECONDS,
-            meanwhile=work,
+            meanwhile=self.archiver.check,
         )
         found = self.archived()
         assert Counter(r.value for r in found) == {b"%d" % n: 1 for n in range(self.sent)}
         return found
 
     def leave(self) -> None:
-        """End the archiver."""
-        if self.archiver is not None:
-            self.archiver.close()
-            self.archiver = None
+        """End the archiver, and give it the time to commit."""
+        self.archiver.stop()
 
     def archived(self) -> list[Record]:
         """Read the first partition's archive."""
@@ -102,6 +100,7 @@ def world(tmp_path: Path, servers: embedded.Endpoints, namespace: str) -> Iterat
     """Topics and a bucket."""
     broker = Broker(tmp_path)
     settings = Settings.read(
+        home=tmp_path / "var",
         namespace=namespace,
         kafka_bootstrap_servers=f"127.0.0.1:{broker.port}",
         kafka_partitions=2,
@@ -109,7 +108,7 @@ def world(tmp_path: Path, servers: embedded.Endpoints, namespace: str) -> Iterat
         s3_access_key=servers.s3_access_key,
         s3_secret_key=servers.s3_secret_key,
     )
-    made = World(broker, settings)
+    made = World(broker, settings, tmp_path)
     try:
         broker.start()
         create_topics(admin(settings), settings, DECLARED)
@@ -160,12 +159,15 @@ def test_an_incarnation_is_begun_in_the_group_before_it_has_an_object(
         return places[SENSOR_WINDOWS][0].offset
 
     assert committed() == 200
-    archiver = world.archiver = Archiver(world.settings, LIMITS, world.store)
+    archiver = Archiver(world.settings, LIMITS, world.store)
 
     def work() -> None:
         archiver.step(time.monotonic())
 
-    wait_until(lambda: committed() == left, "the beginning", seconds=SECONDS, meanwhile=work)
+    try:
+        wait_until(lambda: committed() == left, "the beginning", seconds=SECONDS, meanwhile=work)
+    finally:
+        archiver.close()
 
 
 @pytest.mark.parametrize(("running", "grown"), [(True, 30), (False, 400)])

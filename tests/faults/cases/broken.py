@@ -34,8 +34,7 @@ def commits_outside_the_transaction(plant: Plant) -> None:
     """It dies between committing offsets and committing the predictions."""
     declare_model(plant.settings, SPEC, SOURCE)
     plant.start(STREAM_PROCESSOR)
-    _broken(plant, INFERENCE, "commit-outside", fault="inference.before-commit@4=kill")
-    _until_it_has_died_and_recovered(plant)
+    _dies_and_recovers(plant, INFERENCE, "commit-outside", "inference.before-commit@4=kill")
 
 
 @case("broken/forgets-its-outputs", catches="repeated", serving=False)
@@ -43,8 +42,7 @@ def forgets_its_outputs(plant: Plant) -> None:
     """It dies between output and state, and writes the output again in its next life."""
     declare_model(plant.settings, SPEC, SOURCE)
     plant.start(INFERENCE)
-    _broken(plant, STREAM_PROCESSOR, "forget-outputs", fault=f"{_BETWEEN}@4=kill")
-    _until_it_has_died_and_recovered(plant)
+    _dies_and_recovers(plant, STREAM_PROCESSOR, "forget-outputs", f"{_BETWEEN}@4=kill")
 
 
 @case("broken/predicts-repetitions", catches="duplicated", serving=False)
@@ -57,12 +55,13 @@ def predicts_repetitions(plant: Plant) -> None:
     plant.start(STREAM_PROCESSOR)
     plant.await_first_prediction()
     plant.stop(STREAM_PROCESSOR)
-    _broken(plant, STREAM_PROCESSOR, "forget-outputs", fault=f"{_BETWEEN}@4=kill")
-    _until_it_has_died_and_recovered(plant)
+    _dies_and_recovers(plant, STREAM_PROCESSOR, "forget-outputs", f"{_BETWEEN}@4=kill")
 
 
-def _until_it_has_died_and_recovered(plant: Plant) -> None:
+def _dies_and_recovers(plant: Plant, name: str, build: str, fault: str) -> None:
+    """Start a broken build while windows flow: whenever it dies, it has just written some."""
     with plant.source.flowing(rate=400):
+        _broken(plant, name, build, fault)
         plant.await_fault()
         plant.until_recovered()
 

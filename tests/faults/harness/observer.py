@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import PER_INCARNATION
@@ -31,12 +30,15 @@ from millrace.contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
-from millrace.infra.kafka.clients import partitions_of, reader
-from millrace.infra.kafka.errors import raise_error
+from millrace.infra.kafka.clients import partitions_of, reader, watermarks
+from millrace.infra.kafka.errors import is_partition_end, raise_error
+from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings
 
-#: How long it may take to read other records, seconds.
+#: How long it may take to read other records, or all that there are, seconds.
 _ORDER_SECONDS: Final = 30.0
+# A broker that is away is part of many cases: librdkafka would say so on stderr.
+_CLIENT: Final = {"log_level": 0, "enable.partition.eof": True}
 FOLLOWED: Final = (
     SENSOR_WINDOWS,
     NORMALIZED,
@@ -77,13 +79,14 @@ class Observer:
     def __init__(self, settings: Settings, topics: Sequence[Topic] = FOLLOWED) -> None:
         """Start reading; the topics must be there."""
         self._problem: Exception | None = None
-        self._seen: dict[str, list[Seen]] = defaultdict(list)
+        self._seen: dict[str, list[Seen]] = {topic.name: [] for topic in topics}
         self._ends: dict[tuple[str, int], int] = {}
-        self._taken: dict[str, int] = defaultdict(int)
+        #: Offset up to which a partition was read: markers of transactions lie behind its end.
+        self._read: dict[tuple[str, int], int] = {}
+        self._taken = dict.fromkeys(self._seen, 0)
         self._names = {settings.named(topic.name): topic.name for topic in topics}
-        # A broker that is away is part of many cases: librdkafka would say so on stderr.
         self._settings = settings
-        self._client: Consumer | None = reader(settings, {"log_level": 0})
+        self._client: Consumer | None = reader(settings, _CLIENT)
         self._places = [(n, p) for n in self._names for p in partitions_of(self._client, n)]
         self._client.assign([TopicPartition(*place, 0) for place in self._places])
         #: First offset and number of the incarnation that a partition is in now.
@@ -112,6 +115,32 @@ class Observer:
     def end(self, topic: Topic, partition: int) -> int:
         """The offset after the last record of a partition so far; 0 if it has none."""
         return self._ends.get((topic.name, partition), 0)
+
+    @property
+    def total(self) -> int:
+        """How many records of all topics there are so far, those that were taken included."""
+        return sum(self._taken.values()) + sum(map(len, self._seen.values()))
+
+    def read_to_end(self) -> bool:
+        """Wait until everything is read that is in the topics now.
+
+        Returns:
+            Whether that is so; False if no broker says what there is.
+
+        Raises:
+            ServerError: It cannot be read in time.
+        """
+        try:
+            ends = self._ask_ends()
+        except ServerError:
+            return False
+        wait_until(
+            lambda: all(self._read.get(place, 0) >= end for place, end in ends.items()),
+            "the observer to read to the end",
+            seconds=_ORDER_SECONDS,
+            meanwhile=self.check,
+        )
+        return True
 
     def leave(self) -> None:
         """Read nothing until `begin_again`; on return no client of this one knows a topic.
@@ -158,25 +187,48 @@ class Observer:
                 if self._client is None:
                     continue
                 for message in self._client.consume(2000, 0.05):
-                    raise_error(message)
-                    if message.error() is None:
-                        name = self._names[message.topic() or ""]
-                        partition, offset = message.partition() or 0, message.offset() or 0
-                        key, value = message.key(), message.value()
-                        self._seen[name].append(
-                            Seen(
-                                partition,
-                                self._position(name, partition, offset),
-                                message.timestamp()[1],
-                                bytes(key) if key is not None else None,
-                                bytes(value or b""),
-                                [(n, v or b"") for n, v in message.headers() or []],
-                                time.time(),
-                            )
-                        )
-                        self._ends[name, partition] = offset + 1
+                    self._take_in(message)
         except Exception as error:  # noqa: BLE001  (whatever it is: `check` says it)
             self._problem = error
+
+    def _take_in(self, message: Message) -> None:
+        error = message.error()
+        partition, offset = message.partition() or 0, message.offset() or 0
+        if error is not None and is_partition_end(error):
+            self._read[self._names[message.topic() or ""], partition] = offset
+            return
+        raise_error(message)
+        if error is None:
+            name = self._names[message.topic() or ""]
+            key, value = message.key(), message.value()
+            self._seen[name].append(
+                Seen(
+                    partition,
+                    self._position(name, partition, offset),
+                    message.timestamp()[1],
+                    bytes(key) if key is not None else None,
+                    bytes(value or b""),
+                    [(n, v or b"") for n, v in message.headers() or []],
+                    time.time(),
+                )
+            )
+            self._ends[name, partition] = self._read[name, partition] = offset + 1
+
+    def _ask_ends(self) -> dict[tuple[str, int], int]:
+        """Ask where the partitions that hold records end.
+
+        Another client asks: on the connection of the one that reads, an answer waits for the
+        fetch before it.
+        """
+        client = reader(self._settings, _CLIENT)
+        try:
+            found = {
+                (self._names[name], partition): watermarks(client, TopicPartition(name, partition))
+                for name, partition in self._places
+            }
+        finally:
+            client.close()
+        return {place: high if high > low else 0 for place, (low, high) in found.items()}
 
     def _obey(self) -> None:
         """Do what there is to do; without a client, wait for it."""
@@ -196,7 +248,8 @@ class Observer:
             self._begun[key] = (first, self._begun.get(key, (0, 0))[1] + 1)
             self._ends[key] = first
         self._let_go()
-        self._client = reader(self._settings, {"log_level": 0})
+        self._read.clear()
+        self._client = reader(self._settings, _CLIENT)
         self._client.assign(
             [
                 TopicPartition(name, partition, self._ends.get((self._names[name], partition), 0))

@@ -50,8 +50,6 @@ from tests.integration.observing import environment as environment_of
 __all__ = ["PARTITIONS", "PATIENCE", "SOURCE", "Plant"]
 
 PARTITIONS: Final = 4
-#: For so long nothing may be left to do before all is taken to be quiet, seconds.
-QUIET_SECONDS: Final = 0.7
 SOURCE: Final = "/millrace/faults"
 #: What each group has to have read before all is quiet.
 _READ_BY: Final[Mapping[str, Sequence[Topic]]] = {
@@ -265,19 +263,24 @@ class Plant(Processes):
         Returns:
             Whether that was so in time; if not, the oracle will say what is missing.
         """
-        since = [time.monotonic()]
         deadline = time.monotonic() + seconds
+        self.until(
+            lambda: self._is_quiet() or time.monotonic() > deadline,
+            "all to be quiet",
+            seconds + PATIENCE,
+        )
+        return self._is_quiet()
 
-        def settled() -> bool:
-            if not self._worked_off():
-                since[0] = time.monotonic()
-            calm = time.monotonic() - since[0] > QUIET_SECONDS
-            return calm or time.monotonic() > deadline
+    def _is_quiet(self) -> bool:
+        """Say whether all is processed that is in the topics, and all of them is known here.
 
-        self.until(settled, "all to be quiet", seconds + PATIENCE)
-        return self._worked_off()
+        What a group had yet to write when it was asked for its offsets is new to a reading after
+        that; so nothing is on its way if there is nothing new.
+        """
+        known = self.observer.total
+        return self._is_processed() and self.observer.read_to_end() and self.observer.total == known
 
-    def _worked_off(self) -> bool:
+    def _is_processed(self) -> bool:
         return self.observer.count(SENSOR_WINDOWS) >= self.source.count and all(
             self.offsets.latest(group, topic.name, partition) >= self.observer.end(topic, partition)
             for group, topics in _READ_BY.items()
