@@ -13,9 +13,11 @@ bucket is dropped, and takes its share of the window's variance with it by numbe
 because buckets keep none of their own. So a lane's memory is bounded. Instead of a variance
 each bucket keeps the time of its first value: the evidence of an alarm begins at a border.
 
+>>> from millrace.drift.detectors.series import pack_series
 >>> states = fresh(1)
 >>> values = np.concatenate((np.zeros(100), np.ones(60)))[:, None]
->>> found = update(states, values, np.arange(160))
+>>> series = pack_series(values, np.arange(160))
+>>> found = series.by_round(update(states, series))
 >>> [(row, alarm.rising, alarm.evidence_from, alarm.samples) for row, _, alarm in found]
 [(127, True, 100, 128)]
 >>> widths(states).tolist(), means(states).tolist()
@@ -31,7 +33,6 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from millrace.drift.detectors.adwin_borders import NAME, AdwinSettings, Borders
 from millrace.drift.detectors.adwin_buckets import BUCKETS, LEVELS, Buckets, until_drop, width
@@ -43,7 +44,6 @@ from millrace.drift.detectors.series import (
     Ints,
     RaggedSeries,
     next_block,
-    pack_series,
 )
 
 #: Numbers of a lane: values since the start, total and variance (times the width) of the
@@ -69,43 +69,20 @@ def means(states: Floats) -> Floats:
     return states[:, TOTAL] / np.maximum(widths(states), 1)
 
 
-def update(
-    states: Floats,
-    values: Floats,
-    times: NDArray[np.generic],
-    settings: AdwinSettings = DEFAULT,
-) -> list[Found]:
-    """Take the next values of all lanes.
+def update(states: Floats, laid: RaggedSeries, settings: AdwinSettings = DEFAULT) -> list[Found]:
+    """Take the next values of lanes.
 
     Args:
         states: Float64 (lanes, FIELDS), brought up to date in place.
-        values: Float64 (rounds, lanes); one that is not finite is passed over, and each is
-            held within `drift.detectors.alarm.LIMIT`.
-        times: Event times in milliseconds: (rounds,), or one per value.
-        settings: How sensitive the tests are.
-
-    Returns:
-        Round, lane and alarm of each that was raised, in order. Its statistic is the
-        difference of means at a border, its threshold the bound there, its samples the width
-        of the window. However a stream is cut into calls, alarms and states are the same to
-        the last bit.
-    """
-    laid = pack_series(values, times)
-    return laid.by_round(update_laid(states, laid, settings))
-
-
-def update_laid(
-    states: Floats, laid: RaggedSeries, settings: AdwinSettings = DEFAULT
-) -> list[Found]:
-    """Take values that are laid out already.
-
-    Args:
-        states: Float64 (lanes, FIELDS), brought up to date in place.
-        laid: Values of the same lanes.
+        laid: Values of the same lanes; one that is not finite is passed over, and each is held
+            within `drift.detectors.alarm.LIMIT`.
         settings: How sensitive the tests are.
 
     Returns:
         Place in `laid`, lane and alarm of each that was raised, in no particular order.
+        Its statistic is the difference of means at a border, its threshold the bound there, its
+        samples the width of the window.
+        However a stream is cut into calls, alarms and states are the same to the last bit.
     """
     found: list[Found] = []
     used = np.zeros_like(laid.count)
@@ -123,7 +100,7 @@ def update_laid(
 
 def detector(settings: AdwinSettings = DEFAULT) -> LaneDetector:
     """The test as a detector."""
-    return LaneDetector(NAME, settings.spec, fresh, partial(update_laid, settings=settings))
+    return LaneDetector(NAME, settings.spec, fresh, partial(update, settings=settings))
 
 
 class _Run:

@@ -5,11 +5,13 @@ of a block, each step for all lanes; minima, alarms and evidence are then found 
 block. A block supposes that no alarm comes. Where one does, what follows it in its lane is
 done again, from a fresh start.
 
+>>> from millrace.drift.detectors.series import pack_series
 >>> settings = PageHinkleySettings(delta=0.1, threshold=5.0, two_sided=True)
 >>> states = fresh(2)
 >>> values = np.zeros((50, 2))
 >>> values[40:, 1] = 1.0
->>> found = update(states, values, np.arange(50), settings)
+>>> series = pack_series(values, np.arange(50))
+>>> found = series.by_round(update(states, series, settings))
 >>> [(row, lane, alarm.rising, alarm.evidence_from) for row, lane, alarm in found]
 [(46, 1, True, 39)]
 >>> states[:, 0].tolist()
@@ -24,12 +26,11 @@ from functools import partial
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from millrace.drift.detectors.alarm import Alarm, Found
 from millrace.drift.detectors.lane_detector import LaneDetector
 from millrace.drift.detectors.page_hinkley import NAME, PageHinkleySettings
-from millrace.drift.detectors.series import Floats, Ints, RaggedSeries, next_block, pack_series
+from millrace.drift.detectors.series import Floats, Ints, RaggedSeries, next_block
 
 #: Numbers of a lane, in the order of `drift.detectors.page_hinkley.PageHinkleyState`.
 FIELDS: Final = 8
@@ -48,39 +49,18 @@ def fresh(lanes: int) -> Floats:
     return states
 
 
-def update(
-    states: Floats,
-    values: Floats,
-    times: NDArray[np.generic],
-    settings: PageHinkleySettings,
-) -> list[Found]:
-    """Take the next values of all lanes.
+def update(states: Floats, laid: RaggedSeries, settings: PageHinkleySettings) -> list[Found]:
+    """Take the next values of lanes.
 
     Args:
         states: Float64 (lanes, FIELDS), brought up to date in place.
-        values: Float64 (rounds, lanes); one that is not finite is passed over, and each is
-            held within `drift.detectors.alarm.LIMIT`.
-        times: Event times in milliseconds: (rounds,), or one per value.
-        settings: How sensitive the tests are.
-
-    Returns:
-        Round, lane and alarm of each that was raised, in order. However a stream is cut into
-        calls, alarms and states are the same to the last bit.
-    """
-    laid = pack_series(values, times)
-    return laid.by_round(update_laid(states, laid, settings))
-
-
-def update_laid(states: Floats, laid: RaggedSeries, settings: PageHinkleySettings) -> list[Found]:
-    """Take values that are laid out already.
-
-    Args:
-        states: Float64 (lanes, FIELDS), brought up to date in place.
-        laid: Values of the same lanes.
+        laid: Values of the same lanes; one that is not finite is passed over, and each is held
+            within `drift.detectors.alarm.LIMIT`.
         settings: How sensitive the tests are.
 
     Returns:
         Place in `laid`, lane and alarm of each that was raised, in no particular order.
+        However a stream is cut into calls, alarms and states are the same to the last bit.
     """
     found: list[Found] = []
     used = np.zeros_like(laid.count)
@@ -98,7 +78,7 @@ def update_laid(states: Floats, laid: RaggedSeries, settings: PageHinkleySetting
 
 def detector(settings: PageHinkleySettings) -> LaneDetector:
     """The test as a detector."""
-    return LaneDetector(NAME, settings.spec, fresh, partial(update_laid, settings=settings))
+    return LaneDetector(NAME, settings.spec, fresh, partial(update, settings=settings))
 
 
 class _Run:

@@ -14,7 +14,7 @@ from millrace.drift.detectors import adwin_lanes
 from millrace.drift.detectors.adwin_borders import AdwinSettings
 from millrace.drift.detectors.adwin_buckets import BUCKETS, LEVELS
 from millrace.drift.detectors.alarm import LIMIT, Alarm
-from millrace.drift.detectors.series import Floats
+from millrace.drift.detectors.series import Floats, pack_series
 
 Found = list[tuple[int, int, Alarm]]
 
@@ -27,7 +27,8 @@ def in_pieces(
     found: Found = []
     edges = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
     for start, end in pairwise(edges):
-        alarms = adwin_lanes.update(states, values[start:end], np.arange(start, end), chosen)
+        series = pack_series(values[start:end], np.arange(start, end))
+        alarms = series.by_round(adwin_lanes.update(states, series, chosen))
         found += [(start + row, lane, alarm) for row, lane, alarm in alarms]
     return states, found
 

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from millrace.drift.detectors import page_hinkley_lanes
 from millrace.drift.detectors.alarm import Alarm
 from millrace.drift.detectors.page_hinkley import PageHinkley, PageHinkleySettings
-from millrace.drift.detectors.series import Floats
+from millrace.drift.detectors.series import Floats, pack_series
 from millrace.drift.policy import ERROR, INPUT
 
 #: Alarms early and often, on both sides.
@@ -50,7 +50,8 @@ def in_pieces(
     edges = [0, *sorted(min(cut, len(values)) for cut in cuts), len(values)]
     for start, end in pairwise(edges):
         piece = slice(start, end)
-        alarms = page_hinkley_lanes.update(states, values[piece], times[piece], chosen)
+        series = pack_series(values[piece], times[piece])
+        alarms = series.by_round(page_hinkley_lanes.update(states, series, chosen))
         found += [(start + row, lane, alarm) for row, lane, alarm in alarms]
     return states, found
 
@@ -100,7 +101,8 @@ def test_lanes_do_not_touch_each_other() -> None:
     states = page_hinkley_lanes.fresh(2)
     values = np.full((60, 2), np.nan)
     values[:, 1] = [0.0] * 40 + [90.0] * 20
-    found = page_hinkley_lanes.update(states, values, np.arange(60), INPUT)
+    series = pack_series(values, np.arange(60))
+    found = series.by_round(page_hinkley_lanes.update(states, series, INPUT))
     assert {lane for _, lane, _ in found} == {1}
     assert states[0].tobytes() == page_hinkley_lanes.fresh(1)[0].tobytes()
 
@@ -111,5 +113,5 @@ def test_nothing_is_nothing(rounds: int) -> None:
     states = page_hinkley_lanes.fresh(3)
     before = states.tobytes()
     values = np.full((rounds, 3), np.nan)
-    assert page_hinkley_lanes.update(states, values, np.arange(rounds), INPUT) == []
+    assert page_hinkley_lanes.update(states, pack_series(values, np.arange(rounds)), INPUT) == []
     assert states.tobytes() == before
