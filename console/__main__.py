@@ -2,6 +2,6 @@
 
 import sys
 
-from millrace.console.cli.commands import main
+from millrace.console.cli.main import main
 
 sys.exit(main())

@@ -10,7 +10,8 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
-from millrace.registry.state import Registry, declare
+from millrace.registry.decisions import declare
+from millrace.registry.state import Registry
 
 
 def declare_model(settings: Settings, spec: ModelSpec, source: str) -> bool:

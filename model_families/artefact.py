@@ -25,15 +25,19 @@ from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.model_event import Artefact
 from millrace.contracts.normaliser import Normaliser
 from millrace.infra.object_store import ObjectStore
+from millrace.model_families.tensors import (
+    Tensor,
+    TensorEntry,
+    check_entries,
+    entries_of,
+    pack_tensors,
+    read_tensors,
+)
 
 MANIFEST: Final = "manifest.json"
 ARCHITECTURE: Final = "architecture.json"
@@ -44,12 +48,10 @@ OPTIMIZER: Final = "optimizer.safetensors"
 #: Most bytes of a JSON file, and of a file of tensors.
 MAX_JSON_BYTES: Final = 1 << 20
 MAX_TENSOR_BYTES: Final = 256 << 20
-MAX_TENSORS: Final = 10_000
 
 _WEIGHT_TYPES: Final = frozenset({"float32"})
 _OPTIMIZER_TYPES: Final = frozenset({"float32", "int32", "int64", "uint32", "uint64"})
 
-Tensor = npt.NDArray[Any]
 T = TypeVar("T")
 
 
@@ -63,20 +65,6 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     sha256: str
     bytes: int
-
-
-class TensorEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tensor of a file; the entries' order is the order of the model's variables.
-
-    Attributes:
-        name: Its name, unique in the file.
-        shape: Its shape.
-        dtype: Its NumPy type.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -165,17 +153,17 @@ def pack(
     files = {
         ARCHITECTURE: msgspec.json.encode(architecture, order="sorted"),
         NORMALISER: msgspec.json.encode(normaliser),
-        WEIGHTS: _pack_tensors(WEIGHTS, weights),
+        WEIGHTS: pack_tensors(WEIGHTS, weights, _WEIGHT_TYPES),
     }
     if optimizer is not None:
-        files[OPTIMIZER] = _pack_tensors(OPTIMIZER, optimizer)
+        files[OPTIMIZER] = pack_tensors(OPTIMIZER, optimizer, _OPTIMIZER_TYPES)
     manifest = Manifest(
         model,
         version,
         run_id,
         {name: File(sha256(data).hexdigest(), len(data)) for name, data in files.items()},
-        _entries(weights),
-        None if optimizer is None else _entries(optimizer),
+        entries_of(weights),
+        None if optimizer is None else entries_of(optimizer),
     )
     files[MANIFEST] = msgspec.json.encode(manifest)
     return PackedArtefact(f"models/{model}/v{version}-{run_id}", files)
@@ -220,29 +208,13 @@ def fetch(store: ObjectStore, artefact: Artefact) -> LoadedArtefact:
     }
     architecture = _decode(files[ARCHITECTURE], dict[str, Any], f"{where}/{ARCHITECTURE}")
     normaliser = _decode(files[NORMALISER], Normaliser, f"{where}/{NORMALISER}")
-    weights = _tensors(files[WEIGHTS], manifest.weights, f"{where}/{WEIGHTS}")
+    weights = read_tensors(files[WEIGHTS], manifest.weights, f"{where}/{WEIGHTS}")
     optimizer = (
         None
         if manifest.optimizer is None
-        else _tensors(files[OPTIMIZER], manifest.optimizer, f"{where}/{OPTIMIZER}")
+        else read_tensors(files[OPTIMIZER], manifest.optimizer, f"{where}/{OPTIMIZER}")
     )
     return LoadedArtefact(manifest, architecture, normaliser, weights, optimizer)
-
-
-def _pack_tensors(file: str, tensors: Mapping[str, Tensor]) -> bytes:
-    allowed = _WEIGHT_TYPES if file == WEIGHTS else _OPTIMIZER_TYPES
-    for name, tensor in tensors.items():
-        if tensor.dtype.name not in allowed:
-            raise DataError(f"{file}: {name} is {tensor.dtype}; publish {sorted(allowed)}")
-        if not np.isfinite(tensor).all():
-            raise DataError(f"{file}: {name} is not finite; the training has diverged")
-    # safetensors 0.8.0 stores the bytes of an array as they lie in memory, under its logical
-    # shape, and raises nothing: a transposed or strided tensor would come back as another one.
-    return save({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()})
-
-
-def _entries(tensors: Mapping[str, Tensor]) -> list[TensorEntry]:
-    return [TensorEntry(name, tensor.shape, tensor.dtype.name) for name, tensor in tensors.items()]
 
 
 def _decode(data: bytes, kind: type[T], where: str) -> T:
@@ -265,16 +237,8 @@ def _check_manifest(manifest: Manifest, where: str) -> None:
         limit = MAX_JSON_BYTES if name.endswith(".json") else MAX_TENSOR_BYTES
         if not 0 < file.bytes <= limit:
             raise DataError(f"{where}/{name} says {file.bytes} bytes; 1 to {limit} are allowed")
-    _check_entries(manifest.weights, _WEIGHT_TYPES, f"{where}/{WEIGHTS}")
-    _check_entries(manifest.optimizer or [], _OPTIMIZER_TYPES, f"{where}/{OPTIMIZER}")
-
-
-def _check_entries(entries: list[TensorEntry], types: frozenset[str], where: str) -> None:
-    if len(entries) > MAX_TENSORS or len({entry.name for entry in entries}) != len(entries):
-        raise DataError(f"{where}: more than {MAX_TENSORS} tensors, or one is named twice")
-    for entry in entries:
-        if entry.dtype not in types or any(size < 0 for size in entry.shape):
-            raise DataError(f"{where}: tensor {entry.name} is {entry.dtype} {entry.shape}")
+    check_entries(manifest.weights, _WEIGHT_TYPES, f"{where}/{WEIGHTS}")
+    check_entries(manifest.optimizer or [], _OPTIMIZER_TYPES, f"{where}/{OPTIMIZER}")
 
 
 def _fetch_file(store: ObjectStore, key: str, file: File) -> bytes:
@@ -282,22 +246,3 @@ def _fetch_file(store: ObjectStore, key: str, file: File) -> bytes:
     if len(data) != file.bytes:
         raise DataError(f"{key} has {len(data)} bytes, not {file.bytes}: it was altered")
     return data
-
-
-def _tensors(data: bytes, entries: list[TensorEntry], where: str) -> dict[str, Tensor]:
-    try:
-        found = load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{where} is not a safetensors file: {error}") from error
-    if set(found) != {entry.name for entry in entries}:
-        raise DataError(f"{where}: its tensors are not those of the manifest")
-    for entry in entries:
-        tensor = found[entry.name]
-        if tensor.shape != entry.shape or tensor.dtype.name != entry.dtype:
-            raise DataError(
-                f"{where}: {entry.name} is {tensor.dtype} {tensor.shape}, where the manifest"
-                f" says {entry.dtype} {entry.shape}"
-            )
-        if not np.isfinite(tensor).all():
-            raise DataError(f"{where}: {entry.name} holds values that are not finite")
-    return {entry.name: found[entry.name] for entry in entries}

@@ -28,9 +28,7 @@ from millrace.contracts.events.model_event import (
     RolledBack,
     Unloadable,
 )
-from millrace.contracts.ids import digest_of
 from millrace.contracts.model_spec import PERSISTENCE, ModelSpec
-from millrace.contracts.normaliser import Normaliser
 from millrace.registry.bounds import MAX_LEAP, problem_of
 from millrace.registry.refusals import MAX_REFUSALS, Refusal, cut, refusal_of
 
@@ -289,30 +287,3 @@ def _activate(model: Model, version: Version, event: Activated | RolledBack) -> 
     version.state = State.ACTIVE
     model.epochs.append(Serving(event.epoch, event.version, event.at))
     return True
-
-
-def declare(spec: ModelSpec, at: datetime) -> list[ModelEvent]:
-    """Make the events that bring a model to life: version 0, persistence, serves."""
-    name = spec.name
-
-    def event_id(kind: str) -> str:
-        return f"{kind}-" + digest_of(name, PERSISTENCE, spec.sensor_set)
-
-    return [
-        Registered(
-            id=event_id("registered"),
-            model=name,
-            version=PERSISTENCE,
-            at=at,
-            spec=spec,
-            normaliser=Normaliser.identity(len(spec.sensors)),
-        ),
-        Approved(
-            id=event_id("approved"),
-            model=name,
-            version=PERSISTENCE,
-            at=at,
-            detail="persistence serves until a trained model beats it",
-        ),
-        Activated(id=event_id("activated"), model=name, version=PERSISTENCE, at=at, epoch=1),
-    ]

@@ -35,7 +35,8 @@ from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.drift.detectors.page_hinkley import PageHinkleyState
 from millrace.drift.monitor import MonitorState
 from millrace.drift.selection import detectors, key_of
-from millrace.registry.state import Registry, declare
+from millrace.registry.decisions import declare
+from millrace.registry.state import Registry
 from millrace.stream_processors.codec.packing import packed_headers
 
 #: What a stream processor tests unless it is told otherwise.

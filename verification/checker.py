@@ -20,9 +20,8 @@ end in exactly one prediction, or in exactly one dead letter if it deserves one.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,6 +37,7 @@ from millrace.contracts.source import Source
 from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.registry.state import Registry
 from millrace.verification.evidence import Evidence, Refusal, SentWindow
+from millrace.verification.fences import fence_at, fences_of
 from millrace.verification.source_windows import Float32, SourceWindow
 
 Place = tuple[int, int]
@@ -247,31 +247,6 @@ class _Judge:
 
 def _place(source: Source) -> str:
     return f"partition {source.partition}, offset {source.offset}"
-
-
-Fences = Mapping[int, Sequence[LedgerEntry]]
-
-
-def fences_of(ledger: Iterable[LedgerEntry], model: str) -> dict[int, list[LedgerEntry]]:
-    """A model's fences by partition, in the order of their epochs.
-
-    Of several records of one fence the first counts, as for whoever stamped by it.
-    """
-    first: dict[tuple[int, int], LedgerEntry] = {}
-    for entry in ledger:
-        if entry.model == model:
-            first.setdefault((entry.partition, entry.epoch), entry)
-    fences: dict[int, list[LedgerEntry]] = {}
-    for (partition, _), entry in sorted(first.items()):
-        fences.setdefault(partition, []).append(entry)
-    return fences
-
-
-def fence_at(fences: Fences, partition: int, offset: int) -> LedgerEntry | None:
-    """Find the fence that an offset lies behind; None before the first one."""
-    entries = fences.get(partition, ())
-    at = bisect_right([entry.first_offset for entry in entries], offset)
-    return entries[at - 1] if at else None
 
 
 def _wrong_stamp(fence: LedgerEntry | None, version: int, epoch: int) -> str | None:

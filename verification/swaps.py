@@ -10,7 +10,7 @@ import msgspec
 from millrace.contracts.events.ledger import LedgerEntry
 from millrace.contracts.events.model_event import Activated, Approved, ModelEvent, RolledBack
 from millrace.registry.state import Registry
-from millrace.verification.checker import fences_of
+from millrace.verification.fences import fences_of
 
 
 class SwapTimes(msgspec.Struct, frozen=True):

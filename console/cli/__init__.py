@@ -1,6 +1,7 @@
 """The command `millrace`.
 
 ```
+main             runs the command line; errors become one line and an exit status
 commands         all commands and their options
 up               `millrace up`
 status           `millrace status`

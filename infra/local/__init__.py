@@ -3,6 +3,7 @@
 ```
 system      starts and stops servers, topics, bucket and services
 supervisor  supervisord, driven over its own Unix socket
+unix_rpc    XML-RPC over a Unix socket
 programs    the programs and their supervisord configuration
 restarter   restarts programs that supervisord has given up
 home        folders of a system, `var/` by default

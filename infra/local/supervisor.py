@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from millrace.contracts.errors import ServerError
 from millrace.infra.local.home import Home, write_private
 from millrace.infra.local.programs import MARK, RESTARTER, Program, render_configuration
+from millrace.infra.local.unix_rpc import UnixTransport
 from millrace.infra.local.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ class Supervisor:
     def _call(self, method: str, *arguments: object, seconds: float = _ANSWER_SECONDS) -> Any:
         proxy = xmlrpc.client.ServerProxy(
             "http://supervisor",
-            transport=_UnixTransport(self._home.socket, seconds),
+            transport=UnixTransport(self._home.socket, seconds),
             allow_none=True,
         )
         try:
@@ -288,26 +288,3 @@ def last_words(log: Path) -> str:
     except OSError:
         lines = []
     return lines[-1].strip() if lines else "it said nothing"
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, seconds: float) -> None:
-        super().__init__("localhost", timeout=seconds)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
-class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path: Path, seconds: float) -> None:
-        super().__init__()
-        self._path = path
-        self._seconds = seconds
-
-    def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        connection = _UnixConnection(self._path, self._seconds)
-        self._connection = host, connection  # which the base closes
-        return connection

@@ -1,4 +1,4 @@
-"""Exit statuses of all services: what a supervisor and a person can tell from them."""
+"""Exit statuses of services and commands: what a supervisor and a person can tell from them."""
 
 from typing import Final
 
@@ -8,5 +8,9 @@ STOPPED: Final = 0
 FAILED: Final = 1
 #: A setting is not usable; starting it again changes nothing.
 WRONG_SETTINGS: Final = 2
+#: A command cannot do what it was asked to; the last line says why, and how to mend it.
+NOT_DONE: Final = 2
 #: Something broke that should not; to be started again.
 BROKEN: Final = 70
+#: A command was ended by Ctrl-C, and has tidied up.
+INTERRUPTED: Final = 130

@@ -42,7 +42,7 @@ from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 from millrace.verification.checker import count_windows, find_mixing
 from millrace.verification.evidence import gather, raw_headers
 from tests.builders import activated, approved, registered

@@ -23,7 +23,7 @@ from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 from tests.builders import AT, prediction_of, pump_spec, pump_window
 from tests.integration.observing import environment
 from tests.places import PROJECT

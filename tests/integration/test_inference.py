@@ -35,7 +35,7 @@ from millrace.infra.object_store import ObjectStore
 from millrace.infra.progress.output_progress import FIRST_RECORDS, last_source_offsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 from tests.builders import (
     AT,
     approved,

@@ -54,7 +54,7 @@ from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
 from millrace.producers.record import window_headers
 from millrace.producers.sources.defects import BadWindow, bad_windows
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 from millrace.stream_processors.state.asset import Asset
 from millrace.stream_processors.windows.stamps import Stamps
 from tests.builders import (

@@ -64,7 +64,7 @@ from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
 from millrace.model_families.artefact import WEIGHTS, fetch
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 from millrace.trainer.runs.job import DIGEST, JOB, RunResult, store_result
 from millrace.trainer.runs.runner import folder_of
 from millrace.trainer.scheduling.loop import Trainer

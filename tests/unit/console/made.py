@@ -23,7 +23,8 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.source import Source
 from millrace.contracts.topics import SENSOR_WINDOWS
-from millrace.registry.state import Registry, declare
+from millrace.registry.decisions import declare
+from millrace.registry.state import Registry
 from millrace.verification.evidence import Evidence, Refusal, SentWindow
 from millrace.verification.source_windows import SourceWindow, source_windows
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millrace.contracts.events.window import SensorWindow
-from millrace.verification.checker import Counts, count_windows, fence_at, fences_of, find_mixing
+from millrace.verification.checker import Counts, count_windows, find_mixing
 from millrace.verification.evidence import Evidence, SentWindow
+from millrace.verification.fences import fence_at, fences_of
 from millrace.verification.source_windows import SourceWindow
 from tests.unit.console.made import (
     SPEC,

@@ -55,7 +55,7 @@ def bare_millrace(*arguments: str, home: Path) -> subprocess.CompletedProcess[st
     """The same in a Python that has the base dependencies only."""
     code = (
         f"import sys; sys.modules |= dict.fromkeys({OPTIONAL}); sys.argv[1:] = {[*arguments]}\n"
-        "from millrace.console.cli.commands import main; sys.exit(main())"
+        "from millrace.console.cli.main import main; sys.exit(main())"
     )
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")}
     return subprocess.run(
@@ -77,7 +77,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
 
 def test_help_imports_nothing_slow() -> None:
     """Neither TensorFlow nor pandas, Kafka or matplotlib is needed to be told of commands."""
-    code = "import millrace.console.cli.commands, sys; print(*sys.modules)"
+    code = "import millrace.console.cli.main, sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

@@ -13,7 +13,7 @@ from millrace.contracts.headers import header
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.wire.codec import EventReader, encode, headers_of
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 
 AT = datetime(2026, 3, 1, 12, 30, 15, 250_000, tzinfo=UTC)
 ENTRY = LedgerEntry("pumps", 3, 2, 1, 41, AT)

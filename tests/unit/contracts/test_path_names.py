@@ -11,7 +11,7 @@ from millrace.contracts.events.model_event import Artefact, ModelEvent, Ready
 from millrace.contracts.events.training import TrainingRequest, TrainingRun
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.wire.codec import EventReader, encode
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 from tests.builders import AT, pump_spec
 
 REQUEST = TrainingRequest("q-1", "pump", "request", "", AT, AT)

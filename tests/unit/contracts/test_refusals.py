@@ -26,8 +26,9 @@ from millrace.contracts.model_spec import PERSISTENCE, ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.wire.codec import EventReader, encode
 from millrace.registry.bounds import MAX_LEAP, MAX_VERSION
+from millrace.registry.decisions import declare
 from millrace.registry.refusals import MAX_REASON, MAX_REFUSALS, unreadable
-from millrace.registry.state import Registry, State, declare
+from millrace.registry.state import Registry, State
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow", "pressure"), 60.0, 32, 8, 8)

@@ -19,7 +19,8 @@ from millrace.contracts.events.model_event import (
 )
 from millrace.contracts.model_spec import PERSISTENCE, ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.registry.state import Registry, State, declare
+from millrace.registry.decisions import declare
+from millrace.registry.state import Registry, State
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow",), 60.0, 32, 8, 8)

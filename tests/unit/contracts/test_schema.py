@@ -15,7 +15,7 @@ from millrace.contracts.topics import TOPICS
 from millrace.contracts.wire.codec import encode
 from millrace.contracts.wire.messages import MESSAGES
 from millrace.contracts.wire.schema import ASYNCAPI, FOLDER, documents, files, out_of_step
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 
 DOCUMENTS = documents()
 

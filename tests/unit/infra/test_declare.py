@@ -9,7 +9,8 @@ import pytest
 from millrace.contracts.errors import DataError
 from millrace.contracts.model_spec import ModelSpec
 from millrace.infra.declare import needs_declaration
-from millrace.registry.state import Registry, declare
+from millrace.registry.decisions import declare
+from millrace.registry.state import Registry
 
 AT = datetime(2025, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("tank", ("level", "flow"), 60.0, window=4, horizon=2, stride=2)

@@ -10,7 +10,8 @@ from millrace.contracts.events.training import RunState, TrainingRequest, Traini
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.producers.run_watch import SILENT_AFTER, UNSERVED_AFTER, in_progress
-from millrace.registry.state import Model, Registry, declare
+from millrace.registry.decisions import declare
+from millrace.registry.state import Model, Registry
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 SPEC = ModelSpec("pumps", ("flow",), 60.0, 32, 8, 8)

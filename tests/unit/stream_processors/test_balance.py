@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from millrace.contracts.topics import DEAD_LETTERS, NORMALIZED, SENSOR_WINDOWS
 from millrace.infra.progress.balance import READ, SETTLED
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 from tests.builders import AT, WindowRecord, pump_spec
 from tests.unit.stream_processors.in_memory import BrokerInMemory, Killed, Worker
 from tests.unit.stream_processors.test_processor import bad, good, with_readings

@@ -28,7 +28,7 @@ from millrace.contracts.topics import (
 )
 from millrace.contracts.wire.codec import encode
 from millrace.producers.sources.defects import REASONS, make_bad
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 from millrace.stream_processors.monitoring import _to_units
 from millrace.stream_processors.outcomes.forecasts import MOST_EARLY
 from millrace.stream_processors.state.asset import Asset, state_digest

@@ -22,7 +22,7 @@ from millrace.contracts.events.mended import Resolution
 from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.headers import header
 from millrace.contracts.topics import DEAD_LETTERS, MENDED, NORMALIZED, SENSOR_WINDOWS
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 from millrace.stream_processors.state.recent_windows import RECENT
 from tests.builders import AT, WindowRecord, pump_spec, pump_window, window_record
 from tests.unit.stream_processors.in_memory import (

@@ -14,7 +14,7 @@ from millrace.contracts.events.model_event import ModelEvent
 from millrace.contracts.headers import SOURCE_OFFSET, header
 from millrace.contracts.topics import DEAD_LETTERS, SENSOR_WINDOWS
 from millrace.producers.sources.defects import REASONS, make_bad
-from millrace.registry.state import declare
+from millrace.registry.decisions import declare
 from millrace.stream_processors import processor
 from millrace.stream_processors.state.asset import state_digest
 from millrace.stream_processors.windows.slices import batches

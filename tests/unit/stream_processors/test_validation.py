@@ -20,7 +20,8 @@ from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.names import MAX_NAME_BYTES, MAX_SENSORS
 from millrace.contracts.topics import MAX_WINDOW_BYTES, NORMALIZED
 from millrace.producers.sources.defects import REASONS, make_bad
-from millrace.registry.state import Model, Registry, declare
+from millrace.registry.decisions import declare
+from millrace.registry.state import Model, Registry
 from millrace.stream_processors.windows.decode import EARLIEST_MS, LATEST_AHEAD_MS, decode_windows
 from millrace.stream_processors.windows.validation import LARGEST, judge
 from tests.builders import (

@@ -18,7 +18,8 @@ from millrace.contracts.events.model_event import (
 )
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.normaliser import Normaliser
-from millrace.registry.state import Registry, State, declare
+from millrace.registry.decisions import declare
+from millrace.registry.state import Registry, State
 from millrace.trainer.release.decide import GRACE, SILENCE, awaiting, decide, fall_back
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

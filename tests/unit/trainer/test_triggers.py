@@ -11,7 +11,8 @@ from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.training import RunState, TrainingRequest, TrainingRun
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.source import Source
-from millrace.registry.state import Registry, declare
+from millrace.registry.decisions import declare
+from millrace.registry.state import Registry
 from millrace.trainer.scheduling.journal import Journal, OutcomeMark
 from millrace.trainer.scheduling.triggers import (
     FAILURES,
