@@ -1,4 +1,7 @@
-"""How records become objects: the archiver's one thread; its guarantee is in `archiver`."""
+"""Records become objects; one file, since it is one thread's state.
+
+The guarantee is in `archiver`.
+"""
 
 from __future__ import annotations
 

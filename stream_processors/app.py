@@ -1,4 +1,6 @@
-"""The Faust app: its topics, its table, and when it acknowledges.
+"""The Faust app; one file, since its parts share one event loop's state.
+
+Its topics, its table, and when it acknowledges:
 
     sensor.windows ─┐
                     ├─► agent ─► BatchQueue ─► Processor ─► outputs confirmed ─► (checkpoint)

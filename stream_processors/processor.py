@@ -1,4 +1,4 @@
-"""Processes one batch: from records to outputs.
+"""Processes one batch, from records to outputs; one file, since its steps share one memory.
 
 For a batch of windows, in order: write the fences that are due; validate the records; skip those
 that were processed before; stamp and normalise the rest; write them; feed the detectors and the
@@ -8,14 +8,15 @@ then the memory that includes them.
 What a crash repeats, and why that has no second effect:
 
 - *Normalised windows and dead letters* carry their source offset. When a partition is assigned,
-the outputs themselves show what was written, and it is not written again. - The *whole value* of
-a truncated dead letter is stored in the object store before its letter, under a key that follows
-from its origin: storing it again writes the same object. - A record that was *refused* stays
-refused, even if it would be valid by now: a person may have sent a retry of it. - Of *retries*,
-the records in `dead.letters.mended` say which one was accepted (`retries`). - The *memory* of an
-asset includes its offsets, and skips records that it includes. A prediction is processed after
-its window, as it was before the crash (`early_predictions`). - *Outcomes and alerts* may be
-written again, with the same ids.
+  the outputs themselves show what was written, and it is not written again.
+- The *whole value* of a truncated dead letter is stored in the object store before its letter,
+  under a key that follows from its origin: storing it again writes the same object.
+- A record that was *refused* stays refused, even if it would be valid by now: a person may have
+  sent a retry of it.
+- Of *retries*, the records in `dead.letters.mended` say which one was accepted (`retries`).
+- The *memory* of an asset includes its offsets, and skips records that it includes. A prediction
+  is processed after its window, as it was before the crash (`early_predictions`).
+- *Outcomes and alerts* may be written again, with the same ids.
 """
 
 from __future__ import annotations

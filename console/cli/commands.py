@@ -1,6 +1,6 @@
-"""All commands of `millrace`. Each imports what it needs, so that `--help` is quick.
+"""All commands of `millrace`; one file, since each is little more than its options.
 
-Every command has `--json`.
+Each imports what it needs, so that `--help` is quick. Every command has `--json`.
 """
 
 # ruff: noqa: PLC0415, FBT002  (imports inside commands make --help quick; options are flags)

@@ -1,4 +1,6 @@
-"""Tells a tale on a running system, phase by phase; each phase ends by a condition.
+"""Runs a scenario on a running system; one file, since its phases share one run's state.
+
+Each phase ends by a condition:
 
 1. *first stretch*: the edge sends the training stretch as fast as it can; persistence serves.
 2. *first training*: a person's request; over when the run is finished and, if it was

@@ -1,4 +1,4 @@
-"""A window of readings as the edge sends it, and its two encodings.
+"""A window as the edge sends it; one file, since its two encodings must agree.
 
 MessagePack carries the readings as little-endian float32 bytes (about ten times cheaper
 to code than text) and is what our producers send; plain JSON is accepted from any device.

@@ -61,7 +61,7 @@ FALLBACK_SECONDS: Final = 5.0
 
 @dataclass
 class _Outage:
-    """How long a version has not been had from the object store.
+    """How long the object store has not given a version.
 
     Attributes:
         began: When it was asked for first.
@@ -218,8 +218,7 @@ class Loader:
 
         Raises:
             DataError: It is not what the registry says, or makes no finite forecasts.
-            ServerError: The object store does not answer, or has not the bucket; or this
-                machine has no memory for the version.
+            ServerError: The object store does not answer or has no bucket, or memory is short.
         """
         registered = version.registered
         spec = registered.spec

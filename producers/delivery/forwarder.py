@@ -1,6 +1,7 @@
-"""Windows go through a spool to Kafka: an edge that loses the broker, or its life, loses none.
+"""Windows go through a spool to Kafka; one file, since its states share one loop.
 
-(Through a spool in memory, what waits is lost with the process; the run then ends with an error.)
+An edge that loses the broker, or its life, loses no window. (Through a spool in memory, what waits
+is lost with the process; the run then ends with an error.)
 
 ```
 send ──► batch ──► Spool.append ──► librdkafka ──► broker

@@ -1,4 +1,6 @@
-"""Records wait on disk until the broker has them: a first-in, first-out queue in SQLite.
+"""A first-in, first-out queue in SQLite; one file, since all of it upholds one guarantee.
+
+Records wait on disk until the broker has them:
 
 ```
 append ──► spool.sqlite (one transaction a batch, on the disk when it returns) ──► read

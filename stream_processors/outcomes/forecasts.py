@@ -1,4 +1,4 @@
-"""Forecasts that wait for their truth: the prequential join of one asset.
+"""The prequential join of one asset; one file, since all of it is one record of a snapshot.
 
 Every accepted window opens a forecast and brings readings. A forecast's truth is the
 horizon's readings in its own segment; it may come late, twice or never:

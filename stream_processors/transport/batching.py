@@ -1,4 +1,4 @@
-"""Faust's transport at batch granularity.
+"""Faust's transport at batch granularity; one file, since it replaces one class of Faust.
 
 Faust delivers, tracks and acknowledges one message at a time, and that machinery is what a
 record costs. `BatchConsumer` delivers one message per partition and poll instead, whose

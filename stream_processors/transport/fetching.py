@@ -1,5 +1,6 @@
-"""The thread that fetches: whole batches of records at once, committed ones only, promptly.
+"""The fetch thread; one file, since no other may touch aiokafka's private classes.
 
+It fetches whole batches of records at once, committed ones only, promptly.
 aiokafka's consumer runs in a thread of its own, with Faust's driver around it; what there is
 no setting for is set here.
 """

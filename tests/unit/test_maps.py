@@ -9,6 +9,9 @@ import pytest
 from tests.places import PROJECT
 
 ROOT = PROJECT / "millrace"
+#: Lines from which a file is long, and what its first line says then.
+LONG = 300
+WHY = "one file, since"
 #: A line of a map: a module, or a package with a slash, and what it is.
 ENTRY = re.compile(r"^(\w+/?) {2,}\S", re.MULTILINE)
 
@@ -31,6 +34,14 @@ def test_a_map_names_everything_in_its_folder(folder: Path) -> None:
     """A module that is not named, or is named and gone, makes the map wrong."""
     text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
     assert set(ENTRY.findall(text)) == contents(folder)
+
+
+def test_a_long_file_says_why_it_is_one() -> None:
+    """Its first line says why, so that nobody has to guess whether it should be several."""
+    files = [path for folder in packages() for path in folder.glob("*.py")]
+    long = [path for path in files if len(path.read_text().splitlines()) > LONG]
+    assert long
+    assert not [path for path in long if WHY not in path.read_text().splitlines()[0]]
 
 
 def test_every_package_is_linked() -> None:

@@ -1,4 +1,4 @@
-"""The gate: three errors per hold-out window in, a verdict with its reasons out.
+"""The gate: errors in, a verdict out; one file, since its rules are read together.
 
 A challenger serves only if, on the same frozen and most recent hold-out,
 

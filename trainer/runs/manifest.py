@@ -1,4 +1,4 @@
-"""Exactly the records that a run learns from: ranges of offsets, digests of their records.
+"""The records that a run learns from; one file, since pinning and reading must agree.
 
 The manifest is stored under its own digest and named in the run's record. A range is read from
 whatever objects hold it: those that were pinned, or a larger one into which they were merged

@@ -1,4 +1,4 @@
-"""The trainer: topics go in, runs come out, their verdicts go to the registry.
+"""The trainer's loop; one file, since the order of its effects is its guarantee.
 
 A run is *waiting* (published when a request cannot start yet), *started* (published before
 its data is awaited; once more when the data is pinned), then *approved*, *rejected* or

@@ -1,7 +1,7 @@
-"""When to train: alarms, ages, new data and people's wishes go in, requests and starts come out.
+"""When to train; one file, since every rule gives way to others.
 
-What the journal knows goes in, what should be published comes out; nothing is remembered
-between calls, and so nothing is lost with the process.
+It takes what the journal knows and returns what should be published. Nothing is remembered between
+calls, so nothing is lost with the process.
 
 - An alarm becomes a request, unless one about the same asset is open (debounce), or a run
   that has finished learned from enough outcomes after it. Its run waits until there are

@@ -1,4 +1,7 @@
-"""The report as one HTML file that needs nothing else: pictures and styles are inside."""
+"""The report as HTML; one file, since each section of it is one function.
+
+The page needs nothing else: pictures and styles are inside.
+"""
 
 from __future__ import annotations
 
