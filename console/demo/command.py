@@ -14,7 +14,7 @@ from millrace.console.demo.report.page import render_page
 from millrace.console.demo.report.pictures import draw
 from millrace.console.demo.report.report import Report, encode_report
 from millrace.console.demo.runner import DemoRunner
-from millrace.console.demo.scenario import Scenario, open_tale
+from millrace.console.demo.scenario import Scenario, open_scenario
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.summary import Measured, build_report
 from millrace.console.terminal.output import answers, print_json, remark, remarks, table
@@ -57,7 +57,7 @@ def run_demo(
     home = Home.of(settings)
     with Progress() as progress:
         progress.waiting_for("the story to be read")
-        tale = open_tale(where, settings, rate=rate, training_rate=training_rate)
+        scenario = open_scenario(where, settings, rate=rate, training_rate=training_rate)
         home.create()
         with running_system(
             settings,
@@ -68,32 +68,32 @@ def run_demo(
         ) as system:
             empty_folder(home.demo)
             progress.done(f"everything runs; logs in {home.logs}")
-            with LiveView(tale.title, began) as view:
-                conductor = DemoRunner(tale, system, view, kills, home.demo)
-                view.tell(_pace(tale))
-                performance = conductor.run()
+            with LiveView(scenario.title, began) as view:
+                runner = DemoRunner(scenario, system, view, kills, home.demo)
+                view.tell(_pace(scenario))
+                performance = runner.run()
             progress.waiting_for("the checker to read all topics")
             evidence = gather(system.settings)
-            board = _score(tale, evidence, conductor)
+            board = _score(scenario, evidence, runner)
             measured = Measured(
                 started_at,
                 time.monotonic() - began,
                 board.rows(),
                 [
                     arrival
-                    for arrival in conductor.observer.seen.arrivals
+                    for arrival in runner.observer.seen.arrivals
                     if arrival.sent_ms >= performance.replay_began_ms
                 ],
-                conductor.memory.peaks_mib,
-                conductor.memory.total_peak_mib,
-                conductor.memory.measure,
+                runner.memory.peaks_mib,
+                runner.memory.total_peak_mib,
+                runner.memory.measure,
             )
-            report = build_report(tale, settings.namespace, evidence, performance, measured)
+            report = build_report(scenario, settings.namespace, evidence, performance, measured)
         report = msgspec.structs.replace(report, seconds=round(time.monotonic() - began, 1))
         (home.demo / "report.json").write_bytes(encode_report(report))
         progress.waiting_for("the report to be drawn")
-        forecasts = conductor.frozen.forecasts() if conductor.frozen else None
-        pictures = draw(report, tale, evidence, measured, forecasts)
+        forecasts = runner.frozen.forecasts() if runner.frozen else None
+        pictures = draw(report, scenario, evidence, measured, forecasts)
         page = home.demo / "report.html"
         page.write_text(render_page(report, pictures), encoding="utf-8")
         progress.done(f"report: {home.demo / 'report.json'} and {page}")
@@ -109,8 +109,8 @@ def _prepare(settings: Settings, own_servers: bool) -> None:  # noqa: FBT001  (a
         remove_from_servers(settings)
 
 
-def _pace(tale: Scenario) -> str:
-    plan = tale.plan
+def _pace(scenario: Scenario) -> str:
+    plan = scenario.plan
     return (
         f"story     {plan.training} windows to train on, then {plan.replayed} replayed at"
         f" {plan.speed:,.0f} times recorded time ({plan.rate:.0f} windows/s), and at"
@@ -118,10 +118,10 @@ def _pace(tale: Scenario) -> str:
     )
 
 
-def _score(tale: Scenario, evidence: Evidence, conductor: DemoRunner) -> Scoreboard:
+def _score(scenario: Scenario, evidence: Evidence, runner: DemoRunner) -> Scoreboard:
     """Judge the predictions in the topic, not those that the live view saw."""
-    board = Scoreboard(tale.truth, tale.spec, tale.judged_after_ms)
-    forecasts = conductor.frozen.forecasts() if conductor.frozen else None
+    board = Scoreboard(scenario.truth, scenario.spec, scenario.judged_after_ms)
+    forecasts = runner.frozen.forecasts() if runner.frozen else None
     if forecasts is not None:
         board.set_frozen(forecasts)
     for prediction in evidence.predictions:

@@ -5,7 +5,7 @@ Each phase ends by a condition:
 1. *first stretch*: the edge sends the training stretch as fast as it can; persistence serves.
 2. *first training*: a person's request; over when the run is finished and, if it was
    approved, the version serves in every partition.
-3. *replay*: the edge sends the rest at the tale's pace, and stands still while too many
+3. *replay*: the edge sends the rest at the scenario's pace, and stands still while too many
    windows wait; programs are killed if wished.
 4. *settling*: every window has its prediction or dead letter, runs are finished, outcomes
    have stopped coming.
@@ -84,10 +84,10 @@ class RunStats:
 
 
 class DemoRunner:
-    """Tells one tale on one system.
+    """Runs one scenario on one system.
 
     Args:
-        tale: The tale.
+        scenario: The scenario.
         system: The system.
         view: Where it is shown.
         kills: Programs to kill on the way.
@@ -102,9 +102,14 @@ class DemoRunner:
     """
 
     def __init__(
-        self, tale: Scenario, system: System, view: LiveView, kills: Sequence[Kill], folder: Path
+        self,
+        scenario: Scenario,
+        system: System,
+        view: LiveView,
+        kills: Sequence[Kill],
+        folder: Path,
     ) -> None:
-        self._tale = tale
+        self._scenario = scenario
         self._system = system
         self._view = view
         self._kills = kills
@@ -119,14 +124,14 @@ class DemoRunner:
         self._client = reader(system.settings)
         self._topic = system.settings.named(SENSOR_WINDOWS.name)
         self._partitions = partitions_of(self._client, self._topic)
-        self.scoreboard = Scoreboard(tale.truth, tale.spec, tale.judged_after_ms)
+        self.scoreboard = Scoreboard(scenario.truth, scenario.spec, scenario.judged_after_ms)
         self.observer = Observer(system.settings, self.scoreboard.add)
         self.memory = MemorySampler(self._processes)
         self.frozen: FrozenModel | None = None
         self.performance = RunStats()
 
     def run(self) -> RunStats:
-        """Tell the tale.
+        """Run the scenario.
 
         Raises:
             ServerError: A program does not stay up, or something never comes.
@@ -134,7 +139,7 @@ class DemoRunner:
         self.observer.start()
         self.memory.start()
         try:
-            declare_model(self._system.settings, self._tale.spec, SOURCE)
+            declare_model(self._system.settings, self._scenario.spec, SOURCE)
             self._first_stretch()
             self._first_training()
             self._replay()
@@ -150,11 +155,11 @@ class DemoRunner:
 
     def _first_stretch(self) -> None:
         self._begin("first stretch")
-        story = self._tale.story
+        story = self._scenario.story
         self._play(
             "edge-training",
             replay_arguments(
-                self._tale.where,
+                self._scenario.where,
                 after=None,
                 until=story.train_until,
                 speed=None,
@@ -162,16 +167,16 @@ class DemoRunner:
                 max_idle=None,
             ),
         )
-        cut = self._tale.judged_after_ms
-        self._wait_for_outcomes([w for w in self._tale.windows if w.end_ms <= cut])
+        cut = self._scenario.judged_after_ms
+        self._wait_for_outcomes([w for w in self._scenario.windows if w.end_ms <= cut])
 
     def _first_training(self) -> None:
         self._begin("first training")
-        tale = self._tale
+        scenario = self._scenario
         request = request_training(
             self._system.settings,
-            tale.spec.name,
-            tale.story.train_until,
+            scenario.spec.name,
+            scenario.story.train_until,
             "the demonstration's first stretch is there",
         )
         finished: list[TrainingRun] = []
@@ -181,7 +186,7 @@ class DemoRunner:
                 runs = self.observer.seen.runs.values()
                 mine = [r for r in runs if r.request.id == request.id and r.state in FINISHED]
                 finished[:] = mine
-                return bool(mine) and not self.observer.seen.in_progress(tale.spec.name)
+                return bool(mine) and not self.observer.seen.in_progress(scenario.spec.name)
 
         self._wait(over, "the first training", _TRAINING_SECONDS)
         (run,) = finished
@@ -191,13 +196,13 @@ class DemoRunner:
 
     def _replay(self) -> None:
         self._begin("replay")
-        plan, story = self._tale.plan, self._tale.story
+        plan, story = self._scenario.plan, self._scenario.story
         began = time.monotonic()
         self.performance.replay_began_ms = time.time() * 1000
         self._play(
             "edge-replay",
             replay_arguments(
-                self._tale.where,
+                self._scenario.where,
                 after=story.train_until,
                 until=story.replay_until,
                 speed=plan.speed,
@@ -218,7 +223,7 @@ class DemoRunner:
 
     def _settle(self) -> None:
         self._begin("settling")
-        name = self._tale.spec.name
+        name = self._scenario.spec.name
         began = time.monotonic()
 
         def runs_are_over() -> bool:
@@ -237,7 +242,7 @@ class DemoRunner:
                     f"a run still waited for enough windows at the end: {run.request.detail}"
                 )
 
-        self._wait_for_outcomes(self._tale.windows)
+        self._wait_for_outcomes(self._scenario.windows)
         self._wait(self._frozen_is_ready, "the frozen model's forecasts", _TRAINING_SECONDS)
         self._tick(at_once=True)
 
@@ -258,11 +263,11 @@ class DemoRunner:
             finished = edge.finished()
             with self.observer.lock:
                 ended = len(self.observer.seen.ended)
-                training = bool(self.observer.seen.in_progress(self._tale.spec.name))
+                training = bool(self.observer.seen.in_progress(self._scenario.spec.name))
             if ended != progress[0] or training:
                 progress = (ended, time.monotonic())
             outstanding = self._records() - ended
-            edge.hold(held_back and outstanding > self._tale.plan.most_waiting)
+            edge.hold(held_back and outstanding > self._scenario.plan.most_waiting)
             if outstanding and time.monotonic() - progress[1] > _STALLED_SECONDS:
                 if not finished:
                     raise ServerError(
@@ -285,7 +290,7 @@ class DemoRunner:
         def stamped() -> bool:
             with self.observer.lock:
                 seen = self.observer.seen
-                model = seen.registry.models.get(self._tale.spec.name)
+                model = seen.registry.models.get(self._scenario.spec.name)
                 epoch = model.serving.epoch if model and model.serving else 0
                 there = {f.partition for f in seen.fences if f.epoch == epoch}
             return there >= set(self._partitions) or time.monotonic() > deadline
@@ -294,7 +299,7 @@ class DemoRunner:
 
     def _wait_for_outcomes(self, windows: Sequence[SourceWindow]) -> None:
         """Wait until every forecast that can have its truth by now has it."""
-        expected = joinable(windows, self._tale.spec)
+        expected = joinable(windows, self._scenario.spec)
         began = time.monotonic()
 
         def drained() -> bool:
@@ -355,10 +360,10 @@ class DemoRunner:
             phase=self._phase,
             event_time=seen.event_time,
             predicted=len(seen.ended),
-            total=len(self._tale.windows),
+            total=len(self._scenario.windows),
             rate=seen.rate(time.monotonic()),
             serving=serving,
-            training=bool(seen.in_progress(self._tale.spec.name)),
+            training=bool(seen.in_progress(self._scenario.spec.name)),
             alerts=dict(Counter(alert.signal for alert in seen.alerts)),
             errors=self.scoreboard.errors(),
             frozen_version=self.performance.frozen_version,
@@ -369,7 +374,7 @@ class DemoRunner:
         if self.frozen is not None:
             return
         with self.observer.lock:
-            model = self.observer.seen.registry.models.get(self._tale.spec.name)
+            model = self.observer.seen.registry.models.get(self._scenario.spec.name)
             versions = dict(model.versions) if model else {}
         approved = [
             version
@@ -381,9 +386,9 @@ class DemoRunner:
         self.performance.frozen_version = approved[0].number
         self.frozen = FrozenModel(
             self._folder,
-            self._tale.spec,
+            self._scenario.spec,
             approved[0].registered.artefact,
-            self._tale.judged_windows,
+            self._scenario.judged_windows,
             {**self._system.environment(), MARK: "frozen model"},
         )
 
@@ -401,8 +406,8 @@ class DemoRunner:
         if self._phase != "replay" or self._away:
             return  # one at a time
         with self.observer.lock:
-            done = len(self.observer.seen.ended) - self._tale.plan.training
-        for kill in due(self._kills, self._killed, done / self._tale.plan.replayed)[:1]:
+            done = len(self.observer.seen.ended) - self._scenario.plan.training
+        for kill in due(self._kills, self._killed, done / self._scenario.plan.replayed)[:1]:
             self._killed.append(kill)
             pid = self._system.supervisor.pid_of(kill.program)
             if pid is None:

@@ -73,7 +73,7 @@ class Scenario:
         return [window for window in self.windows if window.end_ms > self.judged_after_ms]
 
 
-def open_tale(
+def open_scenario(
     where: str, settings: Settings, *, rate: float | None, training_rate: float | None
 ) -> Scenario:
     """Read a story.

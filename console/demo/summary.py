@@ -1,4 +1,4 @@
-"""Evidence, tale and performance go in, the report comes out."""
+"""Evidence, scenario and performance go in, the report comes out."""
 
 from __future__ import annotations
 
@@ -64,33 +64,37 @@ class Measured:
 
 
 def build_report(
-    tale: Scenario, namespace: str, evidence: Evidence, performance: RunStats, measured: Measured
+    scenario: Scenario,
+    namespace: str,
+    evidence: Evidence,
+    performance: RunStats,
+    measured: Measured,
 ) -> Report:
     """Put the report together.
 
     Args:
-        tale: What was told.
+        scenario: What was told.
         namespace: Of the run's topics.
         evidence: What the topics hold.
         performance: What the conductor knows.
         measured: What was measured beside them.
     """
     registry = fold(evidence)
-    name = tale.spec.name
+    name = scenario.spec.name
     mixing = find_mixing(evidence, registry, name)
     counts = count_windows(
-        tale.windows, evidence.windows, evidence.predictions, evidence.refusals, tale.spec
+        scenario.windows, evidence.windows, evidence.predictions, evidence.refusals, scenario.spec
     )
     runs = latest_runs(evidence.runs, name)
-    plan = tale.plan
+    plan = scenario.plan
     return Report(
         dataset=name,
-        title=tale.title,
+        title=scenario.title,
         namespace=namespace,
         started_at=measured.started_at,
         seconds=round(measured.seconds, 1),
-        replay_from=tale.story.train_until,
-        replay_until=tale.story.replay_until,
+        replay_from=scenario.story.train_until,
+        replay_until=scenario.story.replay_until,
         windows=WindowCounts(
             expected=counts.expected,
             sent=counts.sent,
@@ -113,7 +117,7 @@ def build_report(
             _swap(swap, mixing.by_epoch.get(swap.epoch, 0), measured.arrivals, evidence.windows)
             for swap in swaps_of(evidence.model_events, evidence.ledger, name)
         ],
-        error=_errors(measured.rows, performance.frozen_version, tale.known),
+        error=_errors(measured.rows, performance.frozen_version, scenario.known),
         latency=_latency(measured.arrivals),
         speed=Speeds(
             replay=round(plan.speed, 1),

@@ -48,7 +48,7 @@ class Pictures:
 
 def draw(
     report: Report,
-    tale: Scenario,
+    scenario: Scenario,
     evidence: Evidence,
     measured: Measured,
     frozen: Mapping[Name, Floats] | None,
@@ -57,13 +57,13 @@ def draw(
 
     Args:
         report: What is to be illustrated.
-        tale: The story, with its truth.
+        scenario: The story, with its truth.
         evidence: Predictions.
         measured: Judged forecasts and arrivals.
         frozen: The frozen model's forecasts, if there is one.
     """
     swap = _telling(report.swaps)
-    drawn, title = (None, "") if swap is None else _swap(swap, tale, evidence, frozen)
+    drawn, title = (None, "") if swap is None else _swap(swap, scenario, evidence, frozen)
     judged = [row for row in measured.rows if not np.isnan(row.live + row.persistence).all()]
     timed = [s for s in report.swaps if s.windows_during or s.windows_before]
     return Pictures(
@@ -81,10 +81,10 @@ def _telling(swaps: Sequence[Swap]) -> Swap | None:
 
 
 def _swap(
-    swap: Swap, tale: Scenario, evidence: Evidence, frozen: Mapping[Name, Floats] | None
+    swap: Swap, scenario: Scenario, evidence: Evidence, frozen: Mapping[Name, Floats] | None
 ) -> tuple[str | None, str]:
     """Draw one asset's and one target's forecasts for the last step, around a swap."""
-    spec = tale.spec
+    spec = scenario.spec
     middle = to_ms(swap.event_time) if swap.event_time else 0
     reach = _AROUND_WINDOWS * spec.stride * spec.period_ms
     near = [
@@ -97,7 +97,7 @@ def _swap(
     live, truth, other = {}, {}, {}
     for p in near:
         name = window_name(p, spec)
-        measured = tale.truth.of(*name) if p.asset == asset else None
+        measured = scenario.truth.of(*name) if p.asset == asset else None
         if measured is None:
             continue
         live[to_ms(p.interval_start)] = forecast_array(p)[-1]

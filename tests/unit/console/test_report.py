@@ -34,7 +34,7 @@ from tests.unit.console.made import SPEC, START, clean_run, frame
 MINUTE = timedelta(minutes=1)
 
 
-def tale() -> Scenario:
+def scenario() -> Scenario:
     """The hand-made story, with a known drift in its last minutes."""
     table = frame(12)
     windows = source_windows(table, SPEC)
@@ -104,7 +104,7 @@ def evidence() -> Evidence:
 
 def report(found: Evidence) -> tuple[Report, Measured]:
     """Build the report of some evidence."""
-    story = tale()
+    story = scenario()
     board = Scoreboard(story.truth, SPEC, story.judged_after_ms)
     for prediction in found.predictions:
         board.add(prediction)
@@ -176,7 +176,7 @@ def test_the_page_needs_nothing_else_and_is_well_formed() -> None:
     """No address is loaded, every tag is closed, titles are escaped, both themes are there."""
     found = evidence()
     made, measured = report(found)
-    page = render_page(made, draw(made, tale(), found, measured, None))
+    page = render_page(made, draw(made, scenario(), found, measured, None))
     assert "A &lt;tank&gt;" in page
     assert "prefers-color-scheme: dark" in page
     assert page.count("<svg") == 3
@@ -190,7 +190,7 @@ def test_an_empty_run_still_makes_a_page() -> None:
     """Nothing predicted, nothing swapped: no pictures, and no failure."""
     found = Evidence(model_events=clean_run().model_events[:3])
     made, measured = report(found)
-    page = render_page(made, draw(made, tale(), found, measured, None))
+    page = render_page(made, draw(made, scenario(), found, measured, None))
     assert made.windows.missing == 5
     assert "<svg" not in page
     Balanced().check(page)

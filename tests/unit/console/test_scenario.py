@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from millrace.console.demo.scenario import open_tale
+from millrace.console.demo.scenario import open_scenario
 from millrace.contracts.errors import DataError
 from millrace.infra.settings import Settings
 
@@ -50,4 +50,4 @@ def test_a_story_without_windows_is_refused(
     """One sentence that says how many there are and which keys decide it."""
     where = story(tmp_path, rows, train_until)
     with pytest.raises(DataError, match=said):
-        open_tale(where, Settings.read(home=tmp_path), rate=None, training_rate=None)
+        open_scenario(where, Settings.read(home=tmp_path), rate=None, training_rate=None)
