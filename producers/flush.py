@@ -17,7 +17,7 @@ from millrace.producers.delivery.open_forwarder import Run, connection
 from millrace.producers.delivery.spool_folder import (
     SpoolOwner,
     describe,
-    held,
+    lock_spool,
     namespace_of,
     spec_of,
     spool_folders,
@@ -90,7 +90,7 @@ def _flush(
     settings: Settings, folder: Path, session: Session, *, any_cluster: bool
 ) -> SpoolCounts | None:
     """Send what one spool holds; None if it is another namespace's."""
-    with held(folder), SqliteSpool(folder) as spool:
+    with lock_spool(folder), SqliteSpool(folder) as spool:
         if namespace_of(spool) != settings.namespace:
             if spool.waiting:
                 _log.info("passed over", spool=str(folder), belongs_to=describe(spool))

@@ -173,7 +173,7 @@ class _Wiring:
         self._table = table
         self._outputs: Outputs | None = None
         self._processor: Processor | None = None
-        self._held: EarlyPredictions | None = None
+        self._early: EarlyPredictions | None = None
         self._gathering = BatchQueue(BLOCK_RECORDS)
         self._owned: set[int] = set()
         self._assigned: frozenset[TP] = frozenset()
@@ -224,7 +224,7 @@ class _Wiring:
             found = await self._gathering.take()
             self._guard.check()
             try:
-                await self._work_off(self._ours(found))
+                await self._process(self._ours(found))
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a batch failed")
             del found  # else Faust waits for the acknowledgement of what is dropped meanwhile
@@ -239,9 +239,9 @@ class _Wiring:
             cast(BatchConsumer, app.consumer).defer(event.message)
         return ours
 
-    async def _work_off(self, found: Sequence[Any]) -> None:
+    async def _process(self, found: Sequence[Any]) -> None:
         """Process messages: the windows of all partitions together, and first."""
-        if self._processor is None or self._held is None:
+        if self._processor is None or self._early is None:
             raise RuntimeError("nothing is taken before all is there")
         consumer = cast(BatchConsumer, self._app.consumer)
         of_windows = self._settings.named(SENSOR_WINDOWS.name)
@@ -255,16 +255,16 @@ class _Wiring:
                 records[partition] = [*earlier, *event.value] if earlier else event.value
             await self._processor.windows(records)
             for event in windows:
-                self._worked_off(event)
+                self._processed(event)
             for partition in records:
-                await self._held.drain(partition)
+                await self._early.drain(partition)
             await consumer.hand_on()
         for event in predictions:
-            await self._held.add(event)
+            await self._early.add(event)
         if predictions:
             await consumer.hand_on()
 
-    def _worked_off(self, event: Any) -> None:
+    def _processed(self, event: Any) -> None:
         """Have a batch acknowledged after the next checkpoint."""
         self._unacknowledged.append(event)
 
@@ -296,8 +296,8 @@ class _Wiring:
                 continue
             try:
                 await self._processor.fence_idle_partitions()
-                if self._held is not None:
-                    await self._held.drain()
+                if self._early is not None:
+                    await self._early.drain()
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("an idle partition could not be looked after")
             self._beat = time.monotonic()
@@ -348,11 +348,11 @@ class _Wiring:
 
         A partition of `predictions` that waits for its windows is no evidence; theirs is.
         """
-        if self._places is None or self._held is None:
+        if self._places is None or self._early is None:
             return None
         if self._recovery.running or not self._recovery.completed:
             return None
-        return self._places - self._held.places
+        return self._places - self._early.places
 
     async def _on_shutdown(self, *_: Any, **__: Any) -> None:
         self._watchdog.stop()
@@ -366,8 +366,8 @@ class _Wiring:
         self._lineages.release()
         if self._processor is not None:
             self._processor.release()
-        if self._held is not None:
-            self._held.drop()
+        if self._early is not None:
+            self._early.drop()
 
     async def _on_assigned(self, *arguments: Any, **_: Any) -> None:
         _app, assigned = arguments
@@ -383,8 +383,8 @@ class _Wiring:
         self._owned = {tp.partition for tp in assigned if tp.topic == windows}
         if self._processor is not None:
             self._processor.own(self._owned)
-        if self._held is not None:
-            self._held.drop()
+        if self._early is not None:
+            self._early.drop()
 
     async def _on_recovered(self, *_: Any, **__: Any) -> None:
         """Find out from where partitions are read, before any of their records come."""
@@ -425,11 +425,11 @@ class _Wiring:
             Letters(outputs, StoredValues(settings)),
         )
         self._processor.own(self._owned)
-        self._held = EarlyPredictions(
+        self._early = EarlyPredictions(
             self._processor.predictions,
             cast(BatchConsumer, self._app.consumer),
             settings.named(SENSOR_WINDOWS.name),
-            self._worked_off,
+            self._processed,
             time.time,
         )
         self._health.waiting_for.discard("registry")

@@ -94,7 +94,7 @@ class Loader:
         self._publisher = Publisher(settings, _ORIGIN)
         self._alerted: set[tuple[str, int]] = set()
         self._outages: dict[tuple[str, int], _Outage] = {}
-        self._outbox: deque[Event] = deque()
+        self._unsent: deque[Event] = deque()
         self._feed = self._opened()
 
     def run(self, stop: threading.Event) -> None:
@@ -111,7 +111,7 @@ class Loader:
                     _log.warning("registry to be read again", why=str(error))
                     self._feed = patience.call(self._opened, "the registry")
                 except ServerError as error:
-                    _log.warning("not said yet", why=str(error), events=len(self._outbox))
+                    _log.warning("not said yet", why=str(error), events=len(self._unsent))
         self._feed.close()
 
     def _opened(self) -> ModelFeed:
@@ -142,9 +142,9 @@ class Loader:
             if (serving := known_model.serving) is not None:
                 is_lacking = not self._servables.has(name, serving.version)
                 LACKING.labels(name, self._replica).set(is_lacking)
-        while self._outbox:
-            self._publisher.send(self._outbox[0])
-            self._outbox.popleft()
+        while self._unsent:
+            self._publisher.send(self._unsent[0])
+            self._unsent.popleft()
 
     @property
     def loading(self) -> bool:
@@ -191,7 +191,7 @@ class Loader:
         self._servables.put(servable)
         LOADS.labels("ready").inc()
         _log.info("version ready", model=name, version=number)
-        self._outbox.append(
+        self._unsent.append(
             Ready(
                 id="ready-" + digest_of(name, number, self._replica, uuid4().hex),
                 model=name,
@@ -240,7 +240,7 @@ class Loader:
         )
 
     def _say_unloadable(self, model: str, version: int, why: str) -> None:
-        self._outbox.append(
+        self._unsent.append(
             Unloadable(
                 id="unloadable-" + digest_of(model, version, self._replica, uuid4().hex),
                 model=model,
@@ -276,7 +276,7 @@ class Loader:
             source=None,
             detail=f"{self._replica} cannot load version {version} of {model}: {why}",
         )
-        self._outbox.append(alert)
+        self._unsent.append(alert)
 
 
 def _wanted(registry: Registry) -> set[tuple[str, int]]:

@@ -19,7 +19,7 @@ from millrace.producers.delivery.spool_folder import (
     claim,
     claim_cluster,
     folder_of,
-    held,
+    lock_spool,
 )
 from millrace.producers.delivery.sqlite_spool import SqliteSpool
 from millrace.producers.record import Encoding
@@ -71,7 +71,7 @@ def open_forwarder(
         return
     options = run.spool
     folder = options.folder or folder_of(settings, run.source)
-    with held(folder), SqliteSpool(folder, options.limit_bytes) as spool:
+    with lock_spool(folder), SqliteSpool(folder, options.limit_bytes) as spool:
         finished = False
         try:
             claim(spool, settings, run.source, run.spec)

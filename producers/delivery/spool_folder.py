@@ -92,7 +92,7 @@ def spool_folders(settings: Settings) -> list[Path]:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def lock_spool(folder: Path) -> Iterator[None]:
     """Hold a spool's folder; a folder that is empty in the end is removed.
 
     Raises:

@@ -24,7 +24,7 @@ from millrace.console.operations.dead_letters.letter import (
 )
 from millrace.console.operations.dead_letters.resend import Again, Mend, Resender, again
 from millrace.console.operations.dead_letters.topic import read_bodies, read_letters, read_mended
-from millrace.console.operations.dead_letters.whole import Whole, held, whole
+from millrace.console.operations.dead_letters.whole import Whole, record_of, whole
 from millrace.console.operations.models import read_registry
 from millrace.contracts.clock import now, to_ms
 from millrace.contracts.errors import DataError
@@ -133,7 +133,7 @@ def _records(
     for letter, message in bodies:
         try:
             is_given = mend.value is not None
-            record = held(message) if is_given else whole(settings, letter, message)
+            record = record_of(message) if is_given else whole(settings, letter, message)
         except DataError:
             if done is None:
                 raise

@@ -14,7 +14,7 @@ from millrace.console.operations.dead_letters.letter import (
 )
 from millrace.console.operations.dead_letters.listing import LetterLine, line_of
 from millrace.console.operations.dead_letters.topic import read_bodies, read_letters, read_mended
-from millrace.console.operations.dead_letters.whole import Whole, held, whole
+from millrace.console.operations.dead_letters.whole import Whole, record_of, whole
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.dead_letter import original_headers
 from millrace.contracts.headers import content_type_of
@@ -64,7 +64,7 @@ def read_sheet(settings: Settings, place: Reference) -> tuple[Letter, LetterShee
     try:
         record = whole(settings, letter, message)
     except DataError as error:
-        record, cut = held(message), str(error)
+        record, cut = record_of(message), str(error)
     mended = read_mended(settings)
     known = states(read_letters(settings, letter.time), mended)
     taken = mended.get(letter.first_origin)

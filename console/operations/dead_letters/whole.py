@@ -31,7 +31,7 @@ class Whole(NamedTuple):
     headers: RawHeaders
 
 
-def held(message: Message) -> Whole:
+def record_of(message: Message) -> Whole:
     """What a letter itself holds."""
     return Whole(bytes_of(message.key()), bytes_of(message.value()) or b"", headers_in(message))
 
@@ -43,7 +43,7 @@ def whole(settings: Settings, letter: Letter, message: Message) -> Whole:
         DataError: The letter holds only a part, and the rest is nowhere any more.
         ServerError: Kafka does not answer.
     """
-    found = held(message)
+    found = record_of(message)
     cut = cut_of(found.headers)
     if cut is None:
         return found
@@ -53,7 +53,7 @@ def whole(settings: Settings, letter: Letter, message: Message) -> Whole:
         why = str(error)
     source = read_record(settings, letter.source)
     if source is not None:
-        came = held(source)
+        came = record_of(source)
         if sha256(came.value).hexdigest() == cut.sha256:
             return came
     raise DataError(

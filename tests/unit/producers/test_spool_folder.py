@@ -14,7 +14,7 @@ from millrace.producers.delivery.spool_folder import (
     claim,
     claim_cluster,
     folder_of,
-    held,
+    lock_spool,
     parse_bytes,
     spec_of,
     spool_folders,
@@ -50,8 +50,8 @@ def test_two_edges_on_one_spool(here: Settings) -> None:
     folder = folder_of(here, PUMPS)
     program = (
         "import sys, pathlib, time\n"
-        "from millrace.producers.delivery.spool_folder import held\n"
-        "with held(pathlib.Path(sys.argv[1])):\n"
+        "from millrace.producers.delivery.spool_folder import lock_spool\n"
+        "with lock_spool(pathlib.Path(sys.argv[1])):\n"
         "    print('mine', flush=True)\n"
         "    sys.stdin.read()\n"
     )
@@ -64,10 +64,10 @@ def test_two_edges_on_one_spool(here: Settings) -> None:
     ) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "mine\n"
-        with pytest.raises(SettingsError, match="another edge uses the spool"), held(folder):
+        with pytest.raises(SettingsError, match="another edge uses the spool"), lock_spool(folder):
             pass
         first.kill()
-    with held(folder), SqliteSpool(folder):
+    with lock_spool(folder), SqliteSpool(folder):
         pass
     assert spool_folders(here) == [folder]
 
@@ -75,7 +75,7 @@ def test_two_edges_on_one_spool(here: Settings) -> None:
 def test_an_empty_folder_is_not_left_behind(here: Settings) -> None:
     """Without a spool in it, lock and folder go."""
     folder = folder_of(here, PUMPS)
-    with held(folder):
+    with lock_spool(folder):
         pass
     assert not folder.exists()
 

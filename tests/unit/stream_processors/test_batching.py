@@ -387,7 +387,7 @@ def test_one_full_stream_does_not_hold_up_the_others() -> None:
     asyncio.run(run())
 
 
-def test_the_fetcher_has_asked_for_more_before_a_batch_is_worked_off() -> None:
+def test_the_fetcher_has_asked_for_more_before_a_batch_is_processed() -> None:
     """However many turns it needs to hand on what has come."""
 
     async def run() -> None:

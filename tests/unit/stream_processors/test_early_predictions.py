@@ -96,13 +96,13 @@ class Story:
 
     def __init__(self) -> None:
         self.through = 0
-        self.worked_off: list[tuple[int, int]] = []
+        self.processed: list[tuple[int, int]] = []
         self.done: list[Any] = []
         self.flow = FlowInMemory()
         self.gate = asyncio.Event()
         self.gate.set()
         self.at_work = 0
-        self.held = EarlyPredictions(
+        self.early = EarlyPredictions(
             self.work_off, self.flow, WINDOWS, self.done.append, lambda: 7.0
         )
 
@@ -114,19 +114,19 @@ class Story:
         await self.gate.wait()
         self.at_work -= 1
         free = [record.offset for record in records if record.offset < self.through]
-        self.worked_off += [(partition, offset) for offset in free]
+        self.processed += [(partition, offset) for offset in free]
         return len(free)
 
 
-def test_what_is_not_ahead_is_worked_off_at_once() -> None:
+def test_what_is_not_ahead_is_processed_at_once() -> None:
     """Live, nothing is held."""
 
     async def run() -> None:
         story = Story()
         story.through = 9
         event = batch(1, 2)
-        await story.held.add(event)
-        assert story.worked_off == [(0, 1), (0, 2)]
+        await story.early.add(event)
+        assert story.processed == [(0, 1), (0, 2)]
         assert story.done == [event]
         assert story.flow.aside == []
         assert story.flow.asked == [(TP(WINDOWS, 0), 7.0)]
@@ -142,23 +142,23 @@ def test_order_holds_and_a_batch_is_done_when_all_of_it_is() -> None:
         story.through = 2
         first, second, other = batch(1, 2), batch(0, 3), batch(1, partition=1)
         for event in (first, second, other):
-            await story.held.add(event)
-        assert story.worked_off == [(0, 1), (1, 1)]
+            await story.early.add(event)
+        assert story.processed == [(0, 1), (1, 1)]
         assert story.done == [other]
         assert story.flow.aside == [second.message, first.message]
         story.through = 3
-        await story.held.drain(1)
+        await story.early.drain(1)
         assert story.done == [other]
-        assert story.held.places == {Place("predictions", 0)}
-        await story.held.drain(0)
+        assert story.early.places == {Place("predictions", 0)}
+        await story.early.drain(0)
         assert story.done == [other, first]
         assert story.flow.aside == [second.message]
         story.through = 4
-        await story.held.drain()
+        await story.early.drain()
         assert story.done == [other, first, second]
-        assert story.worked_off == [(0, 1), (1, 1), (0, 2), (0, 0), (0, 3)]
+        assert story.processed == [(0, 1), (1, 1), (0, 2), (0, 0), (0, 3)]
         assert story.flow.aside == []
-        assert story.held.places == frozenset()
+        assert story.early.places == frozenset()
 
     asyncio.run(run())
 
@@ -169,15 +169,15 @@ def test_a_partition_with_much_held_is_not_fetched_until_it_is_drained() -> None
     async def run() -> None:
         story = Story()
         half = MOST_HELD // 2
-        await story.held.add(batch(*range(half)))
+        await story.early.add(batch(*range(half)))
         assert story.flow.back == set()
-        await story.held.add(batch(*range(half, MOST_HELD)))
+        await story.early.add(batch(*range(half, MOST_HELD)))
         assert story.flow.back == {TP("predictions", 0)}
         story.through = MOST_HELD - 1
-        await story.held.drain(0)
+        await story.early.drain(0)
         assert story.flow.back == {TP("predictions", 0)}
         story.through = MOST_HELD
-        await story.held.drain(0)
+        await story.early.drain(0)
         assert story.flow.back == set()
         assert len(story.done) == 2
 
@@ -190,10 +190,10 @@ def test_others_get_a_turn_between_two_batches() -> None:
     async def run() -> None:
         story = Story()
         for offset in range(3):
-            await story.held.add(batch(offset))
+            await story.early.add(batch(offset))
         story.through = 3
         seen: list[int] = []
-        draining = asyncio.create_task(story.held.drain(0))
+        draining = asyncio.create_task(story.early.drain(0))
         while not draining.done():
             await asyncio.sleep(0)
             seen.append(len(story.done))
@@ -208,13 +208,13 @@ def test_a_rebalance_drops_everything() -> None:
     async def run() -> None:
         story = Story()
         for offset in range(2):
-            await story.held.add(batch(*range(offset, offset + MOST_HELD)))
+            await story.early.add(batch(*range(offset, offset + MOST_HELD)))
         assert story.flow.back == {TP("predictions", 0)}
-        story.held.drop()
+        story.early.drop()
         assert story.flow.back == set()
         story.through = 99
-        await story.held.drain()
-        assert (story.worked_off, story.done) == ([], [])
+        await story.early.drain()
+        assert (story.processed, story.done) == ([], [])
 
     asyncio.run(run())
 
@@ -226,9 +226,9 @@ def test_what_is_at_work_when_everything_is_dropped_is_not_acknowledged() -> Non
         story = Story()
         story.through = 99
         story.gate.clear()
-        adding = asyncio.create_task(story.held.add(batch(1)))
+        adding = asyncio.create_task(story.early.add(batch(1)))
         await asyncio.sleep(0)
-        story.held.drop()
+        story.early.drop()
         story.gate.set()
         await adding
         assert story.done == []
@@ -244,9 +244,9 @@ def test_nothing_is_begun_once_the_flow_has_stopped() -> None:
         story.through = 99
         story.flow.flow_active = False
         event = batch(1)
-        await story.held.add(event)
-        await story.held.drain()
-        assert story.worked_off == []
+        await story.early.add(event)
+        await story.early.drain()
+        assert story.processed == []
         assert story.flow.aside == [event.message]
 
     asyncio.run(run())
@@ -257,14 +257,14 @@ def test_drains_take_turns() -> None:
 
     async def run() -> None:
         story = Story()
-        await story.held.add(batch(1))
+        await story.early.add(batch(1))
         story.through = 2
         story.gate.clear()
-        drains = [asyncio.create_task(story.held.drain()) for _ in range(2)]
+        drains = [asyncio.create_task(story.early.drain()) for _ in range(2)]
         await asyncio.sleep(0)
         story.gate.set()
         await asyncio.gather(*drains)
-        assert story.worked_off == [(0, 1)]
+        assert story.processed == [(0, 1)]
         assert len(story.done) == 1
 
     asyncio.run(run())
