@@ -120,7 +120,8 @@ class ModelFamily(ABC, Generic[A]):
     """A kind of models. Its architectures are frozen msgspec structs with a field ``kind``.
 
     Guarantee: the same examples, settings and start give the same weights, bit for bit, on the same
-    machine with the same packages; a forecast of a window does not depend on its neighbours.
+    machine with the same packages; a forecast of a window depends, bit for bit, on nothing but the
+    window and its version.
 
     Attributes:
         kind: Its name, in an architecture and in a model's recipe.

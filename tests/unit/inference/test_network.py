@@ -1,15 +1,19 @@
 """The compiled network: padding, weights as arguments, and what is refused."""
 
+from collections.abc import Iterator
 from functools import cache
+from itertools import repeat
 from typing import Any, cast
 
 import msgspec
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from millrace.contracts.errors import DataError
 from millrace.contracts.model_spec import ModelSpec
 from millrace.inference.serving.networks import Networks
+from millrace.model_families.examples import Float32
 from millrace.model_families.family import Weights
 from millrace.model_families.lstm_highway.forecaster import (
     architecture_of,
@@ -53,16 +57,59 @@ def inputs(count: int) -> tuple[Any, Any]:
     return values.astype(np.float32), present
 
 
-@pytest.mark.parametrize("count", [1, 2, 8, 9, 64, 65, 520])
-def test_padding_changes_no_forecast(count: int) -> None:
-    """Any number of windows gets what each of them gets alone."""
+@pytest.mark.parametrize("batch", [1, 7, 64, 128, 129, 512, 520])
+def test_a_forecast_does_not_depend_on_its_batch(batch: int) -> None:
+    """Every bit of it is that of its window alone, however the windows are grouped."""
     version = trained(1)
-    values, present = inputs(count)
-    together = version(values, present)
-    assert together.shape == (count, 2, 2)
-    few = range(0, count, 1 + count // 50)
-    alone = np.concatenate([version(values[i : i + 1], present[i : i + 1]) for i in few])
-    np.testing.assert_allclose(together[list(few)], alone, rtol=1e-5, atol=1e-6)
+    values, present = inputs(1040)
+    whole = version(values, present)
+    count = min(len(values), 40 * batch)
+    parts = [version(values[i : i + batch], present[i : i + batch]) for i in range(0, count, batch)]
+    np.testing.assert_array_equal(np.concatenate(parts)[:count], whole[:count])
+
+
+@pytest.mark.timeout(300)
+def test_twenty_thousand_windows_have_the_same_forecasts_however_they_arrive() -> None:
+    """The network that the trainer builds, batches of 1, 7, 64 and 512, and seeded mixed ones."""
+    spec = pump_spec(window=60, horizon=1)
+    architecture = architecture_of(spec)
+    rng = np.random.default_rng(20)
+    version = Network(architecture).load(
+        {
+            name: rng.normal(0, 0.3, value.shape).astype(np.float32)
+            for name, value in weights_of(build(architecture)).items()
+        }
+    )
+    count = 20_000
+    present = rng.random((count, 3)) < 0.9
+    values = rng.normal(size=(count, 60, 3)).astype(np.float32) * present[:, None, :]
+    whole = version(values, present)
+
+    def in_batches(sizes: Iterator[int]) -> Float32:
+        parts, start = [], 0
+        while start < count:
+            stop = start + next(sizes)
+            parts.append(version(values[start:stop], present[start:stop]))
+            start = stop
+        return np.concatenate(parts)
+
+    for sizes in (repeat(1), repeat(7), repeat(64), repeat(512)):
+        np.testing.assert_array_equal(in_batches(sizes), whole)
+    mixed = (int(size) for size in rng.integers(1, 700, count))
+    np.testing.assert_array_equal(in_batches(mixed), whole)
+
+
+def test_a_batch_size_whose_forecasts_differ_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A size is tried when the network is built; the largest serves whatever comes of it."""
+    network = Network(ARCHITECTURE)
+    assert network._sizes == SIZES
+    compiled = network._run[SIZES[0]]
+    monkeypatch.setitem(
+        network._run,
+        SIZES[0],
+        lambda *arguments: tf.math.nextafter(compiled(*arguments), np.inf),
+    )
+    assert network._agreeing() == SIZES[-1:]
 
 
 def test_forecasts_are_those_of_the_model_itself() -> None:
@@ -95,7 +142,7 @@ def test_nothing_is_traced_while_serving(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     monkeypatch.setattr("millrace.model_families.lstm_highway.runtime.build", traced.append)
     version = trained(2)
-    for count in (1, 7, 8, 9, 63, 64, 65, 511, 512, 513, 1025):
+    for count in (1, 7, 127, 128, 129, 511, 512, 513, 1025):
         assert version(*inputs(count)).shape == (count, 2, 2)
     assert not traced
     assert set(version.network._run) == set(SIZES)
@@ -104,11 +151,10 @@ def test_nothing_is_traced_while_serving(monkeypatch: pytest.MonkeyPatch) -> Non
         assert not hasattr(function, "get_concrete_function")
 
 
-def test_the_largest_size_is_compiled() -> None:
-    """XLA makes one operation of the network where batches are large."""
-    run = trained(1).network._run
-    attributes = {size: dict(f.function_def.attr) for size, f in run.items()}
-    assert {size for size, a in attributes.items() if "_XlaMustCompile" in a} == {SIZES[-1]}
+def test_every_size_is_compiled() -> None:
+    """XLA makes one operation of the network; other kernels would give other bits."""
+    for function in trained(1).network._run.values():
+        assert "_XlaMustCompile" in dict(function.function_def.attr)
 
 
 def test_weights_may_come_in_any_order() -> None:
