@@ -11,6 +11,7 @@ embedded/     a real Kafka broker and S3 server without Docker
 settings      settings of all services, read once from the environment
 object_store  the S3 object store
 declare       declares a model in the registry
+files         files replaced in one step, and locks on files
 terminal      the only console that prints: everything is escaped
 bootstrap     sets up `.venv` and the servers' jars on a bare Python
 prepare       creates topics and bucket on servers named by settings

@@ -7,14 +7,15 @@ process id has to be trusted. The state file, ``<home>/<server>.json``, is writt
 starts and tells clients where to knock; whether somebody opens is for the health check.
 """
 
-import fcntl
 import json
-import os
 import random
 import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
+
+from millrace.infra import files
+from millrace.infra.files import replace_file, try_lock
 
 LOOPBACK = "127.0.0.1"
 #: Below what Linux, macOS and Windows give to outgoing connections.
@@ -36,9 +37,7 @@ class State:
 
     def write(self, path: Path) -> None:
         """Replace the state file in one step."""
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(json.dumps(asdict(self)))
-        draft.replace(path)
+        replace_file(path, json.dumps(asdict(self)))
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -58,29 +57,12 @@ def take_lock(folder: Path) -> int | None:
         runs on the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    return try_lock(folder / "lock")
 
 
 def is_locked(folder: Path) -> bool:
     """Whether a process runs, or is about to, on a server's folder."""
-    try:
-        descriptor = os.open(folder / "lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
+    return files.is_locked(folder / "lock")
 
 
 def choose_port(*preferred: int) -> int:

@@ -11,7 +11,6 @@ folder without a readable identity is formatted anew if it holds no topic, and r
 holds any.
 """
 
-import os
 import shutil
 import subprocess
 import uuid
@@ -26,6 +25,7 @@ from confluent_kafka.admin import AdminClient
 
 from millrace.contracts.errors import ServerError
 from millrace.infra.embedded import instance, java
+from millrace.infra.files import replace_file
 
 DEFAULT_PORT = 9092
 _CONTROLLER_PORTS = range(20_000, 30_000)
@@ -244,6 +244,5 @@ class Kafka:
             ):
                 settings[key] = f"{settings[key]},PROXIED://{address}:{at}"
         path = self.folder / name
-        draft = path.with_name(f".{name}.{os.getpid()}")
-        draft.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        return draft.replace(path)
+        replace_file(path, "".join(f"{key}={value}\n" for key, value in settings.items()))
+        return path

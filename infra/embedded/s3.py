@@ -10,7 +10,6 @@ first start generates. The folder::
 """
 
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from minio.error import MinioException
 
 from millrace.contracts.errors import ServerError
 from millrace.infra.embedded import instance, java
+from millrace.infra.files import replace_file
 
 DEFAULT_PORT = 9000
 _HEAP_MIB = 256
@@ -71,7 +71,7 @@ class S3:
         except FileNotFoundError:
             self.folder.mkdir(parents=True, exist_ok=True)
             pair = Credentials(secrets.token_hex(10), secrets.token_hex(20))
-            _write_private(path, json.dumps(asdict(pair)))
+            replace_file(path, json.dumps(asdict(pair)))
             return pair
         except (ValueError, TypeError) as error:
             raise ServerError(
@@ -101,7 +101,7 @@ class S3:
             "jclouds.filesystem.basedir": str(data).replace("\\", "\\\\"),
         }
         configuration = self.folder / "s3proxy.conf"
-        _write_private(configuration, "".join(f"{k}={v}\n" for k, v in settings.items()))
+        replace_file(configuration, "".join(f"{k}={v}\n" for k, v in settings.items()))
         logback = self.folder / "logback.xml"
         logback.write_text(_LOGBACK)
         return java.command(
@@ -135,12 +135,3 @@ class S3:
                     f"the S3 server on port {port} does not answer as that of {self.folder}: "
                     f"{error}"
                 ) from error
-
-
-def _write_private(path: Path, content: str) -> None:
-    """Replace a file in one step with one that only its owner can read."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(content)
-    draft.replace(path)

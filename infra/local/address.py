@@ -18,8 +18,9 @@ from typing import Final
 import msgspec
 
 from millrace.contracts.errors import ServerError, SettingsError
+from millrace.infra.files import replace_file
 from millrace.infra.kafka.handshake import shake_hands
-from millrace.infra.local.home import Home, write_private
+from millrace.infra.local.home import Home
 from millrace.infra.settings import Settings
 
 _KNOCK_SECONDS: Final = 2.0
@@ -83,7 +84,7 @@ class Address(msgspec.Struct, frozen=True):
 
     def write(self, home: Home) -> None:
         """Publish it to this machine's commands; readable by its owner only."""
-        write_private(home.address, msgspec.json.encode(self))
+        replace_file(home.address, msgspec.json.encode(self))
 
 
 def read_address(home: Home) -> Address | None:

@@ -92,13 +92,3 @@ class Home:
             ) from error
         if self.socket.parent.stat().st_uid != os.getuid():
             raise SettingsError(f"{self.socket.parent} belongs to somebody else; remove it")
-
-
-def write_private(path: Path, content: str | bytes) -> None:
-    """Replace a file in one step with one that only its owner can read."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode() if isinstance(content, str) else content
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    draft.replace(path)

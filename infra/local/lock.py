@@ -6,12 +6,12 @@ the file is for people.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from millrace.contracts.errors import ServerError
+from millrace.infra.files import try_lock
 from millrace.infra.local.home import Home
 
 
@@ -25,17 +25,16 @@ def only_console(home: Home) -> Iterator[None]:
     Raises:
         ServerError: Another console holds it; says which process.
     """
-    descriptor = os.open(home.run / "console.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    path = home.run / "console.lock"
+    descriptor = try_lock(path)
+    if descriptor is None:
+        holder = path.read_text(errors="replace").strip() or "just started"
+        raise ServerError(
+            f"a system is running here already (process {holder}, home {home.root}):"
+            " look at it with `millrace status`, end it with Ctrl-C in its terminal,"
+            " or choose another folder with MILLRACE_HOME"
+        )
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "just started"
-            raise ServerError(
-                f"a system is running here already (process {holder}, home {home.root}):"
-                " look at it with `millrace status`, end it with Ctrl-C in its terminal,"
-                " or choose another folder with MILLRACE_HOME"
-            ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from millrace.contracts.errors import ServerError
-from millrace.infra.local.home import Home, write_private
+from millrace.infra.files import replace_file
+from millrace.infra.local.home import Home
 from millrace.infra.local.programs import MARK, RESTARTER, Program, render_configuration
 from millrace.infra.local.unix_rpc import UnixTransport
 from millrace.infra.local.waiting import wait_until
@@ -224,7 +225,7 @@ class Supervisor:
         return None
 
     def _write(self, programs: Sequence[Program], code: Path) -> None:
-        write_private(self._configuration, render_configuration(programs, self._home, code))
+        replace_file(self._configuration, render_configuration(programs, self._home, code))
 
     def _ask(self, question: str) -> Any:
         """Call what may be called twice, again and again while it is merely slow."""

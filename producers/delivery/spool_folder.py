@@ -9,7 +9,6 @@ simulation, a machine). By default each such source has a folder of its own unde
 ```
 """
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import msgspec
 from millrace.contracts.errors import SettingsError
 from millrace.contracts.ids import digest_of
 from millrace.contracts.model_spec import ModelSpec
+from millrace.infra.files import try_lock
 from millrace.infra.settings import Settings
 from millrace.producers.delivery.sqlite_spool import DATABASE, LIMIT_BYTES, SqliteSpool
 
@@ -125,15 +125,12 @@ def _lock(path: Path) -> int | None:
     """Lock a file that lies where it should: its last holder may just have removed it."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            here = os.fstat(descriptor)
-            if path.exists() and os.path.samestat(here, path.stat()):
-                return descriptor
-        except BlockingIOError:
-            os.close(descriptor)
+        descriptor = try_lock(path)
+        if descriptor is None:
             return None
+        here = os.fstat(descriptor)
+        if path.exists() and os.path.samestat(here, path.stat()):
+            return descriptor
         os.close(descriptor)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from millrace.contracts.errors import DataError, MillraceError, ServerError
+from millrace.infra.files import replace_file
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.error_line import say_error
 from millrace.infra.process.logs import configure_logs
@@ -29,7 +30,6 @@ from millrace.trainer.runs.job import (
     JOB,
     PINNED,
     Job,
-    write_atomically,
 )
 from millrace.trainer.runs.run import make, prepare
 
@@ -61,14 +61,14 @@ def main(folder: Path) -> int:
         with ThreadPoolExecutor(1) as loader:
             loading = loader.submit(family_named(job.spec.recipe).prepare_fit)
             run, data = prepare(job, store)
-            write_atomically(folder / PINNED, msgspec.json.encode(run))
+            replace_file(folder / PINNED, msgspec.json.encode(run))
             loading.result()
-        write_atomically(folder / DIGEST, make(job, run, data, store).encode())
+        replace_file(folder / DIGEST, make(job, run, data, store).encode())
     except ServerError as error:
         say_error("fit", error)
         return BROKEN_MACHINERY
     except (MillraceError, msgspec.DecodeError) as error:
-        write_atomically(folder / FAILURE, str(DataError(str(error))).encode())
+        replace_file(folder / FAILURE, str(DataError(str(error))).encode())
         return CANNOT
     return DONE
 

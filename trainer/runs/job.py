@@ -18,7 +18,6 @@ result without it (forged, or made on a machine that is gone) counts for nothing
 made again from its record, which gives the same artefact, and overwrites it.
 """
 
-from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
@@ -143,13 +142,6 @@ def fetch_result(store: ObjectStore, run_id: str, digest: str) -> RunResult:
         return msgspec.json.decode(store.get(key, digest=digest), type=RunResult)
     except msgspec.DecodeError as error:
         raise DataError(f"{key} is not a run's result: {error}") from error
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or none."""
-    draft = path.with_suffix(".draft")
-    draft.write_bytes(data)
-    draft.replace(path)
 
 
 def job_of(
