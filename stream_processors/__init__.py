@@ -1,17 +1,17 @@
 """The stream processor: one Faust app between the edge and inference.
 
 ```
-app         the Faust app: topics, table, agents, rebalances, acknowledgement
-processor   a batch, from records to outputs
+app         the Faust app: topics, table, agent, rebalances, acknowledgement
+processor   processes one batch, from records to outputs
 transport/  reads record batches, writes with confirmation
 codec/      record batches, encoded and decoded
 windows/    decodes, validates, stamps and normalises windows
 outcomes/   joins predictions with their truth
 state/      memory of an asset, and its snapshots
-recovery/   what an earlier process has done: progress, incarnations, memory
-monitoring  feeds drift detectors and joins; writes alerts and outcomes
-alerts      findings as drift alerts
-rows        row arithmetic on blocks of numbers
+recovery/   recovers the state of an earlier process: progress, dead letters, memory
+monitoring  feeds drift detectors and the join; writes alerts and outcomes
+alerts      builds drift alerts from detectors' findings
+rows        selects rows of NumPy blocks
 metrics     counters
 ```
 """

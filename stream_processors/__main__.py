@@ -1,4 +1,4 @@
-"""`python -m millrace.stream_processors`: settings → app → run until told to stop."""
+"""`python -m millrace.stream_processors`: settings → app → run until a stop signal."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from millrace.infra.process.service import Service, run_service
 from millrace.infra.settings import Settings
 from millrace.stream_processors.transport.pinned import require_aiokafka
 
-#: Objects made before the garbage collector looks at the young ones. A batch makes thousands
-#: that are freed without it; by default it would look at all of memory several times a batch.
+#: Allocations between two collections of the garbage collector's youngest generation. A batch
+#: allocates thousands of objects, which reference counting frees; with the default threshold, all
+#: of memory would be scanned several times per batch.
 YOUNG_OBJECTS: Final = 1_000_000
 NEEDED: Final = (SENSOR_WINDOWS, PREDICTIONS, NORMALIZED, MODEL_EVENTS, SERVING_LEDGER)
 
@@ -45,7 +46,7 @@ def _work(service: Service) -> int:
     member = await_member_name(settings, "stream-processor", read_topics(settings), stop)
     waiting_for.discard("equal partitions")
     app = build_app(settings, service.health, partitions, member, chosen)
-    gc.freeze()  # what is there now stays
+    gc.freeze()  # the modules and the app live as long as the process
     gc.set_threshold(YOUNG_OBJECTS)
     worker = faust.Worker(
         app, loglevel="WARNING", redirect_stdouts=False, override_logging=False, quiet=True

@@ -23,7 +23,7 @@ _WORDS: Final = {
 def alert_of(
     finding: Finding, *, asset: str, model: str, version: int, source: Source, time_ms: int
 ) -> DriftAlert:
-    """Build the alert; the same finding about the same record gets the same id."""
+    """Build the alert; its id is deterministic: the same finding about the same record."""
     alarm = finding.alarm
     judgement = judge(finding.signal, rising=alarm.rising)
     what = _WORDS.get((finding.signal, alarm.rising)) or (

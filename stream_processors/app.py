@@ -7,9 +7,9 @@ Its topics, its table, and when it acknowledges:
     predictions ────┘                                                       ─► acknowledged
 
 One agent receives the messages of both topics, and one task processes them in sequence, so that an
-asset's memory has one owner. A prediction that arrives before its window waits for it
-(`early_predictions`). Batches are acknowledged together, after a checkpoint has confirmed the
-memory that includes them.
+asset's memory has one owner. A prediction that arrives before its window is deferred until the
+window has been processed (`early_predictions`). Batches are acknowledged together, after a
+checkpoint has confirmed the memory that includes them.
 """
 
 from __future__ import annotations
@@ -56,40 +56,41 @@ from millrace.stream_processors.windows.letters import Letters, StoredValues
 
 _log = structlog.get_logger(__name__)
 
-#: How often memory is confirmed and batches are acknowledged: what a crash repeats, seconds.
+#: Seconds between checkpoints, which confirm memory and acknowledge batches. A crash repeats at
+#: most this much work.
 CHECKPOINT_SECONDS: Final = 0.5
-#: While memory is large (inference is far behind, say), checkpoints are rarer: so many times
-#: what encoding it takes, up to so many seconds.
+#: While memory is large (inference is far behind, say), checkpoints are rarer: this multiple of the
+#: time that encoding takes, up to `LONGEST_PAUSE` seconds.
 MEMORY_PAUSE: Final = 15
 LONGEST_PAUSE: Final = 2.0
-#: How often the progress of a recovery is looked at, and how often it is logged, seconds.
+#: How often the progress of a recovery is checked, and how often it is logged, seconds.
 RECOVERY_LOOK_SECONDS: Final = 0.5
 RECOVERY_TELL_SECONDS: Final = 5.0
-#: How often partitions without traffic are looked at for due fences, seconds.
+#: How often idle partitions are checked for due fences, seconds.
 IDLE_SECONDS: Final = 0.1
 #: Records in a batch, at most.
 BATCH_RECORDS: Final = 4000
-#: Bytes of a partition in one fetch: some batches, so that fetching is ahead of the work.
+#: Bytes of a partition in one fetch: several batches, so that fetching stays ahead of processing.
 FETCH_BYTES: Final = 4 << 20
-#: Batches that wait in memory, at most, per topic.
+#: Most batches buffered in memory per topic.
 WAITING_BATCHES: Final = 8
-#: How long the group waits for a process that is silent, seconds.
+#: Session timeout of the consumer group, seconds.
 SESSION_SECONDS: Final = 15.0
-#: After a standstill of so long the process may not write any more: the group has given its
-#: partitions to others, or is about to.
+#: After a suspension of this length the process must not write any more: the group has reassigned
+#: its partitions, or is about to.
 FROZEN_SECONDS: Final = 0.6 * SESSION_SECONDS
-#: How old the consumer's picture of the topics may be, milliseconds. A broker that is coming back
-#: may know no topics yet; who joins the group then has no partitions until the next look, which
-#: by default is after five minutes.
+#: Maximum age of the consumer's topic metadata, milliseconds. A broker that is restarting may list
+#: no topics yet; a process that joins the group then has no partitions until the next refresh, by
+#: default after five minutes.
 METADATA_MS: Final = 5_000
-#: How long the end may take, once the process is told to end, seconds.
+#: Time limit of a shutdown, from the stop signal on, seconds.
 END_SECONDS: Final = 6.0
-#: Longest time without progress of a healthy process, seconds. Recovery that goes on is progress.
+#: Longest time without progress of a healthy process, seconds. An advancing recovery is progress.
 STALL_SECONDS: Final = 120.0
 
 
 def read_topics(settings: Settings) -> list[Topic]:
-    """Tell which topics are read: predictions only if errors are monitored."""
+    """Return the topics to read: predictions only if errors are monitored."""
     return [SENSOR_WINDOWS, PREDICTIONS] if settings.monitoring else [SENSOR_WINDOWS]
 
 
@@ -100,14 +101,15 @@ def build_app(
     member: str,
     detectors: Detectors | None,
 ) -> faust.App:
-    """Build the app; nothing is connected before it starts.
+    """Build the app; it connects when it starts.
 
     Args:
-        settings: Where everything is.
-        health: Told what the app waits for.
-        partitions: How many each topic keyed by asset has.
-        member: Name of the process in its group. Killed and started again, it takes its own
-            place at once; under a new name it would wait until the group has missed the old one.
+        settings: Addresses and names of all services.
+        health: Records what the app is waiting for, until it is ready.
+        partitions: Number of partitions of each topic that is keyed by asset.
+        member: Static member id of the process in its consumer group. After a restart it takes its
+            own partitions over at once; with a new id it would have to wait for the session timeout
+            of the old one.
         detectors: Drift detectors of each signal; None if nothing is to be monitored.
     """
     data = settings.home / "faust"
@@ -209,7 +211,7 @@ class _Wiring:
     async def _agent(self, stream: Any) -> None:
         """Take messages; acknowledge none here."""
         self._guard.start()
-        # Faust starts an app's tasks after the first recovery.
+        # Faust starts an app's tasks once the first recovery is complete.
         self._follower = asyncio.create_task(self._follow_recovery())
         try:
             await self._start()
@@ -227,10 +229,10 @@ class _Wiring:
                 await self._process(self._ours(found))
             except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
                 self._give_up("a batch failed")
-            del found  # else Faust waits for the acknowledgement of what is dropped meanwhile
+            del found  # otherwise Faust waits for acknowledgements of messages dropped meanwhile
 
     def _ours(self, found: Sequence[Any]) -> Sequence[Any]:
-        """Leave to the next owner what comes while partitions change hands."""
+        """Drop messages that arrive during a rebalance; the next owner reads them again."""
         app = self._app
         ours, others = divide(
             found, flowing=app.flow_control.is_active(), generation=app.consumer_generation_id
@@ -240,7 +242,7 @@ class _Wiring:
         return ours
 
     async def _process(self, found: Sequence[Any]) -> None:
-        """Process messages: the windows of all partitions together, and first."""
+        """Process messages: first windows, those of all partitions together, then predictions."""
         if self._processor is None or self._early is None:
             raise RuntimeError("nothing is taken before all is there")
         consumer = cast(BatchConsumer, self._app.consumer)
@@ -271,7 +273,8 @@ class _Wiring:
     async def _checkpoints(self) -> None:
         """Confirm memory, then acknowledge the batches that it includes.
 
-        It goes on while the app is stopping, which waits for these acknowledgements.
+        It continues while the app is stopping, because the app stops only after these
+        acknowledgements.
         """
         pause = CHECKPOINT_SECONDS
         while True:
@@ -289,7 +292,7 @@ class _Wiring:
                 event.ack()
 
     async def _idle_fences(self) -> None:
-        """Fence partitions without traffic, hand on what is held; shows that no batch is stuck."""
+        """Fence idle partitions, process deferred predictions; progress shows no batch is stuck."""
         while not self._app.should_stop:
             await asyncio.sleep(IDLE_SECONDS)
             if self._processor is None or not self._lineages.has_taken(self._owned):
@@ -305,7 +308,7 @@ class _Wiring:
                 self._health.waiting_for.discard("partitions")
 
     async def _look_at_topics(self) -> None:
-        """End the process if a topic was created anew under it."""
+        """End the process if a topic that it reads was deleted and recreated."""
         while not self._app.should_stop:
             await asyncio.sleep(LOOK_SECONDS)
             try:
@@ -314,13 +317,13 @@ class _Wiring:
                 self._give_up("the topics could not be looked at")
 
     async def _end_in_time(self) -> None:
-        """Acknowledge no more if the end takes too long: Kafka is away, and confirms nothing."""
+        """Acknowledge nothing more if shutdown takes too long: Kafka is then unavailable."""
         await self._app.wait_for_stopped()
         await asyncio.sleep(END_SECONDS)
         self._give_up("batches could not be acknowledged before its end")
 
     async def _follow_recovery(self) -> None:
-        """Say how far the reading of memory has come; while it goes on, the process is alive."""
+        """Log the progress of a changelog recovery; while it advances, the process is healthy."""
         applied, told = 0, time.monotonic()
         while not self._app.should_stop:
             await asyncio.sleep(RECOVERY_LOOK_SECONDS)
@@ -344,9 +347,10 @@ class _Wiring:
         return f"no progress for {silent:.0f} s" if silent > STALL_SECONDS else None
 
     def _worked_on(self) -> frozenset[Place] | None:
-        """Partitions whose lag the watchdog looks at; None while that is not known yet.
+        """Partitions whose lag the watchdog checks; None before they are known.
 
-        A partition of `predictions` that waits for its windows is no evidence; theirs is.
+        A partition of `predictions` whose next records are deferred is left out: its lag depends on
+        the partition of `sensor.windows`, which is checked.
         """
         if self._places is None or self._early is None:
             return None
@@ -362,7 +366,7 @@ class _Wiring:
             await self._outputs.close()
 
     async def _on_revoked(self, *_: Any, **__: Any) -> None:
-        """Set no fence in a partition that may have another owner now."""
+        """Stop writing fences: a revoked partition may already have another owner."""
         self._lineages.release()
         if self._processor is not None:
             self._processor.release()
@@ -387,17 +391,17 @@ class _Wiring:
             self._early.drop()
 
     async def _on_recovered(self, *_: Any, **__: Any) -> None:
-        """Find out from where partitions are read, before any of their records come."""
+        """Determine the start offsets of partitions, before any of their records are delivered."""
         try:
             await self._lineages.take_over(self._assigned)
         except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
             self._give_up("partitions could not be taken over")
 
     def _check_partitions(self) -> None:
-        """End before memory is taken from a changelog that has not grown with the windows.
+        """End the process if the changelog has fewer partitions than `sensor.windows`.
 
-        Faust deals out topics with other partitions apart: this process might get windows of a
-        partition, and another one the memory of their assets.
+        Faust does not co-partition topics with different partition counts: this process might be
+        assigned a partition of windows, and another process the memory of their assets.
         """
         actives = self._app.assignor.assigned_actives()
         by_topic: dict[str, set[int]] = defaultdict(set)
@@ -438,15 +442,15 @@ class _Wiring:
         self._give_up(f"records were not confirmed by Kafka: {failure!r}")
 
     def _write_memory(self, key: bytes, memory: bytes, partition: int) -> None:
-        """Write to the table's changelog: as Faust does, but confirmed with the rest."""
+        """Write to the table's changelog as Faust does, but confirmed with the other outputs."""
         if self._outputs is not None:
             changelog = self._table.changelog_topic.get_topic_name()
             self._outputs.write(changelog, key, memory, [], partition)
 
     def _give_up(self, what: str) -> NoReturn:
-        """End the process before anything is acknowledged; the supervisor restarts it.
+        """End the process without acknowledging anything; the supervisor restarts it.
 
-        Faust would acknowledge a batch whose agent raised, so raising is no way out.
+        Raising would not do: Faust acknowledges a batch whose agent raised.
         """
         _log.error("stream processor ends", what=what, exc_info=sys.exception() is not None)
         os._exit(BROKEN)

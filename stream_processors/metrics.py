@@ -1,4 +1,4 @@
-"""What the stream processor counts."""
+"""Prometheus metrics of the stream processor."""
 
 from prometheus_client import Counter, Gauge
 

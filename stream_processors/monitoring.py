@@ -1,11 +1,11 @@
-"""What is learned from windows and predictions: drift alerts and outcomes.
+"""Derives drift alerts and outcomes from windows and predictions.
 
     accepted windows ─► input tests ─► alerts
                     └─► open forecasts ◄─ predictions
                               └─► outcomes ─► error and skill tests ─► alerts
 
-Everything is kept in the memory of the window's asset. What is learned from a batch is what
-would be learned from its windows one by one.
+All state is kept in the memory of the window's asset. A batch gives the same results as its windows
+one by one.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ ORIGIN: Final = "/millrace/stream-processor"
 
 
 class DriftMonitor:
-    """Feeds detectors and joins, and writes what they find."""
+    """Feeds detectors and the join; writes alerts and outcomes."""
 
     def __init__(self, registry: Registry, outputs: Outputs, detectors: Detectors) -> None:
         """Take the collaborators.
 
         Args:
             registry: The models, kept current by its owner.
-            outputs: Where alerts and outcomes go.
+            outputs: Writes alerts and outcomes.
             detectors: Tests that run on each signal.
         """
         self._registry = registry
@@ -89,7 +89,7 @@ class DriftMonitor:
         for asset, window, readings in zip(assets, windows, rows, strict=True):
             book = asset.forecasts
             if len(book.open) >= task.most_open and book.begins_settled:
-                truths.make()  # what is settled must not be dropped
+                truths.make()  # settled forecasts must not be dropped
                 self._join(asset, window.asset, block.model.spec.name)
             book.add_window(
                 readings,
@@ -143,7 +143,7 @@ class DriftMonitor:
         return found
 
     def _join(self, asset: Asset, name: str, model_name: str) -> None:
-        """Write the outcomes that are settled, and watch the errors."""
+        """Write the settled outcomes, and feed their errors to the detectors."""
         for joined in asset.forecasts.take_resolved():
             model = self._registry.models.get(model_name)
             version = model.versions.get(joined.answer.version) if model is not None else None
@@ -197,10 +197,10 @@ class DriftMonitor:
 
 
 def _to_units(means: npt.NDArray[np.float64], versions: Sequence[int], model: Model) -> None:
-    """Take means, shape (n, sensors), from physical units to those of a version each.
+    """Convert means, shape (n, sensors), from physical units to those of one version each.
 
-    Those of a version that the registry does not know, as one that it refuses since, become NaN,
-    which no test looks at.
+    Means of a version that the registry does not know, or refuses since, become NaN, which
+    detectors skip.
     """
     each = np.array(versions)
     for version in set(versions):

@@ -7,15 +7,15 @@ then the memory that includes them.
 
 What a crash repeats, and why that has no second effect:
 
-- *Normalised windows and dead letters* carry their source offset. When a partition is assigned,
-  the outputs themselves show what was written, and it is not written again.
-- The *whole value* of a truncated dead letter is stored in the object store before its letter,
-  under a key that follows from its origin: storing it again writes the same object.
-- A record that was *refused* stays refused, even if it would be valid by now: a person may have
-  sent a retry of it.
+- *Normalised windows and dead letters* carry their source offset. When a partition is assigned, the
+  last source offsets in the outputs show which records were written; these are not written again.
+- The *whole value* of a truncated dead letter is stored in the object store before the letter is
+  written, under a key derived from its origin: storing it again writes the same object.
+- A record that was *refused* stays refused, even if it would be valid by now: an operator may have
+  retried it.
 - Of *retries*, the records in `dead.letters.mended` say which one was accepted (`retries`).
-- The *memory* of an asset includes its offsets, and skips records that it includes. A prediction
-  is processed after its window, as it was before the crash (`early_predictions`).
+- The *memory* of an asset stores the offsets that it includes, and skips those records. A
+  prediction is processed after its window, as it was before the crash (`early_predictions`).
 - *Outcomes and alerts* may be written again, with the same ids.
 """
 
@@ -67,11 +67,11 @@ from millrace.stream_processors.windows.stamps import Stamps
 from millrace.stream_processors.windows.validation import Block, Judgement, changed, judge
 
 _log = structlog.get_logger(__name__)
-#: Records that are processed together: as many as stay near a processor core until they are
-#: written. Measured on windows of 768 bytes: a fifth less time than 4,000 at once.
+#: Records that are processed together: as many as stay in the CPU cache until they are written.
+#: Measured on windows of 768 bytes: a fifth less time than 4,000 at once.
 BLOCK_RECORDS: Final = 1000
 
-#: Where a partition's records are in a batch, and how far the partition has come.
+#: Where a partition's records are in a batch, and the partition's progress.
 _Own = tuple[PartitionSlice, Position]
 
 
@@ -87,14 +87,14 @@ class Processor:
         watch: DriftMonitor | None,
         letters: Letters,
     ) -> None:
-        """Take the collaborators, and learn the fences that are in the ledger.
+        """Store the collaborators, and read the fences from the ledger.
 
         Args:
             feed: The models.
-            history: What an earlier life has left.
-            outputs: Where everything is written.
+            history: Outputs and ledger of earlier processes.
+            outputs: Writes all output records.
             snapshots: Memory of the assets.
-            watch: Detectors and joins; None if nothing is to be watched.
+            watch: Detectors and the join; None without monitoring.
             letters: Writes dead letters.
         """
         self._feed = feed
@@ -112,10 +112,10 @@ class Processor:
         self._learn_fences()
 
     async def windows(self, found: Mapping[int, Sequence[Record]]) -> None:
-        """Process records of `sensor.windows`; on return their outputs are on their way.
+        """Process records of `sensor.windows`; on return their outputs are queued, but unconfirmed.
 
         Args:
-            found: By partition, each in its order, and at least one.
+            found: Records by partition, in offset order; at least one.
         """
         async with self._turn:
             self._feed.poll(0)
@@ -140,7 +140,7 @@ class Processor:
         found = BatchResult(dict(judgement.refused))
         before = sent_again(records)
         if before:
-            await self._outputs.confirmed()  # the letters of earlier batches may now be read
+            await self._outputs.confirmed()  # letters of earlier batches are read next
         for part, position in own:
             final = await position.refused_before(records, part.rows)
             rows = before[part.of(before)]
@@ -174,7 +174,7 @@ class Processor:
         records: Sequence[Record],
         found: BatchResult,
     ) -> None:
-        """Write the dead letters of a partition's records, and the notes about those mended."""
+        """Write a partition's dead letters, and the resolutions of its accepted retries."""
         partition = part.partition
         for row in filter(part.rows.__contains__, sorted(found.refused)):
             if position.is_written(DEAD_LETTERS, records[row].offset):
@@ -189,15 +189,15 @@ class Processor:
             )
 
     async def predictions(self, partition: int, records: Sequence[Record], readable: range) -> int:
-        """Process `predictions` up to the first whose window is still to come.
+        """Process `predictions` up to the first whose window has not been processed yet.
 
         Args:
             partition: Their partition.
-            records: A batch, or what is left of it.
-            readable: Offsets of the partition's windows that are or were read, see `is_ahead`.
+            records: A batch, or its unprocessed rest.
+            readable: Offsets of the partition's windows that were or will be read, see `is_ahead`.
 
         Returns:
-            How many were processed; their outputs are on their way.
+            Number of processed records; their outputs are queued.
         """
         async with self._turn:
             self._feed.poll(0)
@@ -211,7 +211,7 @@ class Processor:
         return count
 
     async def fence_idle_partitions(self) -> None:
-        """Set the fences that are due where no window happens to come."""
+        """Write the fences that are due in partitions without new windows."""
         async with self._turn:
             self._feed.poll(0)
             known = sorted(self._owned | self._positions.known)
@@ -220,14 +220,14 @@ class Processor:
     async def checkpoint(self, changelog: Changelog) -> float:
         """Confirm all outputs, and then the memory that includes them.
 
-        The memory is that of one moment between two batches, and waits for the outputs of that
-        moment; batches go on meanwhile.
+        Memory is encoded between two batches, and written once the outputs up to that point are
+        confirmed; processing continues meanwhile.
 
         Args:
             changelog: Writes memory through the same outputs.
 
         Returns:
-            Seconds for which batches had to wait while memory was encoded.
+            Seconds that encoding the memory blocked the processing of batches.
         """
         async with self._turn:
             began = time.monotonic()
@@ -243,15 +243,15 @@ class Processor:
         return busy
 
     def release(self) -> None:
-        """Set no fences for now: partitions are being handed over."""
+        """Write no fences until partitions are assigned again."""
         self._owned = set()
         self._positions.forget()
 
     def own(self, partitions: set[int]) -> None:
-        """Take over partitions, and forget what was known of others: they have other owners.
+        """Take over partitions, and drop the state of all others, which have other owners.
 
         Args:
-            partitions: All partitions of `sensor.windows` that are ours from now on.
+            partitions: All partitions of `sensor.windows` that are now assigned to this process.
         """
         self._owned = partitions
         self._positions.forget()
@@ -259,11 +259,11 @@ class Processor:
         self._learn_fences()
 
     def _learn_fences(self) -> None:
-        """Learn the fences of epochs that the registry knows; no others are stamped by.
+        """Read the fences of epochs that the registry knows; others are not used for stamping.
 
-        Where the registry does not know a fence's epoch yet, it is read on: then it knows
-        whatever a fence was set for. A fence that is unknown still was set for an activation that
-        is refused now, or by a stranger: there would be no units to stamp its windows with.
+        If the registry does not know a fence's epoch yet, it first reads its log to the end. A
+        fence that is still unknown then belongs to an activation that is refused now, or was
+        written by another program; there are no units to stamp its windows with.
         """
         registry = self._feed.registry
         for entry in self._history.fences():
@@ -323,10 +323,10 @@ class Processor:
         own: Sequence[_Own],
         found: BatchResult,
     ) -> list[tuple[int, Made]]:
-        """Take the new windows of a block; adds those with changed readings to ``found``.
+        """Process the new windows of a block; adds those with changed readings to ``found``.
 
         Returns:
-            What is not written yet of them, with their rows, ascending.
+            The normalised windows that are not written yet, with their rows, ascending.
         """
         places, assets = self._admit(block, batch, found)
         if not places:
@@ -368,10 +368,10 @@ class Processor:
     def _admit(
         self, block: Block, batch: Batch, found: BatchResult
     ) -> tuple[list[int], list[Asset]]:
-        """Choose the windows of a block that are new, and remember them; not those passed over.
+        """Select the new windows of a block and add them to their assets' memory.
 
         Returns:
-            Their places in the block, and the memory of their assets.
+            Their indices in the block, and the memory of their assets.
         """
         name, rows, passed = block.model.spec.name, block.rows, found.passed
         places: list[int] = []
@@ -413,7 +413,7 @@ class Processor:
         return places, assets
 
     def _prediction(self, partition: int, record: Record, taken: int, readable: range) -> bool:
-        """Take one record of `predictions`, unless it has to wait for its window."""
+        """Process one record of `predictions`, unless it must be deferred."""
         try:
             prediction = self._read_prediction(record.value or b"")
         except InvalidRecord as problem:

@@ -1,4 +1,4 @@
-r"""Blocks of numbers, taken apart.
+r"""Selects rows of NumPy blocks.
 
 >>> rows_of(np.array([[1, 2], [3, 4]], np.uint8))
 [b'\x01\x02', b'\x03\x04']
@@ -16,11 +16,11 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 
 def picked(block: npt.NDArray[_Number], places: Sequence[int]) -> npt.NDArray[_Number]:
-    """Some rows of a block; without a copy where that is all of them.
+    """Select rows of a block; returns the block itself if all rows are selected.
 
     Args:
         block: Array of shape (n, ...).
-        places: Which, ascending and each once.
+        places: Their indices, ascending and distinct.
     """
     return block if len(places) == len(block) else block[places]
 

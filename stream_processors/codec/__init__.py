@@ -1,10 +1,10 @@
-"""Kafka record batches, encoded and decoded. Only this room knows their bytes.
+"""Encodes and decodes Kafka record batches; no other package knows their byte format.
 
 ```
-unpacking       records out of a record batch
-packing         records into a record batch
+unpacking       decodes the records of a record batch
+packing         encodes records for a record batch
 record_batches  builds and compresses record batches on a thread
-batch_header    header of a record batch, and its checksum
+batch_header    layout of a record batch's header, and its checksum
 decompression   decompression with a bound on memory
 ```
 """

@@ -1,4 +1,4 @@
-"""The header of Kafka's record batch, version 2: places in it, and its checksum.
+"""Layout of the header of Kafka's record batch, version 2, and its checksum.
 
 See https://kafka.apache.org/documentation/#recordbatch
 """
@@ -15,19 +15,20 @@ VERSION: Final = 2
 #: and latest timestamp, producer's id, epoch and sequence, count of records.
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
 HEADER_BYTES: Final = HEADER.size
-#: Bytes from the batch's begin. `LENGTH` counts what follows it, in older formats as well.
+#: Byte offsets from the start of the batch. The length field counts the bytes after it, in older
+#: formats as well.
 LENGTH, EPOCH, CRC, ATTRIBUTES, PRODUCER = 8, 12, 17, 21, 43
-#: Where what `LENGTH` counts begins.
+#: Offset of the first byte that the length field counts.
 COUNTED: Final = 12
 
 
 def checksum(batch: bytes | bytearray | memoryview) -> int:
-    """CRC-32C (RFC 3720) of what follows the checksum in a batch.
+    """CRC-32C (RFC 3720) of the bytes after the checksum field of a batch.
 
-    aiokafka has one as well, without the processor's instruction for it: ten times as slow.
+    aiokafka's own does not use the CPU's CRC instruction and is ten times as slow.
 
     Args:
-        batch: One whole batch, and nothing after it.
+        batch: Exactly one whole batch.
     """
     found: int = google_crc32c.value(bytes(memoryview(batch)[ATTRIBUTES:]))
     return found

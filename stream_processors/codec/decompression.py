@@ -1,12 +1,12 @@
-"""Records of a batch decompressed, up to a bound that holds before memory is taken.
+"""Decompresses the records of a batch into bounded memory.
 
-A batch of some kilobytes may say that it is gigabytes. Each codec writes into memory of at most
-`MAX_BATCH_BYTES` here, and stops where that is full; snappy says its length first. What cannot be
-decompressed is a finding about the batch (`InvalidRecord`), as a bad record is one about itself.
-The decoder of zstd has a window of its own beside that, 128 MiB at most by its default.
+A batch of a few kilobytes may decompress to gigabytes. Each codec writes into a buffer of at most
+`MAX_BATCH_BYTES` and stops when it is full; snappy declares its length first. A batch that cannot
+be decompressed is refused (`InvalidRecord`), as a single invalid record is. The zstd decoder
+allocates its own window in addition, by default at most 128 MiB.
 
-The memory is kept for the next batch, one piece for each thread, and untouched pages of it are
-none. Measured: this takes no longer than aiokafka's codecs, which let their memory grow.
+The buffer is reused for the next batch, one per thread; pages that were never touched take no
+memory. Measured: this takes no longer than aiokafka's codecs, which let their memory grow.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _STREAMS: Final[dict[int, Any]] = {
     3: cramjam.lz4.decompress_into,
     4: cramjam.zstd.decompress_into,
 }
-#: How Java's snappy begins, which cuts its data into blocks; and bytes of that header.
+#: Magic bytes of the block format of Java's snappy library; and the size of its header.
 _XERIAL: Final = b"\x82SNAPPY\x00"
 _XERIAL_BYTES: Final = 16
 _BLOCK_LENGTH: Final = struct.Struct(">i")
-#: What cramjam says of memory that is full.
+#: Error message of cramjam when the buffer is full.
 _FULL: Final = "failed to write whole buffer"
-#: Memory that was used further than this is given back, bytes.
+#: A buffer that was used beyond this is freed, bytes.
 _KEPT: Final = 8 << 20
 
 _memory = threading.local()
@@ -43,9 +43,9 @@ def decompressed(data: memoryview, codec: int, most: int = MAX_BATCH_BYTES) -> b
     """Decompress the records of a batch.
 
     Args:
-        data: What follows the batch's header.
+        data: The bytes after the batch's header.
         codec: Its codec's number; 0 if it is not compressed.
-        most: Bytes that it may have.
+        most: Largest decompressed size, bytes.
 
     Raises:
         InvalidRecord: It is larger (``oversized_batch``), or its compression is torn or of an
@@ -82,7 +82,7 @@ def _streamed(data: memoryview, codec: int, most: int) -> bytes:
 
 
 def _unsnapped(data: memoryview, most: int) -> bytes:
-    """Decompress snappy: one block, or those of Java's library."""
+    """Decompress snappy: a single block, or the block format of Java's library."""
     if bytes(data[: len(_XERIAL)]) != _XERIAL:
         _check(cramjam.snappy.decompress_raw_len(data), most)
         return bytes(cramjam.snappy.decompress_raw(data))

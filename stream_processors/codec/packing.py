@@ -1,8 +1,8 @@
-r"""Records as a record batch holds them, before its compression.
+r"""Encodes records for a record batch, before its compression.
 
-See https://kafka.apache.org/documentation/#record. Headers come packed, because most of what they
-say is the same for all windows of a block, and is packed once (`DerivedHeaders`). aiokafka's own
-builder takes each record apart header by header.
+See https://kafka.apache.org/documentation/#record. Headers are passed in packed form, because most
+of them are the same for all windows of a block and are packed once (`DerivedHeaders`). aiokafka's
+own builder packs each header of each record.
 
 >>> packed_headers([("ce_id", b"w-1")])
 b'\x02\nce_id\x06w-1'
@@ -27,7 +27,7 @@ _BITS: Final = 0x7F
 
 
 def _varint(number: int) -> bytes:
-    """A number as Kafka writes it: zigzag, seven bits a byte, lowest first."""
+    """Encode a number as Kafka does: zigzag, seven bits a byte, lowest first."""
     left = number * 2 if number >= 0 else -number * 2 - 1
     found = bytearray()
     while left > _BITS:
@@ -37,7 +37,7 @@ def _varint(number: int) -> bytes:
     return bytes(found)
 
 
-#: Numbers below `TABLED`, as Kafka writes them: most lengths and places.
+#: Encodings of the small numbers: most lengths and offset deltas.
 _VARINTS: Final = [_varint(number) for number in range(1 << 14)]
 TABLED: Final = len(_VARINTS)
 
@@ -55,20 +55,20 @@ def packed_headers(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
 def pack_records(
     target: bytearray, records: Iterable[Content], first: int, after_ms: int, room: int
 ) -> tuple[int, Content | None]:
-    """Pack records of one time, up to the first for which there is no room.
+    """Pack records that share a timestamp, up to the first one that does not fit.
 
     Args:
-        target: What they are added to.
-        records: What they say.
-        first: Place of the first one in its batch; the others follow. One at place 0 has room.
-        after_ms: Their time, milliseconds after that of the batch's first record.
-        room: Bytes that the target may have.
+        target: Buffer that they are appended to.
+        records: Their keys, values and packed headers.
+        first: Offset delta of the first one in its batch; the others follow. One at 0 always fits.
+        after_ms: Their timestamp, milliseconds after that of the batch's first record.
+        room: Largest size of the target, bytes.
 
     Returns:
-        Place of the next one; the one for which there was no room, if there was one.
+        Offset delta of the next one; the record that did not fit, if there was one.
     """
     next_place = first
-    table, begin = _VARINTS, b"\0" + varint(after_ms)  # attributes: there are none
+    table, begin = _VARINTS, b"\0" + varint(after_ms)  # no attributes
     for place, (key, value, headers) in enumerate(records, first):
         length = len(value)
         head = b"".join(
@@ -97,8 +97,8 @@ def in_msgpack(
 ) -> Iterator[Content]:
     """Encode the values of records while they are packed.
 
-    All are encoded into one buffer, so each is good until the next one is asked for: memory for
-    a copy of each would take longer than all else that is done to write them.
+    All are encoded into one buffer, so each is valid only until the next one is requested: copying
+    each would take longer than all other work of writing them.
     """
     buffer = bytearray()
     for key, event, headers in records:
@@ -109,11 +109,11 @@ def in_msgpack(
 class DerivedHeaders:
     """Packed headers of many events of one kind that happen at one time.
 
-    Each is derived from a source record, and says from which.
+    Each event is derived from a source record and names its offset.
     """
 
     def __init__(self, event_type: str, source: str, content_type: str, time: datetime) -> None:
-        """Pack what they share; see `contracts.headers.around_id`."""
+        """Pack the shared headers; see `contracts.headers.around_id`."""
         before, after = around_id(event_type, source, content_type, time)
         count = len(before) + len(after) + len((ID, SOURCE_OFFSET))
         self._until_id = varint(count) + _one_by_one(before) + _sized(ID.encode())
@@ -135,5 +135,5 @@ def _one_by_one(headers: Sequence[tuple[str, bytes | None]]) -> bytes:
 
 
 def _sized(data: bytes | None) -> bytes:
-    """Bytes behind their length; null has one of its own."""
+    """Bytes prefixed with their length; null has the length -1."""
     return _NULL if data is None else varint(len(data)) + data

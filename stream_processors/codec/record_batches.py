@@ -1,8 +1,8 @@
-"""Record batches that are compressed beside the event loop.
+"""Builds record batches, and compresses them off the event loop.
 
-aiokafka compresses a batch when it is sent, on the thread that does everything else. Here a
-batch can be sealed on another thread, which leaves the interpreter alone meanwhile. What is known
-only when it is sent, the producer's sequence and so the checksum, is written into its header then.
+aiokafka compresses a batch on the event loop's thread when it is sent. Here a batch can be sealed
+on another thread, which releases the GIL meanwhile. The producer's sequence, and so the checksum,
+is known only at sending and is written into the header then.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from millrace.stream_processors.codec.packing import Content, pack_records
 #: Level of zstd. Measured on windows of white noise: a fifth of the time of aiokafka's level 3,
 #: for batches that are a fifth larger; real readings repeat themselves more.
 ZSTD_LEVEL: Final = -7
-#: Codecs, as a batch names them.
+#: Codec numbers in a batch's attributes.
 NO_CODEC, ZSTD = 0, 4
-#: What the broker or the producer says later.
+#: Placeholder for header fields that the broker or the producer sets later.
 _UNKNOWN: Final = -1
 
 
 class RecordBatch:
-    """Records of a partition that leave together.
+    """Records of a partition that are sent in one batch.
 
-    aiokafka's `send_batch` takes it for one of its own batch builders, of which it needs `close`,
-    `closed`, `record_count`, `_set_producer_state` and `_build`.
+    It stands in for aiokafka's batch builder in `send_batch`, which uses `close`, `closed`,
+    `record_count`, `_set_producer_state` and `_build`.
     """
 
     def __init__(self, size: int) -> None:
-        """Begin an empty batch of so many bytes, before compression."""
+        """Create an empty batch with a capacity in bytes, before compression."""
         self._room = size - HEADER_BYTES
         self._count = 0
         self._packed = bytearray()
@@ -50,14 +50,14 @@ class RecordBatch:
         self._sealed: bytearray | None = None
 
     def fill(self, records: Iterable[Content], at_ms: int) -> Content | None:
-        """Add as many records as there is room for; a first one always has room.
+        """Add as many records as fit; the first one always fits.
 
         Args:
-            records: The records; no more of them are taken than there is room for, and one.
+            records: The records; at most one is consumed beyond those that fit.
             at_ms: Their timestamp, milliseconds UTC.
 
         Returns:
-            The one for which there was no room, if there was one; it is closed then.
+            The record that did not fit, if there was one; the batch is closed then.
         """
         if self._closed:
             return next(iter(records), None)
@@ -77,7 +77,7 @@ class RecordBatch:
         return refused
 
     def seal(self) -> None:
-        """Close and compress it: once, on any thread, and before it is sent."""
+        """Close and compress the batch: once, on any thread, before it is sent."""
         self.close()
         records, self._packed = self._packed, bytearray()
         compressed = memoryview(cramjam.zstd.compress(records, level=ZSTD_LEVEL))
@@ -104,19 +104,19 @@ class RecordBatch:
         self._sealed = sealed
 
     def close(self) -> None:
-        """Take no more records."""
+        """Accept no more records."""
         self._closed = True
 
     def closed(self) -> bool:
-        """Whether it takes no more."""
+        """Whether the batch accepts no more records."""
         return self._closed
 
     def size(self) -> int:
-        """Its bytes: as they leave once it is sealed, before that without compression."""
+        """Size in bytes: the compressed size once it is sealed, else the uncompressed size."""
         return HEADER_BYTES + len(self._packed) if self._sealed is None else len(self._sealed)
 
     def record_count(self) -> int:
-        """How many records it has."""
+        """Number of records in the batch."""
         return self._count
 
     def _set_producer_state(self, producer_id: int, producer_epoch: int, sequence: int) -> None:

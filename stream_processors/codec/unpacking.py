@@ -1,8 +1,8 @@
-r"""Records taken out of a record batch; the counterpart of `packing`.
+r"""Decodes the records of a record batch; the counterpart of `packing`.
 
-See https://kafka.apache.org/documentation/#record. A record's headers stay as they came until
-somebody asks for one, because hardly anybody does: to take them apart is half of what reading a
-window costs aiokafka's parser, and to keep them apart is most of its memory.
+See https://kafka.apache.org/documentation/#record. A record's headers are parsed lazily, because
+few callers need them: parsing them is half the cost of reading a window in aiokafka, and the parsed
+headers are most of its memory.
 
 >>> unpacked_headers(b"\x02\nce_id\x06w-1")
 [('ce_id', b'w-1')]
@@ -19,15 +19,15 @@ from millrace.contracts.invalid_record import InvalidRecord
 from millrace.stream_processors.codec.batch_header import HEADER, HEADER_BYTES
 from millrace.stream_processors.codec.decompression import decompressed
 
-#: Bits of a batch's attributes: its codec; whether the broker's clock is its time.
+#: Bits of a batch's attributes: its codec; whether its timestamp is the broker's.
 CODEC_BITS: Final = 0x07
 APPEND_TIME: Final = 0x08
 #: Headers of a record that has none, in Kafka's form.
 _NO_HEADERS: Final = b"\0"
 
-#: Bit of a number that is less than 0, as the length of null is.
+#: Sign bit of a zigzag number; the length of null is negative.
 _NEGATIVE: Final = 1
-#: Largest byte that is a whole number, or its end.
+#: Largest byte that is a whole number, or the last byte of one.
 _SHORT: Final = 0x7F
 _MOST_BITS: Final = 70
 
@@ -38,7 +38,7 @@ class FetchedRecord(msgspec.Struct, gc=False):
     Attributes:
         offset: Its offset.
         timestamp: Milliseconds UTC.
-        timestamp_type: 1 if the broker's clock told it, 0 if the sender's.
+        timestamp_type: 1 for the broker's clock (log append time), 0 for the producer's.
         key: Its key.
         value: Its value.
         packed: Its headers in Kafka's form, see `packing.packed_headers`.
@@ -62,15 +62,15 @@ class FetchedRecord(msgspec.Struct, gc=False):
 
 
 class UnreadBatch(FetchedRecord, gc=False):
-    """A batch whose records nobody can take out: it stands for all of them, in one record.
+    """A batch that cannot be decoded, as one record in place of all its records.
 
-    Its offset is that of its last record, so that whoever has taken it goes on after the batch;
-    its value is the batch, as it was fetched.
+    Its offset is that of the last record, so that a reader continues after the batch; its value is
+    the batch, as it was fetched.
 
     Attributes:
         first_offset: Offset of its first record.
-        count: Records that it says it has.
-        problem: Why they cannot be taken out.
+        count: Number of records, as its header states.
+        problem: Why it cannot be decoded.
     """
 
     first_offset: int
@@ -79,19 +79,19 @@ class UnreadBatch(FetchedRecord, gc=False):
 
 
 def unpacked(batch: memoryview) -> list[FetchedRecord]:
-    """Take all records out of a record batch, whose checksum is right.
+    """Decode all records of a record batch whose checksum is correct.
 
     Args:
-        batch: One whole batch of version 2, and nothing after it.
+        batch: Exactly one whole batch of version 2.
 
     Returns:
-        Its records; or one `UnreadBatch` if they are too large, or not as Kafka describes them.
+        Its records; or one `UnreadBatch` if they are too large or malformed.
     """
     return measured(batch)[0]
 
 
 def measured(batch: memoryview) -> tuple[list[FetchedRecord], int]:
-    """Like `unpacked`; also how many bytes the records have once decompressed."""
+    """Like `unpacked`; also returns the decompressed size of the records, bytes."""
     first_offset, *_, attributes, last, first_ms, latest_ms, _, _, _, count = HEADER.unpack_from(
         batch
     )
@@ -109,21 +109,21 @@ def measured(batch: memoryview) -> tuple[list[FetchedRecord], int]:
 
 
 def unread_batch(record: object) -> UnreadBatch | None:
-    """The batch that a record stands for; None if it is a record, as nearly all are."""
+    """Return the record as an `UnreadBatch`; None for an ordinary record."""
     return record if isinstance(record, UnreadBatch) else None
 
 
 def unread(
     batch: bytes, first: int, last: int, at_ms: int, count: int, problem: InvalidRecord
 ) -> UnreadBatch:
-    """What stands for a batch's records, from the first offset to the last."""
+    """Build the record that replaces a batch, from its first offset to its last."""
     return UnreadBatch(
         last, max(at_ms, 0), 0, None, batch, _NO_HEADERS, first, count, problem.kept()
     )
 
 
 def _all_records(data: bytes, count: int, first_offset: int, first_ms: int) -> list[FetchedRecord]:
-    """Take all records out of a batch's data.
+    """Decode all records of a batch's data.
 
     Raises:
         InvalidRecord: They are not as Kafka describes them.
@@ -140,12 +140,12 @@ def _all_records(data: bytes, count: int, first_offset: int, first_ms: int) -> l
 
 
 def unpacked_headers(packed: bytes) -> list[tuple[str, bytes | None]]:
-    """Take a record's headers apart; the counterpart of `packing.packed_headers`.
+    """Parse a record's headers; the counterpart of `packing.packed_headers`.
 
-    Names are text; what is none in one that a client may have sent becomes a replacement character.
+    Names are UTF-8; invalid bytes in a name become replacement characters.
 
     Raises:
-        CorruptRecordException: They are not as Kafka describes them, as no broker takes any.
+        CorruptRecordException: They are malformed; a broker accepts no such record.
     """
     headers = []
     try:
@@ -164,9 +164,9 @@ def unpacked_headers(packed: bytes) -> list[tuple[str, bytes | None]]:
 def _records(  # noqa: C901, PLR0912  (see below)
     data: bytes, count: int, first_offset: int, first_ms: int
 ) -> tuple[list[FetchedRecord], int]:
-    """Take records apart, and tell where they end.
+    """Parse records, and return the position where they end.
 
-    Numbers of two bytes are read in the loop: a call for each would take half as long again.
+    Numbers of up to two bytes are decoded inline: a call for each would take half as long again.
     """
     records = []
     end = 0
@@ -179,7 +179,7 @@ def _records(  # noqa: C901, PLR0912  (see below)
             else:
                 number, at = number + (more - 1 << 7), at + 1
         end = at + (number >> 1)
-        after_ms, at = data[at + 1], at + 2  # behind the attributes, of which there are none
+        after_ms, at = data[at + 1], at + 2  # after the attributes, which are empty
         if after_ms > _SHORT:
             after_ms, at = _number(data, at - 1)
         place, at = data[at], at + 1
@@ -233,7 +233,7 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _text(data: bytes, at: int) -> tuple[str, int]:
-    """Read a name, and tell where it ends."""
+    """Read a name; returns it and the position where it ends."""
     name, at = _sized(data, at)
     if name is None:
         raise IndexError("a header without a name")
@@ -241,7 +241,7 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
 
 
 def _sized(data: bytes, at: int) -> tuple[bytes | None, int]:
-    """Read bytes behind their length, and tell where they end."""
+    """Read length-prefixed bytes; returns them and the position where they end."""
     number, at = _number(data, at)
     if number & _NEGATIVE:
         return None, at

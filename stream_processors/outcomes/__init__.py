@@ -1,11 +1,11 @@
-"""Joins predictions with the truth that comes later.
+"""Joins predictions with their truth, which arrives later.
 
 ```
 forecasts          open forecasts of an asset, and their readings
-join_task          what the join needs to know of a model's task
+join_task          parameters of the join, derived from a model spec
 stored_prediction  a compact copy of a prediction, kept until its truth arrives
 readings           readings that open forecasts need
-outcome            an outcome: errors in standard deviations
-early_predictions  predictions that arrive before their windows
+outcome            builds outcomes: errors in standard deviations
+early_predictions  reorder buffer for predictions that arrive before their windows
 ```
 """

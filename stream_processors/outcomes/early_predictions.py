@@ -1,4 +1,4 @@
-"""Reorder buffer: a prediction that arrives before its window waits for the window.
+"""Reorder buffer: defers a prediction that arrives before its window.
 
     predictions ─► EarlyPredictions ─► Processor.predictions ─► (acknowledged at a checkpoint)
                     │ ▲
@@ -11,9 +11,9 @@ batches of the partition queue up after it. So an asset's predictions are proces
 order, each after its window, as without a crash.
 
 Deferred predictions are not acknowledged. At a rebalance or at shutdown they are dropped, and the
-next owner of the partition fetches them again from the committed offset. A batch that is being
-processed is waited for as usual. No batch is started once the flow has stopped, so nothing is
-acknowledged or remembered after the partition was revoked.
+next owner of the partition fetches them again from the committed offset. A rebalance waits for a
+batch that is being processed, as usual. No batch is started once the flow has stopped, so nothing
+is acknowledged or stored after the partition was revoked.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ WorkOff = Callable[[int, Sequence[Record], range], Awaitable[int]]
 
 
 def is_ahead(offset: int, windows_through: int, taken: int, readable: range) -> bool:
-    """Whether a prediction has to wait for its window.
+    """Whether a prediction must be deferred until its window has been processed.
 
-    It does not wait for a window that will never be read: one that expired, or whose memory is
+    It is not deferred for a window that will never be read: one that expired, or whose memory is
     lost.
 
     Args:
         offset: Source offset of the prediction: that of its window.
         windows_through: Last window that the asset's memory includes.
-        taken: Offset after the last window of the partition that was processed since it was
-            assigned; 0 if none was.
+        taken: Offset after the last window of the partition that was processed since its
+            assignment; 0 if none was.
         readable: Offsets of windows that are or were read since then.
 
     Returns:
-        True if the window is still to come.
+        True if the window has not been processed yet, but will be.
 
     Example:
         >>> is_ahead(7, windows_through=4, taken=6, readable=range(3, 9))
@@ -68,24 +68,24 @@ class Flow(Protocol):
     flow_active: bool
 
     def defer(self, message: Any) -> None:
-        """Do not wait for a message at a rebalance or the end."""
+        """Exclude a message from those that a rebalance or a shutdown waits for."""
 
     def resume(self, message: Any) -> None:
-        """Wait for a message again."""
+        """Include a message again among those that a rebalance waits for."""
 
     def pause(self, tp: TP) -> None:
-        """Fetch no more of a partition."""
+        """Pause the fetching of a partition."""
 
     def unpause(self, tp: TP) -> None:
-        """Fetch a partition again."""
+        """Resume the fetching of a partition."""
 
     def readable(self, tp: TP, since: float) -> range:
-        """Offsets of a partition that are or were read."""
+        """Offsets of a partition that were or will be read in this assignment."""
 
 
 @dataclass
 class _Batch:
-    """A batch, what is left of it, and when it came."""
+    """A batch: its unprocessed records and its arrival time."""
 
     event: Any
     rest: Sequence[Record]
@@ -93,7 +93,7 @@ class _Batch:
 
 
 class EarlyPredictions:
-    """Batches of `predictions` by partition, in their order."""
+    """Deferred batches of `predictions` by partition, in offset order."""
 
     def __init__(
         self,
@@ -109,7 +109,8 @@ class EarlyPredictions:
             work_off: Processes records.
             flow: The consumer.
             windows: Full name of `sensor.windows`.
-            done: Takes an event when its records are all processed, in the order of a partition.
+            done: Called with an event once all its records are processed, in the order of a
+                partition.
             clock: Seconds since 1970, as the consumer counts them.
         """
         self._work_off = work_off
@@ -121,7 +122,7 @@ class EarlyPredictions:
         self._turn = asyncio.Lock()
 
     async def add(self, event: Any) -> None:
-        """Take a batch, and process what need not wait."""
+        """Add a batch, and process its records up to the first whose window has not arrived."""
         tp: TP = event.message.tp
         async with self._turn:
             self._flow.defer(event.message)
@@ -133,7 +134,7 @@ class EarlyPredictions:
                 self._flow.pause(tp)
 
     async def drain(self, partition: int | None = None) -> None:
-        """Process what need not wait any more, of one partition or of all."""
+        """Process deferred predictions whose windows have arrived, of one partition or of all."""
         async with self._turn:
             for tp in list(self._batches):
                 if partition in (None, tp.partition):
@@ -141,13 +142,13 @@ class EarlyPredictions:
 
     @property
     def places(self) -> frozenset[Place]:
-        """Partitions that wait for others and not for us; may be asked from any thread."""
+        """Partitions with deferred predictions; thread-safe."""
         return frozenset(Place(tp.topic, tp.partition) for tp in tuple(self._batches))
 
     def drop(self) -> None:
-        """Drop everything that is deferred, because of a rebalance."""
+        """Drop all deferred predictions, because of a rebalance."""
         for tp, batches in self._batches.items():
-            batches.clear()  # a drain may be at work on it
+            batches.clear()  # a drain may be iterating over it
             self._flow.unpause(tp)
         self._batches.clear()
 
@@ -170,4 +171,4 @@ class EarlyPredictions:
             if not batches:
                 self._flow.unpause(tp)
                 del self._batches[tp]
-            await asyncio.sleep(0)  # a checkpoint, or the fetcher, need not wait for all of them
+            await asyncio.sleep(0)  # lets a checkpoint or the fetcher run in between

@@ -1,29 +1,27 @@
-"""The prequential join of one asset; one file, since all of it is one record of a snapshot.
+"""The prequential join of one asset; one file, since all its state is one snapshot record.
 
-Every accepted window opens a forecast and brings readings. A forecast's truth is the
-horizon's readings in its own segment; it may come late, twice or never:
+Every accepted window opens a forecast and brings readings. A forecast's truth is the readings of
+its horizon in its own segment. Truth may arrive late, twice or never:
 
-- late: readings are kept until no open forecast needs them, and a forecast waits until
-  `WITNESSES` windows that came after its own lie more than `LATENESS` window lengths beyond
-  its interval. So one window of a wrong clock does not end the wait of all others, and as
-  many windows that lie as far before it end its own: it is its clock that was wrong. What
-  came earlier says nothing, so a clock that is put right, or a backlog that comes late, is
-  joined as any other stretch;
-- twice: the first reading of a moment counts;
-- never: after that wait the forecast is closed without an outcome.
+- late: readings are kept until no open forecast needs them. A forecast stays open until `WITNESSES`
+  later arrivals lie more than `LATENESS` window lengths beyond its interval, so a single window
+  with a wrong clock does not close all other forecasts. If as many later arrivals lie that far
+  before it, its own clock was wrong, and it is closed. Windows that arrived earlier do not count,
+  so data after a clock correction and late backlogs are joined like all others;
+- twice: the first reading of each point in time counts;
+- never: the forecast is then closed without an outcome.
 
-Whether a forecast has truth is decided by the windows alone, and outcomes leave in the order
-of the windows. So the outcomes, and everything learned from them, are the same however
-predictions and windows interleave, and the same again when they are replayed. So is the book
-itself once everything has come: it holds nothing that depends on how it came.
+The windows alone decide whether a forecast has truth, and outcomes are written in the order of the
+windows. So outcomes, and all state derived from them, do not depend on how predictions and windows
+interleave, and are reproduced by a replay. The same holds for the book itself once all records have
+arrived: it holds nothing that depends on their order of arrival.
 
-Memory. A book whose forecasts are answered promptly has one or two kilobytes and the values
-of its latest forecast. While inference is behind it keeps truths, while windows are behind
-predictions, while truth is late forecasts and readings, all as plain bytes. Its snapshot has
-at most ``80 * MOST_OPEN + 24 * MOST_VALUES`` bytes, 3.5 MB, and that only if all of it happens
-at once; more only where the forecasts that a task itself keeps waiting are more (a sequence
-that is forecast far more often than its horizon is long). Live, each of these forecasts is
-an object of some 250 bytes more.
+Memory. A book whose predictions and truths arrive promptly takes one or two kilobytes plus the
+values of its latest forecast. It keeps truths while inference lags, predictions while windows lag,
+and forecasts and readings while truth is late, all as plain bytes. Its snapshot is at most 3.5 MB,
+``80 * MOST_OPEN + 24 * MOST_VALUES`` bytes, reached only if all three happen at once. It is larger
+only if the task itself needs more open forecasts (a sequence that is forecast far more often than
+its horizon is long). In memory, each open forecast is an object of some 250 bytes more.
 """
 
 from __future__ import annotations
@@ -45,30 +43,30 @@ from millrace.stream_processors.outcomes.join_task import (
 from millrace.stream_processors.outcomes.readings import Block, Readings, slot
 from millrace.stream_processors.outcomes.stored_prediction import Joined, StoredPrediction
 
-#: Predictions of an asset that are kept until their windows come; later ones are dropped. This is
-#: the last resort: while windows are still read, predictions wait before they get here
-#: (`early_predictions`). Their values are `MOST_VALUES` at most.
+#: Most predictions of an asset that are stored until their windows arrive; further ones are
+#: dropped. This is the last resort: while windows are still being read, predictions are deferred
+#: before they get here (`early_predictions`). They have at most `MOST_VALUES` values.
 MOST_EARLY: Final = 1024
-#: Segments with longer names go by their digest.
+#: Segment names longer than this are replaced with their digest.
 LONGEST_NAME: Final = 64
 
 _offset = attrgetter("offset")
 
 
 class OpenForecast(msgspec.Struct, array_like=True, gc=False):
-    """A forecast that waits.
+    """A forecast that has no outcome yet.
 
     Attributes:
         offset: Source offset of its window.
         start_ms: Event time of the window's first sample.
         begins_ms: Event time of the first forecast sample.
-        segment: The window's segment until it is decided, then empty.
+        segment: The window's segment; empty once the forecast is decided.
         first: Slot of the first forecast sample: sampling periods from its segment's anchor.
-        passed: Windows since that lay so far beyond it that its truth will not come.
-        behind: Windows since that lay so far before it that its clock, not theirs, is wrong.
-        closed: Whether it is known that there will be no truth.
-        truth: The truth, once it is complete; as in `Joined`, when `Truths` are made.
-        answer: The prediction, once it is there; None if it is closed.
+        passed: Later windows so far beyond it that its truth is not expected any more.
+        behind: Later windows so far before it that its own clock must be wrong.
+        closed: Whether it is decided that there is no truth.
+        truth: The truth, once it is complete; as in `Joined` after `Truths.make`.
+        answer: The prediction, once it has arrived; None if the forecast is closed.
     """
 
     offset: int
@@ -84,16 +82,16 @@ class OpenForecast(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def is_open(self) -> bool:
-        """Whether the windows have not said all about it yet."""
+        """Whether it is undecided: neither complete nor closed."""
         return self.truth is None and not self.closed
 
     def settle(self, truth: bytes) -> None:
-        """Take the truth."""
+        """Set the truth."""
         self.truth = truth
         self.segment = ""
 
     def witness(self, *, late: bool) -> None:
-        """Take note of a window far beyond it or, if not ``late``, far before it."""
+        """Count a window far beyond the forecast or, if not ``late``, far before it."""
         self.passed += late
         self.behind += not late
         if WITNESSES in (self.passed, self.behind):
@@ -103,26 +101,26 @@ class OpenForecast(msgspec.Struct, array_like=True, gc=False):
 
 
 class Truths:
-    """Truths that are complete, made together."""
+    """Complete truths, computed together."""
 
     def __init__(self, task: JoinTask) -> None:
         """Start with none.
 
         Args:
-            task: The task, the same one for all books that they are made for.
+            task: The task; all books of one instance share it.
         """
         self.task = task
         self._forecasts: list[OpenForecast] = []
         self._readings: list[bytes] = []
 
     def add(self, forecast: OpenForecast, readings: bytes) -> None:
-        """Take the readings of a forecast's horizon."""
+        """Add the readings of a forecast's horizon."""
         forecast.settle(readings)  # decided from now on
         self._forecasts.append(forecast)
         self._readings.append(readings)
 
     def make(self) -> None:
-        """Turn the readings into truths."""
+        """Compute the truths from the readings."""
         if self._forecasts:
             made = self.task.truths(b"".join(self._readings))
             for forecast, truth in zip(self._forecasts, made, strict=True):
@@ -135,12 +133,12 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
 
     Attributes:
         open: Open forecasts, in the order of their windows.
-        early: Predictions whose windows have not come, and were not to be read when they
-            came, by offset.
-        readings: Readings by segment: of those that have an undecided forecast.
+        early: By offset, predictions that arrived before their windows, when those were not in the
+            range to be read.
+        readings: Readings by segment, for segments with an undecided forecast.
         decided: Number of forecasts at the head of ``open`` that are decided.
-        answered_through: Source offset of the latest prediction. Predictions of an asset
-            come in the order of their windows: up to there none is to come any more.
+        answered_through: Source offset of the latest prediction. Predictions of an asset arrive in
+            the order of their windows, so none at or below it will follow.
     """
 
     open: list[OpenForecast] = []
@@ -158,7 +156,7 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
         offset: int,
         truths: Truths,
     ) -> None:
-        """Take a window's readings and open its forecast.
+        """Add a window's readings and open its forecast.
 
         Args:
             rows: Its target readings, as `JoinTask.rows` makes them.
@@ -166,8 +164,8 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
             end_ms: Event time one period after the last.
             segment: The window's segment.
             offset: Its source offset, larger than any before.
-            truths: Takes the truths that are complete now. They are to be made before
-                anything else is asked of the book than to add windows.
+            truths: Receives the truths that are now complete. Call `Truths.make` before any method
+                of the book other than this one.
         """
         task = truths.task
         if len(segment) > LONGEST_NAME:
@@ -230,7 +228,7 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
         return resolved
 
     def _is_settled(self, forecast: OpenForecast) -> bool:
-        """Whether there is nothing more to come of a forecast."""
+        """Whether a forecast needs no further record."""
         if forecast.closed or forecast.truth is None:
             return forecast.closed
         return forecast.answer is not None or forecast.offset <= self.answered_through
@@ -241,12 +239,12 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
             answer.timestamp_ms = 0
 
     def give_up_oldest(self, excess: int) -> int:
-        """Drop the oldest open forecasts, until so many bytes of a snapshot are gone.
+        """Drop the oldest open forecasts, until the snapshot is smaller by ``excess`` bytes.
 
-        What is dropped has no outcome. Once no forecast is left, no reading is kept either.
+        Dropped forecasts have no outcome. Without open forecasts, no readings are kept either.
 
         Returns:
-            How many were dropped; 0 if there is none any more.
+            Number of dropped forecasts; 0 if none was open.
         """
         count = freed = 0
         for forecast in self.open:
@@ -262,9 +260,9 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
         return count
 
     def _is_next(self, readings: Readings, start: int, size: int, task: JoinTask) -> bool:
-        """Whether a window begins where the one forecast does that is undecided, and decides it.
+        """Whether a window starts where the only undecided forecast starts, and so decides it.
 
-        So it is wherever windows do not overlap and none is missing.
+        This is the common case: windows do not overlap and none is missing.
         """
         return (
             self.decided == len(self.open) - 1
@@ -277,7 +275,7 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
     def _follow(
         self, forecast: OpenForecast, rows: bytes, readings: Readings, truths: Truths
     ) -> None:
-        """Open a forecast whose window is next: what `_add` does, without looking around."""
+        """Fast path of `_add` for a window for which `_is_next` holds."""
         task = truths.task
         truths.add(self.open[self.decided], rows[: task.horizon_bytes])
         self.decided += 1
@@ -301,7 +299,7 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
             forecast: The forecast.
             rows: Target readings of its window.
             start: Slot of the first.
-            readings: Those of its segment.
+            readings: The readings of its segment.
             truths: Takes the truths that are complete now.
         """
         task, segment = truths.task, forecast.segment
@@ -328,10 +326,10 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
                 forecast.answer = answer
 
     def _decide(self, block: Block | None, segment: str, truths: Truths) -> dict[str, int]:
-        """Settle which open forecasts have their truth, or never will.
+        """Decide which open forecasts have their truth, or never will.
 
         Args:
-            block: The readings that have grown.
+            block: The block of readings that was extended.
             segment: Their segment.
             truths: Takes the truths.
 
@@ -372,7 +370,7 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
         return needed
 
     def _give_up(self, count: int) -> dict[str, int]:
-        """Drop the oldest forecasts; what is `_needed` then."""
+        """Drop the oldest forecasts; returns the result of `_needed` afterwards."""
         del self.open[:count]
         self.decided = max(0, self.decided - count)
         return self._needed()
@@ -388,12 +386,12 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
                 readings.trim(first, row_bytes)
 
     def _kept_bytes(self) -> int:
-        """Bytes of readings."""
+        """Size of the kept readings, bytes."""
         return sum(len(b.rows) for readings in self.readings.values() for b in readings.blocks)
 
 
 def _need(needed: dict[str, int], forecast: OpenForecast) -> None:
-    """Note the first slot that a forecast needs, by segment."""
+    """Lower a segment's first needed slot to that of a forecast."""
     first = needed.get(forecast.segment)
     if first is None or forecast.first < first:
         needed[forecast.segment] = forecast.first

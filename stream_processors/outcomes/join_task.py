@@ -1,6 +1,6 @@
-"""What the join needs of a model's task: who waits how long, how much is kept, what truth is.
+"""Parameters of the join, derived from a model's task: timeouts, limits, and the truth.
 
-It is worked out once per task; what is done for every window only looks it up.
+They are computed once per task; the work for each window only looks them up.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from millrace.contracts.missing import ABSENT_ABOVE
 from millrace.contracts.model_spec import ModelSpec
 from millrace.stream_processors.rows import rows_of
 
-#: Wait for late readings, in window lengths beyond the forecast's end.
+#: Allowed lateness of readings, in window lengths beyond the forecast's end.
 LATENESS: Final = 3
-#: Windows that have to have passed a forecast's interval before it is given up.
+#: Number of windows beyond a forecast's interval after which it is closed.
 WITNESSES: Final = 3
 #: Open forecasts, and values of truth kept for them, per asset: how far inference may fall
-#: behind. Beyond either the oldest are dropped without an outcome, so that an asset's
-#: snapshot fits into a record of the changelog. Readings are as many as the latter at most.
+#: behind. Beyond either limit the oldest are dropped without an outcome, so that an asset's
+#: snapshot fits into a changelog record. The second limit holds for readings as well.
 MOST_OPEN: Final = 4096
 MOST_VALUES: Final = 1 << 17
-#: Of a float32.
+#: Size of a float32.
 READING_BYTES: Final = 4
 
 _Float64 = npt.NDArray[np.float64]
 
 
 class JoinTask:
-    """What the join needs of a model's task.
+    """Parameters of the join, derived from a model's task.
 
     Attributes:
         horizon: Samples ahead that are forecast.
-        row_bytes: Bytes of the target readings of a moment.
-        horizon_bytes: Bytes of those of a horizon.
+        row_bytes: Bytes of the target readings of one point in time.
+        horizon_bytes: Bytes of the target readings of a horizon.
         period_ms: Event time between two samples.
-        patience_ms: Event time that a forecast waits for its truth, from its first sample.
-        most_open: Open forecasts that there may be. Those that can still wait for their
-            truth are never too many.
-        most_bytes: Bytes of readings that there may be.
+        patience_ms: Event time until a forecast without truth is closed, from its first sample.
+        most_open: Limit of open forecasts; at least the number that can be open within the allowed
+            lateness.
+        most_bytes: Limit of readings, bytes.
         columns: Columns of a window that are forecast.
         targets: Their names.
         sensor_set: Id of the sensor set.
@@ -65,7 +65,7 @@ class JoinTask:
     )
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Work it out."""
+        """Compute the parameters."""
         columns = self.columns = spec.target_columns
         self.targets = spec.target_names
         self.sensor_set = spec.sensor_set
@@ -97,9 +97,10 @@ class JoinTask:
         return rows_of(values)
 
     def truths(self, rows: bytes) -> list[bytes]:
-        """Make the truths of horizons' readings, as in `Joined`.
+        """Compute truths from the readings of horizons, as in `Joined`.
 
-        A target that misses more of the horizon than a window may has no truth (NaN).
+        A target with more missing samples in the horizon than a window may have gets no truth
+        (NaN).
 
         Args:
             rows: float32 of shape (n, horizon, targets), NaN where missing.
@@ -123,12 +124,12 @@ class JoinTask:
 
     @staticmethod
     def _lost(missing: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-        """Samples that each target misses: of shape (n, targets) from (n, horizon, targets)."""
+        """Count missing samples per target: shape (n, targets) from (n, horizon, targets)."""
         lost: npt.NDArray[np.intp] = np.add.reduce(missing, 1, np.intp)
         return lost
 
 
 @lru_cache(maxsize=256)
 def join_task(spec: ModelSpec) -> JoinTask:
-    """What the join needs of a task."""
+    """Return the parameters of the join for a task, from a cache."""
     return JoinTask(spec)

@@ -1,4 +1,4 @@
-"""A forecast and its truth as an outcome: the errors, in standard deviations."""
+"""Builds an outcome from a forecast and its truth: the errors, in standard deviations."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def outcome_of(
     """Compare a forecast with its truth.
 
     Args:
-        joined: Both.
+        joined: The forecast and its truth.
         asset: The machine.
         normaliser: Units of the version that served.
         spec: The model's task.
@@ -82,7 +82,7 @@ def _wide(values: bytes) -> _Float64:
 
 
 def _mean_error(forecast: _Float64, truth: _Float64, scale: _Float64) -> float | None:
-    """Mean absolute error in scales, of what both have; None if that is nothing finite."""
+    """Mean absolute error in scales over values present in both; None if none is finite."""
     error = forecast - truth
     np.abs(error, error)
     error /= scale

@@ -1,8 +1,8 @@
-"""Readings of an asset that forecasts wait for, by segment and moment.
+"""Readings of an asset that open forecasts need, by segment and slot.
 
-Moments are slots: sampling periods from a segment's anchor. What is known lies in blocks of
-consecutive slots, so that a gap costs nothing, however long; the first reading of a slot
-counts, and a late window fills the gaps between blocks.
+A slot is a point in time, counted in sampling periods from a segment's anchor. Readings are stored
+in blocks of consecutive slots, so that a gap of any length takes no memory. The first reading of a
+slot counts, and a late window fills the gaps between blocks.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Readings(msgspec.Struct, array_like=True, gc=False):
     Attributes:
         anchor: Event time that slots are counted from, milliseconds UTC. Counting from a
             window's own start keeps rounding away from the middle between two slots.
-        needed: First slot that an undecided forecast needs: none before it are kept.
-        blocks: What is known, ascending, with a gap between any two.
+        needed: First slot that an undecided forecast needs; earlier ones are dropped.
+        blocks: Known readings, ascending, with a gap between any two blocks.
     """
 
     anchor: int
@@ -37,7 +37,7 @@ class Readings(msgspec.Struct, array_like=True, gc=False):
     blocks: list[Block] = []
 
     def add(self, start: int, rows: bytes, width: int) -> Block | None:
-        """Take those of a window's readings that are needed and not known yet.
+        """Add those readings of a window that are needed and not known yet.
 
         Args:
             start: Slot of the window's first sample.
@@ -63,7 +63,7 @@ class Readings(msgspec.Struct, array_like=True, gc=False):
         return self._merge(first, rows[(first - start) * width :], width)
 
     def _merge(self, first: int, rows: bytes, width: int) -> Block:
-        """Fill gaps with rows of so many bytes; where something is known it stays."""
+        """Fill gaps with rows of ``width`` bytes; known readings are not replaced."""
         end = first + len(rows) // width
         before, after = [], []
         merged = Block(first, b"")
@@ -84,7 +84,7 @@ class Readings(msgspec.Struct, array_like=True, gc=False):
         return merged
 
     def trim(self, needed: int, width: int) -> None:
-        """Drop what lies before a slot."""
+        """Drop readings before a slot."""
         self.needed = needed
         kept = []
         for block in self.blocks:
@@ -97,7 +97,7 @@ class Readings(msgspec.Struct, array_like=True, gc=False):
 
 
 def slot(elapsed_ms: int, period_ms: float) -> int:
-    """Elapsed event time in sampling periods, rounded: so readings of two windows meet.
+    """Elapsed event time in sampling periods, rounded, so that windows share one grid.
 
     >>> [slot(ms, 1000 / 60) for ms in (0, 17, 33, 50)]
     [0, 1, 2, 3]

@@ -44,7 +44,7 @@ class StoredPrediction(msgspec.Struct, array_like=True, gc=False):
 
     @staticmethod
     def of(prediction: Prediction) -> StoredPrediction:
-        """Keep what is needed of a prediction."""
+        """Build the compact copy of a prediction."""
         source = prediction.source
         return StoredPrediction(
             source.offset,
@@ -83,10 +83,10 @@ class Joined(msgspec.Struct, frozen=True, gc=False):
 
 
 def _packed(*values: float | None) -> bytes:
-    """Numbers as little-endian float32, which is what forecasts are made in; None as NaN.
+    """Encode numbers as little-endian float32, the precision of forecasts; None becomes NaN.
 
     Returns:
-        The bytes; none if a number is no float32.
+        The bytes; empty if a number is out of range for float32.
     """
     try:
         return _form(len(values)).pack(*values)

@@ -1,8 +1,8 @@
-"""What an earlier process has done.
+"""Recovers the state of an earlier process.
 
 ```
 history    reads outputs and ledger of an earlier process
 positions  progress of each partition, recovered from the outputs
-memory     reads the changelog of the table back, in batches
+memory     recovers the table of asset memory from its changelog, in batches
 ```
 """

@@ -1,8 +1,7 @@
-"""What an earlier life of the stream processor has left on the broker.
+"""Outputs of an earlier stream processor, read from the broker.
 
-The ledger tells the fences that are set; the outputs themselves tell how far each partition
-has been processed, what was refused and what was mended. So nothing has to be remembered
-twice.
+The ledger holds the fences; the outputs show how far each partition was processed, which records
+were refused and which retries were accepted. So no separate progress store is needed.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from millrace.stream_processors.transport.lineages import Ends, Lineages
 
 
 class History(Protocol):
-    """What was written before."""
+    """Outputs of earlier processes."""
 
     def fences(self) -> Iterator[LedgerEntry]:
-        """Read the fences that are in the ledger."""
+        """Read all fences of the ledger."""
 
     def ends(self, partition: int) -> Ends:
-        """Tell how far a partition was processed when it was taken over."""
+        """Return a partition's progress at the time of its assignment."""
 
     def refused_since(self, partition: int, first: int) -> set[int]:
         """Find the offsets, ``first`` or larger, that have a dead letter already."""
@@ -38,18 +37,18 @@ class History(Protocol):
         """Find the first origins, ``first`` or larger, that have a dead letter already."""
 
     def mended(self, partition: int) -> Iterable[Resolution]:
-        """Find the records of a partition that were sent again and taken, oldest first."""
+        """Find the accepted retries of a partition, oldest first."""
 
 
 class KafkaHistory:
-    """The history as Kafka keeps it."""
+    """The history as stored in Kafka."""
 
     def __init__(self, settings: Settings, lineages: Lineages) -> None:
-        """Ask nothing yet.
+        """Store the settings; connects later.
 
         Args:
-            settings: Where Kafka is; each question connects by itself.
-            lineages: Has taken the partitions over.
+            settings: Address of Kafka; each method opens its own connection.
+            lineages: Progress of the assigned partitions.
         """
         self._settings = settings
         self._lineages = lineages
@@ -63,15 +62,15 @@ class KafkaHistory:
                 yield self._read(value)
 
     def ends(self, partition: int) -> Ends:
-        """What was asked for when the partition was taken over."""
+        """Return the progress that was read when the partition was assigned."""
         return self._lineages.ends(partition)
 
     def refused_since(self, partition: int, first: int) -> set[int]:
-        """Read the dead letters from their end."""
+        """Read the dead letters backwards from the newest."""
         return source_offsets_since(self._settings, DEAD_LETTERS, partition, first)
 
     def refused_first_since(self, partition: int, first: int) -> set[int]:
-        """Read the letters from their end; not those of records that were sent again in vain."""
+        """Read the letters backwards from the newest, without those of refused retries."""
 
         def is_first(headers: RawHeaders) -> bool:
             offset = int(header(headers, SOURCE_OFFSET) or -1)
@@ -81,7 +80,7 @@ class KafkaHistory:
         return source_offsets_since(self._settings, DEAD_LETTERS, partition, first, is_first)
 
     def mended(self, partition: int) -> list[Resolution]:
-        """Read the notes from their beginning."""
+        """Read the resolutions from the beginning of their topic."""
         read = EventReader[Resolution](Resolution)
         notes = (
             read.valid(message.value())

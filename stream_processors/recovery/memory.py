@@ -1,16 +1,16 @@
-"""Reads assets' memory back from its changelog, a batch of records at a time.
+"""Recovers assets' memory from its changelog, a batch of records at a time.
 
     changelog ─► BatchConsumer: one message per partition and poll ─► MemoryTable
 
-Faust's own table takes a message per record, and its machinery for one costs more than all else.
-Here the value of a message is the list of the partition's records, in their order, and its offset
-is that of the last one. Faust compares that offset with the log's end as it always does, so that
-recovery ends when the batch with the last record has been applied. Where no record lies at the
-end (transaction markers, or what compaction has removed) `BatchConsumer` delivers a message
-without records at the last offset.
+Faust's own table takes one message per record, and the overhead per message dominates. Here the
+value of a message is the list of the partition's records, in their order, and its offset is that of
+the last one. Faust compares that offset with the high watermark as usual, so recovery ends when the
+batch with the last record has been applied. If the last offset holds no record (a transaction
+marker, or a record removed by compaction), `BatchConsumer` delivers an empty message at that
+offset.
 
-A record that is applied twice has no second effect, since the last record of a key counts; so a
-rebalance may interrupt recovery anywhere.
+Applying a record is idempotent, since the last record of a key counts; so a rebalance may interrupt
+recovery anywhere.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from faust.types import EventT
 
 from millrace.stream_processors.codec.unpacking import FetchedRecord
 
-#: Messages that wait until they are applied together. Each is a whole batch. Not 1: Faust goes on
-#: fetching the changelog after the recovery of such a table.
+#: Messages that are buffered and applied together; each is a whole batch. It must not be 1: Faust
+#: keeps fetching the changelog of such a table after recovery.
 BUFFERED_MESSAGES: Final = 2
 
 
@@ -32,8 +32,8 @@ class MemoryTable(faust.Table[bytes, bytes]):
     """A table in memory whose changelog is delivered in batches.
 
     Attributes:
-        applied: Records that were read back since the start; another value is progress. May be
-            read from any thread.
+        applied: Number of records applied since the start; a change is progress. Thread-safe to
+            read.
     """
 
     applied = 0
@@ -54,29 +54,29 @@ class MemoryTable(faust.Table[bytes, bytes]):
                 store.data.pop(key, None)
                 store._key_partition.pop(key, None)  # noqa: SLF001  (see below)
             store.data.update(kept)
-            # By it the store forgets what is in partitions of other owners, after recovery.
+            # After recovery, the store uses it to drop the keys of partitions of other owners.
             store._key_partition.update(dict.fromkeys(kept, message.partition))  # noqa: SLF001
             self.applied += len(records)
 
 
 class Recovery:
-    """How far the reading of the changelog has come; for the event loop, but for `running`."""
+    """Progress of the changelog recovery; only `running` may be read outside the event loop."""
 
     def __init__(self, app: faust.App) -> None:
-        """Take the app; its tables need not be there yet."""
-        self._tables: Any = app.tables  # typed as a port that does not know its recovery
+        """Store the app; its tables may be created later."""
+        self._tables: Any = app.tables  # its type lacks the recovery
 
     @property
     def completed(self) -> bool:
-        """Whether all memory has been read back once; Faust keeps that for good."""
+        """Whether the first recovery is complete; never reset."""
         return bool(self._tables.recovery.completed.is_set())
 
     @property
     def running(self) -> bool:
-        """Whether memory is being read back now, at the start or after a rebalance."""
+        """Whether a recovery is in progress, at the start or after a rebalance."""
         return bool(self._tables.recovery.in_recovery)
 
     def remaining(self) -> int:
-        """Offsets of the changelog that are still to be read; 0 when none is being read."""
+        """Offsets of the changelog left to read; 0 when no recovery is in progress."""
         recovery = self._tables.recovery
         return max(0, recovery.active_remaining_total()) if recovery.in_recovery else 0

@@ -1,8 +1,8 @@
 """Progress of each partition of `sensor.windows`, recovered from the outputs.
 
-When a partition is assigned, all that is known of it comes from the broker: its progress
-(`lineages.Ends`), the records that an earlier process refused, and the retries that were accepted.
-The latter two are read once, when they are first needed.
+When a partition is assigned, its state is read from the broker: its progress (`lineages.Ends`), the
+records that an earlier process refused, and the retries that were accepted. The latter two are read
+once, when first needed.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Position:
     Attributes:
         next: Next unprocessed offset, recovered from the outputs; lower offsets are
             redeliveries. See `Ends.next`.
-        taken: Offset after the last record that was processed since the partition was assigned,
-            for the first time or again; 0 if none was.
+        taken: Offset after the last record that was processed, including redeliveries, since the
+            partition was assigned; 0 if none was.
     """
 
     def __init__(self, partition: int, history: History) -> None:
@@ -42,7 +42,7 @@ class Position:
 
         Args:
             partition: The partition.
-            history: What an earlier process has written.
+            history: Outputs of earlier processes.
         """
         ends = history.ends(partition)
         self.next, self._written = ends.next, ends.written
@@ -54,19 +54,19 @@ class Position:
         self._letters: FirstOrigins | None = None
 
     def written_through(self, topic: Topic) -> int:
-        """Last source offset that an output had when the partition was taken over; -1 if none."""
+        """Last source offset in an output topic when the partition was assigned; -1 if none."""
         return self._written.get(topic.name, -1)
 
     def is_written(self, topic: Topic, offset: int) -> bool:
-        """Whether an output has what was made of a record."""
+        """Whether the output record of a source offset was already written."""
         return offset <= self.written_through(topic)
 
     async def refused_before(self, records: Sequence[Record], rows: range) -> set[int]:
-        """Rows that an earlier life refused, which is final: their letters may be answered.
+        """Rows that an earlier process refused. That is final, since they may have been retried.
 
         Args:
             records: A batch.
-            rows: Those of the partition.
+            rows: The partition's rows.
         """
         first = records[rows.start].offset
         if not self.is_written(DEAD_LETTERS, first):
@@ -80,14 +80,13 @@ class Position:
     async def resolve(
         self, records: Sequence[Record], own: range, rows: Sequence[int], invalid: set[int]
     ) -> RetryDecisions:
-        """Decide about the records that were sent before; there are none, as a rule.
+        """Accept or reject the retries in a batch; usually there are none.
 
         Args:
-            records: A batch. If any were sent before, all letters of earlier batches are
-                confirmed.
-            own: Rows of the partition.
-            rows: Those of them that were sent before, ascending.
-            invalid: Rows that are no windows, whatever their origin, of any partition.
+            records: A batch. If it has retries, all letters of earlier batches must be confirmed.
+            own: The partition's rows.
+            rows: The retries among them, ascending.
+            invalid: Invalid rows of any partition, regardless of their origin.
         """
         if rows:
             oldest = oldest_origin(self._partition, records, rows)
@@ -103,7 +102,7 @@ class Position:
         return resolve(self._partition, records, rows, invalid, self._retries, self._letters)
 
     async def _learn_letters(self, oldest: int) -> None:
-        """Read the letters down to an origin; if they were read before, down to the first."""
+        """Read the letters back to an origin; at the second call, back to the first letter."""
         if self._letters is not None and self._letters.since <= oldest:
             return
         since = oldest if self._letters is None else 0
@@ -111,12 +110,11 @@ class Position:
         self._letters = FirstOrigins(found, since=since)
 
     def refuse(self, offset: int, origin: int | None) -> None:
-        """Take note of a record that is refused after `resolve`.
+        """Record that a row is refused after `resolve`.
 
         Args:
             offset: Its offset.
-            origin: The first origin that it had taken, which is open again; None if it was not
-                sent before.
+            origin: The origin that it resolved, which is open again; None if it is no retry.
         """
         if origin is None and self._letters is not None:
             self._letters.add(offset)
@@ -125,7 +123,7 @@ class Position:
 
 
 class Positions:
-    """Positions of the partitions that we work on."""
+    """Positions of the assigned partitions."""
 
     def __init__(self, history: History) -> None:
         """Start with none."""
@@ -133,7 +131,7 @@ class Positions:
         self._known: dict[int, Position] = {}
 
     def of(self, partition: int) -> Position:
-        """Tell a partition's position; at first that of when it was taken over."""
+        """Return a partition's position; initially that at its assignment."""
         position = self._known.get(partition)
         if position is None:
             position = self._known[partition] = Position(partition, self._history)
@@ -142,9 +140,9 @@ class Positions:
 
     @property
     def known(self) -> set[int]:
-        """Partitions that were asked for."""
+        """Partitions whose position was requested."""
         return set(self._known)
 
     def forget(self) -> None:
-        """Forget all: partitions are changing hands."""
+        """Drop all positions, because of a rebalance."""
         self._known.clear()

@@ -2,7 +2,7 @@
 
 ```
 asset           memory of an asset, and its snapshot
-recent_windows  latest windows of an asset, to recognise repeats
+recent_windows  latest windows of an asset, to detect duplicates
 snapshots       the Faust table that keeps snapshots
 ```
 """

@@ -1,7 +1,7 @@
-"""What the stream processor remembers of an asset, and its snapshot.
+"""The stream processor's state of an asset, its *memory*, and its snapshot.
 
-The memory says which source offsets it includes, so records that are delivered again after
-a crash have no second effect on it: replaying from an older snapshot gives the same memory.
+The memory stores which source offsets it includes, so redelivered records have no second effect on
+it: replaying from an older snapshot gives the same memory.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _decode = msgspec.msgpack.Decoder(AssetSnapshot).decode
 
 
 class Asset:
-    """An asset's memory, live."""
+    """An asset's memory as live objects."""
 
     __slots__ = (
         "forecasts",
@@ -64,7 +64,7 @@ class Asset:
         """Encode the memory.
 
         Args:
-            with_tests: Whether what detectors remember is in it.
+            with_tests: Whether to include the state of the detectors.
         """
         recent = self.recent.snapshot()
         monitor = self.monitor.state()
@@ -96,10 +96,10 @@ class Asset:
 
 
 def state_digest(snapshot: bytes) -> str:
-    """Digest of what a memory knows.
+    """Digest of a memory's content.
 
-    Offsets of `predictions` are left out: where a prediction lies depends on aborted
-    transactions before it. So are the timestamps of records.
+    It excludes offsets of `predictions`, which depend on earlier aborted transactions, and the
+    timestamps of records.
     """
     kept = _decode(snapshot)
     kept.forecasts.forget_clock()

@@ -1,8 +1,8 @@
-"""The latest windows of an asset, so that one which is sent twice is taken once.
+"""The latest windows of an asset, to process a window once that was sent twice.
 
 A window is the same measurement as another one if asset, sensor set, segment and start are the
-same. If its readings are the same as well it is a repetition; if they are others, one of the two
-is wrong, and the one that was taken first counts.
+same. If its readings are the same as well, it is a duplicate; if they differ, one of the two is
+wrong, and the one that was processed first counts.
 
 >>> windows = RecentWindows()
 >>> windows.see(0, "run-1", 17), windows.see(0, "run-2", 17)
@@ -23,11 +23,11 @@ from typing import Final
 import google_crc32c
 import msgspec
 
-#: Windows that are remembered; 16 bytes each.
+#: Number of windows that are stored; 16 bytes each.
 RECENT: Final = 256
-#: Windows that may be left beside them until they are dropped together, which takes less time.
+#: Older windows that may be kept until they are dropped together, which takes less time.
 _LEFT: Final = 32
-#: The checksum of readings that were not kept, as in snapshots of older versions.
+#: The checksum of readings without a stored one, as in snapshots of older versions.
 UNKNOWN: Final = 0
 
 
@@ -67,7 +67,7 @@ class RecentWindows:
         self._readings = array("I")
 
     def see(self, start_ms: int, segment: str, readings: int) -> Repeat | None:
-        """Look whether a window was seen lately, and remember it if not; None if it is new.
+        """Check whether a window is a repeat, and store it if not; None if it is new.
 
         Args:
             start_ms: Event time of its first sample.
@@ -96,16 +96,16 @@ class RecentWindows:
 
     @property
     def _oldest(self) -> int:
-        """Place of the oldest window that counts."""
+        """Index of the oldest window that counts."""
         return max(0, len(self._starts) - RECENT)
 
     def _forget(self) -> None:
-        """Drop the windows that count no more."""
+        """Drop the windows that no longer count."""
         left = self._oldest
         del self._starts[:left], self._segments[:left], self._readings[:left]
 
     def snapshot(self) -> RecentSnapshot:
-        """Take the windows as plain values."""
+        """Return the windows as plain values."""
         self._forget()
         return RecentSnapshot(
             self._starts.tobytes(), self._segments.tobytes(), self._readings.tobytes()
@@ -113,7 +113,7 @@ class RecentWindows:
 
     @staticmethod
     def restore(kept: RecentSnapshot) -> RecentWindows:
-        """Take the windows back."""
+        """Rebuild the windows from a snapshot."""
         windows = RecentWindows()
         windows._starts.frombytes(kept.starts)
         none = bytes(len(windows._starts) * windows._segments.itemsize)

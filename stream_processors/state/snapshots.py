@@ -1,14 +1,13 @@
 """Assets' memory, kept in a Faust table, confirmed before acknowledgement.
 
-The table's changelog is a compacted topic, which Faust reads back when a partition is taken
-over. It is written with the other outputs, so that whoever checkpoints can wait for it.
+The table's changelog is a compacted topic, from which Faust recovers when a partition is assigned.
+It is written with the other outputs, so that a checkpoint can wait for its confirmation.
 
-Memory that would not fit into a record of the changelog gives up what its detectors remember, if
-that is the most of it; they start afresh after the next start. Else it gives up its oldest open
-forecasts, which then have no outcome: that is said, and counted. It happens where a model forecasts
-so many steps of so many sensors that a few forecasts have megabytes. Which forecasts those are
-depends on when memory is written, so it is not the same again after a crash. What is left then
-always fits: see `MOST_MEMORY`.
+Memory that would not fit into a changelog record drops the state of its detectors, if that is most
+of it; they start empty after the next restart. Otherwise it drops its oldest open forecasts, which
+then have no outcome; this is logged and counted. It happens if a model forecasts so many steps of
+so many sensors that a few forecasts take megabytes. Which forecasts are dropped depends on when
+memory is written, so it may differ after a crash. The rest always fits: see `MOST_MEMORY`.
 """
 
 from __future__ import annotations
@@ -24,11 +23,12 @@ from millrace.stream_processors.metrics import GIVEN_UP, SPLIT
 from millrace.stream_processors.state.asset import Asset
 
 _log = structlog.get_logger(__name__)
-#: Bytes of an asset's memory that its record has room for, with three names in its key. Without
-#: open forecasts it has less: early predictions are `MOST_VALUES`, and detectors `_MOST_TESTS`.
+#: Largest memory of an asset that fits into its record, bytes, with three names in the key. Without
+#: open forecasts it is smaller: early predictions are `MOST_VALUES`, detectors `_MOST_TESTS` at
+#: most.
 MOST_MEMORY: Final = MAX_RECORD_BYTES - record_size(bytes(1024), b"", [])
-#: Bytes that detectors may remember of an asset where memory is too large: ours on as many sensors
-#: as a model may have need some 1 kB each. Others that need more start afresh instead.
+#: Limit of the detectors' state where memory is too large, bytes. Ours need about 1 kB each, on as
+#: many sensors as a model may have. Detectors with more state start empty instead.
 _MOST_TESTS: Final = MOST_MEMORY // 2
 
 AssetKey = tuple[str, str, int]
@@ -45,13 +45,13 @@ class Memory(NamedTuple):
 
 
 class Snapshots:
-    """Live assets, and their latest written memory in the table."""
+    """Live assets, and their last written memory in the table."""
 
     def __init__(self, kept: MutableMapping[bytes, bytes]) -> None:
-        """Start with what the table holds.
+        """Start from the table's content.
 
         Args:
-            kept: The table's data, which Faust recovers.
+            kept: The table's data, as recovered by Faust.
         """
         self._kept = kept
         self._live: dict[AssetKey, Asset] = {}
@@ -59,18 +59,19 @@ class Snapshots:
         self._changed: set[AssetKey] = set()
 
     def asset(self, model: str, name: str, partition: int) -> Asset:
-        """Find an asset's memory, which will be in the next snapshot.
+        """Return an asset's memory, and mark it for the next snapshot.
 
-        Offsets only mean something within a partition. So does the memory: should an asset's
-        records ever come in two (two partitioners, or more partitions than before), each
-        has its own, and no window is mistaken for one that was seen; but a window that is sent to
-        both is predicted twice, and forecasts have no outcome where its truth is in the other. So
-        that is told, as far as both partitions are worked on here.
+        Offsets are valid only within a partition, and so is the memory. If an asset's records
+        arrive in two partitions (two partitioners, or an increased partition count), each has its
+        own memory, and no window is mistaken for a redelivery. But a window that is sent to both is
+        predicted twice, and a forecast whose truth is in the other partition has no outcome. A
+        split asset is therefore logged and counted, if both partitions are assigned to this
+        process.
 
         Args:
             model: The model that serves it.
             name: The asset.
-            partition: Partition in which its records come.
+            partition: Partition that its records arrive in.
         """
         key = (model, name, partition)
         asset = self._live.get(key)
@@ -82,7 +83,7 @@ class Snapshots:
         return asset
 
     def _tell_split(self, model: str, name: str, partition: int) -> None:
-        """Tell, once for each, of an asset whose records come in more than one partition."""
+        """Warn of an asset whose records arrive in more than one partition."""
         home = self._homes.setdefault((model, name), partition)
         if home != partition:
             SPLIT.labels(model).inc()
@@ -95,12 +96,12 @@ class Snapshots:
             )
 
     def take(self) -> list[Memory]:
-        """Encode the memory that changed since the last time, as it is now."""
+        """Encode the memory that changed since the last call, in its present state."""
         changed, self._changed = self._changed, set()
         return [Memory(_encode(key), self._snapshot(key), key[2]) for key in changed]
 
     def _snapshot(self, key: AssetKey) -> bytes:
-        """Encode an asset's memory; one that is too large gives up its tests or forecasts."""
+        """Encode an asset's memory; if it is too large, drop detector state or forecasts."""
         asset = self._live[key]
         memory, with_tests, given_up = asset.snapshot(), True, 0
         if len(memory) > MOST_MEMORY:
@@ -131,13 +132,13 @@ class Snapshots:
         return memory
 
     def write(self, taken: list[Memory], changelog: Changelog) -> None:
-        """Write memory that was taken, into the table and its changelog."""
+        """Write encoded memory into the table and its changelog."""
         for memory in taken:
             self._kept[memory.key] = memory.value
             changelog(memory.key, memory.value, memory.partition)
 
     def forget(self) -> None:
-        """Drop live memory: what the table holds after a rebalance counts."""
+        """Drop live memory: after a rebalance, the table's content counts."""
         self._live.clear()
         self._homes.clear()
         self._changed.clear()

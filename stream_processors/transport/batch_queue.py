@@ -11,20 +11,20 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
-#: Turns of the event loop within which the agent has its next message, if there is one: Faust
-#: needs three between two messages of a poll.
+#: Turns of the event loop within which the agent receives the next message of a poll, if there is
+#: one: Faust needs three.
 NEXT_TURNS: Final = 5
 
 
 class BatchQueue:
-    """Messages that nobody works on yet, in their order; owned by the event loop."""
+    """Unprocessed messages, in order; owned by the event loop."""
 
     def __init__(self, most: int) -> None:
         """Start with none.
 
         Args:
-            most: Records that are enough: once there are so many, or more with the last message,
-                no other is taken before these are taken away.
+            most: Limit of queued records: once it is reached, or exceeded by the last message,
+                `put` blocks until they are taken.
         """
         self._most = most
         self._events: list[Any] = []
@@ -33,7 +33,7 @@ class BatchQueue:
         self._room = asyncio.Event()
 
     async def put(self, event: Any) -> None:
-        """Add a message, whose value is a list of records; then wait while there are enough."""
+        """Add a message, whose value is a list of records; then block while the queue is full."""
         self._events.append(event)
         self._records += len(event.value)
         self._there.set()
@@ -42,7 +42,7 @@ class BatchQueue:
             await self._room.wait()
 
     async def take(self) -> list[Any]:
-        """Wait for messages, and take away all that come one after the other.
+        """Wait for messages, and take all that arrive in direct succession.
 
         Returns:
             At least one.
@@ -62,13 +62,13 @@ class BatchQueue:
 def divide(
     found: Sequence[Any], *, flowing: bool, generation: int
 ) -> tuple[Sequence[Any], Sequence[Any]]:
-    """Tell the messages that are still ours from those that their next owner reads again.
+    """Separate the messages that this process owns from those that the next owner reads again.
 
-    Faust's stream makes the same difference, when it hands a message out.
+    Faust's stream makes the same distinction when it delivers a message.
 
     Args:
         found: Messages as they were taken.
-        flowing: Whether messages flow; they do not while partitions change hands, nor at the end.
+        flowing: Whether messages are delivered; not so in a rebalance or during shutdown.
         generation: The group's generation.
 
     Returns:

@@ -1,20 +1,18 @@
 """Faust's transport at batch granularity; one file, since it replaces one class of Faust.
 
-Faust delivers, tracks and acknowledges one message at a time, and that machinery is what a
-record costs. `BatchConsumer` delivers one message per partition and poll instead, whose
-value is the list of the partition's records, of a changelog, too (`recovery`); everything else
-(groups, rebalancing, flow control, tables) stays Faust's.
+Faust delivers, tracks and acknowledges one message at a time, and this overhead dominates the cost
+of a record. `BatchConsumer` delivers one message per partition and poll instead, whose value is the
+list of the partition's records, for changelogs as well (`recovery`); everything else (groups,
+rebalancing, flow control, tables) stays Faust's.
 
 The unit of acknowledgement is then the batch. A batch message carries the offset of its
-*last* record, so acknowledging it commits all of it. That is right because batches of a
-partition are processed in their order by one task, together or one after the other (later ones
-queue behind one that was set aside), and acknowledged in that order: there is never a gap to wait
-for. `_new_offset` and `_add_gap` say so.
+*last* record, so acknowledging it commits all of it. That is correct because one task processes the
+batches of a partition in order (later ones queue behind a deferred one) and acknowledges them in
+that order, so there are no gaps. `_new_offset` and `_add_gap` rely on it.
 
-Two things that Faust cannot do are here for batches that wait (`early_predictions`). `defer` lets a
-rebalance go on without a message. `pause` stops the fetching of a partition; Faust's
-`pause_partitions` loses the records that are on their way, and is undone when a stream's
-buffer drains.
+Deferred batches (`early_predictions`) need two operations that Faust lacks. `defer` lets a
+rebalance proceed without a message. `pause` stops the fetching of a partition; Faust's
+`pause_partitions` loses records in flight, and is undone when a stream's buffer drains.
 """
 
 from __future__ import annotations
@@ -38,16 +36,16 @@ from millrace.stream_processors.transport.fetched_range import FetchedRange
 from millrace.stream_processors.transport.fetching import FetchThread
 from millrace.stream_processors.transport.lineages import Lineages
 
-#: Least time between two polls that find little, seconds. A batch has a cost of its own, and so
-#: have the requests to the broker: at a low rate, what comes within this time is one batch.
+#: Least time after a poll that returned few records, seconds. Batches and requests to the broker
+#: have a fixed cost, so at a low rate the records of this interval form one batch.
 GATHER_SECONDS: Final = 0.02
-#: Records of a poll that are not little: more wait, so there is nothing to gather.
+#: A poll with at least this many records is followed by the next without that pause.
 MANY_RECORDS: Final = 500
-#: How long the fetcher waits while a stream has its buffer full, for that one if it is the only
+#: How long the fetcher waits while a stream's buffer is full: for that stream if it is the only
 #: one, else for records of the others; Faust fixes 1 s for both.
 FULL_SECONDS: Final = 0.005
-#: Turns of the event loop that the fetcher is given between two batches: so many until what has
-#: come is noticed, and no more than so many until the next is asked for.
+#: Turns of the event loop that the fetcher gets between two batches: at least so many to notice a
+#: response, at most so many to send the next request.
 LEAST_TURNS: Final = 3
 MOST_TURNS: Final = 50
 #: How long a fetch waits for data of the changelogs while tables are recovered, seconds.
@@ -69,32 +67,32 @@ class BatchConsumer(driver.Consumer):
         self._expected: dict[TP, int] = {}
 
     def defer(self, message: Message) -> None:
-        """Let no rebalance or end wait for a message that is not being worked on.
+        """Exclude an unprocessed message from those that a rebalance or a shutdown waits for.
 
-        It may be acknowledged later all the same, and its offset is not committed before:
-        later batches of its partition are not acknowledged before it.
+        It may still be acknowledged later. Its offset is not committed before that, because later
+        batches of its partition are not acknowledged before it.
         """
         self._unacked_messages.discard(message)
         notify(self._waiting_for_ack)
 
     def resume(self, message: Message) -> None:
-        """Wait again for a message that was set aside: it is being worked on."""
+        """Include a deferred message again: it is now being processed."""
         self._unacked_messages.add(message)
 
     def pause(self, tp: TP) -> None:
-        """Fetch no more of a partition; what is on its way comes still."""
+        """Pause the fetching of a partition; records in flight are still delivered."""
         self._held_back.add(tp)
 
     def unpause(self, tp: TP) -> None:
-        """Fetch a partition again that was held back."""
+        """Resume the fetching of a paused partition."""
         self._held_back.discard(tp)
 
     def readable(self, tp: TP, since: float) -> range:
-        """Positions of a partition that are or were read since it was taken over.
+        """Positions of a partition that were or will be read since its assignment.
 
         Args:
             tp: The partition.
-            since: When the record came that the end is to count against, seconds since 1970.
+            since: Arrival time of the prediction, seconds since 1970; see `FetchedRange.offsets`.
         """
         _, end, told = self._thread.place_of(tp)
         offsets = self._readable.offsets(tp, end=end, told=told, since=since)
@@ -105,21 +103,21 @@ class BatchConsumer(driver.Consumer):
         return range(lineage.position(offsets.start), last + 1)
 
     async def perform_seek(self) -> None:
-        """Seek to what is committed, or to where a later incarnation begins."""
+        """Seek to the committed offsets, or to the start of a later incarnation."""
         await super().perform_seek()
         self._readable.forget()
         self._expected.clear()
         for tp, start in self._lineages.starts().items():
-            if tp in self.assignment():  # it may just be given away
+            if tp in self.assignment():  # it may just have been revoked
                 await self.seek(tp, start)
                 self._committed_offset[tp] = None
 
     async def hand_on(self) -> None:
-        """Give the fetcher the turns that it needs to ask for more, before a long piece of work.
+        """Give the fetcher the turns that it needs to send its next request, before a long step.
 
-        Between two requests it needs some turns of the event loop to hand on what has come; how
-        many depends on Faust. The next records are fetched and parsed, on the consumer's thread,
-        during the work then, not after it.
+        Between two requests it needs some turns of the event loop to deliver the last response; how
+        many depends on Faust. The next records are then fetched and parsed on the consumer's thread
+        during the step, not after it.
         """
         for turn in range(MOST_TURNS):
             await asyncio.sleep(0)
@@ -138,11 +136,11 @@ class BatchConsumer(driver.Consumer):
     ) -> Mapping[TP, list[Any]]:
         """Fetch from changelogs alone until the tables are recovered.
 
-        Faust lets streams go on, seeks, and then empties their queues: what was fetched in
-        between would be lost, since nobody would ask for it again.
+        Faust resumes streams, seeks, and then clears their queues: records that were fetched in
+        between would be lost, since they would not be requested again.
         """
         if self._buffered_partitions or self._held_back:
-            # The others may have nothing, and who is left out here can be asked for again soon.
+            # The other partitions may be empty, and the excluded ones may soon be fetched again.
             timeout = min(timeout, FULL_SECONDS)
         if active_partitions is not None:
             active_partitions = active_partitions - self._held_back
@@ -150,7 +148,7 @@ class BatchConsumer(driver.Consumer):
                 changelogs = self.app.tables.changelog_topics
                 active_partitions = {tp for tp in active_partitions if tp.topic in changelogs}
                 timeout = min(timeout, RECOVERY_POLL_SECONDS)
-            if not active_partitions:  # aiokafka would take an empty set for all of them
+            if not active_partitions:  # aiokafka treats an empty set as all partitions
                 await asyncio.sleep(timeout)
                 return {}
         left = self._next_poll - time.monotonic()
@@ -169,7 +167,7 @@ class BatchConsumer(driver.Consumer):
         return fetched
 
     async def _wait_next_records(self, timeout: float) -> Any:
-        """Wait for records; while every stream's buffer is full there are none, for a moment."""
+        """Wait for records; returns none, after a pause, while every stream's buffer is full."""
         self._hands_on = False
         try:
             if self.flow_active and not self._get_active_partitions():
@@ -180,10 +178,10 @@ class BatchConsumer(driver.Consumer):
             self._hands_on = True
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """Fetch what is there, one message per partition.
+        """Fetch the available records, one message per partition.
 
-        Nothing is delivered once the group has moved on: those records are fetched again
-        by whoever owns the partition then.
+        Records of an earlier group generation are not delivered; the partition's next owner fetches
+        them again.
         """
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
@@ -208,10 +206,10 @@ class BatchConsumer(driver.Consumer):
             yield tp, self._message(tp, offset, None, [])
 
     def _without_records(self, active: Collection[TP]) -> list[tuple[TP, int]]:
-        """Offsets of changelogs before the next one to fetch, where no record was to deliver.
+        """Last read offsets of changelogs, where they hold no record to deliver.
 
-        A recovery waits for the last offset of its changelog. That may be one of a transaction
-        marker, or of a record that compaction has removed.
+        A recovery ends at the last offset of its changelog. That may be a transaction marker, or a
+        record that compaction has removed.
         """
         if not self.app.rebalancing:  # no table is being recovered
             return []
@@ -225,16 +223,16 @@ class BatchConsumer(driver.Consumer):
         return found
 
     async def _follow(self, tp: TP, batch: list[Any]) -> None:
-        """Look whether records follow those that were read before, and tell what does not.
+        """Check that records continue those that were read before, and report gaps.
 
-        Leader epochs are noted here, before anything can be made of the records behind them.
+        Leader epochs are noted here, before any record after them is processed.
         """
         lineages = self._lineages
         first, last = batch[0].offset, batch[-1].offset
         known = self._expected.get(tp)
         if known is not None and first < known:
             await lineages.check(tp, known)
-        elif known is not None and first > known + 1:  # one offset is the end of a transaction
+        elif known is not None and first > known + 1:  # a single offset is a transaction marker
             await lineages.expired(tp, known, first)
         for change in self._thread.epochs.upto(tp, last):
             before = [record.offset + 1 for record in batch if record.offset < change.first]
@@ -244,16 +242,17 @@ class BatchConsumer(driver.Consumer):
         self._expected[tp] = last + 1
 
     def _is_current(self, generation: int) -> bool:
-        """Whether what was fetched in a generation of the group may still be delivered."""
+        """Whether records that were fetched in a group generation may still be delivered."""
         return bool(self.flow_active) and self.app.consumer_generation_id == generation
 
     def _to_batch(self, tp: TP, batch: list[Any]) -> ConsumerMessage:
-        """One message for records of a partition.
+        """Build one message from the records of a partition.
 
-        The message has Kafka's offset; records of topics that are read have positions from here on.
+        The message has Kafka's offset; records of topics that are read carry positions from here
+        on.
 
         Raises:
-            CorruptRecordException: A batch of memory cannot be read, and none of it may be missing.
+            CorruptRecordException: A changelog batch cannot be read; memory must be complete.
         """
         message = self._message(tp, batch[-1].offset, batch[-1], batch)
         if tp.topic in self.app.tables.changelog_topics:
@@ -273,7 +272,7 @@ class BatchConsumer(driver.Consumer):
         return message
 
     def _message(self, tp: TP, offset: int, last: Any, records: Any) -> ConsumerMessage:
-        """One message for records of a partition, at the place of the last one, if there is one."""
+        """Build one message from the records of a partition, with the offset of the last one."""
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
@@ -287,15 +286,15 @@ class BatchConsumer(driver.Consumer):
             serialized_key_size=0,
             serialized_value_size=0,
             tp=tp,
-            # A stream silently skips a message of another generation.
+            # A stream drops a message of another generation without a log entry.
             generation_id=self.app.consumer_generation_id,
         )
 
     def _new_offset(self, tp: TP) -> int | None:
-        """Commit up to the last batch that was acknowledged; see the module's text.
+        """Commit up to the last acknowledged batch; see the module's docstring.
 
-        Batches of a partition are acknowledged in their order, those that were set aside
-        included: nothing before the last one is still to be processed.
+        Batches of a partition, including deferred ones, are acknowledged in order, so every record
+        before the last one has been processed.
         """
         acked = self._acked[tp]
         if not acked:
@@ -306,7 +305,7 @@ class BatchConsumer(driver.Consumer):
         return last + 1
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Offsets between two batches belong to the later one: there is no gap."""
+        """Do nothing: offsets between two batches count as part of the later one."""
 
 
 class BatchTransport(driver.Transport):
@@ -319,7 +318,7 @@ class BatchApp(faust.App):
     """A Faust app whose agents receive batches, as do its tables: they must be `MemoryTable`.
 
     Attributes:
-        lineages: Positions of what is read; set before the app starts.
+        lineages: Positions of the partitions that are read; set before the app starts.
     """
 
     lineages: Lineages

@@ -25,7 +25,7 @@ LATER_SECONDS: Final = 1.0
 
 
 class FetchedRange:
-    """Where the reading of partitions began."""
+    """First offset of each partition that is read in the present assignment."""
 
     def __init__(self) -> None:
         """Start with none."""
@@ -33,7 +33,7 @@ class FetchedRange:
         self._first: dict[Hashable, int] = {}
 
     def before_poll(self, partition: Hashable, position: int | None) -> None:
-        """Learn where a partition will be read, while nothing of it is on its way.
+        """Record a partition's position, while none of its records are in flight.
 
         Args:
             partition: The partition.
@@ -43,22 +43,22 @@ class FetchedRange:
             self._positions[partition] = position
 
     def fetched(self, partition: Hashable, first: int) -> None:
-        """Learn the first offset of what came of a partition."""
+        """Record the first offset of the records that were fetched from a partition."""
         self._first.setdefault(partition, first)
 
     def forget(self) -> None:
-        """Forget all: partitions will be read from their committed offsets."""
+        """Reset: partitions will be read from their committed offsets."""
         self._positions.clear()
         self._first.clear()
 
     def offsets(self, partition: Hashable, *, end: int | None, told: float, since: float) -> range:
-        """Offsets that are or were read; what is not known yet excludes none.
+        """Offsets that were or will be read; an unknown bound excludes none.
 
         Args:
             partition: The partition.
-            end: Its end; None if it is not known.
-            told: When that was told, seconds.
-            since: When the record came against which it is to count, seconds.
+            end: Its known high watermark; None if unknown.
+            told: When the high watermark was fetched, seconds.
+            since: When the prediction arrived, seconds.
         """
         begin = self._first.get(partition, self._positions.get(partition, 0))
         known = end is not None and told >= since + LATER_SECONDS

@@ -1,8 +1,7 @@
 """The fetch thread; one file, since no other may touch aiokafka's private classes.
 
-It fetches whole batches of records at once, committed ones only, promptly.
-aiokafka's consumer runs in a thread of its own, with Faust's driver around it; what there is
-no setting for is set here.
+It delivers whole batches of committed records with low latency. aiokafka's consumer runs in its own
+thread inside Faust's driver; options without a public setting are set here.
 """
 
 from __future__ import annotations
@@ -33,35 +32,34 @@ from millrace.stream_processors.codec.unpacking import (
 from millrace.stream_processors.transport.leader_epochs import LeaderEpochs
 from millrace.stream_processors.transport.lineages import Lineages
 
-#: Longest wait of a fetch for data. A partition whose records were still unread when a fetch
-#: was sent is not in it, and has to wait for its end; Faust fixes 1.5 s.
+#: Longest wait of a fetch for data (`fetch.max.wait.ms`). A partition whose records were unread
+#: when a fetch was sent is not part of it, and is only fetched after it; Faust fixes 1.5 s.
 FETCH_WAIT_MS: Final = 50
-#: How long a fetch waits for unread records of other partitions to be taken. Those of a
-#: table's changelog never are, after recovery, so each checkpoint costs this; aiokafka's
-#: default is 0.1.
+#: How long a fetch waits for unread records of other partitions to be taken. After recovery, those
+#: of a table's changelog are never taken, so each checkpoint costs this; aiokafka's default is 0.1.
 UNREAD_SECONDS: Final = 0.01
-#: Records of a changelog that are taken at once while a table is recovered: a poll has a cost of
-#: its own. Their bytes are bounded by what was fetched, `FETCH_BYTES` of a partition as compressed.
+#: Records of a changelog that are taken at once while a table is recovered: each poll has a fixed
+#: cost. Their bytes are bounded by the fetch, `FETCH_BYTES` of a partition as compressed.
 RECOVERY_RECORDS: Final = 20_000
-#: Bytes of records that are taken at once, at most, and those of one batch more: what is fetched
-#: may be much larger once it is decompressed.
+#: Most bytes of records that are taken at once, plus one batch: fetched data may be much larger
+#: once it is decompressed.
 TAKE_BYTES: Final = 16 << 20
-#: Place of the attributes in the format before record batches.
+#: Byte offset of the attributes in the message format before record batches.
 _OLD_ATTRIBUTES: Final = 17
-#: Timestamp of a record that has none, as Kafka writes it.
+#: Kafka's timestamp of a record without one.
 _NO_TIME: Final = -1
 
 
 class FetchedBatch:
-    """A record batch as the fetcher takes one, whose records come all at once."""
+    """A record batch in the fetcher's interface, which yields all its records at once."""
 
     def __init__(self, batch: Any, records: Callable[[], tuple[list[FetchedRecord], int]]) -> None:
-        """Take aiokafka's batch, and what takes out its records and tells their bytes."""
+        """Store aiokafka's batch, and the function that decodes its records and their size."""
         self._batch = batch
         self._records = records
 
     def __getattr__(self, name: str) -> Any:
-        """What the batch is but for its records."""
+        """Delegate all other attributes to aiokafka's batch."""
         return getattr(self._batch, name)
 
     def __iter__(self) -> Iterator[Piece]:
@@ -71,12 +69,12 @@ class FetchedBatch:
             yield Piece(records, size)
 
     def __next__(self) -> Any:
-        """The first record, of a batch that says how a transaction ended."""
+        """The first record: the marker, in a control batch of a transaction."""
         return next(self._batch)
 
 
 class Piece(NamedTuple):
-    """Records that were fetched together, and their bytes; the fetcher takes it for one record."""
+    """Records that were fetched together, and their bytes; one record to aiokafka's fetcher."""
 
     records: list[FetchedRecord]
     size: int
@@ -88,26 +86,26 @@ class Piece(NamedTuple):
 
 
 class CheckedRecords(fetcher.MemoryRecords):  # type: ignore[misc]  # untyped
-    """Record batches as they were fetched; compares each one's checksum when it is taken out.
+    """Record batches as they were fetched; verifies each batch's checksum when it is read.
 
-    aiokafka's own check takes ten times as long, see `checksum`.
+    aiokafka's own check is ten times as slow, see `checksum`.
     """
 
-    #: Told of the leader epoch and the first offset of a batch, where the epoch changes.
+    #: Called with the leader epoch and the first offset of a batch, where the epoch changes.
     saw: Callable[[int, int], object] = staticmethod(lambda *_: None)
 
     def __init__(self, data: bytes | None) -> None:
-        """Take what was fetched of a partition; None where there was nothing."""
+        """Store the data that was fetched from a partition; None if there was none."""
         super().__init__(data or b"")
         self._leader_epoch = NO_EPOCH
         self._data = memoryview(data or b"")
         self._begin = 0
 
     def next_batch(self) -> Any:
-        """Take out the next batch.
+        """Return the next batch.
 
         Raises:
-            CorruptRecordException: It is not as it was written.
+            CorruptRecordException: Its checksum is wrong.
         """
         batch = super().next_batch()
         if batch is None:
@@ -133,10 +131,10 @@ class CheckedRecords(fetcher.MemoryRecords):  # type: ignore[misc]  # untyped
 
 
 def _of_old(batch: Any, whole: memoryview) -> tuple[list[FetchedRecord], int]:
-    """Records of the format before record batches, which had no headers, and once no times.
+    """Records of the older message format, without headers and, at first, without timestamps.
 
-    Compressed ones, whose size nobody can bound here, are not taken out: no broker since Kafka 4
-    lets anybody write any.
+    Compressed ones are not decoded, because their size cannot be bounded here. No broker since
+    Kafka 4 accepts writes in this format.
     """
     if whole[_OLD_ATTRIBUTES] & CODEC_BITS:
         last = batch.next_offset - 1
@@ -162,20 +160,20 @@ def _of_old(batch: Any, whole: memoryview) -> tuple[list[FetchedRecord], int]:
 
 
 class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
-    """Hands out a partition's records as they were taken out of their batches, many at a time.
+    """Returns a partition's records in groups, as they were decoded from their batches.
 
-    aiokafka makes two objects of each, all headers in the first, topic, partition and three sizes
-    in the second, and asks for each by a call of its own: half of what reading a record costs.
+    aiokafka creates two objects per record, one with all headers, one with topic, partition and
+    three sizes, and makes one call for each: half the cost of reading a record.
     """
 
     def __init__(self, epochs: LeaderEpochs, tp: Any, records: CheckedRecords, *rest: Any) -> None:
-        """Take what was fetched of a partition; its batches check themselves.
+        """Store the data that was fetched from a partition; its batches verify themselves.
 
         Args:
-            epochs: Takes note of leader epochs.
+            epochs: Receives leader epochs.
             tp: The partition.
-            records: What was fetched.
-            rest: As aiokafka has it.
+            records: The fetched batches.
+            rest: Further arguments of aiokafka's class.
         """
         super().__init__(tp, records, *rest)
         records.saw = partial(epochs.saw, tp)
@@ -185,9 +183,9 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
         self._bytes = 0
 
     def take(self, most: int | None) -> tuple[list[FetchedRecord], bool]:
-        """Take records, at most so many, and tell whether there are no more.
+        """Take at most ``most`` records, and return whether there are no more.
 
-        No further batch is taken out once they have `TAKE_BYTES`.
+        No further batch is decoded once they have `TAKE_BYTES`.
 
         Raises:
             CorruptRecordException: They are not as they were written.
@@ -208,7 +206,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
         return taken, False
 
     def _consumer_record(self, tp: Any, piece: Piece) -> list[FetchedRecord]:  # noqa: ARG002
-        """What of a piece was not taken before; where reading begins may be within a batch."""
+        """The records of a piece from the position on, which may lie within a batch."""
         self._bytes += piece.size
         begin = self.next_fetch_offset
         if piece.records[0].offset >= begin:
@@ -217,7 +215,7 @@ class FetchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # untyped
 
 
 class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # untyped
-    """What a fetch brought of a partition, until it is taken."""
+    """Fetched records of a partition that are not taken yet."""
 
     _partition_records: FetchedRecords | None
 
@@ -226,7 +224,7 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # untyped
         return next(iter(self.getall(1)), None)
 
     def getall(self, max_records: int | None = None) -> list[FetchedRecord]:
-        """Take records, at most so many, unless the partition has been taken away since.
+        """Take at most ``max_records`` records, unless the partition was revoked meanwhile.
 
         Raises:
             CorruptRecordException: They are not as they were written.
@@ -244,10 +242,10 @@ class FetchResult(fetcher.FetchResult):  # type: ignore[misc]  # untyped
 
 
 class FetchThread(driver.AIOKafkaConsumerThread):
-    """Reads committed records only (predictions are written in transactions), and promptly.
+    """Consumer thread: `read_committed` (predictions are transactional), with short fetch waits.
 
     Attributes:
-        epochs: Leader epochs of what was fetched.
+        epochs: Leader epochs of the fetched batches.
     """
 
     epochs: LeaderEpochs
@@ -268,7 +266,7 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         commit: Callable[[Mapping[TP, OffsetAndMetadata]], Awaitable[None]],
         offsets: Mapping[TP, OffsetAndMetadata],
     ) -> None:
-        """Commit offsets, and beside each the incarnation that it is of."""
+        """Commit offsets, with the incarnation of each in its metadata."""
         lineages: Lineages = cast(Any, self.consumer.app).lineages
         told = {
             tp: OffsetAndMetadata(place.offset, metadata_of(lineages.of(TP(*tp)).incarnation))
@@ -285,27 +283,27 @@ class FetchThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,
         max_records: int | None = None,
     ) -> Any:
-        """Take more at once while a table is recovered."""
+        """Take more records at once while a table is recovered."""
         most = RECOVERY_RECORDS if self.app.rebalancing else max_records
         return await super()._fetch_records(
             consumer, active_partitions, timeout=timeout, max_records=most
         )
 
     def place_of(self, tp: TP) -> tuple[int | None, int | None, float]:
-        """Look up what is known of a partition; from any thread.
+        """Return a partition's position and high watermark; thread-safe.
 
         Returns:
-            Offset of the next record; the end as the last fetch told it; when that was.
+            Offset of the next record; high watermark of the last fetch; time of that fetch.
         """
         subscription = self._ensure_consumer()._subscription.subscription
         assignment = None if subscription is None else subscription.assignment
         state = None if assignment is None else assignment.state_value(tp)
         if state is None:
             return None, None, 0.0
-        told = (state.timestamp or 0) / 1000  # before the end, after which aiokafka writes it
+        told = (state.timestamp or 0) / 1000  # read first: aiokafka sets it last
         return state._position, state.highwater, told
 
     async def on_start(self) -> None:
-        """Start, and let no partition's unread records hold up the others for long."""
+        """Start, with a short wait for partitions that have unread records."""
         await super().on_start()
         self._ensure_consumer()._fetcher._prefetch_backoff = UNREAD_SECONDS

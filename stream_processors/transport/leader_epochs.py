@@ -1,7 +1,7 @@
 """Leader epochs of the record batches that were fetched, where they change.
 
-The consumer's thread sees batches ahead of the work; the event loop takes note of a change
-before it delivers the first record behind it.
+The consumer's thread reads batches ahead of processing; the event loop handles a change before it
+delivers the first record after it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Change(NamedTuple):
 
 
 class LeaderEpochs:
-    """Changes by partition, oldest first; one thread adds, another one takes."""
+    """Changes by partition, oldest first; one thread adds, another takes."""
 
     def __init__(self) -> None:
         """Start with none."""
@@ -32,13 +32,13 @@ class LeaderEpochs:
         self._changes: dict[Hashable, deque[Change]] = defaultdict(deque)
 
     def saw(self, partition: Hashable, leader_epoch: int, first: int) -> None:
-        """Take note of a batch."""
+        """Record the leader epoch of a batch."""
         if self._latest.get(partition) != leader_epoch:
             self._latest[partition] = leader_epoch
             self._changes[partition].append(Change(leader_epoch, first))
 
     def upto(self, partition: Hashable, last: int) -> list[Change]:
-        """Take away the changes up to an offset.
+        """Remove and return the changes up to an offset.
 
         >>> epochs = LeaderEpochs()
         >>> for first, leader_epoch in ((0, 4), (50, 4), (100, 6)):

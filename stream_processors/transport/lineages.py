@@ -1,11 +1,11 @@
-"""Which positions the records of the partitions that we own have.
+"""Positions of the records in the assigned partitions.
 
     partitions assigned ─► take_over: are the logs those that were processed? ─► start offsets
     records under another leader epoch ─► follow: is the log before them still there?
 
-A log that is not the one that was processed begins another incarnation (`topic_epoch`).
-If that is noticed while it is read, the process ends, and its next life takes the partition over
-from the first record of the new incarnation.
+A log other than the one that was processed starts a new incarnation (`topic_epoch`). If this is
+detected while the log is read, the process ends, and the restarted process reads the partition from
+the first record of the new incarnation.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _ORIGIN: Final = "/millrace/stream-processor"
 _log = structlog.get_logger(__name__)
 #: Topics that are read.
 READ: Final = (SENSOR_WINDOWS, PREDICTIONS)
-#: How often it is looked whether a topic was created anew, seconds.
+#: How often topics are checked for having been recreated, seconds.
 LOOK_SECONDS: Final = 5.0
-#: How long a broker that does not answer is asked again, and how often, seconds.
+#: How long, and how often, requests to an unavailable broker are retried, seconds.
 PATIENCE_SECONDS: Final = 30.0
 PAUSE_SECONDS: Final = 0.2
 
 
 class Ends(NamedTuple):
-    """How far a partition of `sensor.windows` was processed when it was taken over.
+    """Progress of a partition of `sensor.windows` at its assignment.
 
     Attributes:
-        written: By output, the position of the last record that it has an output of.
-        committed: Position of the next record that the group has committed; 0 if it has not.
+        written: By output topic, the position of the last record with an output there.
+        committed: Committed position of the group; 0 if there is none.
     """
 
     written: Mapping[str, int]
@@ -54,9 +54,9 @@ class Ends(NamedTuple):
 
     @property
     def next(self) -> int:
-        """Position of the next record: what comes again is before it.
+        """Next unprocessed position; lower ones are redeliveries.
 
-        Outputs expire, so after a quiet time only the committed offset may tell.
+        Outputs expire, so after a long idle time only the committed offset may be left.
         """
         return max(self.committed, *(last + 1 for last in self.written.values()), 0)
 
@@ -65,7 +65,7 @@ class Lineages:
     """Positions of the partitions that are read; owned by the event loop."""
 
     def __init__(self, settings: Settings, give_up: Callable[[str], NoReturn]) -> None:
-        """Ask nothing yet.
+        """Store the settings; connects later.
 
         Args:
             settings: Where Kafka is.
@@ -78,15 +78,15 @@ class Lineages:
         self._ids: Mapping[str, str] = {}
         self._committed: dict[TP, Committed] = {}
         self._ends: dict[int, Ends] = {}
-        #: Offset after the last record that an earlier life has processed.
+        #: Offset after the last record that an earlier process has processed.
         self._known: dict[TP, int] = {}
         self._turn = asyncio.Lock()
 
     async def take_over(self, partitions: Iterable[TP]) -> None:
-        """Compare the logs of partitions with what was processed of them.
+        """Verify that the logs of partitions are those that were processed before.
 
         Args:
-            partitions: All that are ours from now on; those of other topics are left out.
+            partitions: All that are now assigned; those of other topics are ignored.
         """
         ours: dict[str, list[int]] = defaultdict(list)
         for tp in partitions:
@@ -96,7 +96,7 @@ class Lineages:
             await self._patiently(lambda: self._take_over(ours))
 
     async def follow(self, tp: TP, known: int, leader_epoch: int, first_offset: int) -> None:
-        """Take note of another leader epoch, before its first record is delivered.
+        """Handle a new leader epoch, before its first record is delivered.
 
         Args:
             tp: The partition.
@@ -118,7 +118,7 @@ class Lineages:
             self._give_up(f"{tp.topic}/{tp.partition} has begun another incarnation")
 
     async def check(self, tp: TP, known: int) -> None:
-        """Make sure that the log of a partition still holds what was read of it.
+        """Verify that the log of a partition still contains the records that were read from it.
 
         Args:
             tp: The partition.
@@ -136,27 +136,27 @@ class Lineages:
             self._give_up(f"{tp.topic}/{tp.partition} has begun another incarnation")
 
     async def expired(self, tp: TP, expected: int, first: int) -> None:
-        """Tell which records have expired before they were read, if any have.
+        """Report records that expired before they were read, if there are any.
 
         Args:
             tp: The partition.
-            expected: Offset of the record that was to come next.
-            first: Offset of the one that came.
+            expected: Offset of the record that was expected next.
+            first: Offset of the record that arrived.
         """
         topic = self._topics[tp.topic]
-        if topic is SENSOR_WINDOWS:  # the other one has gaps, where transactions end
+        if topic is SENSOR_WINDOWS:  # the other one has gaps, at transaction markers
             low = await asyncio.to_thread(first_offset, self._settings, topic, tp.partition)
             if low > expected:
                 tell_lost(topic, STREAM_PROCESSOR, tp.partition, expected, min(low, first))
 
     async def look(self) -> None:
-        """End the process if a topic that is read was created anew."""
+        """End the process if a topic that is read was deleted and recreated."""
         if not self._ids:
             return
         async with self._turn:
             try:
                 found = await asyncio.to_thread(self._known_epochs().ids, READ)
-            except ServerError as error:  # it is away, or just being created anew
+            except ServerError as error:  # it is unavailable, or the topic is just being recreated
                 _log.info("topics not looked at", why=str(error))
                 return
         if found != self._ids:
@@ -167,7 +167,7 @@ class Lineages:
         return self._known_epochs().lineage(self._topics[tp.topic], tp.partition)
 
     def ends(self, partition: int) -> Ends:
-        """How far a partition of `sensor.windows` was processed when it was taken over."""
+        """Progress of a partition of `sensor.windows` at its assignment."""
         return self._ends[partition]
 
     def has_taken(self, partitions: Collection[int]) -> bool:
@@ -175,16 +175,16 @@ class Lineages:
         return self._ends.keys() >= set(partitions)
 
     def release(self) -> None:
-        """Forget how far partitions were processed: they are changing hands."""
+        """Drop the progress of all partitions, because of a rebalance."""
         self._ends.clear()
 
     def starts(self) -> dict[TP, int]:
-        """Offsets from which partitions are read that are not read from the committed one."""
+        """Start offsets of those partitions that do not start at their committed offset."""
         found = {tp: self.of(tp).start(*place) for tp, place in self._committed.items()}
         return {tp: start for tp, start in found.items() if start != self._committed[tp].offset}
 
     def was_committed(self, tp: TP, offset: int) -> None:
-        """Take note of a committed offset; it is one of the present incarnation."""
+        """Record a committed offset of the present incarnation."""
         if tp.topic in self._topics:
             self._committed[tp] = Committed(offset, self.of(tp).incarnation)
 
@@ -194,7 +194,7 @@ class Lineages:
         return self._epochs
 
     def _take_over(self, ours: Mapping[str, list[int]]) -> None:
-        """Ask the broker; on a thread of its own."""
+        """Query the broker; blocks, so it runs on a separate thread."""
         if self._epochs is None:
             self._epochs = TopicEpochs(self._settings, _ORIGIN)
         ends: dict[int, Ends] = {}
@@ -224,7 +224,7 @@ class Lineages:
         self._ends = ends
 
     def _ends_of(self, committed: Mapping[int, int]) -> dict[int, Ends]:
-        """Read the ends of the outputs of partitions of `sensor.windows`."""
+        """Read the last source offsets in the outputs, by partition of `sensor.windows`."""
         written = {
             topic.name: last_source_offsets(self._settings, topic, committed)
             for topic in (NORMALIZED, DEAD_LETTERS)
@@ -238,7 +238,7 @@ class Lineages:
         }
 
     async def _patiently(self, ask: Callable[[], object]) -> None:
-        """Ask the broker on a thread; again while it is away, for some time."""
+        """Query the broker on a thread; retry for `PATIENCE_SECONDS` while it is unavailable."""
         loop = asyncio.get_running_loop()
         end = loop.time() + PATIENCE_SECONDS
         while True:

@@ -1,13 +1,13 @@
 """Writes that are confirmed by the broker before anything is acknowledged.
 
-Records wait in a record batch per partition, which leaves in one send. The producer is
-idempotent: it writes each record once and in order per partition. A failed delivery raises,
-and the process ends before it could acknowledge what it has not written. Nothing leaves after
-a failure: the next life takes the last record of an output for the end of all that was written.
+Records are buffered in a record batch per partition, which is sent at once. The producer is
+idempotent: it writes each record once and in order per partition. A failed delivery raises, and the
+process ends before it can acknowledge an unwritten record. Nothing is sent after a failure, because
+the restarted process assumes that everything before the last record of an output was written.
 
-A record that its topic would not take never leaves. One event (`write`) that is too large becomes a
-dead letter that names its topic, and nothing else is held up. Windows (`write_all`) are never too
-large: `validation` refuses those of a model whose windows would be.
+A record that exceeds its topic's size limit is never sent. A single event (`write`) that is too
+large becomes a dead letter that names its topic, and other records are not delayed. Windows
+(`write_all`) are never too large: `validation` refuses windows of a model for which they would be.
 """
 
 from __future__ import annotations
@@ -39,35 +39,34 @@ from millrace.stream_processors.metrics import DEAD
 
 #: Longest wait of a record batch for the broker's confirmation, milliseconds.
 CONFIRM_MS: Final = 30_000
-#: Batches of a partition that may wait for the broker.
+#: Most batches of a partition that may be queued for the broker.
 MOST_WAITING: Final = 16
-#: Batches of so many bytes are compressed on another thread; going there and back costs more than
-#: compressing a smaller one.
+#: Batches of at least so many bytes are compressed on another thread; for smaller ones the thread
+#: switch costs more than the compression.
 LARGE_BYTES: Final = 32 << 10
-#: Bare size of a record batch, bytes; a larger record has one for itself.
+#: Uncompressed size of a record batch, bytes; a larger record gets a batch of its own.
 BATCH_BYTES: Final = 512 << 10
 
 #: A topic's full name, and a partition.
 Place = tuple[str, int]
-#: Batches that were not confirmed at some moment.
+#: Batches that were unconfirmed at some point.
 Written = frozenset["asyncio.Future[BaseException | None]"]
 
 
 class _Batch:
-    """Records of a partition that leave together."""
+    """Records of a partition that are sent together."""
 
     def __init__(self, size: int) -> None:
         self.builder = RecordBatch(size)
-        #: Done when the broker has them; its result is what went wrong, or None.
+        #: Done when the broker has confirmed them or failed; its result is the error, or None.
         self.confirmed: asyncio.Future[BaseException | None] = asyncio.Future()
 
 
 class Outputs:
     """All writes of the stream processor; owned by the event loop.
 
-    The producer takes a partition's next batch when the one before has left, so batches wait
-    in a queue per partition, and the last one grows meanwhile: nobody waits for the broker but
-    who asks for its confirmation.
+    The producer takes a partition's next batch once the previous one was sent. Batches are queued
+    per partition, and the last one grows meanwhile, so only `confirmed` waits for the broker.
     """
 
     def __init__(
@@ -78,15 +77,15 @@ class Outputs:
         batch_bytes: int = BATCH_BYTES,
         fail: Callable[[BaseException], object] = lambda _: None,
     ) -> None:
-        """Take a producer that is connected; `connect` makes one.
+        """Store a connected producer; `connect` creates one.
 
         Args:
             settings: Namespace.
             producer: Writes.
-            check: Called before anything leaves; ends the process if it may not write any more.
-            batch_bytes: Bare size of a record batch.
-            fail: Called at once when something could not be written, before the producer has a
-                turn to send what it was given after that.
+            check: Called before records are sent; ends the process if it may not write any more.
+            batch_bytes: Uncompressed size of a record batch.
+            fail: Called immediately when a write failed, before the producer can send later
+                records.
         """
         self._check = check
         self._fail = fail
@@ -111,7 +110,7 @@ class Outputs:
 
         Args:
             settings: Where Kafka is.
-            check: Called before anything leaves; ends the process if it may not write any more.
+            check: Called before records are sent; ends the process if it may not write any more.
             fail: See the class.
 
         Raises:
@@ -137,17 +136,17 @@ class Outputs:
         headers: RawHeaders,
         partition: int = 0,
     ) -> None:
-        """Put a record into its partition's batch; `send` lets it leave.
+        """Add a record to its partition's batch; `send` sends it.
 
-        One that its topic would not take becomes a dead letter, see the module.
+        A record too large for its topic becomes a dead letter, see the module.
 
         Args:
-            topic: A topic, or the full name of one that is not among ours, whose limit the
-                caller keeps.
+            topic: A topic, or the full name of one outside `contracts`, whose size limit the caller
+                respects.
             key: The record's key.
             value: Its value.
             headers: Its headers.
-            partition: Its partition; topics that are not keyed by asset have only the first.
+            partition: Its partition; topics that are not keyed by asset have only partition 0.
         """
         raw_key = key.encode() if isinstance(key, str) else key
         if isinstance(topic, Topic):
@@ -160,7 +159,7 @@ class Outputs:
         self.write_all(topic, [(raw_key, value, packed_headers(headers))], partition)
 
     def write_all(self, topic: Topic | str, records: Iterable[Content], partition: int) -> None:
-        """Put records into their partition's batches, in order; see `write`."""
+        """Add records to their partition's batches, in order; see `write`."""
         name = topic if isinstance(topic, str) else self._named(topic)
         queue = self._waiting.get((name, partition))
         if queue is None:
@@ -174,10 +173,10 @@ class Outputs:
             record = queue[-1].builder.fill(chain([record], rest), at_ms)
 
     async def send(self) -> None:
-        """Let leave what was written; waits only where very much waits for the broker.
+        """Send the buffered records; waits only if a partition's queue is full.
 
         Raises:
-            ServerError: Something written earlier has not left; nothing does any more.
+            ServerError: An earlier write failed; nothing is sent any more.
         """
         self._check_failure()
         for place, queue in self._waiting.items():
@@ -189,17 +188,17 @@ class Outputs:
                 await asyncio.wait([queue[0].confirmed])
 
     def written(self) -> Written:
-        """What was written so far and is not confirmed yet."""
+        """Batches that are written so far and not confirmed yet."""
         return frozenset(self._unconfirmed)
 
     async def confirmed(self, written: Written | None = None) -> None:
-        """Wait until the broker has what was written.
+        """Wait until the broker has confirmed records.
 
         Args:
-            written: What to wait for; all that was written before this call if None.
+            written: Batches to wait for; if None, all that were written before this call.
 
         Raises:
-            ServerError: It has not; nothing that depends on it may be acknowledged.
+            ServerError: A write failed; nothing that depends on it may be acknowledged.
         """
         waited_for = self.written() if written is None else written
         await self.send()
@@ -208,14 +207,14 @@ class Outputs:
         self._check_failure()
 
     async def close(self) -> None:
-        """Disconnect; what is not confirmed is waited for."""
+        """Disconnect, after waiting for outstanding confirmations."""
         if self._senders:
             await asyncio.wait(self._senders.values())
         await self._producer.stop()
         self._sealer.shutdown()
 
     def _named(self, topic: Topic) -> str:
-        """The topic's name in the namespace, which is composed once."""
+        """The topic's name in the namespace, cached."""
         name = self._names.get(topic.name)
         if name is None:
             name = self._names[topic.name] = self._settings.named(topic.name)
@@ -228,17 +227,17 @@ class Outputs:
         return batch
 
     async def _drain(self, place: Place, queue: deque[_Batch]) -> None:
-        """Hand a partition's batches to the producer, in their order."""
+        """Pass a partition's batches to the producer, in order."""
         while queue:
             batch = queue.popleft()
             try:
                 await self._hand_on(batch, *place)
-            except Exception as error:  # noqa: BLE001  (whatever it is, nothing may follow it)
+            except Exception as error:  # noqa: BLE001  (after any error, nothing may be sent)
                 self._settle(batch, error)
         del self._senders[place]
 
     async def _hand_on(self, batch: _Batch, topic: str, partition: int) -> None:
-        """Compress a batch and hand it to the producer, unless something has failed."""
+        """Compress a batch and pass it to the producer, unless a write has failed."""
         await self._seal(batch.builder)
         self._check_failure()
         self._check()
@@ -246,7 +245,7 @@ class Outputs:
         sent.add_done_callback(partial(self._on_delivery, batch))
 
     async def _seal(self, batch: RecordBatch) -> None:
-        """Compress a batch; a large one beside the event loop."""
+        """Compress a batch; a large one off the event loop."""
         batch.close()
         if batch.size() < LARGE_BYTES:
             batch.seal()
@@ -272,7 +271,7 @@ class Outputs:
 def _too_large(
     topic: Topic, key: bytes | None, value: bytes, headers: RawHeaders, partition: int, size: int
 ) -> CutLetter:
-    """The dead letter of an event that its topic would not take; it has no place anywhere."""
+    """The dead letter of an event that is too large for its topic; its origin has no offset."""
     problem = InvalidRecord(
         "oversized_output",
         f"an event of {size} bytes does not fit into a record of {topic.name}, which may have"

@@ -1,7 +1,7 @@
 """The version of aiokafka whose internals the transport replaces.
 
-`fetching` puts its own classes in the place of three of aiokafka's private ones. Another version
-may fail, or decode records wrongly; so it is refused before anything is read.
+`fetching` replaces three of aiokafka's private classes. With another version it may fail or decode
+records wrongly, so other versions are refused before anything is read.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -13,10 +13,10 @@ AIOKAFKA: Final = "0.14.0"
 
 
 def require_aiokafka() -> None:
-    """Make sure that the pinned version of aiokafka is installed.
+    """Check that the pinned version of aiokafka is installed.
 
     Raises:
-        SetupError: Another one is, or none; says how to mend it.
+        SetupError: Another version, or none, is installed; the message contains the fix.
     """
     try:
         found = version("aiokafka")

@@ -1,4 +1,4 @@
-"""What is asked of a record."""
+"""Protocols of a record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from millrace.contracts.invalid_record import InvalidRecord
 
 
 class Payload(Protocol):
-    """What a record says, wherever it is."""
+    """A record's content, independent of its place."""
 
     @property
     def key(self) -> bytes | None:
@@ -25,7 +25,7 @@ class Payload(Protocol):
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]:
-        """Its headers, in order; the last of a name counts; one may be null on the wire."""
+        """Its headers, in order; the last of a name counts; a value may be null on the wire."""
 
 
 class Record(Payload, Protocol):
@@ -41,10 +41,10 @@ class Record(Payload, Protocol):
 
 
 def problem_of(record: Payload) -> InvalidRecord | None:
-    """Why the records that one stands for cannot be taken out; None if it is a record itself.
+    """Why the batch that a record stands for cannot be decoded; None for an ordinary record.
 
-    The class of the former (`unpacking.UnreadBatch`) is not named here: whoever judges records
-    without a broker needs no client of one.
+    It does not name `unpacking.UnreadBatch`, so that validation without a broker needs no Kafka
+    client.
     """
     problem: InvalidRecord | None = getattr(record, "problem", None)
     return problem

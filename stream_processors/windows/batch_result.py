@@ -1,4 +1,4 @@
-"""What became of a batch, row by row."""
+"""Result of a batch, by row."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Made = tuple[bytes | None, NormalizedWindow, bytes]
 
 @dataclass
 class BatchResult:
-    """What became of a batch, by row.
+    """Result of a batch, by row.
 
     Attributes:
-        refused: Why a record is a dead letter.
-        passed: Records that are not taken though they may be windows: an earlier life refused
-            them, or they were sent again in vain.
-        taken: First origins of those that were sent again and are taken.
-        changed: Those of the refused that were taken before with other readings.
-        made: What is to be written of the windows that were taken, with their rows, ascending.
+        refused: Why a record becomes a dead letter.
+        passed: Records that are ignored though they may be valid: an earlier process refused them,
+            or their origin has an accepted retry already.
+        taken: Origins of the accepted retries.
+        changed: Refused windows that were accepted earlier with different readings.
+        made: Normalised windows to write, with their rows, ascending.
     """
 
     refused: dict[int, InvalidRecord]
@@ -32,11 +32,11 @@ class BatchResult:
     made: list[tuple[int, Made]] = field(default_factory=list)
 
     def add(self, final: set[int], again: RetryDecisions) -> None:
-        """Take in what is known of a partition.
+        """Add the decisions about a partition's records.
 
         Args:
-            final: Records that an earlier life refused.
-            again: What becomes of those that were sent again.
+            final: Records that an earlier process refused.
+            again: Decisions about its retries.
         """
         self.passed |= {*final, *again.passed, *again.refused}
         self.refused |= again.refused

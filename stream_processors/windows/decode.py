@@ -1,8 +1,8 @@
-"""Which records are windows by their form: all but their model, and their readings.
+"""Decodes windows and checks their form; `validation` checks their model and readings.
 
-A batch is judged column by column first, which takes half of the time. Only if it holds anything
-but good windows in MessagePack it is judged record by record, from cheap to dear. What becomes of
-a record is the same.
+A batch is first checked column by column, which takes half of the time. Only if it holds anything
+other than valid windows in MessagePack, it is checked record by record, cheap checks first. Both
+paths give the same result for a record.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from millrace.contracts.topics import MAX_WINDOW_BYTES
 from millrace.stream_processors.codec.packing import packed_headers
 from millrace.stream_processors.transport.records import Payload, problem_of
 
-#: Event times outside of these say that a device's clock is wrong.
+#: Event times outside this range show that a device's clock is wrong.
 EARLIEST_MS: Final = 946_684_800_000  # 2000-01-01
 LATEST_AHEAD_MS: Final = 86_400_000
-#: How the headers of a window in MessagePack end, as a rule; what ends so counts as one.
+#: Usual last bytes of the headers of a window in MessagePack; headers that end so count as such.
 _IN_MSGPACK: Final = packed_headers([(CONTENT_TYPE, MSGPACK.encode())])[1:]
 _ends_in_msgpack = methodcaller("endswith", _IN_MSGPACK)
 
@@ -34,7 +34,7 @@ class DecodedWindows(NamedTuple):
 
     Attributes:
         rows: Place of each in its batch, ascending.
-        bodies: Each as it came.
+        bodies: The decoded body of each.
         layouts: The layout of each.
     """
 
@@ -46,12 +46,12 @@ class DecodedWindows(NamedTuple):
 def decode_windows(
     records: Sequence[Payload], latest_ms: int, refused: dict[int, InvalidRecord]
 ) -> DecodedWindows:
-    """Judge a batch.
+    """Decode a batch.
 
     Args:
         records: The batch.
         latest_ms: Latest event time that is plausible, milliseconds UTC.
-        refused: Why a row is no window, by row; is added to.
+        refused: Why a row is no window, by row; refused rows are added.
     """
     found = _together(records, latest_ms)
     if found is not None:
@@ -72,7 +72,7 @@ def decode_windows(
 
 
 def _together(records: Sequence[Payload], latest_ms: int) -> DecodedWindows | None:
-    """Judge a batch at once; None if a record is refused, or has to be looked at by itself."""
+    """Check a batch by columns; None if any record needs its own check or is refused."""
     values = [record.value or b"" for record in records]
     if not values or not all(map(_ends_in_msgpack, [record.packed for record in records])):
         return None
@@ -88,7 +88,7 @@ def _together(records: Sequence[Payload], latest_ms: int) -> DecodedWindows | No
     periods = {body.period_seconds for body in bodies}
     is_good = (
         [record.key for record in records] == assets
-        and max(map(len, names)) <= MAX_NAME_BYTES  # first: `is_name` remembers what it is asked
+        and max(map(len, names)) <= MAX_NAME_BYTES  # first: `is_name` caches its arguments
         and all(map(is_name, names))
         and not any(map(segment_problem, {body.segment for body in bodies}))
         and all(0 < period < math.inf for period in periods)
@@ -99,7 +99,7 @@ def _together(records: Sequence[Payload], latest_ms: int) -> DecodedWindows | No
 
 
 def _form(record: Payload, latest_ms: int) -> tuple[WindowBody, Layout]:
-    """Judge a record.
+    """Check a single record.
 
     Raises:
         InvalidRecord: Why it cannot be used.

@@ -1,13 +1,13 @@
-"""First origins of a partition: which of its records were refused first, as the letters tell.
+"""Origins of a partition: offsets of its refused records, read from the dead letters.
 
-A record that says it was sent again is taken only if the place that it names is one of them;
-so nobody can have a window taken, or passed over, in the name of a record that was never
+A retry is accepted only if the origin that it names is one of them. So a record with a forged
+origin cannot cause a window to be accepted, or ignored, in place of a record that was never
 refused.
 
-The letters are read from their end, once a record that was sent again comes: down to the
-oldest origin that it asks for, and if an older one is asked for later, down to the beginning.
-So a partition's letters are read twice at most. Afterwards the owner adds those that it
-writes. A letter that has expired is not among them.
+The letters are read backwards from the newest when the first retry arrives: back to the oldest
+origin that it names, and if a later retry names an older one, back to the beginning. So a
+partition's letters are read at most twice. Afterwards the owner adds those that it writes. Expired
+letters are missing.
 
 >>> letters = FirstOrigins([3, 9], since=3)
 >>> letters.add(12)
@@ -23,33 +23,33 @@ from collections.abc import Iterable
 
 
 class FirstOrigins:
-    """Offsets of the records that were refused first; 8 bytes each.
+    """Offsets of the original refused records; 8 bytes each.
 
     Attributes:
         since: Offset from which they are known.
     """
 
     def __init__(self, offsets: Iterable[int], *, since: int) -> None:
-        """Start with those that have a letter.
+        """Start with the origins that have a letter.
 
         Args:
             offsets: The offsets, in any order.
-            since: All of them from this offset on are given.
+            since: ``offsets`` is complete from this offset on.
         """
         self.since = since
         self._offsets = array("q", sorted(offsets))
 
     def __contains__(self, offset: int) -> bool:
-        """Whether a record was refused first; asked about offsets from `since` on."""
+        """Whether an offset is an origin; valid for offsets from `since` on."""
         place = bisect_left(self._offsets, offset)
         return place < len(self._offsets) and self._offsets[place] == offset
 
     def __len__(self) -> int:
-        """How many are known."""
+        """Number of known origins."""
         return len(self._offsets)
 
     def add(self, offset: int) -> None:
-        """Add a record that is refused now; adding it again changes nothing."""
+        """Add a record that is now refused; idempotent."""
         place = bisect_left(self._offsets, offset)
         if place == len(self._offsets) or self._offsets[place] != offset:
             self._offsets.insert(place, offset)

@@ -1,12 +1,13 @@
-"""Dead letters of `sensor.windows`: one for each record that is refused, whatever its size.
+"""Dead letters of `sensor.windows`: one for each refused record, of any size.
 
     refused record ─► fits? ─► outputs
                          └─► object store, at most `STORE_SECONDS` ─► cut ─► outputs
 
 A letter is written once for each record (`positions.Position.is_written`), in the order of the
-records. The object store can hold it up for some seconds, and after a failure not again for
-`REST_SECONDS`: a store that is away costs the whole values of letters, not the windows beside
-them. What it did not take in time is counted, and the letter says where it still is.
+records. The object store can delay it for some seconds, and after a failure is not used for
+`REST_SECONDS`: while the store is unavailable, letters lose their whole values, but windows are not
+delayed. Values that it did not store in time are counted, and the letter states where the value
+still is.
 """
 
 from __future__ import annotations
@@ -37,31 +38,31 @@ from millrace.stream_processors.transport.outputs import Outputs
 from millrace.stream_processors.transport.records import Record
 
 _log = structlog.get_logger(__name__)
-#: How long the object store may take for a value, seconds.
+#: Time limit for storing one value, seconds.
 STORE_SECONDS: Final = 10.0
-#: How long it is left alone after it has not answered, seconds.
+#: How long the store is not used after a failure, seconds.
 REST_SECONDS: Final = 30.0
 
 
 class Values(Protocol):
-    """Where whole values are kept."""
+    """Storage of whole values."""
 
     async def keep(self, key: str, value: bytes) -> bool:
-        """Keep a value; whether that was done, which is known after some seconds at most."""
+        """Store a value; returns within seconds whether it was stored."""
 
 
 class StoredValues:
-    """Keeps values in the object store; owned by the event loop."""
+    """Stores values in the object store; owned by the event loop."""
 
     def __init__(
         self, settings: Settings, *, seconds: float = STORE_SECONDS, rest: float = REST_SECONDS
     ) -> None:
-        """Prepare a client.
+        """Create a client.
 
         Args:
-            settings: Where the store is.
-            seconds: How long it may take for a value.
-            rest: How long it is left alone after it has not answered.
+            settings: Address of the store.
+            seconds: Time limit for storing one value.
+            rest: How long the store is not used after a failure.
         """
         self._store = ObjectStore(settings, seconds=seconds)
         self._seconds = seconds
@@ -71,7 +72,7 @@ class StoredValues:
         self._again = 0.0
 
     async def keep(self, key: str, value: bytes) -> bool:
-        """Store a value, which may have been stored before; see `Values`."""
+        """Store a value; idempotent; see `Values`."""
         is_late = self._late is not None and not self._late.done()
         if is_late or time.monotonic() < self._again:
             return False
@@ -94,7 +95,7 @@ class Letters:
     """Writes dead letters; owned by the event loop."""
 
     def __init__(self, outputs: Outputs, values: Values) -> None:
-        """Take where they go, and where whole values are kept."""
+        """Store the outputs, and the storage of whole values."""
         self._outputs = outputs
         self._values = values
 

@@ -1,16 +1,16 @@
-"""Records that were sent again: at most one of those with the same first origin is taken.
+"""Retries of dead letters: at most one retry per origin is accepted.
 
-    a batch ─► which rows were sent before ─► taken by another record already? pass over
-                                          ├─► no dead letter of that origin? refuse
-                                          └─► else take it, and note that in dead.letters.mended
+    a batch ─► which rows are retries ─► origin resolved by another record already? ignore
+                                     ├─► no dead letter of that origin? refuse
+                                     └─► else accept, write a resolution to dead.letters.mended
 
-The notes are the memory, as the other outputs are (decision 2): they are read back when a
-partition's first such record comes, and confirmed before its batch is acknowledged. A note
-names the record that was taken, so a batch that is processed again after a crash takes the
-same one again: what is already written of it is recognised as that of any other record.
+The resolutions are the persistent state, as the other outputs are (decision 2): they are read when
+a partition's first retry arrives, and confirmed before its batch is acknowledged. A resolution
+names the accepted record, so a batch that is processed again after a crash accepts the same one;
+its outputs that are already written are recognised like those of any other record.
 
-The memory is per partition, not per asset: mended bytes may name another asset or make
-another model read them, and the first origin is still taken once.
+The state is per partition, not per asset: corrected bytes may name another asset or be read by
+another model, and the origin is still resolved only once.
 
 >>> retries = Retries()
 >>> retries.take(417, 9001)
@@ -41,20 +41,21 @@ from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.stream_processors.transport.records import Record
 from millrace.stream_processors.windows.first_origins import FirstOrigins
 
-#: First origins that a partition remembers; 16 bytes each. More are refused, never forgotten.
+#: Limit of origins stored per partition, 16 bytes each. Beyond it retries are refused; origins are
+#: never dropped.
 MOST_TAKEN: Final = 1 << 20
 _ORIGIN_PREFIX: Final = ORIGIN_PREFIX.encode()
 
 
 class Retries:
-    """Which first origins of a partition have been taken, and by which record."""
+    """Which origins of a partition are resolved, and by which record."""
 
     def __init__(self, taken: Iterable[Resolution] = (), *, most: int = MOST_TAKEN) -> None:
-        """Start with what is noted already.
+        """Start with the resolutions that are written already.
 
         Args:
-            taken: Notes about the partition, oldest first; of one origin, the first counts.
-            most: How many origins may be remembered.
+            taken: Resolutions of the partition, oldest first; of one origin, the first counts.
+            most: Limit of stored origins.
         """
         noted: dict[int, int] = {}
         for note in taken:
@@ -64,20 +65,20 @@ class Retries:
         self._most = most
 
     def __len__(self) -> int:
-        """How many first origins have been taken."""
+        """Number of resolved origins."""
         return len(self._origins)
 
     def taker(self, origin: int) -> int | None:
-        """Offset of the record by which a first origin was taken; None if it is open."""
+        """Offset of the record that resolved an origin; None if it is open."""
         place = bisect_left(self._origins, origin)
         found = place < len(self._origins) and self._origins[place] == origin
         return self._takers[place] if found else None
 
     def take(self, origin: int, offset: int) -> None:
-        """Take a first origin, which is open, by a record.
+        """Resolve an open origin with a record.
 
         Raises:
-            InvalidRecord: There is no room to remember it, so it is not taken.
+            InvalidRecord: The limit of stored origins is reached, so it is not resolved.
         """
         place = bisect_left(self._origins, origin)
         if len(self._origins) >= self._most:
@@ -91,7 +92,7 @@ class Retries:
         self._takers.insert(place, offset)
 
     def give_back(self, origin: int) -> None:
-        """Open a first origin again that was taken."""
+        """Reopen a resolved origin."""
         place = bisect_left(self._origins, origin)
         if place < len(self._origins) and self._origins[place] == origin:
             del self._origins[place], self._takers[place]
@@ -99,12 +100,12 @@ class Retries:
 
 @dataclass(frozen=True)
 class RetryDecisions:
-    """What becomes of the records of a batch that were sent before.
+    """Decisions about the retries in a batch.
 
     Attributes:
-        passed: Rows without any effect, nor a dead letter: another record was taken.
-        taken: First origin by row, of those that are taken and not noted yet.
-        refused: Why a row cannot be used after all.
+        passed: Ignored rows, without output or dead letter: another record was accepted.
+        taken: Origin by row, of accepted rows whose resolution is not written yet.
+        refused: Why a retry is refused, by row.
     """
 
     passed: set[int]
@@ -112,12 +113,12 @@ class RetryDecisions:
     refused: dict[int, InvalidRecord]
 
 
-#: Of a batch without any such record.
+#: Decisions about a batch without retries.
 NOTHING: Final = RetryDecisions(set(), {}, {})
 
 
 def sent_again(records: Sequence[Record]) -> list[int]:
-    """Rows of a batch that were sent before; as a rule there are none, and one look tells."""
+    """Rows of a batch that are retries; the usual case, none, is detected in one search."""
     if _ORIGIN_PREFIX not in b"".join([record.packed for record in records]):
         return []
     return [
@@ -128,7 +129,7 @@ def sent_again(records: Sequence[Record]) -> list[int]:
 
 
 def oldest_origin(partition: int, records: Sequence[Record], rows: Iterable[int]) -> int | None:
-    """The smallest offset that rows name as their first origin; None if none names one.
+    """The smallest offset that rows name as their origin; None if none names one.
 
     Args:
         partition: A partition of `sensor.windows`.
@@ -152,20 +153,20 @@ def resolve(
     retries: Retries,
     letters: FirstOrigins,
 ) -> RetryDecisions:
-    """Decide which records that were sent before are taken, in their order.
+    """Decide which retries are accepted, in order.
 
-    The decision depends on the partition's records, notes and letters only, and a letter is
-    there before anybody can answer it: so a batch that comes again is decided in the same way,
-    however it is cut. (A letter that expires between two lives of a batch is the exception.)
+    The decision depends only on the partition's records, resolutions and letters, and a letter
+    exists before it can be retried. So a redelivered batch gets the same decisions, however it is
+    cut. (The exception is a letter that expires between two deliveries of a batch.)
 
     Args:
         partition: A partition of `sensor.windows`.
         records: A batch of it.
-        rows: Those of `sent_again`, ascending.
-        invalid: Rows that are no windows, whatever their origin: they take nothing.
-        retries: Memory of the partition; knows those that are taken afterwards.
-        letters: The partition's letters, those of earlier rows included, from the oldest
-            origin of these rows on; has those whose origin does not count afterwards.
+        rows: Result of `sent_again`, ascending.
+        invalid: Rows that are no windows, regardless of their origin: they resolve nothing.
+        retries: State of the partition; accepted retries are added.
+        letters: The partition's letters, including those of earlier rows, from the oldest origin of
+            these rows on; rows with an unusable origin are added.
     """
     bad = set(invalid)
     passed: set[int] = set()
@@ -183,7 +184,7 @@ def resolve(
                     retries.take(origin.offset, record.offset)
                     taken[row] = origin.offset
             elif record.offset > taker or (record.offset < taker and row not in bad):
-                passed.add(row)  # a bad one before the taker has, or gets, its letter
+                passed.add(row)  # invalid ones before the accepted one get their own letter
         except InvalidRecord as problem:
             refused[row] = problem.kept()
             if problem.reason == BAD_ORIGIN:
@@ -192,5 +193,5 @@ def resolve(
 
 
 def note_of(partition: int, record: Record, origin: int, at: Moment) -> Resolution:
-    """The note that a record of a partition was taken for a first origin."""
+    """Build the resolution of an origin by a record of a partition."""
     return Resolution(partition, origin, record.offset, at)

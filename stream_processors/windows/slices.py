@@ -1,8 +1,8 @@
-"""Batches of records of several partitions, and where each partition's records are in one.
+"""Batches of records of several partitions, and the rows of each partition in one.
 
-A small batch costs about as much as one that is ten times as large, and at a low rate each
-partition delivers one or two records at a time. So records of all partitions are validated, stamped
-and tested together, while each partition keeps its order, its position and its outputs.
+A small batch costs about as much as one ten times as large, and at a low rate each partition
+delivers one or two records at a time. So records of all partitions are validated, stamped and fed
+to detectors together, while each partition keeps its order, position and outputs.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from millrace.stream_processors.transport.records import Record
 
 
 class PartitionSlice(NamedTuple):
-    """Where the records of a partition are.
+    """The rows of a partition in a batch.
 
     Attributes:
         partition: The partition.
-        rows: Their places in the batch; at least one.
+        rows: Indices of its records in the batch; at least one.
     """
 
     partition: int
     rows: range
 
     def of(self, rows: Sequence[int]) -> slice:
-        """Which of some rows, ascending, are in it.
+        """Slice of ascending row indices that belong to the partition.
 
         >>> rows = [1, 4, 5, 9]
         >>> rows[PartitionSlice(0, range(3, 9)).of(rows)]
@@ -41,8 +41,8 @@ class Batch:
     """Records of one or more partitions.
 
     Attributes:
-        records: All of them, one partition's after another's.
-        parts: Where each partition's are, in that order; no partition has two.
+        records: All records, grouped by partition.
+        parts: The rows of each partition, in that order; one entry per partition.
     """
 
     records: Sequence[Record]
@@ -50,14 +50,14 @@ class Batch:
 
 
 def batches(found: Mapping[int, Sequence[Record]], most: int) -> Iterator[Batch]:
-    """Cut what has come into batches.
+    """Split received records into batches.
 
     Args:
         found: Records by partition, each in its order.
-        most: Records in a batch, at most.
+        most: Most records in a batch.
 
     Yields:
-        Batches; all but the last one have so many records. A partition's are in their order.
+        Batches; all but the last one have ``most`` records. Each keeps a partition's order.
     """
     records: list[Record] = []
     parts: list[PartitionSlice] = []

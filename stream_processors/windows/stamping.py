@@ -1,7 +1,7 @@
-"""Windows in the units of the versions that they are stamped with: pure, block by block.
+"""Normalises windows in the units of their stamped versions: pure functions on blocks.
 
-The windows of a block are normalised together, one version at a time. What a window becomes
-does not depend on its neighbours, bit for bit.
+The windows of a block are normalised together, one version at a time. The result for a window does
+not depend on its neighbours, bit for bit.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def stamped(
 
     Args:
         block: Windows of one model.
-        places: Which of them, ascending and each once; at least one.
-        fences: The fence that each of those falls under.
-        sources: Where each of those came from.
+        places: Their indices in the block, ascending and distinct; at least one.
+        fences: The fence that applies to each.
+        sources: Source record of each.
     """
     readings = _in_units(block, places, [fence.version for fence in fences])
     if block.is_complete:
@@ -42,7 +42,7 @@ def stamped(
         [body.segment for body in bodies],
     )
     return [
-        NormalizedWindow(  # by position: this is done for every window
+        NormalizedWindow(  # positional arguments are faster: this runs for every window
             window_id,
             body.asset,
             spec.name,
@@ -63,7 +63,7 @@ def stamped(
 
 def _in_units(block: Block, places: Sequence[int], versions: Sequence[int]) -> list[bytes]:
     """Readings of windows of a block, each in the units of its version."""
-    if versions.count(versions[0]) == len(versions):  # as a rule
+    if versions.count(versions[0]) == len(versions):  # the usual case
         return _in_units_of(versions[0], block, places)
     readings: list[bytes] = [b""] * len(places)
     for version in set(versions):

@@ -1,15 +1,15 @@
-"""Which version a window is stamped with, and the fences that the ledger records.
+"""Decides which version a window is stamped with, by the fences of the ledger.
 
 A stamp follows the registry's serving epoch. Where a partition's stamp changes, an entry in
 `serving.ledger` is written *and confirmed* before the first window with the new stamp is:
-a reader of the ledger never sees a stamp that it does not explain. The ledger is the
-authority: a window that is taken again after a crash gets the stamp that it had.
+every stamp that a reader sees has its entry in the ledger. The ledger is the authority: a window
+that is processed again after a crash gets the same stamp.
 
-The rules that hold over crashes:
+Rules that hold across crashes:
 
-- a fence begins after the last window that already left with an older stamp, which the
-  output topic itself tells (`output_progress`), and never before the fence that it follows;
-- a fence that is in the ledger is not written again, and an older epoch never returns.
+- a fence begins after the last window that was already written with an older stamp, which is read
+  from the output topic (`output_progress`), and never before the preceding fence;
+- a fence in the ledger is not written again, and epochs of fences never decrease.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from millrace.registry.state import Model
 
 
 class Stamps:
-    """The fences that are set, by model and partition."""
+    """Fences by model and partition."""
 
     def __init__(self) -> None:
-        """Start without fences; `learn` tells those of the ledger."""
+        """Start without fences; `learn` adds those of the ledger."""
         self._fences: dict[tuple[str, int], list[LedgerEntry]] = {}
 
     def learn(self, entry: LedgerEntry) -> None:
-        """Take a fence that is in the ledger; one that is known changes nothing."""
+        """Add a fence from the ledger; idempotent."""
         fences = self._fences.setdefault((entry.model, entry.partition), [])
         place = bisect.bisect_left(fences, entry.epoch, key=_epoch)
         if place == len(fences) or fences[place].epoch != entry.epoch:
@@ -40,8 +40,7 @@ class Stamps:
         """Find the stamp of a window.
 
         Raises:
-            LookupError: The partition has no fence; `due` must be asked before windows are
-                stamped.
+            LookupError: The partition has no fence; call `due` before windows are stamped.
         """
         fences = self._fences.get((model, partition), [])
         for fence in reversed(fences):

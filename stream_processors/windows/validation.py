@@ -1,9 +1,9 @@
-"""Which records are windows that a model reads; the rest become dead letters.
+"""Checks which records are windows that a model reads; the rest become dead letters.
 
-A pure function from a batch of records to blocks of windows, one block per model, and to the
-reasons why the others are refused. Decoding comes first (`decode_windows`). Then the readings of
-each model's windows are validated, and their gaps filled, as one NumPy block. The result for a
-record does not depend on its batch: a single record is a batch of one.
+A pure function from a batch of records to blocks of windows, one per model, and to the reasons for
+refusing the others. Decoding comes first (`decode_windows`). Then the readings of each model's
+windows are validated, and their gaps filled, as one NumPy block. The result for a record does not
+depend on its batch: a single record is a batch of one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from millrace.stream_processors.windows.decode import (
     decode_windows,
 )
 
-#: No sensor reads more than this in any unit; larger numbers are defects.
+#: Largest plausible reading of any sensor in any unit; larger numbers are defects.
 LARGEST: Final = 1e30
 
 
@@ -38,10 +38,10 @@ class Block:
 
     Attributes:
         model: The model.
-        rows: Place of each in its batch, ascending.
-        bodies: Each as it came.
-        values: float32 of shape (n, window, sensors), physical units, as they came.
-        filled: The same, gaps closed, absent sensors 0; the same array where nothing is missing.
+        rows: Index of each in its batch, ascending.
+        bodies: The decoded body of each.
+        values: float32 of shape (n, window, sensors), physical units, as received.
+        filled: The same with gaps filled and absent sensors 0; the same array if none is missing.
         present: Which sensors are present, bool of shape (n, sensors).
     """
 
@@ -58,9 +58,9 @@ class Block:
         return self.filled is self.values
 
     def checksums(self) -> list[int]:
-        """Checksum of each window's readings, however its missing ones were written.
+        """Checksum of each window's readings, independent of the encoding of missing ones.
 
-        It is the same whatever else is in the block.
+        It does not depend on the other windows of the block.
         """
         readings = [body.values for body in self.bodies]
         if not self.is_complete:
@@ -71,10 +71,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What became of a batch: each row is in one block, or refused.
+    """Result of the validation of a batch: each row is in one block, or refused.
 
     Attributes:
-        blocks: One per model that has windows.
+        blocks: One per model with windows in the batch.
         refused: Why a row is no window, by row.
     """
 
@@ -83,14 +83,14 @@ class Judgement:
 
     @property
     def misses_a_model(self) -> bool:
-        """Whether a model that is not known yet might read what was refused."""
+        """Whether refused records might be read by a model that is not known yet."""
         reasons = {problem.reason for problem in self.refused.values()}
         return not reasons.isdisjoint({"unknown_sensor_set", "wrong_shape"})
 
 
 @dataclass(frozen=True)
 class _Pile:
-    """A model's windows, before their readings are looked at."""
+    """A model's windows, before their readings are validated."""
 
     model: Model
     rows: list[int]
@@ -98,11 +98,11 @@ class _Pile:
 
 
 def judge(records: Sequence[Payload], registry: Registry, now_ms: int) -> Judgement:
-    """Judge a batch of `sensor.windows`.
+    """Validate a batch of `sensor.windows`.
 
     Args:
         records: The batch.
-        registry: The models that there are.
+        registry: All models.
         now_ms: Wall clock, milliseconds UTC.
     """
     refused: dict[int, InvalidRecord] = {}
@@ -112,7 +112,7 @@ def judge(records: Sequence[Payload], registry: Registry, now_ms: int) -> Judgem
 
 
 def changed(body: WindowBody) -> InvalidRecord:
-    """Why a window is refused that was taken before with other readings."""
+    """Reason for refusing a window that was accepted earlier with other readings."""
     segment = f" of segment {body.segment!r}" if body.segment else ""
     return InvalidRecord(
         "changed_repeat",
@@ -124,11 +124,11 @@ def changed(body: WindowBody) -> InvalidRecord:
 def _piles(
     found: DecodedWindows, registry: Registry, refused: dict[int, InvalidRecord]
 ) -> Collection[_Pile]:
-    """Put each model's windows together; adds those that no model reads to ``refused``."""
+    """Group windows by model; adds those that no model reads to ``refused``."""
     rows, bodies, layouts = found
     reads: dict[Layout, Model] = {}
     why_not: dict[Layout, InvalidRecord] = {}
-    is_alike = bool(layouts) and layouts.count(layouts[0]) == len(layouts)  # as a rule
+    is_alike = bool(layouts) and layouts.count(layouts[0]) == len(layouts)  # the usual case
     for layout in layouts[:1] if is_alike else set(layouts):
         try:
             reads[layout] = _model_for(layout, registry)
@@ -157,13 +157,13 @@ def _model_for(layout: Layout, registry: Registry) -> Model:
     model = registry.by_sensor_set(layout.sensor_set)
     if model is not None and model.serving is not None:
         spec = model.spec
-        if (spec.sensors, spec.window) == (layout.sensors, layout.samples):  # not their id alone
+        if (spec.sensors, spec.window) == (layout.sensors, layout.samples):  # not the id alone
             return model
     raise _why_not(layout, [other.spec for other in registry.models.values()])
 
 
 def _why_not(layout: Layout, specs: Sequence[ModelSpec]) -> InvalidRecord:
-    """Say why no model reads a sensor set, and which one nearly does."""
+    """Explain why no model reads a sensor set, and which model comes closest."""
     wanted = sorted(layout.sensors)
     alike = [spec for spec in specs if sorted(spec.sensors) == wanted]
     in_order = [spec for spec in alike if spec.sensors == layout.sensors]
@@ -199,11 +199,11 @@ def _why_not(layout: Layout, specs: Sequence[ModelSpec]) -> InvalidRecord:
 
 
 def _readings(pile: _Pile, refused: dict[int, InvalidRecord]) -> Block:
-    """Judge a model's readings, and close their gaps; adds to ``refused``."""
+    """Validate a model's readings and fill their gaps; adds to ``refused``."""
     spec = pile.model.spec
     joined = b"".join([body.values for body in pile.bodies])
     values = np.frombuffer(joined, dtype="<f4").reshape(-1, spec.window, len(spec.sensors))
-    if values.min() >= -LARGEST and values.max() <= LARGEST:  # which no NaN is
+    if values.min() >= -LARGEST and values.max() <= LARGEST:  # false for NaN
         present = np.ones((len(values), len(spec.sensors)), np.bool_)
         return Block(pile.model, pile.rows, pile.bodies, values, values, present)
     filled, present = fill_missing(values)
