@@ -1,10 +1,10 @@
-"""Inference: stamped windows in, predictions out, in one transaction.
+"""Inference: reads stamped windows and writes predictions, in one transaction.
 
 ```
 consumer  the loop: fetch, predict, write, commit
 batch/    a micro-batch: decode, group, predict, encode
-serving/  versions that can predict, and how they are loaded
+serving/  loads versions, and provides those that can predict
 kafka/    group membership and transactions
-metrics   metrics
+metrics   Prometheus metrics
 ```
 """

@@ -1,4 +1,4 @@
-"""`python -m millrace.inference`: settings → loader and consumer → run until told to stop."""
+"""`python -m millrace.inference`: settings → loader and consumer → run until a stop signal."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from millrace.infra.process.watchdog import Watchdog
 from millrace.infra.topics.partitions import even_partitions
 
 _log = structlog.get_logger(__name__)
-#: How long the broker is asked at start before we look whether to stop, seconds.
+#: Longest request to the broker during startup between two checks of the stop signal, seconds.
 ASK_SECONDS: Final = 3.0
-#: How long a thread may keep the interpreter to itself, seconds.
+#: Switch interval of the GIL: how long a thread may hold it, seconds.
 SWITCH_SECONDS: Final = 0.0005
-#: New objects after which the collector looks for cycles. A micro-batch has tens of thousands of
-#: them and no cycle: by default (700) looking takes a tenth of the time.
+#: Allocations between two runs of the garbage collector. A micro-batch allocates tens of thousands
+#: of objects without cycles: with the default (700), collecting takes a tenth of the time.
 GARBAGE: Final = 200_000
-#: How long the process may take to end when it is told to, seconds. What it leaves open then,
-#: the broker aborts, or its next life.
+#: Time limit of a shutdown, seconds. A transaction that is still open then is aborted by the broker
+#: or by the restarted process.
 END_SECONDS: Final = 7.0
-#: How long the loader may take to notice that it is to stop, seconds.
+#: How long the loader may take to react to the stop signal, seconds.
 JOIN_SECONDS: Final = 3.0
 
 
@@ -71,11 +71,11 @@ def _work(service: Service) -> None:
     thread = threading.Thread(target=loader.run, args=(stop,), name="loader", daemon=True)
     thread.start()
     consumer = InferenceConsumer(settings, servables, loader, patience)
-    # What TensorFlow has built never goes away: the collector need not look through it again.
+    # TensorFlow's objects live as long as the process: exclude them from garbage collection.
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE)
-    # A network that has run wants the interpreter back soon: the default makes it wait 5 ms.
+    # The network's thread needs the GIL soon after each run: by default it may wait 5 ms.
     sys.setswitchinterval(SWITCH_SECONDS)
     watchdog = Watchdog(settings, INFERENCE, owned=consumer.places)
     watchdog.start()
@@ -91,17 +91,17 @@ def _work(service: Service) -> None:
     finally:
         watchdog.stop()
         partition_watch.stop()
-        stop.set()  # whatever has gone wrong: nobody waits for a broker any more
+        stop.set()  # after any error: ends all waiting for a broker
         all_over = consumer.close()
         thread.join(JOIN_SECONDS)
-    # In the middle of a network's compilation, or in a commit without an end, which cannot be told.
+    # A thread in a network's compilation, or in a commit that never returns, cannot be stopped.
     if thread.is_alive() or not all_over:
         _log.info("ends while something goes on", loading=thread.is_alive())
         os._exit(0)
 
 
 def _tell(health: Health, loader: Loader, consumer: InferenceConsumer) -> None:
-    """Take from what the process waits for what has come."""
+    """Update the health endpoint: remove the startup conditions that are met."""
     if not loader.loading:
         health.waiting_for.discard("versions")
     if consumer.joined:

@@ -5,17 +5,17 @@ fetched ──ask──► forecasting ──full──► pending ──encode�
                      └───────not full──────────encode──────────┘   └──► undone, unsure: read again
 ```
 
-The predictions of a micro-batch and the offsets of its windows are one Kafka transaction. A crash
-before the commit leaves nothing that a `read_committed` consumer sees; a crash after it leaves
-all of it.
+The predictions of a micro-batch and the offsets of its windows are one Kafka transaction. After a
+crash before the commit, a `read_committed` consumer sees none of it; after a crash after the
+commit, all of it.
 
 A micro-batch closes at `MOST_WINDOWS`, or `AGE_SECONDS` after the last one was closed, whichever
 is first: a single window is predicted at once, and under load batches grow, so that the broker
 spends little time on transactions.
 
-While one is committed, the next is forecast (`CommitPipeline`). A full micro-batch means that more
-windows wait. Then it stays pending while the next one is fetched and handed to the network, and is
-encoded after that, so that the network is never idle.
+While one is committed, the next is forecast (`CommitPipeline`). A full micro-batch means that there
+is a backlog. It then stays pending while the next one is fetched and submitted to the network, and
+is encoded after that, so that the network is never idle.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
 _OVER: Final = frozenset({State.ENDED, State.OVERDUE})
-#: How long a micro-batch waits for a version that is not loaded yet, seconds.
+#: How long a micro-batch blocks on a version that is not loaded yet, seconds.
 LOAD_SECONDS: Final = 20.0
-#: How long a micro-batch may take to come to its end when the process is told to, seconds.
+#: How long the micro-batch in flight may take to complete during shutdown, seconds.
 CLOSE_SECONDS: Final = 5.0
 
 
 def replica_name(settings: Settings) -> str:
-    """Name of this replica, by which its `ready` is known; also its Kafka client id."""
+    """Name of this replica in its `ready` events; also its Kafka client id."""
     return f"inference-{settings.replica}"
 
 
 class InferenceConsumer:
-    """Turns stamped windows into predictions until it is told to stop."""
+    """Turns stamped windows into predictions until a stop signal."""
 
     def __init__(
         self, settings: Settings, servables: Servables, loader: Loader, retry: RetryPolicy
     ) -> None:
-        """Connect, fencing an earlier life of this replica; waits for the broker."""
+        """Connect, fencing an earlier process of this replica; blocks until a broker answers."""
         self._settings = settings
         self._servables = servables
         self._loader = loader
@@ -79,7 +79,7 @@ class InferenceConsumer:
         self._answered: dict[int, int] = {}
         #: Offset of the next record of each partition, as far as it is known.
         self._next: dict[int, int] = {}
-        #: A full micro-batch that is encoded once the next one has been handed to the network.
+        #: A full micro-batch that is encoded once the next one was submitted to the network.
         self._pending: Batch | None = None
         #: Incremented when partitions are revoked: micro-batches of an earlier generation are
         #: dropped, because another replica predicts them, or they are fetched again.
@@ -92,13 +92,13 @@ class InferenceConsumer:
         self._membership = Membership(settings, self._name, retry, self._leave)
 
     def run_once(self) -> None:
-        """Fetch a micro-batch, or wait for one for a moment, and move the pipeline on.
+        """Fetch a micro-batch, or wait briefly for one, and advance the pipeline.
 
         Its transaction may still be in flight when this returns.
 
         Raises:
-            Stopped: The process was told to stop while the broker was away.
-            KafkaException: Another process has this replica's name, or broken machinery.
+            Stopped: A stop signal arrived while the broker was unavailable.
+            KafkaException: Another process has this replica's name, or the error is permanent.
             ServerError: Not even persistence is loaded.
         """
         self._retry.beat()
@@ -113,13 +113,13 @@ class InferenceConsumer:
         if pending is not None and pending.generation != self._generation:
             self._go_back(newer)
             return
-        # As soon as partitions are assigned, so that their first window does not wait for it.
+        # Done at assignment already, so that it does not delay the first window.
         self._recover_progress()
         self._tell_gaps(arrived)
         before = {} if pending is None else pending.reading.answered
         reading = read(arrived, self._answered | before)
         stamps = by_stamp(reading.windows)
-        # The pending micro-batch does not wait for versions that the next one needs.
+        # Versions that the next micro-batch needs must not delay the pending one.
         if not self._servables.settled(stamps) and not self._submit_pending(newer):
             return
         asked = self._ask(reading, stamps, len(arrived)) if arrived else None
@@ -132,19 +132,19 @@ class InferenceConsumer:
 
     @property
     def joined(self) -> bool:
-        """Whether the group has given this replica its partitions."""
+        """Whether the group has assigned partitions to this replica."""
         return self._membership.joined
 
     def places(self) -> set[Place] | None:
-        """Tell which partitions are worked on; see `Membership.places`."""
+        """Return the partitions that are processed; see `Membership.places`."""
         return self._membership.places()
 
     def close(self) -> bool:
         """Wait for the transaction in flight, and leave the group.
 
         Returns:
-            Whether nothing is in flight. If not, a commit was abandoned whose thread may never
-            end, so the process has to be ended.
+            Whether nothing is in flight. If false, a commit was abandoned whose thread may never
+            end, so the process must be killed.
         """
         self._commits.close(CLOSE_SECONDS)
         self._network.shutdown(cancel_futures=True)
@@ -152,7 +152,7 @@ class InferenceConsumer:
         return not self._commits.abandoned
 
     def _ask(self, reading: Reading, stamps: Mapping[Stamp, Sequence[int]], size: int) -> Batch:
-        """Hand windows to the network, each on the version that it is stamped with."""
+        """Submit windows to the network, each with its stamped version."""
         answers = MicroBatchResults(reading.windows, self._network)
         for stamp, places in stamps.items():
             found = self._servable(stamp)
@@ -177,10 +177,10 @@ class InferenceConsumer:
 
         Args:
             asked: The micro-batch.
-            newer: Partitions of what was fetched after it.
+            newer: Partitions of the records that were fetched after it.
 
         Returns:
-            False if it was dropped, with what was fetched after it; all of it is read again.
+            False if it was dropped, with the records fetched after it; all are read again.
         """
         records = [*asked.answers.records(), *asked.reading.refused]
         if not self._is_committed(newer | asked.reading.next_offsets.keys()):
@@ -193,10 +193,10 @@ class InferenceConsumer:
         """Wait for the transaction in flight; rewind if it is not committed.
 
         Args:
-            newer: Partitions of what was fetched since, apart from `_pending`.
+            newer: Partitions of the records fetched since, apart from `_pending`.
 
         Returns:
-            False if what was fetched since was dropped: it is read again, too.
+            False if the records fetched since were dropped; they are read again as well.
         """
         failed = self._commits.result()
         if failed is None:
@@ -208,10 +208,10 @@ class InferenceConsumer:
         return False
 
     def _go_back(self, partitions: set[Any]) -> None:
-        """Drop what is not submitted yet, and read it again.
+        """Drop the records that are not submitted yet, and rewind to read them again.
 
         Args:
-            partitions: Partitions of what was fetched, apart from `_pending`.
+            partitions: Partitions of the fetched records, apart from `_pending`.
         """
         if self._pending is not None:
             partitions = partitions | self._pending.reading.next_offsets.keys()
@@ -220,11 +220,11 @@ class InferenceConsumer:
         self._membership.rewind(partitions & self._membership.owned)
 
     def _servable(self, stamp: Stamp) -> tuple[Servable, Normaliser | None] | None:
-        """Find what runs a stamp, and the windows' units if they are another version's.
+        """Find the servable for a stamp, and the windows' units if they are another version's.
 
-        A stamped version that cannot be loaded, or not now because the object store is away,
-        stops nothing: the loader has said so, and the last good version answers in its stead.
-        None if the registry knows no such version.
+        A stamped version that cannot be loaded, or not now because the object store is unavailable,
+        does not block: the loader has published an alert, and the last good version is used
+        instead. None if the registry knows no such version.
         """
         servable = self._servables.find(stamp.model, stamp.version, LOAD_SECONDS)
         if servable is not None:
@@ -240,7 +240,7 @@ class InferenceConsumer:
         if not unknown:
             return
         self._forget(unknown)
-        # Whatever the last owner has committed, or had begun to, is settled then.
+        # It returns once the last owner's transactions are committed or aborted.
         for place in self._membership.committed(unknown):
             if place.offset >= 0:
                 self._next[place.partition] = place.offset
@@ -253,7 +253,7 @@ class InferenceConsumer:
         _log.info("partitions taken", answered=found, partitions=unknown)
 
     def _tell_gaps(self, arrived: Iterable[Message]) -> None:
-        """Tell which records have expired unread: offsets of the topic ascend without gaps."""
+        """Report records that expired unread: offsets of the topic ascend without gaps."""
         for message in arrived:
             partition, offset = message.partition() or 0, message.offset() or 0
             expected = self._next.get(partition, offset)
@@ -264,9 +264,8 @@ class InferenceConsumer:
     def _leave(self, partitions: Iterable[int]) -> None:
         """Give partitions up; once this returns, they are another replica's.
 
-        The transaction in flight has ended then, or is overdue. If that one is committed after
-        all, its offsets were in time, and the next owner waits for them
-        (`Membership.committed`).
+        The transaction in flight has then ended or is overdue. An overdue one may still be
+        committed; the next owner waits until it is decided (`Membership.committed`).
         """
         self._commits.wait()
         self._generation += 1
@@ -280,12 +279,12 @@ class InferenceConsumer:
             self._next.pop(partition, None)
 
     def _recover(self, why: Unsure) -> None:
-        """Replace the writer; the output shows what the last one has committed.
+        """Replace the writer; the output shows what the previous one committed.
 
-        The reason of the failure does not matter. After an outage the broker aborts our
-        transaction, and then refuses our producer as fenced. If another process really has
-        taken over, the group refuses our offsets, so that nothing of ours is committed, and
-        the next `fetch` reports it (`Membership`).
+        The cause of the failure does not matter. After an outage the broker aborts our transaction,
+        and then rejects our producer as fenced. If another process has really taken over, the group
+        rejects our offsets, so that nothing is committed, and the next `fetch` reports it
+        (`Membership`).
         """
         _log.warning("micro-batch in doubt", why=str(why))
         self._commits.renew()

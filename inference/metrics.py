@@ -1,4 +1,4 @@
-"""What inference counts."""
+"""Prometheus metrics of inference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 
 class BatchHistogram(Collector):
-    """A histogram that takes a whole batch at once, for what happens to every window."""
+    """A histogram that observes a whole batch at once, for values of every window."""
 
     def __init__(self, name: str, documentation: str, buckets: Sequence[float]) -> None:
         """Start with nothing observed."""
@@ -31,11 +31,11 @@ class BatchHistogram(Collector):
             self._sum += float(values.sum())
 
     def describe(self) -> Iterable[HistogramMetricFamily]:
-        """Name the metric, so that nobody else takes the name."""
+        """Describe the metric, so that the registry rejects duplicates of its name."""
         return [HistogramMetricFamily(self._name, self._documentation)]
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
-        """Tell Prometheus how many values there have been up to each bound."""
+        """Return the cumulative counts of the buckets to Prometheus."""
         with self._lock:
             counts, total = np.cumsum(self._counts).tolist(), self._sum
         bounds = ["+Inf" if np.isinf(b) else repr(float(b)) for b in self._bounds]

@@ -1,10 +1,10 @@
-"""A micro-batch, from records to records.
+"""A micro-batch, from input records to output records.
 
 ```
 reading      decodes records; invalid ones become dead letters
-results      results of a micro-batch, each in its place
-predictions  forecasts of a version in physical units
+results      results of a micro-batch, in input order
+predictions  runs a version; forecasts in physical units
 records      encodes predictions
-fates        what became of the records of a committed micro-batch
+fates        counts the records of a committed micro-batch by fate
 ```
 """

@@ -1,4 +1,4 @@
-"""What becomes of the records of a micro-batch once it is committed, by partition."""
+"""Fates of the records of a committed micro-batch, by partition."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _topic_of, _partition_of = itemgetter(0), itemgetter(4)
 
 
 def fates_of(reading: Reading, records: Sequence[Record]) -> Fates:
-    """Count what is written, and what was predicted before.
+    """Count the written records, and the windows that were predicted before.
 
     Args:
-        reading: What was read.
-        records: What is written: predictions and dead letters.
+        reading: The decoded micro-batch.
+        records: The written records: predictions and dead letters.
     """
     found: Counter[tuple[int, Fate]] = Counter()
     topics = set(map(_topic_of, records))

@@ -1,7 +1,7 @@
-"""What a version says about windows: columns of numbers, in physical units.
+"""Forecasts of a version for windows: columns of numbers, in physical units.
 
-Everything is done once per run of the network, not once per window: the readings of all
-windows are one block of memory, taken as it is where the units are the version's own.
+All steps run once per run of the network, not once per window: the readings of all windows are one
+block of memory, used without a copy where the units are the version's own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from millrace.contracts.normaliser import Normaliser
 from millrace.inference.serving.servables import Servable
 from millrace.model_families.examples import Bools, Float32
 
-#: Event times that a prediction's interval can be told in, milliseconds UTC.
+#: Range of event times that can be encoded in a prediction's interval, milliseconds UTC.
 FIRST_MS: Final = 0
 LAST_MS: Final = 253_402_300_799_000
 _FLOAT32: Final = 4
@@ -27,14 +27,14 @@ _FLOAT32: Final = 4
 
 @dataclass(frozen=True)
 class Forecasts:
-    """What a version says about n windows.
+    """Forecasts of a version for n windows.
 
     Attributes:
         forecast: float32 of shape (n, steps, targets), physical units.
         last: float32 of shape (n, targets): the last reading of each target, physical units.
         present: bool of shape (n, targets).
-        finite: bool of shape (n,): whether all that is forecast about present targets is a
-            finite number. Where it is not, there is no prediction.
+        finite: bool of shape (n,): whether all forecasts of present targets are finite. Where they
+            are not, there is no prediction.
     """
 
     forecast: Float32
@@ -44,10 +44,10 @@ class Forecasts:
 
 
 def misfits(spec: ModelSpec, windows: Sequence[NormalizedWindow]) -> dict[int, InvalidRecord]:
-    """Find windows that a model cannot read, whatever its version.
+    """Find windows that no version of a model can read.
 
     Returns:
-        What is wrong, by the window's place.
+        The problem, by the window's index.
     """
     size, sensors = _FLOAT32 * spec.window * len(spec.sensors), len(spec.sensors)
     last = LAST_MS - spec.horizon * spec.period_ms
@@ -79,8 +79,8 @@ def predict(
     Args:
         servable: The version.
         windows: At least one window, each of which fits its model (`misfits`).
-        stamped: Units that the windows are in, where these are another version's: they are
-            taken to the servable's units first. None where they are its own.
+        stamped: Units of the windows, if these are another version's: they are converted to the
+            servable's units first. None if they are its own.
     """
     spec, units = servable.spec, servable.normaliser
     columns = range(len(spec.sensors))

@@ -1,8 +1,8 @@
-"""Records of `sensor.windows.normalized` become windows; what is none becomes a dead letter.
+"""Decodes records of `sensor.windows.normalized` as windows; invalid ones become dead letters.
 
-A window that comes twice (the stream processor repeats a batch after a crash) is recognised
-by its source offset: predictions of a partition are written in the order of their sources,
-so the last committed one tells what has been answered.
+A redelivered window (the stream processor repeats a batch after a crash) is recognised by its
+source offset: predictions of a partition are written in the order of their sources, so the last
+committed one shows which windows have been predicted.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class Reading(NamedTuple):
-    """What a micro-batch says.
+    """A decoded micro-batch.
 
     Attributes:
-        windows: Windows to be answered, in their order.
+        windows: Windows to be predicted, in order.
         refused: Dead letters of records that are no windows.
-        answered: Source offset that each partition will be answered up to.
-        repeated: How many windows of a partition have been answered before.
+        answered: Last source offset that each partition will be predicted up to.
+        repeated: Number of windows by partition that were predicted before.
         next_offsets: The offset after the last record, by partition.
     """
 
@@ -49,7 +49,7 @@ def read(arrived: Iterable[Message], answered: Mapping[int, int]) -> Reading:
 
     Args:
         arrived: Records, those of a partition in order.
-        answered: Source offset that each partition has been answered up to.
+        answered: Last source offset that each partition has been predicted up to.
     """
     windows: list[NormalizedWindow] = []
     refused: list[Record] = []
@@ -82,7 +82,7 @@ def read(arrived: Iterable[Message], answered: Mapping[int, int]) -> Reading:
 
 
 def unanswered(window: NormalizedWindow, problem: InvalidRecord) -> Record:
-    """Make the dead letter of a window that no version can answer."""
+    """Build the dead letter of a window that no version can predict."""
     source = window.source
     headers = dead_letter_headers(
         [],
@@ -108,10 +108,10 @@ def _refused(message: Message, partition: int, offset: int, problem: InvalidReco
 
 
 def _letter(key: bytes | None, value: bytes, headers: RawHeaders, partition: int) -> Record:
-    """Make a dead letter, which is cut if it would be too large.
+    """Build a dead letter, truncated if it would be too large.
 
-    Its whole value is not kept elsewhere: what is refused here is final, and its record is in its
-    topic until its retention.
+    The whole value is not stored elsewhere: a refusal here is final, and the record stays in its
+    topic until retention.
     """
     if not takes(DEAD_LETTERS, record_size(key, value, headers)):
         key, value, headers = cut_letter(key, value, headers, None)

@@ -1,8 +1,8 @@
-"""Predictions as records of `predictions`: value, key and headers of a whole batch at once.
+"""Encodes predictions as records: value, key and headers of a whole batch at once.
 
-The bytes are exactly those of msgspec's encoding of `contracts.events.prediction.Prediction`. What
-all windows of a batch share is encoded once; what differs is encoded column by column, one
-call each, and joined with what stands between by the contract's own order of fields.
+The bytes are exactly those of msgspec's encoding of `contracts.events.prediction.Prediction`.
+Fields that all windows of a batch share are encoded once; the others are encoded by column, in one
+call each, and joined with the shared parts in the contract's order of fields.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ _DIGEST_BYTES: Final = 12
 def prediction_records(
     servable: Servable, windows: Sequence[NormalizedWindow], said: Forecasts, at: datetime
 ) -> list[Record]:
-    """Write down what a version has said about windows of one stamp.
+    """Encode the forecasts of a version for windows of one stamp.
 
     Args:
         servable: The version.
         windows: Windows of one stamp; at least one.
-        said: What it has said about them.
-        at: When, UTC.
+        said: Its forecasts for them.
+        at: Time of the predictions, UTC.
 
     Returns:
-        A record for each window, in order; that of a window about which it has said nothing
-        finite is not to be sent.
+        A record for each window, in order; records of windows without a finite forecast must not be
+        sent.
     """
     ids = prediction_ids(windows)
     ends = np.array([w.end_ms for w in windows], np.int64)
     forecast, last = _rows(said)
-    columns = (  # fields that are the window's own, in the contract's order
+    columns = (  # fields that differ by window, in the contract's order
         ids,
         _lines([w.asset for w in windows]),
         _lines([w.window_id for w in windows]),
@@ -65,7 +65,7 @@ def prediction_records(
         _lines(last),
         _lines(latencies_ms(windows, at).tolist()),
     )
-    # What is shared stands between the columns, again and again: joining is all that is left.
+    # The shared parts lie between the columns and repeat per window, so only a join remains.
     pieces: list[Iterable[bytes]] = []
     for shared, column in zip(_between(servable, windows[0], at), (*columns, ()), strict=True):
         pieces += [repeat(shared), column]
@@ -85,7 +85,7 @@ def prediction_records(
 
 
 def prediction_ids(windows: Iterable[NormalizedWindow]) -> list[bytes]:
-    """Name predictions: `contracts.ids.derived_id` of each source, at a third of its cost."""
+    """Ids of predictions: `contracts.ids.derived_id` of each source, at a third of its cost."""
     ids = []
     begun: dict[tuple[str, int], Any] = {}
     for window in windows:
@@ -102,13 +102,13 @@ def prediction_ids(windows: Iterable[NormalizedWindow]) -> list[bytes]:
 
 
 def latencies_ms(windows: Iterable[NormalizedWindow], at: datetime) -> npt.NDArray[np.float64]:
-    """Milliseconds from the edge's hand-over of each window until a moment."""
+    """Milliseconds from the edge's timestamp of each window to ``at``."""
     taken = np.array([w.source.timestamp_ms for w in windows], np.float64)
     return at.timestamp() * 1000 - taken
 
 
 def _between(servable: Servable, window: NormalizedWindow, at: datetime) -> list[bytes]:
-    """JSON before, between and after the fields that are the window's own."""
+    """JSON before, between and after the fields that differ by window."""
     spec = servable.spec
     shared: dict[str, Any] = {
         "model": spec.name,
@@ -126,7 +126,7 @@ def _between(servable: Servable, window: NormalizedWindow, at: datetime) -> list
         pieces[-1] += (b"," if number else b"{") + _json.encode(name) + b":"
         if name in shared:
             pieces[-1] += _json.encode(shared[name])
-        elif name == "id":  # plain characters, for which JSON has no other form
+        elif name == "id":  # plain characters, which JSON does not escape
             pieces[-1] += b'"'
             pieces.append(b'"')
         else:
@@ -136,19 +136,19 @@ def _between(servable: Servable, window: NormalizedWindow, at: datetime) -> list
 
 
 def _lines(values: Sequence[str | Source | float | list[Any]]) -> list[bytes]:
-    """Encode each value; JSON has no raw line feed, so lines can be told apart."""
+    """Encode each value; JSON has no raw line feed, so it separates the values."""
     return _json.encode_lines(values).split(b"\n")[:-1]
 
 
 def _flags(present: Bools) -> list[bytes]:
-    """Encode which targets are present: as a rule all of them."""
+    """Encode which targets are present; usually all of them."""
     if present.all():
         return [_json.encode([True] * present.shape[1])] * len(present)
     return _lines(present.tolist())
 
 
 def _moments(moments_ms: npt.NDArray[np.int64]) -> list[bytes]:
-    """Encode UTC moments."""
+    """Encode UTC times."""
     local: list[datetime] = (moments_ms * 1000).astype("datetime64[us]").tolist()
     return _json.encode_lines(local).replace(b'"\n', b'Z"\n').split(b"\n")[:-1]
 

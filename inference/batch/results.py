@@ -1,7 +1,7 @@
-"""What is said about the windows of a micro-batch, each in its place, as it comes.
+"""Results of a micro-batch in the order of its windows, as they become available.
 
-The network runs on a thread of its own, and lets go of the interpreter while it does: so the
-next windows are forecast while what was said about the last ones is written down and sent.
+The network runs on its own thread and releases the GIL: so the next windows are forecast while the
+last forecasts are encoded and sent.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from millrace.inference.metrics import LATENCY, PREDICTIONS
 from millrace.inference.serving.servables import Servable
 from millrace.model_families.padding import SIZES
 
-#: Bytes of a key and a value that fit into a record of `predictions`, whatever its headers are,
-#: which are ours and have less than 1 kB; what has more is measured.
+#: Bytes of key and value that fit into a record of `predictions` with any headers (ours take less
+#: than 1 kB); the exact size is computed only for larger ones.
 SURE_BYTES: Final = PREDICTIONS_TOPIC.max_bytes - 4096
 
 
 class _Run(NamedTuple):
-    """Windows that the network runs on together, and their places."""
+    """Windows of one run of the network, and their indices."""
 
     servable: Servable
     places: list[int]
@@ -42,14 +42,14 @@ class _Run(NamedTuple):
 
 
 class MicroBatchResults:
-    """A record for each window: a prediction, or the reason why there is none."""
+    """A record for each window: a prediction or a dead letter."""
 
     def __init__(self, windows: Sequence[NormalizedWindow], network: Executor) -> None:
-        """Start with nothing said.
+        """Start without results.
 
         Args:
             windows: The windows of the micro-batch.
-            network: Where networks run.
+            network: Executor that runs networks.
         """
         self._windows = windows
         self._network = network
@@ -58,16 +58,16 @@ class MicroBatchResults:
         self._latencies: list[tuple[Servable, npt.NDArray[np.float64]]] = []
 
     def refuse(self, place: int, problem: InvalidRecord) -> None:
-        """Make a window's dead letter."""
+        """Build a window's dead letter."""
         self._records[place] = unanswered(self._windows[place], problem)
 
     def ask(self, servable: Servable, units: Normaliser | None, places: Sequence[int]) -> None:
-        """Have windows of one stamp forecast; those that do not fit the model are refused.
+        """Start the forecasts for windows of one stamp; those that do not fit are refused.
 
         Args:
-            servable: The version that answers.
+            servable: The version that forecasts.
             units: See `inference.batch.predictions.predict`.
-            places: The windows' places, ascending.
+            places: The windows' indices, ascending.
         """
         problems = misfits(servable.spec, [self._windows[place] for place in places])
         for index, problem in problems.items():
@@ -80,25 +80,25 @@ class MicroBatchResults:
             self._runs.append(_Run(servable, run, windows, said))
 
     def records(self) -> Iterator[Record]:
-        """Yield predictions and dead letters in the order of their windows, as they come."""
+        """Yield predictions and dead letters in the order of their windows, as they complete."""
         for place in range(len(self._windows)):
             while (record := self._records[place]) is None:
                 self._take(self._runs.popleft())
             yield record
 
     def count(self) -> None:
-        """Tell the metrics, once it is committed."""
+        """Update the metrics, after the commit."""
         for servable, latencies in self._latencies:
             PREDICTIONS.labels(servable.spec.name, str(servable.version)).inc(len(latencies))
             LATENCY.observe(latencies / 1000)
 
     def _take(self, run: _Run) -> None:
-        """Write down what was said about a run's windows."""
+        """Encode the forecasts for a run's windows."""
         said = run.said.result()
         at = now()
         made = prediction_records(run.servable, run.windows, said, at)
         first, last = run.places[0], run.places[-1]
-        if last - first < len(made):  # as a rule: nobody else's windows lie between
+        if last - first < len(made):  # the usual case: they are adjacent
             self._records[first : last + 1] = made
         else:
             for place, record in zip(run.places, made, strict=True):
@@ -111,7 +111,7 @@ class MicroBatchResults:
         self._latencies.append((run.servable, latencies_ms(run.windows, at)[said.finite]))
 
     def _refuse_large(self, run: _Run, made: Sequence[Record]) -> None:
-        """Refuse what `predictions` does not take."""
+        """Refuse windows whose predictions are too large for `predictions`."""
         for place, (_, key, value, headers, _) in zip(run.places, made, strict=True):
             size = record_size(key, value, headers)
             if not takes(PREDICTIONS_TOPIC, size):

@@ -1,8 +1,8 @@
 """Group membership and transactions of a replica.
 
 ```
-membership       what a replica owns, fetches and seeks back to
-commit_pipeline  commits one micro-batch while the next is predicted
+membership       a replica's assignment: fetches, and rewinds to committed offsets
+commit_pipeline  commits a micro-batch while the next one is predicted
 transactions     one transaction: committed, undone, or unsure
 ```
 """

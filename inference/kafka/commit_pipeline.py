@@ -10,14 +10,14 @@ IDLE ──submit──► IN_FLIGHT ──commit returns──► ENDED ──�
 ```
 
 At most one transaction is in flight: the next one is submitted when the last one is known to be
-committed. So a failed micro-batch has no successor that the broker knows of. What was fetched
-meanwhile is dropped, and read again from the committed offsets.
+committed. So no record after a failed micro-batch has been produced. Records that were fetched
+meanwhile are dropped, and read again from the committed offsets.
 
-Other threads only wait. Each record that is handed to the client, and each result of the network,
-releases the interpreter lock for a moment; two threads that do such work wait for each other at
-every record (measured: twice the time for both).
+The other threads only block in native calls. Each record that is passed to the client, and each
+result of the network, releases the GIL briefly; two threads doing such work would contend at every
+record (measured: twice the time for both).
 
-A commit that misses its deadline is abandoned, with its thread and its writer. Another writer with
+A commit that misses its deadline is abandoned, with its thread and its writer. A new writer with
 the same transactional id fences it, and then the output shows whether it was committed.
 """
 
@@ -48,15 +48,15 @@ from millrace.infra.progress.balance import Balance
 
 
 class Batch(NamedTuple):
-    """A micro-batch that has been read, and is being forecast.
+    """A micro-batch that is read and being forecast.
 
     Attributes:
-        reading: What was read.
-        answers: What is being said about it.
+        reading: The decoded micro-batch.
+        answers: Its predictions and dead letters, as they complete.
         offsets: The next offset of each of its partitions.
-        group: The replica's place in the group while these partitions were its own; what
-            somebody else has taken over meanwhile, the broker does not commit.
-        size: Records.
+        group: Group metadata of the replica while it owned these partitions; the broker refuses the
+            commit if one was reassigned meanwhile.
+        size: Number of records.
         generation: The consumer's generation in which it was fetched.
     """
 
@@ -69,11 +69,11 @@ class Batch(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """A micro-batch of which nothing has been done, or of which that is not known.
+    """A micro-batch that was not committed, or whose commit is in doubt.
 
     Attributes:
         partitions: Partitions of its records.
-        why: Which of the two.
+        why: `Undone` or `Unsure`.
     """
 
     partitions: frozenset[int]
@@ -93,17 +93,17 @@ class _Flight(NamedTuple):
     batch: Batch
     fates: Fates
     end: Future[None]
-    #: When it is abandoned, seconds of the monotonic clock.
+    #: Deadline of the commit, seconds of the monotonic clock.
     until: float
 
     @property
     def left(self) -> float:
-        """How long it may still take, seconds."""
+        """Time left until the deadline, seconds."""
         return max(0.0, self.until - time.monotonic())
 
 
 class CommitPipeline:
-    """Writes one micro-batch after the other, and commits it on a thread of its own."""
+    """Writes micro-batches in sequence, and commits each on its own thread."""
 
     def __init__(
         self,
@@ -111,13 +111,13 @@ class CommitPipeline:
         balance: Balance,
         seconds: float = COMMIT_SECONDS,
     ) -> None:
-        """Connect; nothing is under way yet.
+        """Connect; the pipeline is idle.
 
         Args:
-            connect: Makes a writer, which fences those before it. It is the other thread's
-                while something is under way.
-            balance: Told what became of the records of a micro-batch that is committed.
-            seconds: How long a commit may take.
+            connect: Creates a writer, which fences earlier ones. It belongs to the writer thread
+                while a transaction is in flight.
+            balance: Receives the fates of the records of a committed micro-batch.
+            seconds: Deadline of a commit.
         """
         self._connect = connect
         self._balance = balance
@@ -130,7 +130,7 @@ class CommitPipeline:
 
     @property
     def state(self) -> State:
-        """State now."""
+        """The present state."""
         if self._flight is None:
             return State.IDLE
         if self._flight.end.done():
@@ -146,9 +146,9 @@ class CommitPipeline:
         return found
 
     def submit(self, batch: Batch, records: Sequence[Record]) -> None:
-        """Produce a micro-batch, and begin to commit it; the pipeline must be idle.
+        """Produce a micro-batch, and start its commit; the pipeline must be idle.
 
-        A failure to produce it is in its `result`.
+        A failure to produce is returned by `result`.
 
         Args:
             batch: The micro-batch.
@@ -179,7 +179,7 @@ class CommitPipeline:
         """Wait for the in-flight transaction; return its failure, or None.
 
         Returns:
-            None if everything that was submitted is committed.
+            None if every submitted micro-batch is committed.
 
         Raises:
             Stopped, KafkaException: See `TransactionalWriter.commit`.
@@ -204,7 +204,7 @@ class CommitPipeline:
         return None
 
     def renew(self) -> None:
-        """Put another writer in the place of one that has failed; waits for the broker.
+        """Replace a failed writer; blocks until a broker is available.
 
         Raises:
             Stopped, KafkaException: See `TransactionalWriter`.
@@ -213,14 +213,14 @@ class CommitPipeline:
         self._writer = self._connect()
 
     def close(self, seconds: float) -> None:
-        """Let what is under way come to its end, if that does not take too long."""
+        """Wait for the transaction in flight, at most ``seconds``."""
         self.wait(seconds)
         self.abandoned |= self._flight is not None and not self._flight.end.done()
         self._thread.shutdown(wait=False)
 
     @staticmethod
     def _commit(writer: TransactionalWriter, batch: Batch) -> None:
-        """Commit a micro-batch, on the other thread."""
+        """Commit a micro-batch, on the writer thread."""
         reached("inference.between-output-and-offsets")
         writer.commit(batch.offsets, batch.group)
         reached("inference.after-commit")

@@ -1,4 +1,4 @@
-"""A replica's place in the consumer group: what it owns, fetches, and goes back to."""
+"""A replica's membership in the consumer group: assignment, fetching, rewinding."""
 
 from __future__ import annotations
 
@@ -28,45 +28,45 @@ from millrace.infra.settings import Settings
 from millrace.infra.topics.ids import member_name
 
 _log = structlog.get_logger(__name__)
-#: Windows in a micro-batch, at most: enough that a transaction costs little beside them.
+#: Most windows in a micro-batch: enough to make the cost of a transaction negligible.
 MOST_WINDOWS: Final = 2048
-#: Least time between the closing of two micro-batches that are not full, seconds.
+#: Least time between closing two micro-batches that are not full, seconds.
 AGE_SECONDS: Final = 0.05
-#: How long the group waits for a replica that is silent, milliseconds.
+#: Session timeout of the group, milliseconds.
 SESSION_TIMEOUT_MS: Final = 15_000
-#: How often a replica asks the group what is new (a change of owners, another process that has
-#: taken its name), milliseconds.
+#: Heartbeat interval, milliseconds. A heartbeat's response reports a rebalance, or that another
+#: process has taken the replica's name.
 HEARTBEAT_MS: Final = 1_000
-#: How long it waits for one that is alive but asks for nothing more, milliseconds.
+#: Longest time between two polls of a replica that still sends heartbeats (`max.poll.interval.ms`).
 POLL_INTERVAL_MS: Final = 60_000
-#: Windows that may wait in the client, for each partition, kB. What is taken from there at
-#: once is in memory about three times.
+#: Size of the client's prefetch queue per partition, kB. Records that are taken at once are in
+#: memory about three times.
 QUEUED_KB: Final = 16_384
-#: How long the client rests when so much waits, milliseconds. (librdkafka's own second would
-#: be a second of nothing to do whenever a backlog is processed.)
+#: How long the client pauses fetching when the queue is full, milliseconds. (With librdkafka's
+#: default of a second, the consumer would be idle for a second whenever it processes a backlog.)
 QUEUE_BACKOFF_MS: Final = 10
-#: How long an idle consumer waits before it looks around, seconds.
+#: Longest poll of an idle consumer, seconds.
 IDLE_SECONDS: Final = 0.25
-#: A replica that loses its place in the group a second time within so long has lost it to
-#: another process, and not to itself (`Membership._take_back`), seconds.
+#: A replica that is fenced a second time within this time was fenced by another process, and not by
+#: its own earlier client (`Membership._take_back`), seconds.
 AGAIN_SECONDS: Final = 30.0
-#: How long the group may owe an answer about committed offsets, seconds: longer than it waits for
-#: a transaction of somebody who has died. librdkafka may have lost the broker for good by then.
+#: Deadline for a response about committed offsets, seconds: longer than the broker keeps the open
+#: transaction of a dead producer. After it, librdkafka may have lost the broker permanently.
 COMMITTED_SECONDS: Final = 30.0
-#: The group has given the place of this replica to somebody else.
+#: Errors by which the group reports that another member has this replica's id.
 _FENCED: Final = frozenset(
     {KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL}  # noqa: SLF001  (the client's own code)
 )
 
 
 class Membership:
-    """Reads the partitions that the group gives to this replica; owned by one thread.
+    """Reads the partitions that are assigned to this replica; owned by one thread.
 
     Attributes:
-        client: The Kafka client; its offsets go into transactions. Another object whenever
-            the replica takes its place again.
-        owned: Partitions that are this replica's. Another object whenever they change.
-        joined: Whether the group has ever given it any, be it none.
+        client: The Kafka client; its offsets go into transactions. It is replaced whenever the
+            replica rejoins after being fenced.
+        owned: Assigned partitions. The set is replaced whenever they change.
+        joined: Whether there was an assignment yet, even an empty one.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class Membership:
         patience: RetryPolicy,
         leave: Callable[[Iterable[int]], None],
     ) -> None:
-        """Ask for a place in the group.
+        """Join the group.
 
         Args:
-            settings: Addresses and the like.
+            settings: Addresses and names.
             name: The replica's name.
-            patience: Waits for the broker.
-            leave: Told of partitions that are another replica's once it returns.
+            patience: Retries while the broker is unavailable.
+            leave: Called with revoked partitions; once it returns, another replica may own them.
         """
         self._settings = settings
         self._name = name
@@ -97,10 +97,10 @@ class Membership:
         self._join()
 
     def fetch(self, *, idle: bool = True) -> list[Message]:
-        """Take a micro-batch.
+        """Fetch a micro-batch.
 
         Args:
-            idle: Whether there is nothing else to do, so that it may be waited for, for a moment.
+            idle: Whether there is no other work, so that the call may block briefly.
 
         Raises:
             KafkaException: Another process has this replica's name, or it may not read.
@@ -112,7 +112,7 @@ class Membership:
         age = max(0.0, self._closed_at + AGE_SECONDS - time.monotonic())
         messages = [first, *self.client.consume(MOST_WINDOWS - 1, timeout=age)]
         self._closed_at = time.monotonic()
-        # Trouble is told beside records; a rebalance may have come while they were fetched.
+        # Errors arrive among the records; a rebalance may have happened during the fetch.
         for error in [message.error() for message in messages]:
             if error is not None:
                 self._hear(error)
@@ -121,16 +121,16 @@ class Membership:
         return [m for m in messages if m.partition() in self.owned and m.error() is None]
 
     def offsets(self, following: dict[int, int]) -> list[TopicPartition]:
-        """Name the places from which to read on, for a transaction."""
+        """Return the next offsets in the client's form, for a transaction."""
         return [TopicPartition(self._topic, p, offset) for p, offset in following.items()]
 
     def committed(self, partitions: Iterable[int]) -> list[TopicPartition]:
-        """Ask where the group has committed; waits for transactions that are not over yet.
+        """Query the committed offsets; waits until open transactions are decided.
 
         Raises:
-            Stopped: The process was told to stop meanwhile.
-            ServerError: No answer comes; the process has to begin anew.
-            KafkaException: The group may not be asked.
+            Stopped: A stop signal arrived meanwhile.
+            ServerError: No response in time; the process must restart.
+            KafkaException: The query is not authorised.
         """
         wanted = [TopicPartition(self._topic, partition) for partition in partitions]
 
@@ -147,21 +147,21 @@ class Membership:
             raise ServerError(f"no answer for {COMMITTED_SECONDS:.0f} s about {why}") from why
 
     def rewind(self, partitions: Collection[int]) -> None:
-        """Go back to where the group has committed, and read from there again."""
+        """Seek back to the committed offsets."""
         if not partitions:
             return
         try:
             for place in self.committed(partitions):
                 offset = place.offset if place.offset >= 0 else OFFSET_BEGINNING
                 self.client.seek(TopicPartition(self._topic, place.partition, offset))
-        except KafkaException as error:  # no longer ours, or not yet being fetched
+        except KafkaException as error:  # no longer assigned, or not fetched yet
             self._join_anew(error)
 
     def places(self) -> set[Place] | None:
-        """Tell, from any thread, which partitions are worked on; see `infra.process.watchdog`.
+        """Return the partitions that are processed, see `infra.process.watchdog`; thread-safe.
 
         Returns:
-            None while the replica waits for its place in the group, or for a broker.
+            None while the replica has no assignment or no broker.
         """
         if not self.joined or self._patience.waiting:
             return None
@@ -191,10 +191,10 @@ class Membership:
         )
 
     def _hear(self, error: KafkaError) -> None:
-        """Let the client wait out what passes.
+        """Ignore transient errors, which the client retries itself.
 
         Raises:
-            KafkaException: It does not pass.
+            KafkaException: The error is permanent.
         """
         if _is_fenced(error):
             self._take_back(error)
@@ -204,13 +204,13 @@ class Membership:
             _log.warning("the broker says", what=error.str())
 
     def _take_back(self, error: KafkaError) -> None:
-        """Take the place in the group again, with another client.
+        """Rejoin the group with a new client.
 
-        A replica can lose its place to itself: after an outage its client joins anew, the
-        broker makes it another member, and an earlier question of the same client is refused
-        as another process's. Of two processes with one name, each takes the place back once,
-        and the first to lose it a second time ends; meanwhile the group refuses the offsets,
-        and with them the predictions, of the one that has not got it.
+        A replica can fence itself: after an outage its client rejoins, the broker assigns it a new
+        member id, and an earlier request of the same client is rejected as another process's. Of
+        two processes with one name, each rejoins once, and the first to be fenced a second time
+        ends; meanwhile the group rejects the offsets, and with them the predictions, of the fenced
+        one.
 
         Raises:
             KafkaException: Another process has taken this replica's name.
@@ -250,7 +250,7 @@ class Membership:
         self.owned |= {place.partition for place in places}
 
     def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
-        """Others take over where the group has committed: `leave` waits for what is written."""
+        """Call `leave`, which waits for the commit in flight: new owners start at that offset."""
         partitions = {place.partition for place in places}
         self.owned -= partitions
         self._leave(partitions)

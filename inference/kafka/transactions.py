@@ -1,17 +1,17 @@
-"""Records and offsets go in; the broker has all of them, or none, once they are committed.
+"""Writes records and offsets in one transaction: all of them are committed, or none.
 
 ```
-produce, commit ──► (returns)   all of it is there, for good
-                ├─► Undone      nothing of it is there, nor ever will be: read again, do again
-                ├─► Unsure      this writer is finished; with another one in its place, the output
-                │               itself tells which of the two it was
-                └─► (never)     a call to the client that does not end whatever its time-out (seen
-                                with librdkafka 2.16): as if it were unsure
+produce, commit ──► (returns)   all of it is committed
+                ├─► Undone      none of it is committed, nor ever will be: read again and repeat
+                ├─► Unsure      this writer has failed; after it is replaced, the output shows
+                │               whether it has committed
+                └─► (never)     a client call that does not return despite its time-out (seen
+                                with librdkafka 2.16): treated as unsure
 ```
 
-Handing records over is work for the interpreter, and gives way to other threads with each
-record; committing is only waiting. So the two are calls of their own: the first belongs on the
-thread that has made the records, the second beside it (`inference.kafka.commit_pipeline`).
+Producing runs Python code and releases the GIL with each record; committing only blocks. So the two
+are separate calls: the first is made on the thread that encoded the records, the second on another
+one (`inference.kafka.commit_pipeline`).
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
-#: How long the client may ask the broker before we look whether to stop, seconds.
+#: Longest request of the client between two checks of the stop signal, seconds.
 STEP_SECONDS: Final = 3.0
-#: How long a commit may take, seconds. One that is only slow is done again then, to no effect.
+#: Deadline of a commit, seconds. If the commit was only slow, repeating it has no effect.
 COMMIT_SECONDS: Final = 12.0
-#: How long a producer is given to abort, or to begin, before another one takes its place, seconds.
+#: How long a producer may take to abort or initialise before it is replaced, seconds.
 ANEW_SECONDS: Final = 5.0
-#: The next one that is to begin gets twice as long, and so on up to this: the broker may be slow.
+#: Each replacement gets twice the time to initialise, up to this: the broker may be slow.
 LONGEST_SECONDS: Final = 60.0
-#: How long records may wait for others to be sent with, milliseconds. A commit sends at once
-#: what still waits, and until then the offsets are on their way. With 0 a micro-batch is many
-#: small requests: measured, about a third more work for the client's thread.
+#: The client's `linger.ms`. A commit flushes records that still linger, and the offsets are sent
+#: meanwhile. With 0 a micro-batch becomes many small requests: measured, about a third more work
+#: for the client's thread.
 LINGER_MS: Final = 5
-#: zstd's: compression shares two cores with the network, and the default, 3, takes longer.
+#: Level of zstd: compression shares two cores with the network, and the default, 3, takes longer.
 COMPRESSION_LEVEL: Final = 1
 
 
 class Undone(Exception):  # noqa: N818  (an outcome)
-    """The transaction was aborted: nothing of it is there."""
+    """The transaction was aborted: none of its records are visible."""
 
 
 class Unsure(Exception):  # noqa: N818  (an outcome)
-    """The producer has failed for good; whether it has committed, the output tells."""
+    """The producer has failed permanently; the output shows whether it has committed."""
 
 
 class TransactionalWriter:
-    """Writes micro-batches, one after the other; used by one thread at a time, but for `close`."""
+    """Writes micro-batches in sequence; used by one thread at a time, except for `close`."""
 
     def __init__(self, settings: Settings, transactional_id: str, patience: RetryPolicy) -> None:
-        """Connect, fencing an earlier life under the same id; waits for the broker."""
+        """Connect, fencing earlier producers of the same id; blocks until a broker is available."""
         self._settings = settings
         self._id = settings.named(transactional_id)
         self._patience = patience
@@ -71,7 +71,7 @@ class TransactionalWriter:
         self._producer = self._connect()
 
     def produce(self, records: Iterable[Record]) -> None:
-        """Begin a transaction, and hand records to the client, which sends them meanwhile.
+        """Begin a transaction, and pass records to the client, which sends them in the background.
 
         Args:
             records: What to write, in order.
@@ -86,19 +86,19 @@ class TransactionalWriter:
             self._abort(error)
 
     def commit(self, offsets: list[TopicPartition], group: Any) -> None:
-        """Commit what was produced together with the offsets of what it answers.
+        """Commit the produced records together with the offsets of their sources.
 
         Args:
             offsets: The next offset of each partition that was read.
-            group: The reader's place in the group, as its client describes it; if it has
-                lost that meanwhile, the broker refuses the offsets.
+            group: Group metadata of the consumer's client; if the consumer was fenced meanwhile,
+                the broker refuses the offsets.
 
         Raises:
-            Undone: Nothing has been written.
-            Unsure: It may have been written.
-            Stopped: The process was told to stop while the broker was away; what is open then
-                is aborted by the broker, or by this writer's next life.
-            KafkaException: Broken machinery: there is no use in going on.
+            Undone: Nothing was committed.
+            Unsure: It may have been committed.
+            Stopped: A stop signal arrived while the broker was unavailable; an open transaction is
+                aborted by the broker, or by the next writer of this id.
+            KafkaException: The error is permanent.
         """
         begun = time.monotonic()
         try:
@@ -120,13 +120,13 @@ class TransactionalWriter:
         COMMIT.observe(time.monotonic() - begun)
 
     def close(self) -> None:
-        """Send no more: another writer is to take its place."""
+        """Discard unsent records: another writer is to replace this one."""
         self._producer.purge()
 
     def _connect(self) -> Producer:
         def begin(made: Producer) -> None:
-            # The client looks for the coordinator when it is asked to begin, and if it is not
-            # connected yet, not again before half a second has passed.
+            # The client looks up the coordinator when it initialises, and if it is not connected
+            # yet, retries only after half a second.
             made.list_topics(self._settings.named(PREDICTIONS.name), timeout=STEP_SECONDS)
             made.init_transactions(STEP_SECONDS)
 
@@ -147,8 +147,8 @@ class TransactionalWriter:
             {
                 "transactional.id": self._id,
                 "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
-                # Each record was made to fit into its own topic (`results`, `reading`): one that
-                # the client refuses would be refused again, for ever.
+                # Each record was made to fit into its own topic (`results`, `reading`): the client
+                # would refuse a larger one at every retry.
                 "message.max.bytes": MAX_DEAD_LETTER_BYTES,
                 "linger.ms": LINGER_MS,
                 "compression.level": COMPRESSION_LEVEL,
@@ -165,13 +165,13 @@ class TransactionalWriter:
             while True:
                 try:
                     produce(named[topic], value, key, partition, headers=headers)
-                except BufferError:  # the client holds enough: let it send
+                except BufferError:  # the client's queue is full: let it send
                     self._producer.poll(STEP_SECONDS)
                 else:
                     break
 
     def _abort(self, cause: KafkaException) -> None:
-        """Abort, whatever went wrong.
+        """Abort the transaction after a failure.
 
         Raises:
             Undone, Unsure, Stopped, KafkaException: See `commit`.

@@ -1,9 +1,9 @@
-"""Versions that can predict.
+"""Loads versions, and provides those that can predict.
 
 ```
-servables  loaded versions, by model and number
+servables  loaded versions by model and number, and their states
 loader     fetches, verifies and warms versions in the background
 batches    groups windows by version
-networks   runtimes by architecture
+networks   compiled networks by architecture
 ```
 """

@@ -1,4 +1,4 @@
-"""Which windows run together: those of one stamp."""
+"""Groups windows by stamp; those of one stamp run together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def by_stamp(windows: Iterable[NormalizedWindow]) -> dict[Stamp, list[int]]:
     """Group windows by stamp.
 
     Returns:
-        The places of each stamp's windows, in their order.
+        The indices of each stamp's windows, in order.
     """
     groups: dict[tuple[str, int, int], list[int]] = {}
     for place, window in enumerate(windows):

@@ -1,11 +1,11 @@
-"""Loads versions in the background: fetch, verify, warm, and only then say `ready`.
+"""Loads versions in the background: fetch, verify, warm up, then publish `ready`.
 
-The states of a version on a replica: *wanted* (approved, or serving, or a batch waits for
-it), then *ready* (published, and available to the consumer) or *unloadable* (published, with
-an alert that names the replica; if no live replica can load it, the trainer's release controller
-asks for the last good version again). What is the replica's own trouble says nothing about the
-version: while the object store, or the bucket, or memory is not there, it stays *wanted*, with
-the same alert, and the last good version answers in its stead.
+The states of a version on a replica: *wanted* (approved, serving, or needed by a batch), then
+*ready* (published, and available to the consumer) or *unloadable* (published, with an alert that
+names the replica; if no live replica can load it, the trainer's release controller activates the
+last good version again). Failures of the replica's environment do not count against the version:
+while the object store, the bucket or memory is unavailable, it stays *wanted*, with the same alert,
+and the last good version is used instead.
 """
 
 from __future__ import annotations
@@ -45,28 +45,27 @@ from millrace.registry.state import Registry, State, Version
 
 _log = structlog.get_logger(__name__)
 _ORIGIN: Final = "/millrace/inference"
-#: Versions per model that stay loaded after another has taken their place: a rollback to
-#: one of them is instant.
+#: Replaced versions per model that stay loaded: a rollback to one of them is immediate.
 KEPT_EPOCHS: Final = 3
-#: How long the loader waits for registry events before it looks for wanted versions, seconds.
+#: Poll timeout for registry events, after which wanted versions are checked, seconds.
 POLL_SECONDS: Final = 0.1
-#: How long the object store may be away before no micro-batch waits for it any more, seconds.
+#: Outage of the object store after which micro-batches no longer wait for a version, seconds.
 AWAY_SECONDS: Final = 3.0
-#: How often a version that cannot be fetched is asked for, and how often that is told, seconds.
+#: How often the fetch of a version is retried, and how often a failure is logged, seconds.
 RETRY_SECONDS: Final = 0.5
 TELL_SECONDS: Final = 60.0
-#: How long a micro-batch waits for the version that is to stand in for another, seconds.
+#: How long a micro-batch waits for the fallback version, seconds.
 FALLBACK_SECONDS: Final = 5.0
 
 
 @dataclass
 class _Outage:
-    """How long the object store has not given a version.
+    """An outage of the object store, as seen by one version.
 
     Attributes:
-        began: When it was asked for first.
-        again: When to ask next.
-        tell: When to tell next.
+        began: Time of the first failed request.
+        again: Time of the next retry.
+        tell: Time of the next log entry.
     """
 
     began: float
@@ -75,7 +74,7 @@ class _Outage:
 
 
 class Loader:
-    """Keeps the servables in step with the registry, on a thread of its own."""
+    """Keeps the servables in sync with the registry, on its own thread."""
 
     def __init__(
         self,
@@ -85,7 +84,7 @@ class Loader:
         networks: Networks,
         servables: Servables,
     ) -> None:
-        """Take the collaborators and read the registry."""
+        """Store the collaborators and read the registry."""
         self._settings = settings
         self._replica = replica
         self._store = store
@@ -98,7 +97,7 @@ class Loader:
         self._feed = self._opened()
 
     def run(self, stop: threading.Event) -> None:
-        """Follow the registry until told to stop; a broker that is away is waited for."""
+        """Follow the registry until a stop signal; retries while the broker is unavailable."""
         patience = RetryPolicy(stop)
         with suppress(Stopped):
             while not stop.is_set():
@@ -107,7 +106,7 @@ class Loader:
                 except KafkaException as error:
                     if not is_transient(error_of(error)):
                         raise
-                    # What was fetched with the error is lost to this feed: read it all again.
+                    # This feed has lost the events fetched with the error: read the log again.
                     _log.warning("registry to be read again", why=str(error))
                     self._feed = patience.call(self._opened, "the registry")
                 except ServerError as error:
@@ -120,14 +119,14 @@ class Loader:
         return feed
 
     def step(self) -> None:
-        """Take what arrived, load what is wanted, drop what is not, and say so.
+        """Apply new events, load wanted versions, drop others, and publish the result.
 
         Raises:
-            ServerError: It could not be said; the next step tries again.
+            ServerError: The events could not be published; the next step retries.
         """
         self._feed.poll(POLL_SECONDS)
         registry = self._feed.registry
-        # Persistence first: it needs no object store, and stands in for all others.
+        # Persistence first: it needs no object store, and is the fallback for all others.
         for model, version in sorted(_wanted(registry) | self._servables.wanted()):
             known = registry.models.get(model)
             if known is None or version not in known.versions:
@@ -148,18 +147,18 @@ class Loader:
 
     @property
     def loading(self) -> bool:
-        """Whether a version that serves, or may soon, has been neither loaded nor refused."""
+        """Whether a version that serves, or may soon, is neither loaded nor refused."""
         return bool(self._servables.missing(_wanted(self._feed.registry)))
 
     def fallback(self, model: str, version: int) -> tuple[Servable, Normaliser] | None:
-        """Find the last good version before one that cannot be loaded; persistence at worst.
+        """Find the last good version before one that cannot be loaded, or persistence.
 
         Returns:
             The last good version, and the units of the one that cannot be loaded; None if
             the registry knows no such version.
 
         Raises:
-            ServerError: There is not even that.
+            ServerError: Not even persistence is loaded.
         """
         known = self._feed.registry.models.get(model)
         if known is None or version not in known.versions:
@@ -180,7 +179,7 @@ class Loader:
             servable = self._servable(version)
         except ServerError as error:
             self._wait_for_store(name, number, str(error), began)
-            return  # the store may come back: a later step tries again
+            return  # the store may recover: a later step retries
         except MillraceError as error:
             LOADS.labels("refused").inc()
             _log.error("version refused", model=name, version=number, why=str(error))
@@ -202,7 +201,7 @@ class Loader:
         )
 
     def _wait_for_store(self, model: str, version: int, why: str, began: float) -> None:
-        """Leave a version for later; the last good one stands in for it if that takes long."""
+        """Postpone a version; if the outage lasts, the last good version is used instead."""
         now_s = time.monotonic()
         outage = self._outages.setdefault((model, version), _Outage(began))
         outage.again = now_s + RETRY_SECONDS
@@ -217,13 +216,13 @@ class Loader:
         """Fetch, verify and warm a version.
 
         Raises:
-            DataError: It is not what the registry says, or makes no finite forecasts.
-            ServerError: The object store does not answer or has no bucket, or memory is short.
+            DataError: It differs from its registration, or its forecasts are not finite.
+            ServerError: The object store is unavailable or has no bucket, or memory is short.
         """
         registered = version.registered
         spec = registered.spec
         if registered.artefact is None:
-            # While persistence is all that serves, trace what will be trained: the first
+            # While only persistence serves, trace the architecture that will be trained: the first
             # swap is then as cheap as any other.
             self._networks.prepare(spec)
             digest = sha256(msgspec.json.encode(spec)).hexdigest()
@@ -253,7 +252,7 @@ class Loader:
         self._alert(model, version, why)
 
     def _alert(self, model: str, version: int, why: str) -> None:
-        """Tell people, once for each version, that it cannot be loaded."""
+        """Publish an alert, once for each version, that it cannot be loaded."""
         if (model, version) in self._alerted:
             return
         self._alerted.add((model, version))
@@ -291,7 +290,7 @@ def _wanted(registry: Registry) -> set[tuple[str, int]]:
 
 
 def _kept(registry: Registry) -> set[tuple[str, int]]:
-    """Versions that serve, may soon, or may be asked for again."""
+    """Versions that serve, may soon, or may serve again."""
     recent = {
         (name, serving.version)
         for name, model in registry.models.items()

@@ -1,4 +1,4 @@
-"""Runtimes by architecture: a version of a known one is swapped in without building anything."""
+"""Compiled networks by architecture: a version of a known one needs no compilation to swap in."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from millrace.model_families.padding import SIZES
 
 
 class Networks:
-    """Runtimes that were built; owned by the loader."""
+    """Compiled networks; owned by the loader."""
 
     def __init__(self) -> None:
-        """Start with none; no family may have run anything yet."""
+        """Start without any; no model family may have run yet."""
         for family in FAMILIES.values():
             family.prepare_serving()
         self._built: dict[Any, Runtime] = {}
@@ -28,17 +28,17 @@ class Networks:
     def forecaster(
         self, architecture: Mapping[str, Any], weights: Mapping[str, Float32], spec: ModelSpec
     ) -> Forecaster:
-        """Make a version ready to forecast.
+        """Prepare a version for forecasting.
 
         Args:
-            architecture: How it is built, as its artefact says.
+            architecture: Architecture in its artefact.
             weights: Its variables by name.
-            spec: What it reads and forecasts.
+            spec: Its forecasting task.
 
         Raises:
-            DataError: Architecture or weights do not fit, or the forecasts of a calm and of a
-                lively window are not finite numbers of the right shape.
-            ServerError: This machine has no memory for it.
+            DataError: Architecture or weights do not fit, or the forecasts for a constant and for a
+                noisy window are not finite numbers of the right shape.
+            ServerError: This machine has not enough memory.
         """
         family = family_of(architecture)
         try:
@@ -51,9 +51,9 @@ class Networks:
         return made
 
     def prepare(self, spec: ModelSpec) -> None:
-        """Build the architecture that a model's first version will most likely have.
+        """Compile the architecture that a model's first version will most likely have.
 
-        A task that no architecture is made for is served by persistence all the same.
+        A task without an architecture is still served by persistence.
         """
         with suppress(DataError):
             family = family_named(spec.recipe)

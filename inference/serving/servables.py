@@ -1,8 +1,8 @@
 """Versions that can predict.
 
-A servable is immutable: it is loaded, verified and warmed before anyone sees it, and a
-reader holds it for as long as its batch takes. So swapping is putting another one beside
-it, and dropping one disturbs nobody.
+A servable is immutable: it is loaded, verified and warmed up before it is published, and a reader
+keeps a reference for the duration of its batch. So a swap adds another servable, and dropping one
+affects no reader.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from millrace.infra.kafka.retry import Stopped
 from millrace.model_families.examples import Bools, Float32
 from millrace.model_families.family import Forecaster
 
-#: How often who waits for a version looks whether to stop, seconds.
+#: How often a waiting `find` checks the stop signal, seconds.
 LOOK_SECONDS: Final = 0.25
 
 #: Model and number of a version.
@@ -33,14 +33,14 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True)
 class Servable:
-    """A version that is ready.
+    """A version that can predict.
 
     Attributes:
-        spec: What it reads and forecasts.
+        spec: Its forecasting task.
         version: Its number.
         normaliser: Its units.
         artefact_digest: SHA-256 of its artefact's manifest; of its spec for version 0.
-        forecast: Makes forecasts.
+        forecast: Computes forecasts.
     """
 
     spec: ModelSpec
@@ -73,11 +73,11 @@ class VersionState(Enum):
     ```
     """
 
-    #: A micro-batch waits for it.
+    #: A micro-batch is waiting for it.
     WANTED = auto()
-    #: It has not come in time: no micro-batch waits for it any more, the loader goes on trying.
+    #: It was not loaded in time: micro-batches no longer wait for it; the loader keeps retrying.
     LATE = auto()
-    #: The loader cannot have it now; no micro-batch has asked for it.
+    #: The loader cannot fetch it now; no micro-batch has requested it.
     POSTPONED = auto()
     #: It can predict.
     READY = auto()
@@ -92,29 +92,29 @@ class Servables:
         """Start with none.
 
         Args:
-            stop: Set when the process is to end: nobody waits for a version then.
+            stop: Set at shutdown; ends all waiting for versions.
         """
         self._stop = stop or threading.Event()
         self._changed = threading.Condition()
         self._states: dict[Key, VersionState] = {}
         self._ready: dict[Key, Servable] = {}
-        #: Micro-batches that wait, by version.
+        #: Number of waiting micro-batches by version.
         self._waiting: Counter[Key] = Counter()
 
     def find(self, model: str, version: int, timeout: float) -> Servable | None:
-        """Find a version; if it is not there, have it loaded and wait for it.
+        """Find a version; if it is not loaded, request it and wait for it.
 
         Args:
             model: The model.
             version: The version's number.
-            timeout: Seconds to wait. Once a version has not come in time, later calls do not
-                wait for it any more, until it is there.
+            timeout: Seconds to wait. After a version was not loaded in time, later calls do not
+                wait for it until it is loaded.
 
         Returns:
             The version, or None if it cannot be loaded, or not in time.
 
         Raises:
-            Stopped: The process was told to stop while it waited.
+            Stopped: A stop signal arrived during the wait.
         """
         key = (model, version)
         with self._changed:
@@ -130,7 +130,7 @@ class Servables:
             return self._ready.get(key)
 
     def _wait(self, key: Key, timeout: float) -> None:
-        """Wait until a version is not `WANTED` any more; it is `LATE` if that takes too long."""
+        """Wait until a version is no longer `WANTED`; at the timeout it becomes `LATE`."""
         end = time.monotonic() + timeout
         while self._states[key] is VersionState.WANTED:
             left = end - time.monotonic()
@@ -142,7 +142,7 @@ class Servables:
             self._changed.wait(min(left, LOOK_SECONDS))
 
     def settled(self, stamps: Iterable[Stamp]) -> bool:
-        """Whether `find` would answer for each of some stamps without waiting."""
+        """Whether `find` would return for all stamps without waiting."""
         with self._changed:
             states = [self._states.get((stamp.model, stamp.version)) for stamp in stamps]
         return not {None, VersionState.WANTED} & set(states)
@@ -156,11 +156,11 @@ class Servables:
             self._changed.notify_all()
 
     def refuse(self, model: str, version: int) -> None:
-        """Say that a version cannot be loaded."""
+        """Mark a version as unloadable."""
         self._set((model, version), VersionState.UNLOADABLE)
 
     def postpone(self, model: str, version: int) -> None:
-        """Say that a version cannot be loaded now, but may be later: nobody waits for it."""
+        """Mark a version as not loadable for now; micro-batches do not wait for it."""
         key = (model, version)
         with self._changed:
             asked = key in self._in(VersionState.WANTED, VersionState.LATE)
@@ -172,18 +172,18 @@ class Servables:
             self._changed.notify_all()
 
     def keep_only(self, keys: set[Key]) -> None:
-        """Drop versions that nothing asks for any more."""
+        """Drop all other versions."""
         with self._changed:
             for key in self._ready.keys() - keys - (+self._waiting).keys():
                 del self._ready[key], self._states[key]
 
     def wanted(self) -> set[Key]:
-        """Versions that a micro-batch has asked for, and that are neither ready nor refused."""
+        """Versions that a micro-batch has requested, and that are neither ready nor refused."""
         with self._changed:
             return self._in(VersionState.WANTED, VersionState.LATE)
 
     def missing(self, keys: set[Key]) -> set[Key]:
-        """Tell which of some versions are neither ready nor refused."""
+        """Return those versions that are neither ready nor refused."""
         with self._changed:
             return keys - self._in(VersionState.READY, VersionState.UNLOADABLE)
 
