@@ -1,9 +1,9 @@
-"""Drift, age, new data and requests become better model versions, which are released.
+"""Trains model versions on drift, age, new data or request, and releases them.
 
 ```
 scheduling/  when to train
-runs/        a training run, and the process it has for itself
-data/        what a run learns from
+runs/        a training run, and its separate process
+data/        builds the dataset of a run, and splits it
 learning/    fit and gate
 release/     activation and rollback of versions
 settings     its settings

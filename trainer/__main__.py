@@ -1,9 +1,9 @@
 """The trainer's process: ``python -m millrace.trainer``.
 
-Two threads: this one decides, runs and announces (`trainer.scheduling.loop`), the other releases
-(`trainer.release.decide`), so that a swap never waits for a training. Machinery that breaks in
-either ends the process with one line; its supervisor starts it again, and it goes on from
-what the topics say.
+Two threads: this one schedules, starts and announces runs (`trainer.scheduling.loop`), the other
+releases versions (`trainer.release.decide`), so that a training never delays a swap. A permanent
+error in either ends the process with one log line; the supervisor restarts it, and it recovers its
+state from the topics.
 """
 
 import sys
@@ -36,7 +36,7 @@ _log = structlog.get_logger("trainer")
 
 
 def main() -> int:
-    """Train and release until told to stop; returns the exit status."""
+    """Train and release until a stop signal; returns the exit status."""
     return run_service("trainer", _work, waiting_for={"servers", "topics"})
 
 
@@ -68,22 +68,22 @@ def _work(service: Service) -> int:
 
 
 class Beat:
-    """Tells when the main loop has stopped turning."""
+    """Detects when the main loop hangs."""
 
     def __init__(self) -> None:
-        """Begin now."""
+        """Start with a beat now."""
         self._last = time.monotonic()
 
     def tick(self) -> None:
-        """Say that it turns."""
+        """Record an iteration of the loop."""
         self._last = time.monotonic()
 
     def last(self) -> float:
-        """When it turned last."""
+        """Time of the last iteration."""
         return self._last
 
     def problem(self) -> str | None:
-        """Say what is wrong, if anything."""
+        """Describe the problem; None if the loop is healthy."""
         silent = time.monotonic() - self._last
         return f"no progress for {silent:.0f} s" if silent > _STALL_SECONDS else None
 

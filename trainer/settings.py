@@ -1,6 +1,6 @@
 """Settings of the trainer, read once from the environment: ``MILLRACE_TRAINER_<NAME>``.
 
-Addresses and the like are in `infra.settings`.
+Addresses and credentials are in `infra.settings`.
 """
 
 from typing import Final
@@ -10,9 +10,9 @@ from pydantic_settings import SettingsConfigDict
 
 from millrace.infra.settings import FromEnvironment
 
-#: Who the trainer's events are from.
+#: CloudEvents source of the trainer's events.
 SOURCE: Final = "/millrace/trainer"
-#: Outcomes of an asset that are remembered at least, and the most that a setting may ask for.
+#: Least number of outcomes kept per asset, and so the largest count that a setting may require.
 KEPT: Final = 100_000
 
 

@@ -1,4 +1,4 @@
-"""What a run learns from.
+"""Training data of a run.
 
 ```
 dataset  archived windows and outcomes as arrays

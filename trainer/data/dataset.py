@@ -1,9 +1,9 @@
-"""Archived windows and outcomes go in; what a run learns from comes out, as arrays.
+"""Joins archived windows and outcomes into the arrays of a training dataset.
 
-A window and its truth meet by the source record's partition and offset, which both carry.
-Only windows that the stream processor accepted have an outcome, so the join also leaves out
-everything that was dead-lettered. The same records always give the same arrays in the same
-order, whatever the order in which they were read.
+A window and its truth are joined by the source record's partition and offset, which both carry.
+Only windows that the stream processor accepted have an outcome, so the join also excludes all dead
+letters. The same records always give the same arrays in the same order, independent of the order in
+which they were read.
 """
 
 from collections.abc import Iterable, Iterator
@@ -64,7 +64,7 @@ class Dataset:
 
 
 class Truth(NamedTuple):
-    """What an outcome says that a dataset needs, and no more."""
+    """The fields of an outcome that a dataset needs."""
 
     place: Place
     window_id: str
@@ -76,9 +76,8 @@ class Truth(NamedTuple):
 def truths_of(outcomes: Iterable[Outcome], spec: ModelSpec) -> dict[Place, Truth]:
     """Collect the truth of a model's windows, each once.
 
-    An outcome that was written twice has the same id and says the same, so whichever is
-    read last stands. A window that a device sent twice has two places and one id: the first
-    place stands.
+    A duplicate of an outcome has the same id and content, so the last one read is used. A window
+    that a device sent twice has two places and one id: the first place is used.
 
     Args:
         outcomes: Outcomes of any model.
@@ -115,11 +114,11 @@ def build_dataset(
     """Join windows with their truth.
 
     Args:
-        windows: Windows with the place of their record; those without truth, or with
-            another sensor set, are left out.
+        windows: Windows with the place of their record; those without truth, or with another sensor
+            set, are excluded.
         truths: From `truths_of`.
         spec: The model.
-        max_windows: Most windows to keep; the most recent stay.
+        max_windows: Most windows to keep, the most recent ones.
 
     Raises:
         DataError: No window has a usable truth.

@@ -1,13 +1,13 @@
-"""Who learns, who stops, who judges: windows' times in, three sets of rows out.
+"""Splits a dataset by time into training, validation and hold-out rows.
 
 ```
 each asset:  ───train───┤val├───train───┤val├───train───┤ embargo ├──── hold-out ────►
 ```
 
-The hold-out is each asset's most recent stretch, so that every asset is judged, one that has
-been silent for a month as well. The validation stretch is spread over the history in blocks,
-because a single recent stretch stops the fit for one season's sake. Between any two of the
-three there is an embargo: no sample, of a window or of its truth, is in two of them.
+The hold-out is each asset's most recent stretch, so that every asset is evaluated, including one
+that has been silent for a month. The validation rows are spread over the history in blocks, because
+a single recent stretch would make early stopping depend on one season. Between any two of the three
+there is an embargo: no sample, of a window or of its truth, is in two of them.
 """
 
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ Int64 = npt.NDArray[np.int64]
 
 
 class SplitSettings(msgspec.Struct, frozen=True):
-    """How to divide.
+    """Parameters of the split.
 
     Attributes:
-        holdout: Share of an asset's windows that judge.
-        min_holdout: Fewest windows of an asset that judge; one that has not got three times
-            as many judges with a third of what it has.
-        max_holdout: Most windows of an asset that judge.
-        holdout_of_new: Most of an asset's windows since a drift that judge, so that enough of
-            the new are left to learn from.
-        validation: Share of the other windows that validates.
-        blocks: Number of blocks that the validation stretch consists of, per asset.
+        holdout: Share of an asset's windows in the hold-out.
+        min_holdout: Fewest hold-out windows of an asset; an asset with less than three times as
+            many windows gives a third of them.
+        max_holdout: Most hold-out windows of an asset.
+        holdout_of_new: Largest share of an asset's windows since a drift in the hold-out, so that
+            enough of them are left for training.
+        validation: Share of the other windows used for validation.
+        blocks: Number of validation blocks per asset.
     """
 
     holdout: float = 0.15
@@ -45,12 +45,12 @@ class SplitSettings(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Rows of a dataset, ascending; those in the embargo are in none.
+    """Rows of a dataset, ascending; rows in an embargo are in none.
 
     Attributes:
-        train: Rows to learn from.
-        validation: Rows that say when to stop.
-        holdout: Rows that judge.
+        train: Training rows.
+        validation: Rows for early stopping.
+        holdout: Rows for the gate.
     """
 
     train: Rows
@@ -71,8 +71,8 @@ def split(
         asset: Asset of each window.
         start_ms: Event time of its first sample.
         until_ms: Event time at which its truth is complete, ascending.
-        settings: How to divide.
-        since_ms: Event time of the drift that asked for the run; None if none did.
+        settings: Parameters of the split.
+        since_ms: Event time of the drift that triggered the run; None for other triggers.
     """
     parts: list[tuple[Rows, Rows, Rows]] = []
     for name in np.unique(asset):
@@ -105,7 +105,7 @@ def _in_block(count: int, settings: SplitSettings) -> npt.NDArray[np.bool_]:
 
 
 def _apart(rows: Rows, others: Rows, start_ms: Int64, until_ms: Int64) -> npt.NDArray[np.bool_]:
-    """Say which rows share no time with any of the others."""
+    """Select the rows whose time does not overlap with any of the others."""
     if not len(others):
         return np.ones(len(rows), dtype=np.bool_)
     order: npt.NDArray[Any] = others[np.argsort(start_ms[others], kind="stable")]

@@ -1,8 +1,8 @@
 """Fit and gate.
 
 ```
-learn        a dataset and the serving version in, a challenger and a verdict out
-gate         compares errors on the hold-out; reasons with the verdict
+learn        fits a challenger on a dataset and evaluates it against the champion
+gate         compares errors on the hold-out; a verdict with reasons
 improvement  size and certainty of an improvement
 ```
 """

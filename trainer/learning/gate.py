@@ -1,21 +1,21 @@
-"""The gate: errors in, a verdict out; one file, since its rules are read together.
+"""The gate: a verdict from hold-out errors; one file, since its rules are read together.
 
 A challenger serves only if, on the same frozen and most recent hold-out,
 
 1. it is better than the champion by a margin, and the lower end of a bootstrap interval of
    that improvement is above zero,
 2. it is not worse than the champion on any asset by more than a limit (again by the
-   interval: a little bad luck is no proof of harm, but a large loss is, by itself, on however
-   few windows: nothing vouches for a challenger on an asset that has only just begun),
+   interval: a small loss may be chance, but a large loss counts by itself, on however few
+   windows, because there is no evidence for a challenger on an asset that has just started),
 3. it is better than persistence,
 4. all but a few of the assets that it would serve have enough hold-out windows to be judged
-   by. (On the wells a version that was approved an hour after a second well had begun to
-   send made that well 9 % worse for a month.)
+   by. (On the wells, a version that was approved an hour after a second well had started
+   sending made that well 9 % worse for a month.)
 
-The champion is held to the same: where *persistence* passes points 1, 2 and 4 as if it were
-a challenger, the champion has failed, and version 0 should serve again (`champion_fails`).
+The same rules apply to the champion: if *persistence* passes points 1, 2 and 4 as a challenger, the
+champion has failed, and version 0 should serve again (`champion_fails`).
 
-Improvements and their intervals are those of `trainer.learning.improvement`.
+`trainer.learning.improvement` computes improvements and their intervals.
 
 >>> import numpy as np
 >>> rng = np.random.default_rng(0)
@@ -37,25 +37,25 @@ from millrace.contracts.errors import DataError
 from millrace.contracts.model_spec import ModelSpec
 from millrace.trainer.learning.improvement import Float64, Floats, draw, improvement, interval
 
-#: Assets that a reason names, at most.
+#: Most assets that a reason names.
 NAMED = 3
 
 
 class GateSettings(msgspec.Struct, frozen=True):
-    """How strict the gate is.
+    """Thresholds of the gate.
 
     Attributes:
-        margin: Relative improvement over the champion that is asked for at least.
+        margin: Least relative improvement over the champion.
         confidence: One-sided confidence of the interval's ends.
-        asset_limit: Relative loss that an asset may suffer.
-        negligible: Loss of an asset, in standard deviations, that is none: on a machine
-            that hardly moves a relative loss says little.
-        min_windows: Fewest hold-out windows to judge by.
-        asset_windows: Fewest of an asset to judge that asset by.
-        unjudged: Share of the assets that may go without a judgement: new ones join a large
-            fleet all the time.
+        asset_limit: Largest relative loss of an asset.
+        negligible: Loss of an asset that counts as zero, in standard deviations: on a machine that
+            hardly moves, a relative loss is not meaningful.
+        min_windows: Fewest hold-out windows for a verdict.
+        asset_windows: Fewest hold-out windows of an asset for a verdict on it.
+        unjudged: Largest share of assets without a verdict: new ones join a large fleet all the
+            time.
         resamples: Bootstrap draws.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
 
     margin: float = 0.01
@@ -89,7 +89,7 @@ class HoldoutErrors:
 
 
 class AssetVerdict(msgspec.Struct, frozen=True):
-    """How an asset fares.
+    """Verdict on one asset.
 
     Attributes:
         windows: Its windows in the hold-out.
@@ -105,18 +105,18 @@ class AssetVerdict(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What the gate decides.
+    """Decision of the gate.
 
     Attributes:
         approved: Whether the challenger may serve.
-        reasons: Why, one sentence each; of a rejection, only what speaks against it.
+        reasons: The reasons, one sentence each; for a rejection, only those against it.
         challenger: Mean error on the hold-out.
-        champion: The champion's.
-        persistence: Persistence's.
+        champion: The champion's mean error.
+        persistence: Persistence's mean error.
         improvement: Relative improvement over the champion.
         low: Lower end of its interval.
         high: Upper end of its interval.
-        windows: Windows judged by.
+        windows: Number of hold-out windows.
         assets: The same for each asset.
     """
 
@@ -143,11 +143,11 @@ def block_length(spec: ModelSpec) -> int:
 
 
 def judge(errors: HoldoutErrors, settings: GateSettings, *, block: int) -> Verdict:
-    """Judge a challenger.
+    """Evaluate a challenger.
 
     Args:
         errors: Errors on the hold-out.
-        settings: How strict to be.
+        settings: Thresholds.
         block: Windows of a bootstrap block, see `block_length`.
 
     Raises:
@@ -183,15 +183,15 @@ def judge(errors: HoldoutErrors, settings: GateSettings, *, block: int) -> Verdi
 
 
 def champion_fails(errors: HoldoutErrors, settings: GateSettings, *, block: int) -> str:
-    """Judge whether persistence should serve again instead of the champion.
+    """Decide whether persistence should serve again instead of the champion.
 
     Args:
         errors: Errors on the hold-out.
-        settings: How strict to be: as with any challenger.
+        settings: Thresholds, the same as for a challenger.
         block: Windows of a bootstrap block, see `block_length`.
 
     Returns:
-        Why it should; empty if it should not.
+        The reason; empty if the champion stays.
 
     Raises:
         DataError: Errors are not finite, or there are none.
@@ -209,7 +209,7 @@ def champion_fails(errors: HoldoutErrors, settings: GateSettings, *, block: int)
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A forecaster against the champion: improvement, its interval, and what speaks against it."""
+    """A forecaster against the champion: improvement, its interval, and objections."""
 
     improvement: float
     low: float
@@ -221,7 +221,7 @@ class _Comparison:
 def _compare(
     errors: HoldoutErrors, challenger: Floats, settings: GateSettings, block: int
 ) -> _Comparison:
-    """Hold a forecaster's errors against the champion's."""
+    """Compare a forecaster's errors with the champion's."""
     rng = np.random.default_rng(settings.seed)
     drawn: list[tuple[Float64, Float64]] = []
     assets: dict[str, AssetVerdict] = {}
@@ -281,7 +281,7 @@ def _against_assets(
     for name, asset in assets.items():
         rows = errors.asset == name
         loss = float(challenger[rows].mean() - errors.champion[rows].mean())
-        # Worse by more than the limit, and not by chance; or by twice the limit, whatever chance.
+        # Worse by more than the limit, significantly; or by twice the limit, significant or not.
         sure = asset.high < 0 or asset.improvement < -2 * settings.asset_limit
         if loss > settings.negligible and asset.improvement < -settings.asset_limit and sure:
             against.append(

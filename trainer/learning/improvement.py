@@ -1,8 +1,8 @@
-"""How much better one forecaster is than another, and how sure that is.
+"""Relative improvement of one forecaster over another, and its bootstrap interval.
 
-Consecutive windows overlap and errors come in spells, so whole blocks of an asset's windows
-are drawn, never single ones, and the windows of each asset among themselves. The improvement
-is of sums: 1 - sum(challenger) / sum(champion).
+Consecutive windows overlap and their errors are autocorrelated, so whole blocks of windows are
+drawn, never single ones, separately for each asset. The improvement is of sums: 1 - sum(challenger)
+/ sum(champion).
 
 Reference: H. R. Künsch, The Jackknife and the Bootstrap for General Stationary Observations,
 Annals of Statistics 17 (1989); circular blocks after Politis and Romano (1992).
@@ -16,7 +16,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating]
 Float64 = npt.NDArray[np.float64]
 
-#: Below this an error is nought; errors are compared with it added.
+#: Added to errors before they are compared, so that an error of zero can be divided by.
 _TINY: Final = 1e-9
 
 

@@ -1,8 +1,8 @@
-"""A dataset and the serving version go in; a challenger and the gate's verdict come out.
+"""Fits a challenger on a dataset and evaluates it against the serving version.
 
-The steps in between are each a module: `trainer.data.split` says which windows teach, stop and
-judge, the family fits, `gate` judges. TensorFlow is imported where it is first
-needed, so that the trainer's own process never loads it.
+Each step is a module: `trainer.data.split` selects the training, validation and hold-out windows,
+the model family fits, `gate` decides. TensorFlow is imported where it is first needed, so that the
+trainer's main process never loads it.
 """
 
 from dataclasses import dataclass
@@ -29,19 +29,19 @@ from millrace.trainer.learning.gate import (
     judge,
 )
 
-#: A spread below this share of a sensor's level is rounding noise of float32 ...
+#: A standard deviation below this share of a sensor's level is float32 rounding noise ...
 _NOISE = 1e-6
-#: ... and such a sensor, which never moved, is not blown up beyond this scale.
+#: ... and this is the least scale of such a constant sensor, so that noise is not amplified.
 _LEAST_SCALE = 1e-3
 
 
 class LearnSettings(msgspec.Struct, frozen=True):
-    """Everything that a fit and the gate are told; part of a run's record.
+    """Settings of a fit and the gate; part of a run's record.
 
     Attributes:
-        fit: How to fit.
-        split: How to divide the windows.
-        gate: How strict to be.
+        fit: Settings of the fit.
+        split: Settings of the split.
+        gate: Thresholds of the gate.
     """
 
     fit: FitSettings = FitSettings()
@@ -51,18 +51,18 @@ class LearnSettings(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """A challenger and what the gate says of it.
+    """A challenger and the gate's verdict.
 
     Attributes:
-        architecture: What our code rebuilds the network from.
+        architecture: Description from which the network is rebuilt.
         normaliser: Its units.
         weights: The network's variables, by name, in the network's order.
         optimizer: The optimizer's variables.
-        verdict: The gate's word.
+        verdict: The gate's verdict.
         detail: Its reasons.
         fall_back: Why the champion has failed and persistence should serve again; empty if not.
         holdout: Errors on the hold-out, in scales of the normaliser.
-        figures: What people may want to know of the fit and the verdict, as plain values.
+        figures: Key figures of the fit and the verdict for display, as plain values.
     """
 
     architecture: dict[str, Any]
@@ -83,19 +83,19 @@ def learn(
     settings: LearnSettings,
     since_ms: int | None = None,
 ) -> Learned:
-    """Fit a challenger and judge it.
+    """Fit a challenger and evaluate it.
 
     Args:
         data: Windows with their truth.
         spec: The model.
         champion: The serving version; None for persistence.
-        settings: How.
-        since_ms: Event time of the drift that asked for it; None if none did.
+        settings: Settings of fit, split and gate.
+        since_ms: Event time of the drift that triggered the run; None for other triggers.
 
     `ModelFamily.prepare_fit` of the model's family has to be called before.
 
     Raises:
-        DataError: There is too little to learn from, or the fit has diverged.
+        DataError: There is too little data, or the fit has diverged.
     """
     rows = split(data.asset, data.start_ms, data.until_ms, settings.split, since_ms)
     normaliser = fit_normaliser(data.take(rows.train), len(spec.sensors))
@@ -145,7 +145,7 @@ def fit_normaliser(data: Dataset, sensors: int) -> Normaliser:
     """Fit the units of a version: mean and standard deviation of each sensor where present.
 
     Args:
-        data: What the version learns from.
+        data: Training data of the version.
         sensors: Number of sensors; one that is never present gets physical units.
     """
     mean, scale = [0.0] * sensors, [1.0] * sensors
@@ -159,7 +159,7 @@ def fit_normaliser(data: Dataset, sensors: int) -> Normaliser:
 
 
 def examples_of(data: Dataset, spec: ModelSpec, normaliser: Normaliser) -> Examples:
-    """Put a dataset into a version's units; every window counts the same."""
+    """Convert a dataset to a version's units; all windows have equal weight."""
     return Examples(
         normaliser.apply(data.x, data.present),
         data.present.astype(np.float32),
@@ -196,7 +196,7 @@ def _start(
 def _forecast_of(
     champion: LoadedArtefact, data: Dataset, spec: ModelSpec, normaliser: Normaliser
 ) -> npt.NDArray[np.float32]:
-    """Forecast with the serving version in its own units, and bring that into the new ones."""
+    """Forecast with the serving version in its own units, then convert to the new units."""
     own = champion.normaliser
     family = family_of(champion.architecture)
     architecture = family.read(champion.architecture)

@@ -1,8 +1,8 @@
-"""Carries out what `trainer.release.decide` decides, in a thread of its own.
+"""Carries out the decisions of `trainer.release.decide`, in its own thread.
 
-Guarantee: an event is published at most once by a process unless the registry has moved on,
-and several controllers do no harm, because ids and epochs are derived from the registry: of
-two activations of the same epoch, every reader takes the first.
+Guarantee: a process publishes an event at most once unless the registry has changed. Several
+    controllers are safe, because ids and epochs are derived from the registry: of two activations
+    of the same epoch, every reader applies the first.
 """
 
 import threading
@@ -37,14 +37,14 @@ _activation = Histogram(
 
 
 class ReleaseController:
-    """Watches the registry and the replicas, and publishes what is due."""
+    """Watches the registry and the replicas, and publishes the decided events."""
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         """Prepare the thread.
 
         Args:
-            settings: Addresses and the like.
-            stop: Ends the thread when set; set by the thread when it breaks.
+            settings: Addresses and names.
+            stop: Ends the thread when set; the thread sets it when it fails.
         """
         self._settings = settings
         self._stop = stop
@@ -53,7 +53,7 @@ class ReleaseController:
         self.error: Exception | None = None
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._beat = time.monotonic()
         self._thread.start()
 
@@ -63,18 +63,18 @@ class ReleaseController:
             self._thread.join(_STALL_SECONDS)
 
     def beat(self) -> float:
-        """When the thread's loop turned last."""
+        """Time of the last iteration of the thread's loop."""
         return self._beat
 
     def problem(self) -> str | None:
-        """Say what is wrong, if anything."""
+        """Describe the problem; None if the thread is healthy."""
         if self.error is not None or not self._thread.is_alive():
             return f"the release thread has ended: {self.error}"
         silent = time.monotonic() - self._beat
         return f"release: no progress for {silent:.0f} s" if silent > _STALL_SECONDS else None
 
     def _guarded(self) -> None:
-        """Run; whatever breaks it is kept and ends the process."""
+        """Run; any exception is kept and ends the process."""
         try:
             self._run()
         except Exception as error:  # noqa: BLE001  # kept: `trainer.__main__` exits with 1

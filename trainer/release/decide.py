@@ -1,21 +1,21 @@
-"""The registry and the live replicas go in; what should be activated or undone comes out.
+"""Decides on activations and rollbacks, from the registry and the live replicas.
 
-A version's way: registered, approved, then *ready* on each live replica, then active. Pure,
-so calling it again with the same registry gives the same events with the same ids.
+A version is registered, approved, then *ready* on each live replica, then active. `decide` is pure:
+the same registry gives the same events with the same ids.
 
-- Activate the newest approved version once every live replica has it ready. With no live
-  replica there is nothing to wait for and nothing that would serve it, so wait.
-- A version that no live replica can load is rejected at once. One that some have ready waits
-  for the others for a while (`GRACE`, or `SILENCE` for one that says nothing), and serves then:
-  a replica's own trouble, as a wrong bucket, does not hold up the rest. A replica without the
-  version answers with its last good one, and says so (`inference.serving.loader`).
-- An approved version that a newer one overtook is kept until the newer one has served, in
-  case that cannot be loaded; then it is rejected, and never serves.
+- Activate the newest approved version once every live replica has it ready. Without a live replica,
+  no version is activated.
+- A version that no live replica can load is rejected immediately. One that is ready on some
+  replicas is activated after a grace period (`GRACE`, or `SILENCE` for replicas without any
+  report), so that a local failure, such as a wrong bucket, does not block the others. A replica
+  without the version uses its last good one, and publishes an alert (`inference.serving.loader`).
+- An approved version that was overtaken by a newer one is kept until the newer one has served, in
+  case that one cannot be loaded; then it is rejected, and never serves.
 - When the gate finds that persistence is better than the champion, persistence serves again
-  (`fall_back`), until something beats it.
-- When no live replica can load the version that serves, the last good one is asked for
-  again: a new epoch with the older version, since epochs only grow. As long as one can, it
-  serves on.
+  (`fall_back`), until a challenger is better.
+- When no live replica can load the serving version, the last good one is activated again: a new
+  epoch with the older version, since epochs only grow. As long as one replica can load it, it keeps
+  serving.
 """
 
 from collections.abc import Iterator
@@ -27,17 +27,18 @@ from millrace.contracts.ids import digest_of
 from millrace.contracts.model_spec import PERSISTENCE
 from millrace.registry.state import Model, Registry, Serving, State, Version
 
-#: How long an approved version that a replica has ready waits for those that cannot load it, and
-#: for those that say nothing: they start, load, or cannot reach the object store.
+#: How long an approved version that is ready on a replica is held back for replicas that cannot
+#: load it, and for those without a report, which may be starting, loading, or unable to reach the
+#: object store.
 GRACE: Final = timedelta(seconds=30)
 SILENCE: Final = timedelta(minutes=5)
 
 
 def decide(registry: Registry, live: frozenset[str], now: datetime) -> list[ModelEvent]:
-    """Decide what to publish.
+    """Decide which events to publish.
 
     Args:
-        registry: What exists and what serves.
+        registry: All models, versions and serving epochs.
         live: Names of the replicas in the inference group.
         now: The wall clock, UTC.
     """
@@ -50,16 +51,16 @@ def decide(registry: Registry, live: frozenset[str], now: datetime) -> list[Mode
 
 
 def fall_back(model: Model, judged: int, why: str, now: datetime) -> RolledBack | None:
-    """Decide whether persistence serves again, since a champion was found to fail.
+    """Decide whether persistence serves again, after the gate found that a champion fails.
 
     Args:
         model: The model.
-        judged: Version that was found to fail.
-        why: What was found.
+        judged: Version that fails.
+        why: The gate's reason.
         now: The wall clock, UTC.
 
     Returns:
-        What to publish; None if that version does not serve any more, or never was trained.
+        The event to publish; None if that version no longer serves, or is persistence.
     """
     serving = model.serving
     if not why or serving is None or serving.version != judged or judged == PERSISTENCE:
@@ -79,10 +80,10 @@ def awaiting(registry: Registry, live: frozenset[str] = frozenset()) -> bool:
     """Whether any decision depends on which replicas are live.
 
     Args:
-        registry: What exists and what serves.
-        live: Replicas that were found to be live since the registry changed last; none if
-            nobody has looked. While one of them has the version that serves, nothing is to be
-            decided about it, though others may be unable to load it for as long as they live.
+        registry: All models, versions and serving epochs.
+        live: Live replicas as of the registry's last change; empty if not queried since. While one
+            of them has the serving version, there is no decision about it, even if others can never
+            load it.
     """
     return any(
         _candidates(model)
@@ -122,7 +123,7 @@ def _of_model(
 
 
 def _is_due(version: Version, live: frozenset[str], now: datetime) -> bool:
-    """Whether an approved version has waited long enough for the live replicas."""
+    """Whether a version is ready on a live replica, and the others' grace periods are over."""
     if not live & version.ready:
         return False
     waited = now - (version.approved_at or now)
@@ -132,7 +133,7 @@ def _is_due(version: Version, live: frozenset[str], now: datetime) -> bool:
 
 
 def _cannot_load(version: Version, live: frozenset[str]) -> str:
-    """Say that no live replica can load a version; the first of them says why."""
+    """Reason that no live replica can load a version, as reported by the first of them."""
     replica = min(live)
     return f"{replica} cannot load it: {version.unloadable[replica]}"
 

@@ -1,4 +1,4 @@
-"""Which inference replicas are live: the members of their consumer group, as Kafka knows them."""
+"""Live inference replicas: the members of their consumer group in Kafka."""
 
 from typing import Any, Final
 
@@ -11,29 +11,29 @@ from millrace.infra.kafka.clients import admin
 from millrace.infra.kafka.errors import error_of, is_transient
 from millrace.infra.settings import Settings
 
-#: How long the brokers may take to answer, seconds.
+#: Request timeout, seconds.
 _ANSWER_SECONDS: Final = 5.0
 
 
 class LiveReplicas:
-    """Asks the brokers; owned by one thread."""
+    """Queries the brokers; owned by one thread."""
 
     def __init__(self, settings: Settings) -> None:
-        """Prepare a client."""
+        """Create a client."""
         self._client: AdminClient = admin(settings)
         self._group = settings.named(INFERENCE)
 
     def __call__(self) -> frozenset[str] | None:
-        """Name the live replicas, by their clients' ids.
+        """Return the client ids of the live replicas.
 
         Returns:
-            None of them if there is no such group. No set at all if nobody can tell now: a
-            broker is away, or not yet back.
+            An empty set if there is no such group; None if it cannot be queried now, because a
+            broker is unavailable.
 
         Raises:
-            ServerError: Kafka refuses to tell.
+            ServerError: Kafka refuses the query.
         """
-        self._client.poll(0)  # lets it drop what it wants to tell about connections
+        self._client.poll(0)  # lets it discard queued connection events
         try:
             return self._members()
         except KafkaException as failure:
@@ -45,9 +45,9 @@ class LiveReplicas:
             ) from failure
 
     def _members(self) -> frozenset[str]:
-        # The client calls this way outdated. But its newer question, which goes through the
-        # group's coordinator, aborts the whole process if the broker dies under it (librdkafka
-        # 2.16, its issue 4605).
+        # The client deprecates this request. But its replacement, which goes through the group's
+        # coordinator, aborts the whole process if the broker dies meanwhile (librdkafka 2.16, its
+        # issue 4605).
         groups: Any = self._client.list_groups(self._group, timeout=_ANSWER_SECONDS)
         for group in groups:
             if group.error is not None:

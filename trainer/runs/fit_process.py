@@ -1,9 +1,8 @@
 """The process of one run, ``python -m millrace.trainer.runs.fit_process FOLDER``: makes a job.
 
-It yields to serving (nice), uses one thread so that it repeats exactly, and gives back all
-its memory by ending. Its standard input is a pipe that the trainer holds open: when that
-closes, however the trainer ended, so does this process, and never two of them fit the same
-run.
+It has a lower priority than serving (nice), uses one thread so that results are reproducible, and
+frees all its memory by ending. Its standard input is a pipe that the trainer holds open: when the
+pipe closes, however the trainer ended, this process ends, so two of them never fit the same run.
 """
 
 import os
@@ -46,7 +45,7 @@ def end_with_parent() -> None:
 
 
 def main(folder: Path) -> int:
-    """Make the job of a folder.
+    """Execute the job in a folder.
 
     Returns:
         The exit code: `DONE`, `CANNOT` (the reason is in the folder) or `BROKEN_MACHINERY`.
@@ -57,7 +56,7 @@ def main(folder: Path) -> int:
         job = msgspec.json.decode((folder / JOB).read_bytes(), type=Job)
         os.nice(job.nice)
         store = ObjectStore(settings)
-        # TensorFlow takes seconds to load: meanwhile the data is awaited and read.
+        # TensorFlow takes seconds to load: the data is read meanwhile.
         with ThreadPoolExecutor(1) as loader:
             loading = loader.submit(family_named(job.spec.recipe).prepare_fit)
             run, data = prepare(job, store)

@@ -1,21 +1,21 @@
-"""What a fit process is told, and what it answers: plain files and objects, no sockets.
+"""Job and result of a fit process: plain files and objects, no sockets.
 
 ```
 <home>/trainer/<run id>/job.json       written before the process starts
                         pinned.json    the run's record once its data is pinned
-                        failure.txt    why it cannot be done; one line
+                        failure.txt    why the run failed; one line
                         digest.txt     SHA-256 of result.json; of a repetition, the artefact's
-                        fit.log        what the process said
+                        fit.log        output of the process
 runs/<run id>/result.json              in the object store: the run is decided
 ```
 
-The result is stored before anything is announced, and the run's folder is kept until all is.
-So a trainer that dies while announcing says exactly the same again.
+The result is stored before any event is announced, and the run's folder is kept until all events
+are. So a trainer that dies while announcing publishes the same events again.
 
-Whoever can write to the bucket could store a result there. Therefore a result is announced
-only if its SHA-256 is the one that the fit process has left in the run's local folder. A
-result without it (forged, or made on a machine that is gone) counts for nothing: the run is
-made again from its record, which gives the same artefact, and overwrites it.
+Any client with write access to the bucket could store a result there. Therefore a result is
+announced only if its SHA-256 equals the one in the run's local folder, written by the fit process.
+A result without it (forged, or from a machine that is lost) is ignored: the run is executed again
+from its record, which gives the same artefact, and overwrites it.
 """
 
 from typing import Final, Literal
@@ -53,15 +53,15 @@ BROKEN_MACHINERY: Final = 3
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A run to be made.
+    """A run to be executed.
 
     Attributes:
-        run: Its record, state ``started``; parameters hold all that decides the result.
+        run: Its record, state ``started``; its parameters determine the result.
         spec: The model.
         champion: Files of the version to start from and to beat; None for persistence.
         archive_seconds: How long to wait for the archive.
-        nice: How much to yield.
-        repeat: Make the recorded run again, from its manifest, and publish nothing.
+        nice: Nice value of the process.
+        repeat: Execute the recorded run again, from its manifest, and publish nothing.
     """
 
     run: TrainingRun
@@ -73,7 +73,7 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def ends(self) -> Ends:
-        """Where the run stops reading, by topic and partition."""
+        """End offsets of the run's data, by topic and partition."""
         return msgspec.convert(self.run.parameters["ends"], Ends, strict=False)
 
 
@@ -82,9 +82,9 @@ class RunResult(msgspec.Struct, frozen=True):
 
     Attributes:
         run: Its final record.
-        registered: The event that makes the challenger known.
-        fall_back: Why the champion that it was held against has failed, and persistence should
-            serve again; empty if not.
+        registered: The event that registers the challenger.
+        fall_back: Why the champion has failed and persistence should serve again; empty if it has
+            not.
     """
 
     run: TrainingRun
@@ -93,7 +93,7 @@ class RunResult(msgspec.Struct, frozen=True):
 
     @property
     def events(self) -> tuple[ModelEvent, ModelEvent]:
-        """What the registry is told, in order; the same result gives the same ids."""
+        """The registry events to publish, in order; the same result gives the same ids."""
         run, made = self.run, self.registered
         verdict: Literal["approved", "rejected"] = run.verdict or "rejected"
         kind = Approved if verdict == "approved" else Rejected
@@ -108,7 +108,7 @@ class RunResult(msgspec.Struct, frozen=True):
 
 
 def result_key(run_id: str) -> str:
-    """Where a run's result is in the object store."""
+    """Key of a run's result in the object store."""
     return f"runs/{run_id}/result.json"
 
 
@@ -129,12 +129,12 @@ def fetch_result(store: ObjectStore, run_id: str, digest: str) -> RunResult:
     """Fetch the result of a decided run.
 
     Args:
-        store: Where it is.
+        store: Object store with the result.
         run_id: The run.
-        digest: What the fit process said that its SHA-256 is.
+        digest: Its SHA-256, from the fit process.
 
     Raises:
-        DataError: It is not there, or is not the one that the fit process stored.
+        DataError: It is missing, or is not the one that the fit process stored.
         ServerError: The store does not answer.
     """
     key = result_key(run_id)
@@ -147,7 +147,7 @@ def fetch_result(store: ObjectStore, run_id: str, digest: str) -> RunResult:
 def job_of(
     run: TrainingRun, feed: ModelFeed, limits: TrainerSettings, *, repeat: bool = False
 ) -> Job:
-    """Make the job of a run's record.
+    """Build the job from a run's record.
 
     Raises:
         DataError: The registry does not know the run's model or parent.

@@ -1,9 +1,9 @@
 """The records that a run learns from; one file, since pinning and reading must agree.
 
-The manifest is stored under its own digest and named in the run's record. A range is read from
-whatever objects hold it: those that were pinned, or a larger one into which they were merged
-since. The digest is that of the records and not of an object's bytes, and the ends are fixed
-before anything is read, so the same manifest always gives the same dataset.
+The manifest is stored under its own digest and named in the run's record. A range is read from the
+objects that contain it now: the pinned ones, or a larger one into which they were merged. Digests
+are computed from records and not from an object's bytes, and the end offsets are fixed before
+reading, so the same manifest always gives the same dataset.
 """
 
 from bisect import bisect_left, bisect_right
@@ -44,10 +44,10 @@ T = TypeVar("T")
 
 
 class PinnedObject(msgspec.Struct, frozen=True):
-    """A range of a partition's records, and how to know that they are the same ones.
+    """A range of a partition's records, with a digest to verify them.
 
     Attributes:
-        key: Object that held them when they were pinned; names topic and partition.
+        key: Object that contained them when they were pinned; names topic and partition.
         sha256: Digest of the records from ``first`` to before ``until`` (`RecordDigest`),
             hexadecimal; in a manifest of version 1 that of the object's bytes.
         first: First offset.
@@ -63,7 +63,7 @@ class PinnedObject(msgspec.Struct, frozen=True):
 
 
 class DataManifest(msgspec.Struct, frozen=True):
-    """What a run learns from.
+    """Training data of a run.
 
     Attributes:
         model: The model.
@@ -92,12 +92,12 @@ class DataManifest(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Where it is stored."""
+        """Its key in the object store."""
         return f"manifests/{self.model}/{self.digest}.json"
 
 
 def lacking(catalogue: Catalogue, ends: Ends) -> list[str]:
-    """Say which partitions are not archived up to their end yet.
+    """List the partitions that are not archived up to their end offset yet.
 
     Raises:
         ServerError: The store does not answer.
@@ -113,22 +113,22 @@ def lacking(catalogue: Catalogue, ends: Ends) -> list[str]:
 def pin(
     store: ObjectStore, catalogue: Catalogue, spec: ModelSpec, ends: Ends, max_windows: int
 ) -> DataManifest:
-    """Fix what a run learns from, and store that.
+    """Choose the training data of a run, and store its manifest.
 
-    Of each partition, the newest outcomes of the model are pinned, back to the object with
-    which there are enough, and the objects with the windows that those came from. Event
-    time ascends along a partition but for late records, so the most recent windows of all
-    are among them, and what is fetched does not grow with the archive.
+    For each partition, the newest outcomes of the model are pinned, going back until there are
+    enough, and the objects with their source windows. Event time ascends along a partition except
+    for late records, so the most recent windows are among them, and the fetched data does not grow
+    with the archive.
 
     Args:
-        store: Where the archive is.
+        store: Object store with the archive.
         catalogue: Covers the ends (see `lacking`).
         spec: The model.
-        ends: Where to stop, by topic and partition.
+        ends: End offsets, by topic and partition.
         max_windows: Most windows to keep.
 
     Raises:
-        DataError: There is nothing to learn from.
+        DataError: There is no training data.
         ServerError: The store does not answer.
     """
     places: dict[int, list[int]] = {}
@@ -173,7 +173,7 @@ def fetch_manifest(store: ObjectStore, key: str, digest: str) -> DataManifest:
     """Fetch a stored manifest.
 
     Raises:
-        DataError: It is not there, was altered, or is not a manifest.
+        DataError: It is missing, was altered, or is not a manifest.
         ServerError: The store does not answer.
     """
     try:
@@ -189,12 +189,12 @@ def read_dataset(
 
     Args:
         store: Where the archive is.
-        catalogue: Says which objects hold them now.
-        manifest: Which records.
+        catalogue: Lists the objects that contain them now.
+        manifest: The records to read.
         spec: The model.
 
     Raises:
-        MissingObjectError: An object is gone that the catalogue names.
+        MissingObjectError: An object of the catalogue is missing.
         DataError: Records were altered or removed, or no window has its truth.
         ServerError: The store does not answer.
     """
@@ -211,7 +211,7 @@ def _outcome(_: int, record: Record) -> Outcome | None:
     try:
         return _read_outcome(record.value or b"")
     except InvalidRecord:
-        return None  # not written by the stream processor: without truth it teaches nothing
+        return None  # not written by the stream processor: it has no truth, so it is not used
 
 
 def _window(
@@ -228,10 +228,10 @@ def _window(
 
 
 class Archive:
-    """Reads pinned ranges from the objects that hold them now."""
+    """Reads pinned ranges from the objects that contain them now."""
 
     def __init__(self, store: ObjectStore, catalogue: Catalogue, version: int) -> None:
-        """Prepare to read ranges of a manifest of some version; nothing is fetched yet."""
+        """Prepare to read ranges of a manifest of the given version; fetches later."""
         self._store = store
         self._catalogue = catalogue
         self._version = version
@@ -242,8 +242,8 @@ class Archive:
         """Read the records of ranges, in order, a few objects ahead.
 
         Raises:
-            DataError: The records of a range are not those that were pinned; said after the
-                last of them.
+            DataError: The records of a range are not those that were pinned; raised after the last
+                one.
         """
         with ThreadPoolExecutor(_FETCHERS) as pool:
             # Batches keep at most a few objects in memory.
@@ -268,7 +268,7 @@ class Archive:
     ) -> Iterator[T]:
         partition = int(pinned.key.split("partition=")[1].split("/")[0])
         digest = RecordDigest()
-        # Version 1 has digests of whole objects, which the same writer makes again.
+        # Version 1 has digests of whole objects, which the same writer reproduces.
         whole: list[Record] = []
         next_offset = pinned.first
         for key, data in objects:

@@ -1,8 +1,8 @@
-"""A job goes in, a decided run comes out: data, fit, gate, artefact. Runs in the fit process.
+"""Executes a job in the fit process: data, fit, gate, artefact.
 
-Everything that decides the result stands in the run's record: the ends of the data, the
-seed, and the settings of fit and gate. So the same record gives the same artefact, bit for
-bit, on the same machine.
+The run's record contains everything that determines the result: the end offsets of the data, the
+seed, and the settings of fit and gate. So the same record gives the same artefact, bit for bit, on
+the same machine.
 """
 
 import time
@@ -36,13 +36,13 @@ def prepare(
     Args:
         job: The run.
         store: Where the archive is.
-        wait: Waits for some seconds.
+        wait: Sleeps for a number of seconds.
 
     Returns:
         The run's record with its manifest, and the data.
 
     Raises:
-        DataError: The archive does not get there in time, or there is nothing to learn from.
+        DataError: The archive does not cover the data in time, or there is no training data.
         ServerError: The store does not answer.
     """
     run = job.run
@@ -65,16 +65,16 @@ def prepare(
 
 
 def make(job: Job, run: TrainingRun, data: Dataset, store: ObjectStore) -> str:
-    """Fit and judge, and unless it is a repetition, publish the files and store the result.
+    """Fit and evaluate; unless it is a repetition, publish the files and store the result.
 
     Args:
         job: The run.
         run: Its record, with its manifest.
-        data: What it learns from.
-        store: Where artefacts go.
+        data: Its training data.
+        store: Object store for artefacts.
 
     Returns:
-        What to hand back: SHA-256 of the stored result, or of a repetition, the artefact's.
+        SHA-256 of the stored result or, for a repetition, of the artefact.
 
     Raises:
         DataError: It cannot be fitted.
@@ -121,7 +121,7 @@ def make(job: Job, run: TrainingRun, data: Dataset, store: ObjectStore) -> str:
 def _read(
     job: Job, store: ObjectStore, catalogue: Catalogue, wait: Callable[[float], None]
 ) -> tuple[DataManifest, Dataset]:
-    """Fetch the run's manifest, or make it, and read its records."""
+    """Fetch the run's manifest, or create it, and read its records."""
     run = job.run
     if run.manifest is not None and run.manifest_digest is not None:
         manifest = fetch_manifest(store, run.manifest, run.manifest_digest)

@@ -1,4 +1,4 @@
-"""Starts a run in a process of its own and tells how it goes, without ever waiting for it."""
+"""Starts a run in its own process and polls its progress without blocking."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from millrace.contracts.errors import DataError, ServerError
 from millrace.contracts.events.training import TrainingRun
 from millrace.trainer.runs.job import BROKEN_MACHINERY, DIGEST, DONE, FAILURE, JOB, LOG, PINNED, Job
 
-#: One thread of arithmetic: results repeat exactly, and serving keeps its cores.
+#: One thread of arithmetic: results are reproducible, and serving keeps its cores.
 ENVIRONMENT: Final = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -34,7 +34,7 @@ _KILL_SECONDS: Final = 5.0
 
 @dataclass(frozen=True)
 class Pinned:
-    """The run's data is fixed; its record says how."""
+    """The run's data is pinned, in its record."""
 
     run: TrainingRun
 
@@ -44,7 +44,7 @@ class Done:
     """The run is decided, and its result is in the object store; or it was repeated.
 
     Attributes:
-        digest: SHA-256 of the stored result, or of a repetition, the artefact's.
+        digest: SHA-256 of the stored result or, for a repetition, of the artefact.
     """
 
     digest: str
@@ -52,7 +52,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The run cannot be done, and why."""
+    """The run failed, with the reason."""
 
     reason: str
 
@@ -61,12 +61,12 @@ Report = Pinned | Done | Failed
 
 
 def folder_of(home: Path, run_id: str, *, repeat: bool = False) -> Path:
-    """Name a run's local folder; a repetition has its own.
+    """Path of a run's local folder; a repetition has its own.
 
-    Guarantee: it lies directly in the trainer's folder, whatever the id is.
+    Guarantee: it is a direct child of the trainer's folder, for any id.
 
     Raises:
-        DataError: The id leads elsewhere.
+        DataError: The id would lead to another path.
     """
     trainer = (home / "trainer").resolve()
     name = f"repeat-{run_id}" if repeat else run_id
@@ -80,7 +80,7 @@ def folder_of(home: Path, run_id: str, *, repeat: bool = False) -> Path:
 
 
 def decided_before(home: Path, run_id: str) -> str | None:
-    """Read what an earlier fit process has left: the digest of its result, if it got there.
+    """Read the result digest that an earlier fit process wrote, if it finished.
 
     Raises:
         DataError: The id names no folder of a run.
@@ -92,7 +92,7 @@ def decided_before(home: Path, run_id: str) -> str | None:
 
 
 def forget(home: Path, run_id: str, *, repeat: bool = False) -> None:
-    """Remove a run's local folder, once nothing in it is needed any more.
+    """Remove a run's local folder, which is no longer needed.
 
     Raises:
         DataError: The id names no folder of a run.
@@ -101,10 +101,10 @@ def forget(home: Path, run_id: str, *, repeat: bool = False) -> None:
 
 
 class FitProcess:
-    """A run under way; owned by one thread.
+    """A running fit process; owned by one thread.
 
-    Guarantee: the process ends with this one, whatever ends it, because it reads a pipe that
-    only this one holds open.
+    Guarantee: the fit process ends with this process, for any cause, because it reads a pipe that
+        only this process holds open.
     """
 
     def __init__(self, job: Job, home: Path, limit_seconds: float) -> None:
@@ -113,7 +113,7 @@ class FitProcess:
         Args:
             job: The run.
             home: Folder for run files; the run's own is emptied first.
-            limit_seconds: How long it may take.
+            limit_seconds: Time limit of the run.
         """
         self.job = job
         self.folder = folder_of(home, job.run.id, repeat=job.repeat)
@@ -138,10 +138,10 @@ class FitProcess:
         return self._process.pid
 
     def report(self) -> Report | None:
-        """Tell what is new; None if nothing is.
+        """Return the next report; None if there is none.
 
         Raises:
-            ServerError: A server that it needs does not answer.
+            ServerError: A server that the run needs does not answer.
         """
         code = self._process.poll()
         if code is not None:
@@ -165,7 +165,7 @@ class FitProcess:
         return Failed(failure.read_text() if failure.exists() else self._last_words())
 
     def kill(self) -> None:
-        """End it."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait(_KILL_SECONDS)
         self._let_go()

@@ -1,8 +1,8 @@
-"""The trainer's memory: what the topics say about requests, runs, alarms and outcomes.
+"""The trainer's state: requests, runs, alarms and outcomes, folded from the topics.
 
-A pure fold. Everything that the trainer knows comes from records, so a trainer that was
-killed knows the same again once it has read them; folding a record twice changes nothing
-that a decision depends on, except that an outcome which was written twice counts twice.
+A pure fold. All state comes from records, so a trainer that was killed recovers it by reading them
+again. Folding a record twice does not change any decision, except that a duplicate outcome counts
+twice.
 """
 
 from array import array
@@ -21,7 +21,7 @@ from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.trainer.runs.job import Ends
 from millrace.trainer.settings import KEPT
 
-#: How far a run has come; a record never takes it back.
+#: Order of a run's states; a record never moves a run back.
 _ORDER = {"waiting": 0, "started": 1, "approved": 2, "rejected": 2, "failed": 2}
 
 #: States of a run that came to a verdict.
@@ -29,7 +29,7 @@ LEARNED: Final = frozenset({"approved", "rejected"})
 
 
 class OutcomeMark(msgspec.Struct, frozen=True):
-    """What the triggers need of an outcome (decoded from the same JSON)."""
+    """The fields of an outcome that the triggers need (decoded from the same JSON)."""
 
     asset: str
     model: str
@@ -41,8 +41,8 @@ class OutcomeMark(msgspec.Struct, frozen=True):
 class Progress:
     """Event times of a model's outcomes, by asset (milliseconds, UTC).
 
-    Only the latest ones of an asset are kept, at least `KEPT` of them. So a count is exact
-    as long as it is below that, and everything that is compared with one is.
+    Only the latest ones of an asset are kept, at least `KEPT` of them. So a count is exact below
+    that, and no setting to compare it with is larger.
 
     Attributes:
         times: The latest times, ascending, by asset.
@@ -78,7 +78,7 @@ class Progress:
 
 @dataclass
 class Journal:
-    """Everything that the trainer has read.
+    """State folded from all records that the trainer has read.
 
     Attributes:
         requests: Requests by id, oldest first.
@@ -86,8 +86,8 @@ class Journal:
         alerts: Alarms that ask for a training and are not known to be answered, by id,
             oldest first.
         progress: Outcomes by model.
-        ends: How far the outcomes, and the windows that they came from, are known. A run
-            that starts now learns from the records before these offsets.
+        ends: Offsets after the last known outcomes and their source windows. A run that starts now
+            learns from the records before these offsets.
     """
 
     requests: dict[str, TrainingRequest] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Journal:
         self.requests.setdefault(request.id, request)
 
     def see_run(self, run: TrainingRun) -> None:
-        """Fold a run's record; one that tells an earlier state than is known is old news."""
+        """Fold a run's record; a record with an earlier state than the known one is ignored."""
         known = self.runs.get(run.id)
         if known is None or _rank(run) >= _rank(known):
             self.runs[run.id] = run
@@ -124,7 +124,7 @@ class Journal:
         return [run for run in self.runs.values() if run.model == model]
 
     def started(self) -> TrainingRun | None:
-        """Find the run that is under way."""
+        """Find the run in state ``started``."""
         return next((run for run in self.runs.values() if run.state == "started"), None)
 
     def open_requests(self) -> list[TrainingRequest]:
@@ -142,10 +142,10 @@ class Journal:
         return found
 
     def data_end_ms(self, model: str) -> int | None:
-        """Find up to when the finished runs of a model have learned; None before the first.
+        """Latest event time in the data of a model's finished runs; None before the first.
 
-        A run that failed before it had data counts up to its reason, so that it is not
-        repeated at once; a person's reason is no moment of event time and does not count.
+        A run that failed before it had data counts up to the event time of its trigger, so that it
+        is not repeated immediately; a manual request has no event time and does not count.
         """
         ends = [
             to_ms(run.trained_until or run.request.event_time)

@@ -4,13 +4,13 @@ A run is *waiting* (published when a request cannot start yet), *started* (publi
 its data is awaited; once more when the data is pinned), then *approved*, *rejected* or
 *failed*. The order of effects makes a crash harmless at every point:
 
-- The request is published before anything is done for it, under an id derived from its
-  reason; so the same reason is never asked for twice.
-- ``started`` holds all that decides the result (version number, parent, ends of the data,
-  seed, settings). A trainer that finds a run in this state makes it again under the same id.
-- The result is stored before it is announced, and a result that was stored by a fit process
-  of this trainer is announced, not made again (see `trainer.runs.job` for how that is known).
-  Announcing twice says the same under the same ids, which the registry folds once.
+- A request is published before any other effect, under an id derived from its reason; so there is
+  only one request per reason.
+- ``started`` contains everything that determines the result (version number, parent, end offsets,
+  seed, settings). A trainer that finds a run in this state executes it again under the same id.
+- The result is stored before it is announced. A result that was stored by a fit process of this
+  trainer is announced, not computed again (`trainer.runs.job` describes how it is verified).
+  Announcing twice publishes the same events with the same ids, which the registry applies once.
 """
 
 from collections.abc import Callable
@@ -65,7 +65,7 @@ _TOPICS: Final = (TRAINING_REQUESTS, TRAINING_RUNS, DRIFT_ALERTS, OUTCOMES)
 
 
 class Trainer:
-    """Decides, runs and announces; owned by one thread."""
+    """Schedules, starts and announces runs; owned by one thread."""
 
     def __init__(
         self,
@@ -74,13 +74,13 @@ class Trainer:
         store: ObjectStore,
         patience: RetryPolicy,
     ) -> None:
-        """Build the clients; nothing is read yet.
+        """Create the clients; reads later.
 
         Args:
-            settings: Where Kafka is.
+            settings: Address of Kafka.
             limits: When to train.
-            store: Where the archive is, and artefacts go.
-            patience: Waits while the broker is away.
+            store: Object store with the archive, and for artefacts.
+            patience: Retries while the broker is unavailable.
 
         Raises:
             ServerError: No broker answers, or a topic is not there.
@@ -107,10 +107,10 @@ class Trainer:
         return sorted(self._feed.registry.models)
 
     def catch_up(self, progress: Callable[[], None] = lambda: None) -> None:
-        """Learn everything that the topics say; only then may anything be decided.
+        """Read all topics to their end; required before any decision.
 
         Args:
-            progress: Called whenever something was read.
+            progress: Called after each read.
         """
         while not self._tail.caught_up:
             if self._read(0.1):
@@ -118,13 +118,13 @@ class Trainer:
         self._feed.catch_up()
 
     def step(self, timeout: float) -> None:
-        """Read for a moment, attend to the run under way, decide, and act.
+        """Read new records, poll the running fit, decide, and act.
 
         Args:
             timeout: Seconds to wait for a record.
 
         Raises:
-            KafkaException: The broker's client cannot go on.
+            KafkaException: A permanent error of the client.
             ServerError: A server does not answer.
         """
         self._read(timeout)
@@ -139,7 +139,7 @@ class Trainer:
             _open_requests.set(len(self.journal.open_requests()))
 
     def close(self) -> None:
-        """End the run under way, which is made again at the next start, and leave."""
+        """Kill the running fit, which is executed again after the next start, and disconnect."""
         if self._process is not None:
             self._process.kill()
         self._tail.close()
@@ -147,11 +147,11 @@ class Trainer:
         self._epochs.close()
 
     def _read(self, timeout: float) -> int:
-        """Fold what arrives within a time, and count it."""
+        """Fold the records that arrive within a time; returns their number."""
         count = 0
         for topic, message in self._tail.poll(timeout):
             if not count:
-                # The archive is told by positions; what was read now is not read again.
+                # Ends are kept as positions, because the archive uses positions.
                 self._patience.call(self._epochs.refresh, "topic.epochs")
             count += 1
             value, partition, offset = message.value(), message.partition(), message.offset()
@@ -203,7 +203,7 @@ class Trainer:
         _log.info("run started", run=run.id, version=run.version, pid=self._process.pid)
 
     def _result_before(self, run_id: str) -> RunResult | None:
-        """Find the result that an earlier trainer had no time to announce."""
+        """Find a result that an earlier trainer stored but did not announce."""
         digest = decided_before(self._settings.home, run_id)
         if digest is None:
             return None
@@ -214,7 +214,7 @@ class Trainer:
             return None
 
     def _started(self, due: Due, at: datetime) -> TrainingRun:
-        """Fix everything that decides a run's result."""
+        """Build the ``started`` record, with everything that determines the result."""
         model = self._feed.registry.models[due.request.model]
         taken = [
             *model.versions,
@@ -245,7 +245,7 @@ class Trainer:
         return job_of(run, self._feed, self._limits, **more)
 
     def _attend(self) -> None:
-        """Hear how the run under way goes."""
+        """Handle the next report of the running fit."""
         if self._process is None:
             return
         run_id = self._process.job.run.id
@@ -263,10 +263,10 @@ class Trainer:
         self._changed = True
 
     def _announce(self, result: RunResult) -> None:
-        """Tell the registry, in order, and then that the run is over.
+        """Publish the registry events in order, and then the final state of the run.
 
-        The verdict is about our version only: if the registry refuses it, or has another one under
-        its number, the run has failed, and nothing of the other's is approved.
+        The verdict applies only to this run's version: if the registry refuses it, or has another
+        version under its number, the run has failed, and the other version is not approved.
         """
         registered, verdict = result.events
         fault_points.reached("trainer.before-registered")

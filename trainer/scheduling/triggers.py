@@ -1,18 +1,18 @@
 """When to train; one file, since every rule gives way to others.
 
-It takes what the journal knows and returns what should be published. Nothing is remembered between
-calls, so nothing is lost with the process.
+Pure functions from the journal to the requests and runs to publish. They keep no state between
+calls, so a crash loses none.
 
 - An alarm becomes a request, unless one about the same asset is open (debounce), or a run
-  that has finished learned from enough outcomes after it. Its run waits until there are
-  enough outcomes *of that asset* after the alarm to learn the new behaviour from, and, as
-  every run that nobody asked for, until the model's cool-down is over. Waiting is counted in
-  outcomes and so in event time: the wall clock decides nothing.
-- A run because of drift that was rejected, or that failed, is tried again when its evidence
-  has grown: the detector, once reset, takes the new, worse level for normal and stays silent.
-  After `FAILURES` failures in a row for the same alarm it is given up.
-- A person's request runs as soon as there is any outcome.
-- One run at a time. Whatever else of that model is due when it starts is answered by it.
+  that has finished learned from enough outcomes after it. Its run is delayed until there are enough
+  outcomes *of that asset* after the alarm to learn the new behaviour from and, like every automatic
+  run, until the model's cool-down is over. Delays are counted in outcomes and so in event time; no
+  decision depends on the wall clock.
+- A run for drift that was rejected or failed is retried when its evidence has grown, because the
+  detector, once reset, treats the new, worse level as normal and raises no further alarm. After
+  `FAILURES` consecutive failures for the same alarm there are no more retries.
+- A manual request runs as soon as there is any outcome.
+- One run at a time. It answers all other requests of the model that are due when it starts.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from millrace.registry.state import Registry
 from millrace.trainer.scheduling.journal import Journal, Progress
 from millrace.trainer.settings import TrainerSettings
 
-#: Runs that may fail for an alarm, one after the other, before it is given up.
+#: Consecutive failed runs for an alarm after which there are no more retries.
 FAILURES: Final = 4
 
 _DAY_MS = 86_400_000
@@ -41,7 +41,7 @@ class Due:
     """A run that should start now.
 
     Attributes:
-        request: What it answers first.
+        request: The request that it answers first.
         answers: Ids of the other requests that it answers.
     """
 
@@ -50,23 +50,23 @@ class Due:
 
     @property
     def run_id(self) -> str:
-        """The run's id: the same request always makes the same run."""
+        """The run's id, derived from the request."""
         return run_id(self.request)
 
 
 def run_id(request: TrainingRequest) -> str:
-    """Name the run that a request starts."""
+    """Derive the id of the run that a request starts."""
     return "run-" + digest_of(request.model, request.id)
 
 
 def new_requests(
     journal: Journal, registry: Registry, settings: TrainerSettings, at: datetime
 ) -> list[TrainingRequest]:
-    """Derive the requests that are due and that nobody has made yet.
+    """Derive the requests that are due and do not exist yet.
 
     Args:
-        journal: What is known.
-        registry: Models; alarms of others are left alone until they are declared.
+        journal: The trainer's state.
+        registry: Models; alarms of undeclared models are kept until these are declared.
         settings: Counts and ages.
         at: The wall clock, for the record only.
     """
@@ -91,7 +91,8 @@ def new_requests(
     for model in idle:
         progress = journal.progress.get(model)
         asked = [other for other in open_now if other.model == model]
-        # A drift request may wait long, if its asset fell silent: it holds up nothing else.
+        # A drift request may be delayed for long if its asset falls silent; it must not block
+        # others.
         if progress is not None and all(other.reason == "drift" for other in asked):
             found.extend(
                 request
@@ -102,16 +103,16 @@ def new_requests(
 
 
 def drop_answered(journal: Journal, settings: TrainerSettings) -> None:
-    """Forget the alarms that a run has answered: it answers them for ever."""
+    """Drop the alarms that a run has answered, which is final."""
     done = [name for name, alert in journal.alerts.items() if _answered(alert, journal, settings)]
     for name in done:
         del journal.alerts[name]
 
 
 def next_run(journal: Journal, registry: Registry, settings: TrainerSettings) -> Due | None:
-    """Choose what to run, given that nothing is running.
+    """Choose the next run, if none is running.
 
-    People's requests go first, then the oldest reason in event time.
+    Manual requests have priority, then the oldest trigger in event time.
     """
     ready = [
         request
@@ -122,7 +123,7 @@ def next_run(journal: Journal, registry: Registry, settings: TrainerSettings) ->
         return None
     first = min(ready, key=lambda r: (r.reason != "request", r.event_time, r.id))
     together = [request for request in ready if request.model == first.model]
-    # A run that people already see waiting is the one that starts; the rest is the same run.
+    # If a run was already published as waiting, that one starts and answers the others.
     lead = next((request for request in together if run_id(request) in journal.runs), first)
     return Due(lead, tuple(request.id for request in together if request.id != lead.id))
 
@@ -130,7 +131,7 @@ def next_run(journal: Journal, registry: Registry, settings: TrainerSettings) ->
 def waiting_runs(
     journal: Journal, registry: Registry, settings: TrainerSettings, at: datetime
 ) -> list[TrainingRun]:
-    """Make the records of runs that cannot start yet, once for each model's oldest request."""
+    """Build the records of waiting runs, one for each model's oldest request."""
     found = []
     waited_for = {run.model for run in journal.runs.values() if run.state == "waiting"}
     for request in journal.open_requests():
@@ -205,7 +206,7 @@ def _may_retry(
     journal: Journal,
     settings: TrainerSettings,
 ) -> bool:
-    """Whether there is a try left, and more evidence than at the last one."""
+    """Whether a retry is left, and there is more evidence than at the last run."""
     then, now = _evidence(failed[-1], event, asset, journal)
     return len(failed) < FAILURES and _has_grown(then, now, settings)
 
@@ -217,7 +218,7 @@ def _evidence(
     progress = journal.progress.get(run.model, Progress())
     name = None if asset == _NO_ASSET else asset
     now = progress.count(to_ms(event), name)
-    # A run that failed before it had data says only what was known when it started.
+    # A run that failed before it had data only records the state at its start.
     until = run.parameters.get("known_until", to_ms(event))
     if run.trained_until is not None:
         until = to_ms(run.trained_until)
@@ -245,7 +246,7 @@ def _drift_request(alert: DriftAlert, at: datetime, failures: int) -> TrainingRe
 def _by_itself(
     model: str, progress: Progress, journal: Journal, settings: TrainerSettings, at: datetime
 ) -> Iterator[TrainingRequest]:
-    """Ask for a training that no event asks for: the first, for new data, for age, a retry."""
+    """Request a training without an alarm: the first, for new data, for age, or a retry."""
     runs = sum(run.state in FINISHED for run in journal.runs_of(model))
     name = _own_reason(model, progress, journal, settings)
     if name is not None:
@@ -284,7 +285,7 @@ def _own_reason(
 def _retry(
     model: str, journal: Journal, settings: TrainerSettings, at: datetime
 ) -> Iterator[TrainingRequest]:
-    """Ask again after a run for drift was rejected or failed, once its evidence has grown."""
+    """Request a retry after a drift run was rejected or failed, once its evidence has grown."""
     finished = [run for run in journal.runs_of(model) if run.state in FINISHED]
     if not finished:
         return
