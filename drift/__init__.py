@@ -1,9 +1,9 @@
-"""Drift detection from numbers alone. No I/O, no clocks.
+"""Drift detection on plain numbers, without I/O or clocks.
 
 ```
-detectors/  the tests, for one signal and for many at once
-selection   which detectors run on which signal, from the settings
+detectors/  the tests, on one signal and on many at once
+selection   chooses the detectors of each signal, from the settings
 monitor     the detectors of one asset: inputs, error, skill
-policy      what a finding asks for: a training, or a look by a person
+policy      consequence of a finding: a training, or a warning
 ```
 """

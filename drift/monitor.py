@@ -1,13 +1,13 @@
 """One asset's detectors: tests per sensor on inputs, and tests on error and skill.
 
-The tests on error and skill belong to the serving epoch: another version has another normal
-error, so a swap starts them afresh. The machine itself does not change with a swap, so the
-tests on inputs go on, in the units of one reference version: the first trained one that the
-asset met. Version 0, persistence, has learned nothing to compare with, so nothing is tested
-while it is all that there is.
+The tests on error and skill belong to the serving epoch: another version has another normal error,
+so a swap resets them. The machine itself does not change with a swap, so the tests on inputs
+continue, in the units of one reference version: the first trained one that served the asset.
+Version 0, persistence, has no training data to compare with, so inputs are not tested until a
+trained version serves.
 
-Inputs come by the batch: `watch_inputs` takes the windows of many assets at once. One call
-with a batch finds and remembers exactly what a call for each window would.
+Inputs are processed in batches: `watch_inputs` takes the windows of many assets at once. One call
+with a batch gives exactly the same findings and state as a call for each window.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from millrace.drift.detectors.base import Detector, Memory
 from millrace.drift.detectors.series import Floats, pack_series
 from millrace.drift.selection import Detectors, TestedSignal, key_of
 
-#: Detectors of a signal, in their order, and what each remembers.
+#: Detectors of a signal, in order, with their memory.
 _Tests = tuple[tuple[Detector[Any], Memory], ...]
 
 _LOSSES: Final[tuple[TestedSignal, ...]] = ("error", "skill")
@@ -47,7 +47,7 @@ class MonitorState(msgspec.Struct):
     Attributes:
         epoch: Serving epoch that the tests on error and skill belong to.
         reference: Version in whose units inputs are tested; 0 while there is none.
-        memories: What each detector remembers, by signal and detector (`key_of`).
+        memories: Memory of each detector, by signal and detector (`key_of`).
     """
 
     epoch: int = 0
@@ -55,14 +55,14 @@ class MonitorState(msgspec.Struct):
     memories: dict[str, bytes] = {}
 
     def without_tests(self) -> MonitorState:
-        """The same monitor, whose detectors start afresh."""
+        """The same monitor without the detectors' state."""
         return MonitorState(self.epoch, self.reference)
 
 
 class AssetMonitor:
     """An asset's tests. Time is event time in milliseconds.
 
-    Memories belong to the detectors that were given last; what others remembered is forgotten.
+    It keeps only the memories of the detectors that were passed last.
     """
 
     __slots__ = ("_detectors", "_epoch", "_kept", "_reference", "_sensors", "_tests")
@@ -78,13 +78,13 @@ class AssetMonitor:
         self._tests: dict[TestedSignal, _Tests] = {}
 
     def reference(self, version: int) -> int:
-        """Tell in which version's units inputs are tested.
+        """Return the version in whose units inputs are tested.
 
         Args:
             version: Version that serves; the first trained one becomes the reference.
 
         Returns:
-            The reference version; 0 while there is none, and then nothing is tested.
+            The reference version; 0 while there is none, and then inputs are not tested.
         """
         if self._reference == PERSISTENCE:
             self._reference = version
@@ -97,7 +97,7 @@ class AssetMonitor:
         time: int,
         detectors: Detectors,
     ) -> list[Finding]:
-        """Take one window's mean per sensor: `watch_inputs` with a single row.
+        """Process one window's mean per sensor: `watch_inputs` with a single row.
 
         Args:
             sensors: Sensor names.
@@ -121,7 +121,7 @@ class AssetMonitor:
         time: int,
         detectors: Detectors,
     ) -> list[Finding]:
-        """Take a forecast's error and skill.
+        """Process a forecast's error and skill.
 
         Args:
             epoch: Serving epoch of the forecast.
@@ -143,7 +143,7 @@ class AssetMonitor:
         return findings
 
     def state(self) -> MonitorState:
-        """Take a snapshot."""
+        """Return a snapshot."""
         live = {
             key_of(signal, detector.spec): memory.state()
             for signal, tests in self._tests.items()
@@ -153,7 +153,7 @@ class AssetMonitor:
         return MonitorState(self._epoch, self._reference, memories)
 
     def _follows(self, epoch: int, version: int) -> bool:
-        """Move on to a newer epoch; late outcomes of an older one are not judged."""
+        """Switch to a newer epoch; returns False for late outcomes of an older one."""
         if epoch > self._epoch:
             self._epoch = epoch
             for signal in _LOSSES:
@@ -164,15 +164,14 @@ class AssetMonitor:
         return epoch == self._epoch and version != PERSISTENCE
 
     def input_tests(self, sensors: int, detectors: Detectors) -> tuple[Memory, ...]:
-        """Hand out the tests on inputs, to be brought up to date in place.
+        """Return the tests on inputs, to be updated in place.
 
         Args:
-            sensors: Sensors of the model. Tests of another number of sensors start afresh.
+            sensors: Number of sensors of the model. Tests on another number of sensors are reset.
             detectors: Which detectors run.
 
         Returns:
-            Memory of each detector of inputs, in their order; nothing while there is no
-            reference.
+            Memory of each detector of inputs, in order; empty while there is no reference.
         """
         if self._reference == PERSISTENCE:
             return ()
@@ -184,7 +183,7 @@ class AssetMonitor:
         return tuple(memory for _, memory in tests)
 
     def _follow(self, detectors: Detectors) -> None:
-        """Go on with these detectors; what others remembered is forgotten."""
+        """Continue with these detectors; drops the memory of all others."""
         if detectors is self._detectors:
             return
         self._kept = {
@@ -194,7 +193,7 @@ class AssetMonitor:
         self._detectors = detectors
 
     def _begin(self, signal: TestedSignal, series: int) -> _Tests:
-        """Begin the tests of a signal, afresh or where a snapshot left off."""
+        """Start the tests of a signal, in their initial state or from a snapshot."""
         running = self._detectors.of(signal) if self._detectors is not None else ()
         tests = tuple(
             (detector, self._memory(key_of(signal, detector.spec), detector, series))
@@ -219,15 +218,15 @@ def watch_inputs(
     sensors: tuple[str, ...],
     detectors: Detectors,
 ) -> list[tuple[int, Finding]]:
-    """Take the windows of a batch, all of one model.
+    """Process the windows of a batch, all of one model.
 
     Args:
-        monitors: Monitors of the assets, each once; brought up to date.
-        assets: Place of each window's asset in `monitors`, int64 (windows,). An asset's
-            windows are taken in the order of the rows.
+        monitors: Monitors of the assets, without repeats; updated in place.
+        assets: Index of each window's asset in `monitors`, int64 (windows,). An asset's windows are
+            processed in the order of the rows.
         means: Mean per sensor, in the units of the asset's reference version, float64
-            (windows, sensors); NaN where the sensor is absent. Rows of an asset that has no
-            reference are passed over.
+            (windows, sensors); NaN where the sensor is absent. Rows of an asset without a reference
+            version are skipped.
         times: Event time of each window's end, milliseconds, int64 (windows,).
         sensors: Names of the sensors.
         detectors: Which detectors run.

@@ -1,8 +1,8 @@
-"""Which finding asks for what: a training, or a person's look.
+"""Consequence of a finding: a training, or a warning to operators.
 
-Inputs drift all the time without harm, so a drift of inputs alone is a warning for people.
-What asks for a training is loss: the model's error rose, or it lost its lead over
-persistence (the *skill* signal, which shows decay that a falling error hides).
+Inputs often drift without harm, so input drift alone is a warning. A training is requested on loss
+of quality: the model's error rose, or it lost its lead over persistence (the *skill* signal, which
+shows decay that a falling error hides).
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ SETTINGS: Final[dict[Signal, PageHinkleySettings]] = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a finding asks for."""
+    """Consequence of a finding."""
 
     severity: Severity
     asks_training: bool
 
 
 def judge(signal: Signal, *, rising: bool) -> Judgement:
-    """Judge a detector's alarm by the signal that raised it, and which way that went.
+    """Derive the consequence of an alarm from its signal and direction.
 
-    An error that fell, or a lead that grew, is news and no more.
+    A fallen error, or a grown lead, is only reported.
     """
     if signal == "input":
         return Judgement("warning", asks_training=False)

@@ -1,11 +1,12 @@
-"""Which detectors run on which signal, as settings name them (``MILLRACE_INPUT_DETECTORS``...).
+"""Chooses the detectors of each signal from the settings (``MILLRACE_INPUT_DETECTORS``...).
 
-A signal's setting is a list of detectors by the names of river, each with or without settings::
+A signal's setting is a list of detectors by river's names, each with optional settings::
 
     PageHinkley, KSWIN(alpha=0.001, window_size=200)
 
-PageHinkley and ADWIN are ours where many series are tested together, with river's alarms; without
-settings they have those of `policy`. All others are river's own. An empty setting tests nothing.
+PageHinkley and ADWIN are our implementations for many series, with river's alarms; their default
+settings are those of `policy`. All others are river's own. An empty setting disables the tests of a
+signal.
 
 >>> chosen = detectors(inputs="PageHinkley, ADWIN", error="PageHinkley(threshold=8)", skill="")
 >>> [detector.name for detector in chosen.input], chosen.skill
@@ -48,7 +49,7 @@ _ADWIN: Final = {
 
 @dataclass(frozen=True)
 class Detectors:
-    """The detectors of each signal, in the order in which they are asked."""
+    """The detectors of each signal, in the order in which they run."""
 
     input: tuple[Detector[Any], ...]
     error: tuple[Detector[Any], ...]
@@ -56,14 +57,14 @@ class Detectors:
 
     @cached_property
     def keys(self) -> frozenset[str]:
-        """What their memories are called in snapshots."""
+        """Keys of their memories in snapshots."""
         signals: tuple[TestedSignal, ...] = get_args(TestedSignal)
         return frozenset(
             key_of(signal, each.spec) for signal in signals for each in self.of(signal)
         )
 
     def of(self, signal: TestedSignal) -> tuple[Detector[Any], ...]:
-        """Those of a signal."""
+        """The detectors of a signal."""
         match signal:
             case "input":
                 return self.input
@@ -74,7 +75,7 @@ class Detectors:
 
 
 def key_of(signal: TestedSignal, spec: str) -> str:
-    """Name what a detector remembers of a signal.
+    """Key of a detector's memory for a signal.
 
     >>> key_of("error", "KSWIN(seed=0)")
     'error KSWIN(seed=0)'
@@ -83,7 +84,7 @@ def key_of(signal: TestedSignal, spec: str) -> str:
 
 
 def detectors(*, inputs: str, error: str, skill: str) -> Detectors:
-    """Read the settings of all signals.
+    """Parse the settings of all signals.
 
     Raises:
         SettingsError: A detector or one of its settings is unknown, or is named twice.
@@ -92,7 +93,7 @@ def detectors(*, inputs: str, error: str, skill: str) -> Detectors:
 
 
 def _of(signal: TestedSignal, text: str) -> tuple[Detector[Any], ...]:
-    """Read the setting of one signal."""
+    """Parse the setting of one signal."""
     try:
         found = tuple(_detector(signal, name, given) for name, given in _parsed(text))
         _check_once(found)
@@ -110,7 +111,7 @@ def _check_once(found: Sequence[Detector[Any]]) -> None:
 
 
 def _parsed(text: str) -> list[tuple[str, dict[str, object]]]:
-    """Read names and settings; nothing of it is run."""
+    """Parse names and settings, without evaluating them."""
     try:
         listed = ast.parse(f"[{text.strip()}]", mode="eval").body
         return [_call(each) for each in getattr(listed, "elts", [listed])]
@@ -121,7 +122,7 @@ def _parsed(text: str) -> list[tuple[str, dict[str, object]]]:
 
 
 def _call(node: ast.expr) -> tuple[str, dict[str, object]]:
-    """A name, or a name with settings by their names."""
+    """A name, or a name with keyword settings."""
     match node:
         case ast.Name(name):
             return name, {}
@@ -135,18 +136,18 @@ def _call(node: ast.expr) -> tuple[str, dict[str, object]]:
 
 
 def _detector(signal: TestedSignal, name: str, given: Settings) -> Detector[Any]:
-    """Make a detector; ours where there is one."""
+    """Create a detector; our implementation if there is one."""
     ours = OURS.get(name)
     if ours is None:
         return river_detector(name, given)
     try:
         return ours(signal, given)
-    except TypeError as error:  # a constructor that does not have such a setting
+    except TypeError as error:  # the constructor has no such setting
         raise SettingsError(f"{name}: {error}") from error
 
 
 def _page_hinkley(signal: TestedSignal, given: Settings) -> Detector[Any]:
-    """Page-Hinkley, by river's names of settings, on top of the signal's own."""
+    """Create Page-Hinkley: the signal's defaults, overridden by settings in river's names."""
     default = SETTINGS[signal]
     unknown = set(given) - {"delta", "threshold", "min_instances", "mode"}
     mode = str(given.get("mode", "both" if default.two_sided else "up"))
@@ -167,7 +168,7 @@ def _page_hinkley(signal: TestedSignal, given: Settings) -> Detector[Any]:
 
 
 def _adwin(_: TestedSignal, given: Settings) -> Detector[Any]:
-    """ADWIN, by river's names of settings."""
+    """Create ADWIN from settings in river's names."""
     if not set(given) <= set(_ADWIN):
         raise SettingsError(f"ADWIN takes {', '.join(_ADWIN)}")
     values = {_ADWIN[name]: value for name, value in given.items()}
@@ -181,7 +182,7 @@ def _converted(name: str, values: dict[str, object], kind: type[_Kind]) -> _Kind
         raise SettingsError(f"{name}: {error}") from error
 
 
-#: Detectors of our own, by name: what makes one for a signal from its settings.
+#: Our own detectors by name: factories that take a signal and settings.
 OURS: Final[dict[str, Callable[[TestedSignal, Settings], Detector[Any]]]] = {
     page_hinkley.NAME: _page_hinkley,
     adwin_borders.NAME: _adwin,

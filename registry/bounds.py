@@ -1,10 +1,10 @@
-"""Bounds on what a registry event may say by itself: sizes, numbers and moments.
+"""Bounds of a single registry event: sizes, numbers and timestamps.
 
 Names are checked where an event is decoded (`contracts.names`, `contracts.path_names`).
 
-`model.events` is read by every service, from its beginning, at every start. So an event that
-made one of them fail would make all of them fail, for good. Whatever our own programs have ever
-written is within these bounds.
+Every service reads `model.events` from its beginning at every start. So an event that makes one
+service fail would make all of them fail permanently. All events that our own programs have ever
+written are within these bounds.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from millrace.contracts.model_spec import PERSISTENCE, ModelSpec
 from millrace.contracts.normaliser import Normaliser
 from millrace.contracts.topics import MAX_WINDOW_BYTES
 
-#: Numbers of versions at most: they stand in object keys, metrics, and records as 32 bits.
+#: Largest version number: versions are part of object keys and metrics, and 32 bits in records.
 MAX_VERSION: Final = (1 << 31) - 1
-#: How far a version or a serving epoch may be ahead of the last one. A writer takes the next; a
-#: training that failed has used a number up.
+#: How far a version or a serving epoch may be ahead of the last one. A writer uses the next number;
+#: a failed training leaves a gap.
 MAX_LEAP: Final = 1_000_000
-#: A window and a horizon last so long at most, seconds (a hundred years): their ends are moments.
+#: Longest window and horizon, seconds (a hundred years), so that their ends are valid timestamps.
 MAX_SPAN_SECONDS: Final = 100 * 365.25 * 86_400
 #: Readings that fit into a window's record, float32 each.
 MAX_READINGS: Final = MAX_WINDOW_BYTES // 4
-#: Years in which an event happened. A machine's clock may be wrong; a moment at either end of
-#: what Python can express cannot be compared in every time zone.
+#: Valid years of an event's timestamp. A machine's clock may be wrong; timestamps at either limit
+#: of Python's range cannot be compared in every time zone.
 YEARS: Final = range(1900, 9000)
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -36,10 +36,10 @@ _SHOWN: Final = 40
 
 
 def problem_of(event: ModelEvent) -> str | None:
-    """Say why an event is none that any writer of ours would write, whatever came before it.
+    """Check an event by itself, independent of earlier events.
 
     Returns:
-        The reason, in words; None if there is nothing wrong with it.
+        Why it is out of bounds; None if it is valid.
     """
     if not 0 <= event.version <= MAX_VERSION:
         return f"version {_number(event.version)} is not from 0 to {MAX_VERSION}"
@@ -73,7 +73,7 @@ def _registration(event: Registered) -> str | None:
 
 
 def _task(spec: ModelSpec) -> str | None:
-    """Say why no service could read this task's windows, or keep its forecasts."""
+    """Explain why no service could read this task's windows, or store its forecasts."""
     if spec.window * len(spec.sensors) > MAX_READINGS:
         return (
             f"a window of {_number(spec.window)} x {len(spec.sensors)} readings does not fit into"
@@ -94,10 +94,10 @@ def _not_a_moment(what: str, moment: datetime) -> str:
 
 
 def _short(text: str) -> str:
-    """A text within quotes, as a person may see it on a terminal: escaped, and not all of it."""
+    """A quoted text for display: escaped and truncated."""
     return ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
 
 
 def _number(value: int) -> str:
-    """A number, however large."""
+    """Format a number of any size."""
     return str(value) if abs(value) < 1 << 64 else "beyond 64 bits"

@@ -1,4 +1,4 @@
-"""Decisions about models: what to add to the log of the registry. Pure."""
+"""Decisions about models: pure functions that return events for the registry's log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from millrace.contracts.normaliser import Normaliser
 
 
 def declare(spec: ModelSpec, at: datetime) -> list[ModelEvent]:
-    """Make the events that bring a model to life: version 0, persistence, serves."""
+    """Build the events that declare a model: version 0, persistence, serves."""
     name = spec.name
 
     def event_id(kind: str) -> str:

@@ -1,6 +1,6 @@
-"""Registry events that were refused: which, and why. Only the latest are kept.
+"""Refused registry events, with reasons. Only the latest are kept.
 
-The reasons are for people: each is short, however long the event was.
+Reasons are for display: each is short, for an event of any size.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from millrace.contracts.events.model_event import ModelEvent
 
-#: Refusals that are kept, the latest; and the characters of a reason, or of a name.
+#: Number of refusals that are kept; and the most characters of a reason, or of a name.
 MAX_REFUSALS: Final = 200
 MAX_REASON: Final = 300
 #: Largest version that is shown as a number.
@@ -22,14 +22,14 @@ _LARGEST: Final = (1 << 63) - 1
 
 @dataclass(frozen=True)
 class Refusal:
-    """An event that changed nothing, because it must not.
+    """A refused event, which has no effect.
 
     Attributes:
-        model: The model that it names; empty if it cannot be told.
-        version: The version that it names; None if it names none, or no possible one.
+        model: The model that it names; empty if that cannot be decoded.
+        version: The version that it names; None if it names none, or an invalid one.
         kind: The event's kind, as on the wire, or ``undecodable``.
         reason: Why, in words.
-        at: When the event says that it happened.
+        at: The event's timestamp.
     """
 
     model: str
@@ -40,20 +40,20 @@ class Refusal:
 
 
 class _Names(msgspec.Struct):
-    """What an event that cannot be decoded may still say, of whatever type."""
+    """Fields that may still be readable in an event that cannot be decoded, of any type."""
 
     model: Any = ""
     version: Any = None
 
 
 def refusal_of(event: ModelEvent, reason: str) -> Refusal:
-    """Make the note about an event that the fold refuses."""
+    """Build the refusal of an event."""
     kind = str(event.__struct_config__.tag)
     return Refusal(cut(event.model), _shown(event.version), kind, cut(reason), event.at)
 
 
 def unreadable(value: bytes, reason: str) -> Refusal:
-    """Make the note about a record of `model.events` that is no event.
+    """Build the refusal of a record of `model.events` that is no event.
 
     Args:
         value: The record's value.
@@ -69,7 +69,7 @@ def unreadable(value: bytes, reason: str) -> Refusal:
 
 
 def cut(text: str, length: int = MAX_REASON) -> str:
-    """A text of so many characters at most; whoever prints it escapes it."""
+    """Truncate a text to ``length`` characters; it must be escaped where it is printed."""
     return text if len(text) <= length else text[: length - 3] + "..."
 
 

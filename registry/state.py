@@ -1,15 +1,15 @@
-"""The registry as a fold of its events: what exists, what may serve, what does.
+"""The registry as a fold of its events: models, versions, and the serving epochs.
 
-Every service tails `model.events` and folds it with `Registry.apply`; so all of them agree
-once they have read the same events, and a restart needs nothing but the topic.
+Every service tails `model.events` and folds it with `Registry.apply`; so all of them agree once
+they have read the same events, and a restart needs only the topic.
 
-Guarantee: no event that can be decoded makes `apply` raise, and whatever serves has a task
-within bounds and units that fit it. An event that must not count changes nothing, and its
-reason is kept in `Registry.refusals`. Refused are an event that is out of bounds by itself
-(`registry.bounds`); a registration under another task than its model's, of a model
-whose sensors another one reads, or under a number that has other content; an activation of a
-version that is unknown, not approved or rejected; and versions and epochs far ahead of the
-last. Repeated and late events change nothing either, and are no refusals.
+Guarantee: no event that can be decoded makes `apply` raise, and every serving version has a task
+    within bounds and units that fit it. A refused event has no effect, and its reason is kept in
+    `Registry.refusals`. Refused are: an event out of bounds by itself (`registry.bounds`); a
+    registration with another task than its model's, of a model whose sensors another model reads,
+    or under a number with other content; an activation of a version that is unknown, not approved
+    or rejected; and versions and epochs far ahead of the last. Repeated and late events have no
+    effect either, but are not refusals.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from millrace.contracts.model_spec import PERSISTENCE, ModelSpec
 from millrace.registry.bounds import MAX_LEAP, problem_of
 from millrace.registry.refusals import MAX_REFUSALS, Refusal, cut, refusal_of
 
-#: Characters of a gate's or a replica's words that are kept.
+#: Most characters of a gate's or a replica's message that are kept.
 MAX_DETAIL = 2000
 
 
@@ -48,7 +48,7 @@ class State(StrEnum):
 
 @dataclass
 class Version:
-    """A version as the events tell it."""
+    """A version, folded from its events."""
 
     registered: Registered
     state: State = State.REGISTERED
@@ -91,11 +91,11 @@ class Model:
         return self.versions[self.epochs[-1].version] if self.epochs else None
 
     def last_good_before(self, version: int, replicas: frozenset[str]) -> int:
-        """Find what to fall back to: the version that served last before this one.
+        """Find the fallback: the version that served last before this one.
 
         Args:
-            version: What cannot serve.
-            replicas: Who is to serve: versions that none of them can load are passed over.
+            version: The version that cannot serve.
+            replicas: Live replicas: versions that none of them can load are skipped.
         """
         for serving in reversed(self.epochs):
             if serving.version != version and not self.is_lost(serving.version, replicas):
@@ -103,28 +103,28 @@ class Model:
         return PERSISTENCE
 
     def is_lost(self, version: int, replicas: frozenset[str]) -> bool:
-        """Whether none of some replicas can load a version, by what each of them has said."""
+        """Whether all given replicas have reported that they cannot load a version."""
         return bool(replicas) and replicas <= self.versions[version].unloadable.keys()
 
 
 class Registry:
-    """All models. Applying the same events again changes nothing."""
+    """All models. Applying an event is idempotent."""
 
     def __init__(self) -> None:
-        """Start with no model."""
+        """Start without models."""
         self.models: dict[str, Model] = {}
         self._refusals: dict[Refusal, None] = {}
 
     @property
     def refusals(self) -> list[Refusal]:
-        """Events that were refused, each once, in order; the latest `MAX_REFUSALS`."""
+        """Refused events without repeats, in order; the latest `MAX_REFUSALS`."""
         return list(self._refusals)
 
     def refuse(self, refusal: Refusal) -> bool:
-        """Keep a refusal.
+        """Store a refusal.
 
         Returns:
-            Whether it is a new one.
+            Whether it is new.
         """
         if refusal in self._refusals:
             return False
@@ -134,7 +134,7 @@ class Registry:
         return True
 
     def by_sensor_set(self, sensor_set: str) -> Model | None:
-        """Find the model that reads a sensor set; there is one at most."""
+        """Find the model that reads a sensor set; there is at most one."""
         for model in self.models.values():
             if model.spec.sensor_set == sensor_set:
                 return model
@@ -152,8 +152,8 @@ class Registry:
         """Fold one event.
 
         Returns:
-            Whether it changed anything. Refused and repeated events, and activations of an
-            epoch that has passed, do not.
+            Whether it had an effect. Refused and repeated events, and activations of a past epoch,
+            have none.
         """
         reason = self.refusal(event)
         if reason is not None:
@@ -189,7 +189,7 @@ class Registry:
         return True
 
     def is_registered(self, event: Registered) -> bool:
-        """Whether a version is registered with just this content."""
+        """Whether a version is registered with exactly this content."""
         model = self.models.get(event.model)
         known = model.versions.get(event.version) if model else None
         return known is not None and (
@@ -199,7 +199,7 @@ class Registry:
         ) == (event.spec, event.normaliser, event.artefact)
 
     def refusal(self, event: ModelEvent) -> str | None:
-        """Say why an event must not count here and now, in words; None if it may."""
+        """Reason for refusing an event in the present state; None if it is valid."""
         problem = problem_of(event)
         if problem is not None:
             return problem
@@ -218,7 +218,7 @@ class Registry:
         return None
 
     def _missing(self, event: ModelEvent) -> str:
-        """Say that a version is unknown; and why, if its registration was refused."""
+        """Message that a version is unknown, with the reason if its registration was refused."""
         for refused in reversed(self._refusals):
             if (refused.model, refused.version) == (event.model, event.version):
                 return (
@@ -264,7 +264,7 @@ class Registry:
 def _activation_problem(
     model: Model, version: Version, event: Activated | RolledBack
 ) -> str | None:
-    """Say why a version cannot serve from an epoch on; an epoch that has passed is no problem."""
+    """Why a version cannot serve from an epoch on; a past epoch is no problem."""
     latest = model.serving.epoch if model.serving is not None else 0
     if event.epoch <= latest and model.serving is not None:
         return None
@@ -278,7 +278,7 @@ def _activation_problem(
 
 
 def _activate(model: Model, version: Version, event: Activated | RolledBack) -> bool:
-    """Begin an epoch, unless it has passed."""
+    """Start an epoch, unless it is past."""
     current = model.serving
     if current is not None and event.epoch <= current.epoch:
         return False

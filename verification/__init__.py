@@ -1,11 +1,11 @@
 """Counts sent, predicted, missing, doubled and mixed windows from topics alone.
 
 ```
-source_windows  the windows that a source must yield
+source_windows  derives the windows that a source must yield
 evidence        reads the topics from their beginning
-checker         compares both
-fences          which fence of the ledger an offset lies behind
+checker         compares the source's windows with the evidence
+fences          finds the fence of the ledger that applies to an offset
 latency         time from edge to prediction
-swaps           when each swap began and was complete
+swaps           start and completion of each swap
 ```
 """

@@ -1,21 +1,20 @@
-"""The checker: source and topics go in, counts come out.
+"""The checker: compares the source with the topics, and counts deviations.
 
-It asks no service what happened: it cuts the source's windows itself, and takes from the
-ledger which version each offset belongs to, and from the registry in which units that
-version's inputs must be. It is no second implementation of everything: the source's files are
-read by the code that the edge reads them with (`producers.sources.dataset`), records are decoded by
-`contracts`, and the ledger's fences are taken as written; a mistake there is on both sides
-alike, and not found here.
+It queries no service: it cuts the source's windows itself, takes the version of each offset from
+the ledger, and the units of that version's inputs from the registry. It is not fully independent:
+the source's files are read by the edge's own code (`producers.sources.dataset`), records are
+decoded by `contracts`, and the ledger's fences are taken as written; a defect there affects both
+sides, and is not detected here.
 
-Every window that the source must yield has to be sent once, unaltered, and to
-end in exactly one prediction, or in exactly one dead letter if it deserves one.
+Every window that the source must yield has to be sent once, unaltered, and to result in exactly one
+prediction, or in exactly one dead letter if it is invalid.
 
-* **missing**: windows never sent, sent ones that ended in nothing, and good ones refused;
-* **duplicated**: whatever is there a second time: a sent window, a prediction or dead letter
-  of the same record, or a prediction *and* a dead letter;
+* **missing**: windows never sent, sent ones without a result, and valid ones refused;
+* **duplicated**: second occurrences: of a sent window, of a prediction or dead letter of the same
+  record, or a prediction *and* a dead letter;
 * **mixed**: predictions or normalised windows whose version is not the ledger's for their
-  partition and offset, or whose units are not that version's. A prediction by a version that
-  stands in for one that cannot be loaded is a *fallback*, as long as its units match.
+  partition and offset, or whose units are not that version's. A prediction by the substitute of a
+  version that cannot be loaded is a *fallback*, as long as its units match.
 """
 
 from __future__ import annotations
@@ -44,25 +43,25 @@ Place = tuple[int, int]
 
 #: Normalised values may differ by float32 rounding, relative and absolute.
 _ROUNDING: Final = 1e-3
-#: Findings that are kept in words.
+#: Number of findings that are kept as text.
 _EXAMPLES: Final = 10
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the windows.
+    """Counts of the windows by result.
 
     Attributes:
         expected: Windows that the source must yield.
         sent: Records in `sensor.windows`.
-        valid: Those that were not refused.
-        rejected: Those that were.
-        predicted: Those with a prediction.
+        valid: Records that were not refused.
+        rejected: Records that were refused.
+        predicted: Records with a prediction.
         missing: See the module.
         duplicated: See the module.
         altered: Sent windows whose readings are not the source's.
-        unexpected: Sent windows that the source does not yield.
-        wrongly_rejected: Refused windows that deserved a prediction; part of ``missing``.
+        unexpected: Sent windows that the source must not yield.
+        wrongly_rejected: Refused windows that are valid; part of ``missing``.
         reasons: Dead letters by reason.
     """
 
@@ -81,13 +80,12 @@ class Counts:
 
 @dataclass(frozen=True)
 class Mixing:
-    """Whether every stamp and every unit was right.
+    """Deviations of stamps and units.
 
     Attributes:
-        by_epoch: Wrong predictions and normalised windows by the epoch they belong to; an
-            epoch without any is absent.
-        fallbacks: Predictions by a version that stood in for the stamped one.
-        examples: Some findings in words.
+        by_epoch: Wrong predictions and normalised windows by their epoch; only epochs with any.
+        fallbacks: Predictions by a substitute for the stamped version.
+        examples: Some findings as text.
     """
 
     by_epoch: dict[int, int] = field(default_factory=dict)
@@ -96,7 +94,7 @@ class Mixing:
 
     @property
     def total(self) -> int:
-        """All that is wrong."""
+        """Number of all deviations."""
         return sum(self.by_epoch.values())
 
 
@@ -107,14 +105,14 @@ def count_windows(
     refusals: Iterable[Refusal],
     spec: ModelSpec,
 ) -> Counts:
-    """Count what became of the windows that a source must yield.
+    """Count the windows that a source must yield by their result.
 
     Args:
-        source: The windows it must yield.
+        source: Windows that the source must yield.
         sent: All records of `sensor.windows`.
         predictions: All predictions.
         refusals: All dead letters.
-        spec: The model that reads them.
+        spec: The model of the windows.
     """
     expected = {window.key: window for window in source}
     copies: Counter[tuple[str, str, int]] = Counter()
@@ -162,7 +160,7 @@ def count_windows(
 
 
 def deserves_prediction(values: Float32, spec: ModelSpec) -> bool:
-    """Whether a window must be predicted: a target sensor present, and nothing infinite."""
+    """Whether a window must be predicted: a target sensor is present, no value is infinite."""
     targets = values[:, list(spec.target_columns)]
     present = np.isnan(targets).mean(axis=0) <= ABSENT_ABOVE
     return bool(present.any()) and not bool(np.isinf(values).any())
@@ -172,7 +170,7 @@ def find_mixing(evidence: Evidence, registry: Registry, model: str) -> Mixing:
     """Check every prediction and normalised window of a model against ledger and registry.
 
     Args:
-        evidence: What the topics hold.
+        evidence: Content of the topics.
         registry: The fold of its model events.
         model: The model's name.
     """
@@ -200,7 +198,7 @@ def find_mixing(evidence: Evidence, registry: Registry, model: str) -> Mixing:
 
 
 class _Judge:
-    """Knows each version's units and artefact, each offset's fence, each sent window."""
+    """Holds each version's units and artefact, each offset's fence, each sent window."""
 
     def __init__(self, evidence: Evidence, registry: Registry, model: str) -> None:
         self._fences = fences_of(evidence.ledger, model)
@@ -215,12 +213,12 @@ class _Judge:
         }
 
     def epoch_of(self, source: Source, claimed: int) -> int:
-        """The later of the epoch that a record claims and the one that it lies in."""
+        """The later one of a record's stamped epoch and the epoch of its fence."""
         fence = fence_at(self._fences, source.partition, source.offset)
         return max(claimed, fence.epoch if fence else 0)
 
     def prediction(self, p: Prediction) -> str | None:
-        """Say what is wrong with a prediction's version or units."""
+        """Describe a deviation of a prediction's version or units; None if there is none."""
         fence = fence_at(self._fences, p.source.partition, p.source.offset)
         wrong = _wrong_stamp(fence, p.stamped_version, p.epoch)
         if wrong is not None:
@@ -232,7 +230,7 @@ class _Judge:
         return None
 
     def normalized(self, window: NormalizedWindow) -> str | None:
-        """Say what is wrong with a normalised window's stamp or units."""
+        """Describe a deviation of a normalised window's stamp or units; None if there is none."""
         source = window.source
         fence = fence_at(self._fences, source.partition, source.offset)
         wrong = _wrong_stamp(fence, window.version, window.epoch)
@@ -263,7 +261,7 @@ def _wrong_stamp(fence: LedgerEntry | None, version: int, epoch: int) -> str | N
 def _wrong_units(window: NormalizedWindow, readings: Float32, units: Normaliser) -> str | None:
     """Compare a normalised window with our own normalisation of the original, where measured.
 
-    Filled gaps are left out: how they are filled is the model's affair, not its units.
+    Filled gaps are excluded: their values depend on the model, not on its units.
     """
     present = np.isnan(readings).mean(axis=0) <= ABSENT_ABOVE
     ours = (readings.astype(np.float64) - units.mean) / units.scale

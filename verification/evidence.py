@@ -1,7 +1,7 @@
-"""What the topics say, read from their beginning with ``read_committed``.
+"""Content of the topics, read from their beginning with ``read_committed``.
 
-This is all that the checker knows about a run, beside the source itself: no
-service's counter, log or memory enters.
+Beside the source itself, it is the checker's only input about a run: it uses no counter, log or
+memory of a service.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class SentWindow:
     Attributes:
         partition: Its partition.
         offset: Its offset.
-        timestamp_ms: When the edge handed it over.
-        window: What it says; None if it cannot be decoded.
+        timestamp_ms: The edge's timestamp.
+        window: Its content; None if it cannot be decoded.
     """
 
     partition: int
@@ -61,7 +61,7 @@ class SentWindow:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A dead letter, as far as the checker needs it.
+    """The fields of a dead letter that the checker needs.
 
     Attributes:
         topic: Topic of the refused record, without the namespace.
@@ -78,7 +78,7 @@ class Refusal:
 
 @dataclass
 class Evidence:
-    """Everything that the topics hold, in the order of each partition."""
+    """Content of all topics, in the order of each partition."""
 
     windows: list[SentWindow] = field(default_factory=list)
     normalized: list[NormalizedWindow] = field(default_factory=list)
@@ -97,7 +97,7 @@ def gather(settings: Settings) -> Evidence:
     """Read all topics.
 
     Raises:
-        ServerError: No broker answers, or a topic is not there.
+        ServerError: No broker answers, or a topic is missing.
     """
     found = Evidence()
     found.windows = [_sent(message) for message in read_all(settings, SENSOR_WINDOWS)]
@@ -141,7 +141,7 @@ def _sent(message: Message) -> SentWindow:
         content_type = content_type_of(raw_headers(message))
         window = decode_window(message.value() or b"", content_type)
     except InvalidRecord:
-        pass  # the dead letter says why; the checker looks for it
+        pass  # its dead letter has the reason; the checker looks for it
     return SentWindow(
         message.partition() or 0, message.offset() or 0, message.timestamp()[1], window
     )

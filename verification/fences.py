@@ -1,4 +1,4 @@
-"""Fences of the ledger: which one a source offset lies behind."""
+"""Fences of the ledger: finds the one that applies to a source offset."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Fences = Mapping[int, Sequence[LedgerEntry]]
 def fences_of(ledger: Iterable[LedgerEntry], model: str) -> dict[int, list[LedgerEntry]]:
     """A model's fences by partition, in the order of their epochs.
 
-    Of several records of one fence the first counts, as for whoever stamped by it.
+    Of several records of one fence the first counts, as in the stream processor.
     """
     first: dict[tuple[int, int], LedgerEntry] = {}
     for entry in ledger:
@@ -26,7 +26,7 @@ def fences_of(ledger: Iterable[LedgerEntry], model: str) -> dict[int, list[Ledge
 
 
 def fence_at(fences: Fences, partition: int, offset: int) -> LedgerEntry | None:
-    """Find the fence that an offset lies behind; None before the first one."""
+    """Find the fence that applies to an offset; None before the first one."""
     entries = fences.get(partition, ())
     at = bisect_right([entry.first_offset for entry in entries], offset)
     return entries[at - 1] if at else None

@@ -1,7 +1,7 @@
-"""Edge to prediction: how long each window took, and what a swap did to it.
+"""Latency from edge to prediction, of all windows and around swaps.
 
-A prediction's latency is the time at which an ordinary ``read_committed`` consumer had it
-in its hands, less its source record's timestamp (when the edge handed the window over).
+A prediction's latency is the time at which an ordinary ``read_committed`` consumer received it,
+minus its source record's timestamp, which the edge sets when it sends the window.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Final
 
 import numpy as np
 
-#: How long before the approval counts as *before* a swap, milliseconds.
+#: Length of the interval *before* a swap, which ends at the approval, milliseconds.
 BEFORE_MS: Final = 30_000
-#: The first windows behind the last fence belong to the swap, too, milliseconds.
+#: The swap includes this time after the last fence, milliseconds.
 AFTER_MS: Final = 1_000
 
 
 @dataclass(frozen=True)
 class Arrival:
-    """A prediction in a consumer's hands.
+    """A prediction as received by a consumer.
 
     Attributes:
         sent_ms: Timestamp of the source record, milliseconds since the epoch.
-        arrived_ms: When the consumer had it, on the same clock.
+        arrived_ms: When the consumer received it, on the same clock.
         version: Version that served.
     """
 
@@ -34,7 +34,7 @@ class Arrival:
 
     @property
     def latency_ms(self) -> float:
-        """Edge to prediction."""
+        """Latency from edge to prediction."""
         return self.arrived_ms - self.sent_ms
 
 
@@ -52,8 +52,8 @@ class Around:
     """Latency around a swap.
 
     Attributes:
-        before: Of predictions that were done in the half minute before the approval.
-        during: Of predictions that were under way at some time of the swap.
+        before: Predictions that arrived in the half minute before the approval.
+        during: Predictions that were in flight at some time of the swap.
     """
 
     before: Latency
@@ -61,7 +61,7 @@ class Around:
 
 
 def percentiles(arrivals: Sequence[Arrival]) -> Latency:
-    """Take the median and the 99th percentile."""
+    """Compute the median and the 99th percentile."""
     if not arrivals:
         return Latency(None, None, 0)
     values = np.array([arrival.latency_ms for arrival in arrivals])
@@ -72,13 +72,13 @@ def percentiles(arrivals: Sequence[Arrival]) -> Latency:
 def around(
     arrivals: Sequence[Arrival], begun_ms: float, ended_ms: float, before_ms: float = BEFORE_MS
 ) -> Around:
-    """Compare the time of a swap with the time before it.
+    """Compare latencies during a swap with those before it.
 
     Args:
         arrivals: All predictions.
         begun_ms: When the version was approved.
-        ended_ms: When the last partition was stamped; `AFTER_MS` more count as well.
-        before_ms: How far back *before* goes.
+        ended_ms: When the last partition was stamped; `AFTER_MS` is added.
+        before_ms: Length of the interval *before* the swap.
     """
     before = [a for a in arrivals if begun_ms - before_ms <= a.arrived_ms < begun_ms]
     during = [a for a in arrivals if a.sent_ms <= ended_ms + AFTER_MS and a.arrived_ms >= begun_ms]

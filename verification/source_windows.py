@@ -1,10 +1,10 @@
-"""Which windows a source must yield, and what followed each: derived from its frame alone.
+"""Windows that a source must yield, and the truth of each: derived from its frame alone.
 
-Its own reading of the rule, not the producers' code: within an asset and a segment, readings
-form a run while each is half a period to one and a half after the one before, and within
-half a period of its place on the run's grid. A window starts every ``stride`` readings from
-the run's first one, and only full windows count; of repeated times the first row counts. The
-truth of a forecast is the ``horizon`` readings that follow in the same run.
+An independent implementation of the rule, not the producers' code: within an asset and a segment,
+readings form a run while each is half a period to one and a half after the one before, and within
+half a period of its place on the run's grid. A window starts every ``stride`` readings from the
+run's first one, and only full windows count; of repeated times the first row counts. The truth of a
+forecast is the ``horizon`` readings that follow in the same run.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class SourceWindow:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """What tells it from every other window."""
+        """Its unique key."""
         return self.asset, self.segment, self.start_ms
 
 
@@ -62,7 +62,7 @@ def source_windows(frame: pd.DataFrame, spec: ModelSpec) -> list[SourceWindow]:
         spec: Sensors, period, window, horizon and stride.
 
     Returns:
-        The windows, by the time at which each is complete.
+        The windows, by the time of their completion.
     """
     found: list[SourceWindow] = []
     for (asset, segment), rows in frame.groupby(["asset", "segment"], sort=False):
@@ -96,7 +96,7 @@ def _of_runs(
 
 
 def _runs(times: list[int], period: float) -> Iterator[tuple[int, int]]:
-    """Walk along the readings; a run is [first, last)."""
+    """Yield the runs of readings; a run is [first, last)."""
     first = 0
     for here in range(1, len(times)):
         step = times[here] - times[here - 1]

@@ -1,4 +1,4 @@
-"""Swaps, told from the registry's events and the ledger: when each began and was complete."""
+"""Start and completion of each swap, from the registry's events and the ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from millrace.verification.fences import fences_of
 
 
 class SwapTimes(msgspec.Struct, frozen=True):
-    """A serving epoch after the first, and how it came about.
+    """A serving epoch after the first, and its timing.
 
     Attributes:
         version: Version that serves in it.
@@ -36,19 +36,19 @@ class SwapTimes(msgspec.Struct, frozen=True):
 
     @property
     def begun_at(self) -> datetime:
-        """The approval, or else the roll-back's publication."""
+        """Time of the approval, or of the roll-back's publication."""
         return self.approved_at or self.activated_at
 
     @property
     def activation_seconds(self) -> float | None:
-        """From its beginning until every partition was stamped."""
+        """Seconds from its start until every partition was stamped."""
         if self.stamped_at is None:
             return None
         return (self.stamped_at - self.begun_at).total_seconds()
 
     @property
     def stamping_seconds(self) -> float | None:
-        """From the activation until every partition was stamped."""
+        """Seconds from the activation until every partition was stamped."""
         if self.stamped_at is None:
             return None
         return (self.stamped_at - self.activated_at).total_seconds()
@@ -57,9 +57,9 @@ class SwapTimes(msgspec.Struct, frozen=True):
 def swaps_of(
     events: Iterable[ModelEvent], ledger: Sequence[LedgerEntry], model: str
 ) -> list[SwapTimes]:
-    """Tell all swaps of a model, oldest first; its first epoch, persistence, is none.
+    """List all swaps of a model, oldest first, without its first epoch, persistence.
 
-    Events that the registry does not count, as refused and repeated ones, tell of no swap.
+    Refused and repeated events give no swap.
 
     Args:
         events: The registry's events, in their order.

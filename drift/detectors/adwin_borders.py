@@ -31,12 +31,12 @@ _SIZE: Final = 2.0 ** np.arange(LEVELS)
 
 
 class AdwinSettings(msgspec.Struct, frozen=True):
-    """How sensitive a test is, with river's defaults.
+    """Sensitivity of a test, with river's defaults.
 
     Attributes:
         delta: Significance, in (0, 1).
         clock: Values between two checks, a power of two.
-        shortest: Least values on either side of a border that is looked at.
+        shortest: Least number of values on either side of a border that is checked.
         grace: A window no wider than this is not checked.
     """
 
@@ -46,13 +46,13 @@ class AdwinSettings(msgspec.Struct, frozen=True):
     grace: Annotated[int, msgspec.Meta(ge=0)] = 10
 
     def __post_init__(self) -> None:
-        """Check the clock: checks fall due where no bucket is half full."""
+        """Validate the clock: checks are due only where no bucket is half full."""
         if self.clock & (self.clock - 1):
             raise ValueError(f"clock must be a power of two; got {self.clock}")
 
     @property
     def spec(self) -> str:
-        """The test with these settings, by river's names."""
+        """Test and settings, in river's names."""
         return spec_of(
             NAME,
             {
@@ -65,7 +65,7 @@ class AdwinSettings(msgspec.Struct, frozen=True):
 
 
 class Borders:
-    """Every border of every check, from the oldest to the newest.
+    """All borders of all checks, from the oldest to the newest.
 
     Attributes:
         changed: Checks that found a change, int64, ascending.
@@ -79,14 +79,14 @@ class Borders:
         slots: tuple[Flags, Floats],
         settings: AdwinSettings,
     ) -> None:
-        """Look at all borders.
+        """Compute the means at all borders.
 
         Args:
             n: Values of each checked lane since its start, int64 (checks,), at least one.
             totals: Total of each window, float64 (checks,).
             variances: Variance of each window times its width, float64 (checks,).
             slots: Buckets of each window, from `Buckets.at`.
-            settings: How sensitive the tests are.
+            settings: Sensitivity of the tests.
         """
         used = int(np.count_nonzero(made(n.max())))
         order = np.arange(used)[::-1]
@@ -100,7 +100,7 @@ class Borders:
         older = np.add.accumulate(sizes, axis=1)
         newer = self._width[:, None] - older
         older_total = np.add.accumulate(taken, axis=1)
-        # What is left after each bucket, subtracted one by one: river's order, so its bits.
+        # The rest after each bucket, subtracted one by one: in river's order, so bit for bit equal.
         left = np.subtract.accumulate(np.concatenate((totals[:, None], taken), axis=1), axis=1)
         least = settings.shortest
         looked_at = self._is_there & (older >= least) & (newer >= least)
@@ -114,7 +114,7 @@ class Borders:
         self.changed = np.flatnonzero(self._over.any(axis=1))
 
     def alarm(self, check: int) -> Alarm:
-        """Describe what a check found, by the border that exceeds its bound most, relatively."""
+        """Build a check's alarm, from the border with the largest ratio to its bound."""
         over = np.flatnonzero(self._over[check])
         border = over[(np.abs(self._gap[check, over]) / self._bound[check, over]).argmax()]
         newer = border + 1 + self._is_there[check, border + 1 :].argmax()
@@ -130,5 +130,5 @@ class Borders:
 
 @functools.lru_cache(maxsize=4096)
 def _chance(delta: float, wide: float) -> float:
-    """Logarithm in the bound, of Python's: NumPy's own may differ in the last bit."""
+    """Logarithm of the bound, by Python's `math`: NumPy's may differ in the last bit."""
     return math.log(2.0 * math.log(wide) / delta)

@@ -1,4 +1,4 @@
-"""ADWIN's buckets for many lanes: how they grow from new values, and what they were in between.
+"""ADWIN's buckets for many lanes: adds new values, and reconstructs the buckets in between.
 
 Level i keeps a few buckets of 2^i values each; when a level has one too many, its two oldest
 become one of the next level. Bucket j of level i thus always holds the values j 2^i to
@@ -23,24 +23,24 @@ from millrace.drift.detectors.series import Floats, Ints
 
 Flags = NDArray[np.bool_]
 
-#: Levels of buckets, and buckets that a level keeps.
+#: Number of levels, and of buckets per level.
 LEVELS: Final = 12
 BUCKETS: Final = 5
 TOP: Final = LEVELS - 1
-#: Numbers of a bucket: its total, and the event time of its first value.
+#: Fields of a bucket: its total, and the event time of its first value.
 TOTALS, TIMES = range(2)
 _SLOT: Final = np.arange(BUCKETS)
 _LEVEL: Final = np.arange(LEVELS)
 
 
 def made(n: Ints) -> Ints:
-    """Buckets that each level has been given after `n` values: int64 (..., LEVELS)."""
+    """Number of buckets that each level has received after `n` values: int64 (..., LEVELS)."""
     given: Ints = np.maximum(((n[..., None] + 4) >> _LEVEL) - 4, 0)
     return given
 
 
 def oldest(given: Ints) -> Ints:
-    """Number of the oldest bucket that each level still has: int64 (..., LEVELS)."""
+    """Index of the oldest bucket that each level still has: int64 (..., LEVELS)."""
     first = np.empty_like(given)
     first[..., :TOP] = 2 * given[..., 1:]
     first[..., TOP] = np.maximum(given[..., TOP] - BUCKETS, 0)
@@ -54,15 +54,15 @@ def width(n: Ints) -> Ints:
 
 
 def until_drop(n: Ints) -> Ints:
-    """Values to go until the highest level next gets a bucket, and may have to drop one."""
+    """Values until the highest level receives its next bucket, and may drop one."""
     return (((n + 4 >> TOP) + 1) << TOP) - 4 - n
 
 
 class Buckets:
     """Buckets of some lanes while values are added.
 
-    Nothing is written before `write`, so what the buckets were after any of the values can be
-    asked until then.
+    The state is unchanged before `write`, so until then the buckets after any of the values can be
+    read.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Buckets:
         Args:
             kept: View of the state, float64 (all lanes, LEVELS, 2, BUCKETS): totals and
                 times from the oldest bucket to the newest, 0 where there is none.
-            lanes: Which of them get values, int64 (lanes,).
-            n: Values that each had before, int64 (lanes,).
-            taken: Values that each gets, int64 (lanes,); no more than `until_drop`.
+            lanes: Lanes that receive values, int64 (lanes,).
+            n: Number of earlier values of each, int64 (lanes,).
+            taken: Number of new values of each, int64 (lanes,); at most `until_drop`.
             values: The values, float64 (lanes, rounds).
             times: Their event times, float64 (lanes, rounds).
         """
@@ -100,8 +100,8 @@ class Buckets:
         """Buckets of lanes after `n` values.
 
         Args:
-            columns: Which of the lanes, int64 (m,).
-            n: Values that each had then, int64 (m,).
+            columns: Indices of the lanes, int64 (m,).
+            n: Number of values of each at that point, int64 (m,).
 
         Returns:
             Which slots hold a bucket, bool (m, LEVELS, BUCKETS); totals and times, 0 where
@@ -125,14 +125,14 @@ class Buckets:
         return self._levels[TOP].dropped()
 
     def write(self) -> None:
-        """Bring the state up to date."""
+        """Write the buckets into the state."""
         for level in self._levels:
             every = np.arange(level.rows.size)
             self._kept[self._lanes[level.rows], level.number] = level.after(every, level.n_after)
 
 
 class _Level:
-    """Buckets of one level of those lanes that get any there, kept ones first."""
+    """Buckets of one level of the lanes that receive any there, kept ones first."""
 
     def __init__(self, number: int, rows: Ints, n: Ints, n_after: Ints) -> None:
         self.number = number
@@ -143,15 +143,15 @@ class _Level:
         self._held: Floats = np.zeros((rows.size, 2, BUCKETS))
 
     def add(self, kept: Floats, added: Floats) -> None:
-        """Lay buckets behind those that are kept: both float64 (lanes, 2, buckets)."""
+        """Append buckets to the kept ones: both float64 (lanes, 2, buckets)."""
         more = added.shape[2]
-        self._held = np.zeros((self.rows.size, 2, BUCKETS + more + 1))  # a slice may end beyond
+        self._held = np.zeros((self.rows.size, 2, BUCKETS + more + 1))  # a slice may end past it
         self._held[:, :, :BUCKETS] = kept
         live = _made_at(self.number, self._n) - self._first
         _slices(self._held, more)[np.arange(self.rows.size), :, live] = added
 
     def merges(self) -> Ints:
-        """How many buckets of the next level come of this one: int64 (lanes,)."""
+        """Number of buckets that this level passes to the next one: int64 (lanes,)."""
         above = self.number + 1
         return _made_at(above, self.n_after) - _made_at(above, self._n)
 
@@ -163,7 +163,7 @@ class _Level:
         return merged
 
     def next(self, rows: Ints) -> _Level:
-        """Go up a level with some of the lanes."""
+        """Build the next level from some of the lanes."""
         return _Level(self.number + 1, self.rows[rows], self._n[rows], self.n_after[rows])
 
     def after(self, rows: Ints, n: Ints) -> Floats:

@@ -1,17 +1,17 @@
-"""ADWIN2 over many lanes at once: the alarms of river's ADWIN, from a fixed number of numbers.
+"""ADWIN2 over many lanes at once: the alarms of river's ADWIN, with state of a fixed size.
 
 ADWIN keeps a window of the latest values as buckets that double in size with age, and looks
-at every border between two of them; when the means on both sides differ by more than chance
-allows, the signal has changed. The test then starts afresh, as river's does.
+at every border between two of them; when the means on both sides differ significantly, the signal
+has changed. The test is then reset, as river's is.
 
 All values of a block are added at once (`adwin_buckets`), and all checks that fall due
-in it are made at once (`adwin_borders`), whatever the lanes' phases. A block supposes
-that no alarm comes; where one does, what follows it in its lane is done again.
+in it are made at once (`adwin_borders`), whatever the lanes' phases. A block is computed as if
+there were no alarms; after an alarm, the rest of its lane is computed again.
 
-What differs from river, only once the window is full (at about 20,000 values): the oldest
-bucket is dropped, and takes its share of the window's variance with it by number of values,
-because buckets keep none of their own. So a lane's memory is bounded. Instead of a variance
-each bucket keeps the time of its first value: the evidence of an alarm begins at a border.
+It differs from river only once the window is full (at about 20,000 values): the oldest bucket is
+dropped, with a share of the window's variance in proportion to its number of values, because
+buckets store no variance. So a lane's memory is bounded. Instead of a variance each bucket keeps
+the time of its first value: the evidence of an alarm begins at a border.
 
 >>> from millrace.drift.detectors.series import pack_series
 >>> states = fresh(1)
@@ -46,8 +46,8 @@ from millrace.drift.detectors.series import (
     next_block,
 )
 
-#: Numbers of a lane: values since the start, total and variance (times the width) of the
-#: window, and for each level, from the lowest, its buckets' totals and times.
+#: Fields of a lane: values since the start, total and variance (times the width) of the window, and
+#: for each level, from the lowest, its buckets' totals and times.
 FIELDS: Final = 3 + LEVELS * 2 * BUCKETS
 N, TOTAL, VARIANCE = range(3)
 DEFAULT: Final = AdwinSettings()
@@ -55,7 +55,7 @@ _LONGEST: Final = 512
 
 
 def fresh(lanes: int) -> Floats:
-    """Make the state of lanes that have seen nothing: float64 (lanes, FIELDS)."""
+    """Create the initial state of lanes: float64 (lanes, FIELDS)."""
     return np.zeros((lanes, FIELDS))
 
 
@@ -70,19 +70,18 @@ def means(states: Floats) -> Floats:
 
 
 def update(states: Floats, laid: RaggedSeries, settings: AdwinSettings = DEFAULT) -> list[Found]:
-    """Take the next values of lanes.
+    """Process the next values of lanes.
 
     Args:
-        states: Float64 (lanes, FIELDS), brought up to date in place.
-        laid: Values of the same lanes; one that is not finite is passed over, and each is held
-            within `drift.detectors.alarm.LIMIT`.
-        settings: How sensitive the tests are.
+        states: Float64 (lanes, FIELDS), updated in place.
+        laid: Values of the same lanes; non-finite values are skipped, and all are clipped to
+            `drift.detectors.alarm.LIMIT`.
+        settings: Sensitivity of the tests.
 
     Returns:
-        Place in `laid`, lane and alarm of each that was raised, in no particular order.
-        Its statistic is the difference of means at a border, its threshold the bound there, its
-        samples the width of the window.
-        However a stream is cut into calls, alarms and states are the same to the last bit.
+        Index in `laid`, lane and alarm of each alarm, in no particular order. Its statistic is the
+        difference of means at a border, its threshold the bound there, its samples the width of the
+        window. Alarms and states do not depend on how a stream is cut into calls, bit for bit.
     """
     found: list[Found] = []
     used = np.zeros_like(laid.count)
@@ -104,7 +103,7 @@ def detector(settings: AdwinSettings = DEFAULT) -> LaneDetector:
 
 
 class _Run:
-    """A block processed, but for its alarms; a lane's part ends where it drops a bucket."""
+    """A processed block before alarms; a lane's part ends where it drops a bucket."""
 
     def __init__(self, states: Floats, laid: RaggedSeries, block: Block) -> None:
         self._states, self._lanes = states, block.lanes
@@ -122,7 +121,7 @@ class _Run:
         )
 
     def alarms(self, settings: AdwinSettings) -> dict[int, tuple[int, Alarm]]:
-        """Make all checks that fall due.
+        """Run all checks that are due.
 
         Returns:
             By lane of the block, its first alarm and the number of values up to it.
@@ -152,7 +151,7 @@ class _Run:
         return found
 
     def write(self, alarms: dict[int, tuple[int, Alarm]]) -> None:
-        """Bring the state up to date; lanes with an alarm start afresh."""
+        """Write the state; lanes with an alarm are reset."""
         columns, n = np.arange(self._n.size), self._n + self.taken
         total, variance = self._total[columns, self.taken], self._variance[columns, self.taken]
         full, lost = self._buckets.dropped()

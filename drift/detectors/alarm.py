@@ -1,4 +1,4 @@
-"""What a test found, and the bound that all tests hold values to."""
+"""Alarm of a test, and the bound that all tests clip values to."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Final
 
 import msgspec
 
-#: Values are held within this, so that one absurd reading cannot blind a test for good.
+#: Values are clipped to this, so that one absurd reading cannot blind a test permanently.
 LIMIT: Final = 100.0
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """What a test found.
+    """Alarm of a test.
 
     Attributes:
-        statistic: The test's statistic at the alarm; None where the detector has none to show.
-        threshold: What it exceeded; None with the statistic.
+        statistic: The test's statistic at the alarm; None if the detector has none.
+        threshold: The threshold that it exceeded; None if the statistic is.
         rising: Whether the signal rose.
-        evidence_from: Event time since which the evidence grew, milliseconds UTC.
-        samples: Values seen since the test was last reset.
+        evidence_from: Event time from which the evidence grew, milliseconds UTC.
+        samples: Number of values since the test was last reset.
     """
 
     statistic: float | None
@@ -28,5 +28,5 @@ class Alarm(msgspec.Struct, frozen=True):
     samples: int
 
 
-#: Place of a value in `series.RaggedSeries`, its lane, and the alarm that it raised.
+#: Index of a value in `series.RaggedSeries`, its lane, and the alarm that it raised.
 Found = tuple[int, int, Alarm]

@@ -1,8 +1,8 @@
-"""The port of drift detectors: what every test is, ours over many series and river's over one.
+"""The port of drift detectors: interface of our tests over many series and river's over one.
 
 A *series* is one signal of one asset: a sensor's mean per window, the model's error, or its skill.
-A detector tests many series at once. What it remembers of an asset's series is a `Memory`, which
-turns into bytes for a snapshot and back. See docs/ports/detectors.md for how to write your own.
+A detector tests many series at once. Its state for an asset's series is a `Memory`, which is
+converted to bytes for a snapshot and back. See docs/ports/detectors.md for how to write your own.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from millrace.drift.detectors.series import RaggedSeries
 
 
 class Memory(Protocol):
-    """What a detector remembers of the series of one asset."""
+    """State of a detector for the series of one asset."""
 
     def state(self) -> bytes:
-        """Take a snapshot: plain numbers, and no code."""
+        """Return a snapshot: plain numbers, without code."""
 
 
 M = TypeVar("M", bound=Memory)
 
 
 class Detector(ABC, Generic[M]):
-    """A drift test with its settings; it has no memory itself, and is shared by all assets.
+    """A drift test with its settings; stateless, and shared by all assets.
 
-    Guarantee: alarms and snapshots depend on the values of each series and their order alone, not
-    on how they are cut into calls, on other series, or on a restart between two values. After an
-    alarm the test of that series starts afresh.
+    Guarantee: alarms and snapshots depend only on the values of each series and their order, not on
+        how they are cut into calls, on other series, or on a restart between two values. After an
+        alarm the test of that series is reset.
 
     Attributes:
-        name: What alerts call it.
-        spec: Name and settings, for example ``KSWIN(alpha=0.001, seed=0)``. A snapshot is kept
-            under it, so that other settings never take over a memory that is not theirs.
+        name: Its name in alerts.
+        spec: Name and settings, for example ``KSWIN(alpha=0.001, seed=0)``. It is the key of a
+            snapshot, so that a detector with other settings never restores it.
     """
 
     name: str
@@ -43,30 +43,29 @@ class Detector(ABC, Generic[M]):
 
     @abstractmethod
     def fresh(self, series: int) -> M:
-        """Make the memory of so many series that have seen nothing."""
+        """Create the initial memory of a number of series."""
 
     @abstractmethod
     def restore(self, state: bytes, series: int) -> M:
-        """Take a snapshot back; one of another number of series starts afresh."""
+        """Restore a snapshot; one of another number of series gives initial memory."""
 
     @abstractmethod
     def take(self, memory: M, value: float, time: int, series: int = 0) -> Alarm | None:
-        """Take the next value of one series.
+        """Process the next value of one series.
 
         Args:
-            memory: The memory, brought up to date in place.
-            value: The value; one that is not finite is passed over, and it is held within
-                `alarm.LIMIT`.
+            memory: The memory, updated in place.
+            value: The value; skipped if it is not finite, and clipped to `alarm.LIMIT`.
             time: Its event time, milliseconds UTC.
-            series: Which series of the memory.
+            series: Index of the series in the memory.
         """
 
     def take_all(self, memories: Sequence[M], laid: RaggedSeries) -> list[Found]:
-        """Take the next values of many assets, each with as many series.
+        """Process the next values of many assets with the same number of series.
 
         Args:
-            memories: Memory of each asset, brought up to date in place.
-            laid: Their values: one lane per series, asset by asset.
+            memories: Memory of each asset, updated in place.
+            laid: Their values: one lane per series, grouped by asset.
 
         Returns:
             The alarms, in no particular order; series are numbered through all memories.
@@ -84,7 +83,7 @@ class Detector(ABC, Generic[M]):
 
 
 def spec_of(name: str, settings: dict[str, object]) -> str:
-    """Write a name with its settings, in the order of their names.
+    """Format a name with its settings, sorted by name.
 
     >>> spec_of("KSWIN", {"seed": 0, "alpha": 0.001})
     'KSWIN(alpha=0.001, seed=0)'

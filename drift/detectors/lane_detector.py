@@ -11,26 +11,26 @@ from millrace.drift.detectors.alarm import Alarm, Found
 from millrace.drift.detectors.base import Detector
 from millrace.drift.detectors.series import Floats, RaggedSeries, pack_series
 
-#: How numbers are kept in a snapshot.
+#: Number format in a snapshot.
 _KEPT: Final = np.dtype("<f8")
 
 
 class LaneMemory:
-    """Numbers of an asset's series, float64 (series, fields)."""
+    """State of an asset's series, float64 (series, fields)."""
 
     __slots__ = ("numbers",)
 
     def __init__(self, numbers: Floats) -> None:
-        """Take the numbers."""
+        """Store the numbers."""
         self.numbers = numbers
 
     def state(self) -> bytes:
-        """Take a snapshot: the numbers, little-endian float64, row by row."""
+        """Return a snapshot: the numbers, little-endian float64, row by row."""
         return self.numbers.astype(_KEPT, copy=False).tobytes()
 
 
 class LaneDetector(Detector[LaneMemory]):
-    """A test over lanes; one value alone costs about as much as a hundred."""
+    """A test over lanes; a single value costs about as much as a hundred."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class LaneDetector(Detector[LaneMemory]):
         fresh: Callable[[int], Floats],
         update: Callable[[Floats, RaggedSeries], list[Found]],
     ) -> None:
-        """Take the test.
+        """Store the test's functions.
 
         Args:
-            name: What alerts call it.
+            name: Its name in alerts.
             spec: Name and settings.
-            fresh: Makes numbers of lanes that have seen nothing.
-            update: Takes the next values of lanes, and brings their numbers up to date in place.
+            fresh: Creates the initial state of lanes.
+            update: Processes the next values of lanes, and updates their state in place.
         """
         self.name = name
         self.spec = spec
@@ -53,24 +53,24 @@ class LaneDetector(Detector[LaneMemory]):
         self._update = update
 
     def fresh(self, series: int) -> LaneMemory:
-        """Make the memory of series that have seen nothing."""
+        """Create the initial memory of series."""
         return LaneMemory(self._fresh(series))
 
     def restore(self, state: bytes, series: int) -> LaneMemory:
-        """Take a snapshot back; one of another number of series starts afresh."""
+        """Restore a snapshot; one of another number of series gives initial memory."""
         memory = self.fresh(series)
         if len(state) == memory.numbers.size * _KEPT.itemsize:
             memory.numbers[...] = np.frombuffer(state, _KEPT).reshape(memory.numbers.shape)
         return memory
 
     def take(self, memory: LaneMemory, value: float, time: int, series: int = 0) -> Alarm | None:
-        """Take the next value of one series."""
+        """Process the next value of one series."""
         lane = memory.numbers[series : series + 1]
         found = self._update(lane, pack_series(np.array([[value]]), np.array([time])))
         return found[0][2] if found else None
 
     def take_all(self, memories: Sequence[LaneMemory], laid: RaggedSeries) -> list[Found]:
-        """Take the next values of many assets, all in one call."""
+        """Process the next values of many assets in one call."""
         arrays = [memory.numbers for memory in memories]
         lanes = np.concatenate(arrays)
         found = self._update(lanes, laid)

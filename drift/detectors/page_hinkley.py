@@ -1,7 +1,7 @@
 """river's Page-Hinkley test, with evidence, and with state that can be snapshot.
 
-The test sums how far each value lies above (or below) the running mean, less a tolerance;
-an alarm is raised when the sum has risen by more than a threshold above its minimum.
+The test sums the deviations of values above (or below) the running mean, minus a tolerance; it
+raises an alarm when the sum exceeds its minimum by more than a threshold.
 
 >>> test = PageHinkley(PageHinkleySettings(delta=0.1, threshold=5.0, two_sided=True))
 >>> values = [0.0] * 40 + [1.0] * 10
@@ -32,8 +32,8 @@ NAME: Final = "PageHinkley"
 def _river_test() -> Any:
     """River's test, from its own file.
 
-    The package around it loads scipy's statistics for other tests: a second of processor time,
-    at each start of each service.
+    Its package imports scipy.stats for other tests: a second of CPU time at each start of each
+    service.
     """
     name = "river.drift.page_hinkley"
     (folder,) = river.__path__
@@ -47,12 +47,12 @@ RiverPageHinkley: Final = _river_test()
 
 
 class PageHinkleySettings(msgspec.Struct, frozen=True):
-    """How sensitive a test is.
+    """Sensitivity of a test.
 
     Attributes:
         delta: Tolerated deviation from the mean, in the signal's units.
         threshold: Sum of deviations that raises an alarm.
-        min_values: Values before an alarm is possible.
+        min_values: Number of values before an alarm is possible.
         two_sided: Whether a fall raises an alarm as well.
     """
 
@@ -63,7 +63,7 @@ class PageHinkleySettings(msgspec.Struct, frozen=True):
 
     @property
     def spec(self) -> str:
-        """The test with these settings, by river's names."""
+        """Test and settings, in river's names."""
         return spec_of(
             NAME,
             {
@@ -76,7 +76,7 @@ class PageHinkleySettings(msgspec.Struct, frozen=True):
 
 
 class PageHinkleyState(msgspec.Struct):
-    """A test's memory as plain numbers.
+    """A test's state as plain numbers.
 
     Attributes:
         n: Values since the last alarm.
@@ -107,7 +107,7 @@ class PageHinkley:
     def __init__(
         self, settings: PageHinkleySettings, state: PageHinkleyState | None = None
     ) -> None:
-        """Start afresh, or where a snapshot left off."""
+        """Start with initial state, or from a snapshot."""
         self._settings = settings
         self._test = RiverPageHinkley(
             min_instances=settings.min_values,
@@ -120,14 +120,14 @@ class PageHinkley:
             self._restore(state)
 
     def update(self, value: float, time: int) -> Alarm | None:
-        """Take one value.
+        """Process one value.
 
         Args:
-            value: The signal's value; one that is not finite is passed over.
+            value: The signal's value; skipped if it is not finite.
             time: Its event time.
 
         Returns:
-            The alarm, if this value raised one. The test then starts afresh.
+            The alarm, if this value raised one. The test is then reset.
         """
         if not math.isfinite(value):
             return None
@@ -176,7 +176,7 @@ class PageHinkley:
 
     @property
     def _numbers(self) -> Any:
-        """River's object with the numbers that it keeps; river offers no snapshot."""
+        """River's object that holds the numbers; river has no snapshots."""
         return cast(Any, self._test)
 
 
@@ -186,7 +186,7 @@ class PageHinkleyMemory:
     __slots__ = ("tests",)
 
     def __init__(self, tests: list[PageHinkley]) -> None:
-        """Take the tests."""
+        """Store the tests."""
         self.tests = tests
 
     def state(self) -> bytes:
@@ -195,21 +195,21 @@ class PageHinkleyMemory:
 
 
 class PageHinkleyDetector(Detector[PageHinkleyMemory]):
-    """The test where values come one at a time; `page_hinkley_lanes` is for many together."""
+    """The test on single values; `page_hinkley_lanes` processes many at once."""
 
     name = NAME
 
     def __init__(self, settings: PageHinkleySettings) -> None:
-        """Take how sensitive it is."""
+        """Store the sensitivity."""
         self._settings = settings
         self.spec = settings.spec
 
     def fresh(self, series: int) -> PageHinkleyMemory:
-        """Make tests that have seen nothing."""
+        """Create tests in their initial state."""
         return PageHinkleyMemory([PageHinkley(self._settings) for _ in range(series)])
 
     def restore(self, state: bytes, series: int) -> PageHinkleyMemory:
-        """Take a snapshot back."""
+        """Restore a snapshot."""
         kept = _decode(state)
         if len(kept) != series:
             return self.fresh(series)
@@ -218,7 +218,7 @@ class PageHinkleyDetector(Detector[PageHinkleyMemory]):
     def take(
         self, memory: PageHinkleyMemory, value: float, time: int, series: int = 0
     ) -> Alarm | None:
-        """Take the next value of one series."""
+        """Process the next value of one series."""
         return memory.tests[series].update(value, time)
 
 

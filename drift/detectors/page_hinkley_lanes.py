@@ -1,9 +1,9 @@
-"""Page-Hinkley over many lanes at once: the same numbers as `page_hinkley`, bit for bit.
+"""Page-Hinkley over many lanes at once, with the same results as `page_hinkley`, bit for bit.
 
 The test's two recurrences (the running mean, and the sums of deviations) run over the rounds
 of a block, each step for all lanes; minima, alarms and evidence are then found for the whole
-block. A block supposes that no alarm comes. Where one does, what follows it in its lane is
-done again, from a fresh start.
+block. A block is computed as if there were no alarms. After an alarm, the rest of its lane is
+computed again, from the initial state.
 
 >>> from millrace.drift.detectors.series import pack_series
 >>> settings = PageHinkleySettings(delta=0.1, threshold=5.0, two_sided=True)
@@ -32,10 +32,10 @@ from millrace.drift.detectors.lane_detector import LaneDetector
 from millrace.drift.detectors.page_hinkley import NAME, PageHinkleySettings
 from millrace.drift.detectors.series import Floats, Ints, RaggedSeries, next_block
 
-#: Numbers of a lane, in the order of `drift.detectors.page_hinkley.PageHinkleyState`.
+#: Fields of a lane, in the order of `drift.detectors.page_hinkley.PageHinkleyState`.
 FIELDS: Final = 8
 N, MEAN, RISE, RISE_MINIMUM, FALL, FALL_MAXIMUM, RISE_FROM, FALL_FROM = range(FIELDS)
-#: A test that has seen nothing, but for the times, which an alarm does not touch.
+#: Initial state without the times, which an alarm does not reset.
 _FRESH: Final = (0.0, 0.0, 0.0, np.inf, 0.0, -1.0)
 #: river's forgetting factor.
 _ALPHA: Final = 1 - 0.0001
@@ -43,24 +43,24 @@ _LONGEST: Final = 256
 
 
 def fresh(lanes: int) -> Floats:
-    """Make the state of lanes that have seen nothing: float64 (lanes, FIELDS)."""
+    """Create the initial state of lanes: float64 (lanes, FIELDS)."""
     states = np.zeros((lanes, FIELDS))
     states[:, :RISE_FROM] = _FRESH
     return states
 
 
 def update(states: Floats, laid: RaggedSeries, settings: PageHinkleySettings) -> list[Found]:
-    """Take the next values of lanes.
+    """Process the next values of lanes.
 
     Args:
-        states: Float64 (lanes, FIELDS), brought up to date in place.
-        laid: Values of the same lanes; one that is not finite is passed over, and each is held
-            within `drift.detectors.alarm.LIMIT`.
-        settings: How sensitive the tests are.
+        states: Float64 (lanes, FIELDS), updated in place.
+        laid: Values of the same lanes; non-finite values are skipped, and all are clipped to
+            `drift.detectors.alarm.LIMIT`.
+        settings: Sensitivity of the tests.
 
     Returns:
-        Place in `laid`, lane and alarm of each that was raised, in no particular order.
-        However a stream is cut into calls, alarms and states are the same to the last bit.
+        Index in `laid`, lane and alarm of each alarm, in no particular order. Alarms and states do
+        not depend on how a stream is cut into calls, bit for bit.
     """
     found: list[Found] = []
     used = np.zeros_like(laid.count)
@@ -82,12 +82,12 @@ def detector(settings: PageHinkleySettings) -> LaneDetector:
 
 
 class _Run:
-    """A block processed: every lane's numbers after each of its values."""
+    """A processed block: the state of each lane after each of its values."""
 
     def __init__(
         self, before: Floats, values: Floats, count: Ints, settings: PageHinkleySettings
     ) -> None:
-        """Work it off; `before` is float64 (FIELDS, lanes), `values` float64 (rounds, lanes)."""
+        """Process it; `before` is float64 (FIELDS, lanes), `values` float64 (rounds, lanes)."""
         self._before = before
         self._settings = settings
         self._n = before[N] + np.arange(1.0, len(values) + 1.0)[:, None]
@@ -97,7 +97,7 @@ class _Run:
         self.taken, self.alarmed = self._find_alarms(count)
 
     def _find_alarms(self, count: Ints) -> tuple[Ints, list[tuple[int, int]]]:
-        """Count the values up to each lane's first alarm, and name (lane, round) of these."""
+        """Count the values up to each lane's first alarm; also returns (lane, round) of these."""
         lowest = np.minimum(np.minimum.accumulate(self._rise), self._before[RISE_MINIMUM])
         over = self._rise - lowest > self._settings.threshold
         if self._settings.two_sided:
@@ -114,10 +114,10 @@ class _Run:
         return taken, list(zip(columns.tolist(), steps.tolist(), strict=True))
 
     def after(self, times: Floats, places: Ints) -> Floats:
-        """State of each lane after what was taken: float64 (FIELDS, lanes)."""
+        """State of each lane after its processed values: float64 (FIELDS, lanes)."""
         last, columns = self.taken - 1, np.arange(self.taken.size)
         rise, fall = self._rise, self._fall
-        if last.min() < len(rise) - 1:  # what was not taken must not be an extreme
+        if last.min() < len(rise) - 1:  # unprocessed values must not count as extremes
             beyond = np.arange(len(rise))[:, None] > last
             rise, fall = np.where(beyond, np.inf, rise), np.where(beyond, -np.inf, fall)
         lowest, highest = rise.argmin(axis=0), fall.argmax(axis=0)
@@ -139,7 +139,7 @@ class _Run:
         return after
 
     def alarm(self, step: int, column: int, laid: RaggedSeries, places: Ints) -> Alarm:
-        """Describe the alarm that one lane's value raised."""
+        """Build the alarm that one lane's value raised."""
         before = self._before[:, column]
         rises, falls = self._rise[: step + 1, column], self._fall[: step + 1, column]
         low, high = int(rises.argmin()), int(falls.argmax())

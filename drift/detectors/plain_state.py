@@ -1,8 +1,8 @@
-"""What an object of river remembers, as plain numbers, and back into a fresh object.
+"""Converts the state of a river object to plain numbers, and back into a new object.
 
-river offers no snapshot but a pickle, which may hold any code. Its detectors are Python objects
-of numbers, lists and other such objects, so their attributes are copied by name into an object
-that the same settings made. Whatever else they hold is refused when the detector is chosen.
+river's only snapshot is a pickle, which may contain any code. Its detectors are Python objects of
+numbers, lists and other such objects, so their attributes are copied by name into a new object with
+the same settings. A detector with any other attribute is refused at configuration.
 
 >>> from collections import deque
 >>> restored(deque(maxlen=2), plain(deque([1.0, 2.5], maxlen=2)))
@@ -21,15 +21,15 @@ from millrace.contracts.errors import DataError
 
 #: Numbers, strings, bytes, and lists and mappings of them.
 Plain = Any
-#: Where river's compiled statistics are, which write their numbers as bytes themselves.
+#: Module of river's compiled statistics, which serialise their numbers to bytes themselves.
 _COMPILED: Final = "river._river_rust"
 
 
 def plain(value: object) -> Plain:
-    """Copy what an object remembers.
+    """Copy the state of an object.
 
     Raises:
-        DataError: It holds something that is no plain value.
+        DataError: It contains something other than plain values.
     """
     if isinstance(value, np.generic):  # float64 is a float, too
         return value.item()
@@ -54,10 +54,10 @@ def plain(value: object) -> Plain:
 
 
 def restored(fresh: Any, kept: Plain) -> Any:
-    """Bring a fresh object to what `plain` has copied of one like it.
+    """Restore the state that `plain` has copied into a new object of the same kind.
 
     Returns:
-        The object; a new one where it cannot be changed.
+        The object; another one if it is immutable.
     """
     if isinstance(fresh, random.Random):
         version, numbers, gauss = kept

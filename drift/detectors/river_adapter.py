@@ -1,11 +1,11 @@
-"""Any detector of river by its name: one test per series, with evidence of our own.
+"""Any detector of river by its name: one test per series, with our own evidence.
 
-river's detectors say only that a signal has changed. Which way and since when is told by two means
-kept beside each: of all that the test was told since the last alarm, and a recent one.
+river's detectors report only that a signal has changed. Direction and start of the change come from
+two means kept beside each test: the mean of all its inputs since the last alarm, and a recent one.
 
-Detectors of yes or no (river's ``drift.binary``) are told whether a value is above a bound, or
-below it, by the setting ``above`` or ``below``. Most look for more mistakes, and want ``above``;
-FHDDM looks for fewer right answers, and wants ``below``.
+Binary detectors (river's ``drift.binary``) get whether a value is above or below a bound, by the
+setting ``above`` or ``below``. Most of them detect a rise of mistakes, and need ``above``; FHDDM
+detects a fall of correct answers, and needs ``below``.
 
 >>> detector = river_detector("HDDMW", {"above": 0.0})
 >>> memory = detector.fresh(1)
@@ -15,7 +15,7 @@ FHDDM looks for fewer right answers, and wants ``below``.
 [(73, True, 60)]
 
 Reference: J. Montiel and others, River: machine learning for streaming data in Python, JMLR 22
-(2021); each detector's own is in its docstring there.
+(2021); for each detector, see its docstring there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from millrace.drift.detectors.plain_state import Plain, plain, restored
 
 _MODULES: Final = ("river.drift", "river.drift.binary")
 _BOUNDS: Final = ("above", "below")
-#: Values that a test is tried on before it is used; more where its windows are long.
+#: Number of values in the trial run of a test; more if its windows are long.
 _TRIAL: Final = 300
 _LONGEST_TRIAL: Final = 3_000
 #: Weight of the newest value in the recent mean.
@@ -49,12 +49,12 @@ class SeriesTest:
     __slots__ = ("mean", "n", "recent", "since", "test")
 
     def __init__(self, test: Any) -> None:
-        """Take a test that has seen nothing."""
+        """Store a test in its initial state."""
         self.test = test
         self.n, self.mean, self.recent, self.since = 0, 0.0, 0.0, 0
 
     def see(self, value: float, time: int) -> None:
-        """Take a value into the means."""
+        """Update the means with a value."""
         was_above = self.recent > self.mean
         self.n += 1
         self.mean += (value - self.mean) / self.n
@@ -78,7 +78,7 @@ class RiverMemory:
     __slots__ = ("tests",)
 
     def __init__(self, tests: list[SeriesTest]) -> None:
-        """Take the tests."""
+        """Store the tests."""
         self.tests = tests
 
     def state(self) -> bytes:
@@ -87,7 +87,7 @@ class RiverMemory:
 
 
 class RiverDetector(Detector[RiverMemory]):
-    """A detector of river's, with its settings."""
+    """A detector of river, with its settings."""
 
     def __init__(
         self,
@@ -98,14 +98,14 @@ class RiverDetector(Detector[RiverMemory]):
         *,
         falls: bool,
     ) -> None:
-        """Take what makes one.
+        """Store the test's factory and input function.
 
         Args:
             name: Its name in river.
             spec: Name and settings.
-            make: Makes a test that has seen nothing.
-            answer: What the test is told of a value.
-            falls: Whether it is told yes where the value is low.
+            make: Creates a test in its initial state.
+            answer: Converts a value to the test's input.
+            falls: Whether the input is true for low values.
         """
         self.name = name
         self.spec = spec
@@ -114,11 +114,11 @@ class RiverDetector(Detector[RiverMemory]):
         self._falls = falls
 
     def fresh(self, series: int) -> RiverMemory:
-        """Make tests that have seen nothing."""
+        """Create tests in their initial state."""
         return RiverMemory([SeriesTest(self._make()) for _ in range(series)])
 
     def restore(self, state: bytes, series: int) -> RiverMemory:
-        """Take a snapshot back; one of another number of series starts afresh."""
+        """Restore a snapshot; one of another number of series gives initial memory."""
         memory = self.fresh(series)
         kept = msgspec.msgpack.decode(state)
         if len(kept) == series:
@@ -127,7 +127,7 @@ class RiverDetector(Detector[RiverMemory]):
         return memory
 
     def take(self, memory: RiverMemory, value: float, time: int, series: int = 0) -> Alarm | None:
-        """Take the next value of one series."""
+        """Process the next value of one series."""
         if not math.isfinite(value):
             return None
         told = self._answer(max(-LIMIT, min(LIMIT, value)))
@@ -152,11 +152,11 @@ def river_detector(name: str, settings: Mapping[str, object]) -> RiverDetector:
 
     Args:
         name: For example ``KSWIN`` or ``HDDMW``.
-        settings: Arguments of its constructor, by name; for one of yes or no also ``above`` or
-            ``below``. Where it draws random numbers, ``seed`` is 0 unless given.
+        settings: Arguments of its constructor, by name; for a binary one also ``above`` or
+            ``below``. If it draws random numbers, ``seed`` is 0 unless given.
 
     Raises:
-        SettingsError: river has no such detector, or it does not take these settings.
+        SettingsError: river has no such detector, or it does not accept these settings.
     """
     kind, is_binary = _class_of(name)
     bounds = {key: settings[key] for key in _BOUNDS if key in settings and is_binary}
@@ -171,7 +171,7 @@ def river_detector(name: str, settings: Mapping[str, object]) -> RiverDetector:
         raise SettingsError(f"{name} has no setting {', '.join(unknown)}; it has {known}")
     try:
         _try(kind(**given), answer, given)
-    except Exception as error:  # river checks few settings: what its arithmetic says counts
+    except Exception as error:  # river validates few settings: errors of its arithmetic count
         raise SettingsError(f"{name} cannot be used with these settings: {error}") from error
     return RiverDetector(
         name,
@@ -183,7 +183,7 @@ def river_detector(name: str, settings: Mapping[str, object]) -> RiverDetector:
 
 
 def _try(test: Any, answer: Callable[[float], float | bool], given: Mapping[str, object]) -> None:
-    """Run a test on noise with a jump, for longer than its windows are; then take its memory."""
+    """Run a test on noise with a jump, for longer than its windows; then copy its state."""
     longest = max((each for each in given.values() if isinstance(each, int)), default=0)
     count = min(max(_TRIAL, 3 * longest), _LONGEST_TRIAL)
     values = np.random.default_rng(0).normal(0.0, 1.0, count)
@@ -194,7 +194,7 @@ def _try(test: Any, answer: Callable[[float], float | bool], given: Mapping[str,
 
 
 def _answer(name: str, bounds: Mapping[str, object]) -> Callable[[float], bool]:
-    """What a detector of yes or no is told of a value."""
+    """Build the function that converts a value to a binary detector's input."""
     match [*bounds.items()]:
         case [("above", int() | float() as bound)]:
             return lambda value: value > bound
@@ -207,12 +207,12 @@ def _answer(name: str, bounds: Mapping[str, object]) -> Callable[[float], bool]:
 
 
 def _class_of(name: str) -> tuple[type[Any], bool]:
-    """Find a class, and whether it takes yes or no."""
+    """Find a class, and whether it is a binary detector."""
     base = importlib.import_module("river.base")
     kinds: dict[str, type[Any]] = {}
     for module in map(importlib.import_module, _MODULES):
         for each in module.__all__:
-            kind = getattr(module, each, None)  # river 0.26 names one that it does not have
+            kind = getattr(module, each, None)  # river 0.26 lists one that does not exist
             if inspect.isclass(kind) and issubclass(
                 kind, base.DriftDetector | base.BinaryDriftDetector
             ):

@@ -1,9 +1,9 @@
 """New values of many series, packed into one array, and cut into blocks.
 
 A *lane* is the series of one sensor of one asset. A batch adds a different number of values to
-each lane, in order. Values that are not finite are left out here, so no detector sees them. The
-values of a lane are contiguous, so an asset with a thousand windows beside a thousand assets
-with one window costs no padding.
+each lane, in order. Non-finite values are removed here, before any detector. The values of a lane
+are contiguous, so an asset with a thousand windows beside a thousand assets with one window needs
+no padding.
 
 >>> laid = pack_series(np.array([[1.0, 5.0], [np.nan, 6.0], [3.0, 7.0]]), np.array([10, 20, 30]))
 >>> [laid.values[start : start + n].tolist() for start, n in zip(laid.start, laid.count)]
@@ -25,7 +25,7 @@ from millrace.drift.detectors.alarm import LIMIT, Found
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: Values that a block may hold, so that it stays in the processor's cache.
+#: Most values in a block, so that it stays in the CPU cache.
 _CELLS: Final = 1 << 16
 
 
@@ -34,11 +34,11 @@ class RaggedSeries:
     """Values of many lanes.
 
     Attributes:
-        values: All values, float64 (values,); finite and held within `LIMIT`.
+        values: All values, float64 (values,); finite and clipped to `LIMIT`.
         times: Their event times in milliseconds, float64 (values,).
-        rows: The row that each came from, int64 (values,).
-        start: Where each lane begins, int64 (lanes,).
-        count: How many values each lane has, int64 (lanes,).
+        rows: Source row of each value, int64 (values,).
+        start: Index of each lane's first value, int64 (lanes,).
+        count: Number of values of each lane, int64 (lanes,).
     """
 
     values: Floats
@@ -48,7 +48,7 @@ class RaggedSeries:
     count: Ints
 
     def by_round(self, found: list[Found]) -> list[Found]:
-        """Name alarms by their round instead of their place, in order of round and lane."""
+        """Replace each alarm's index with its row; sorted by row and lane."""
         rounds = [(int(self.rows[place]), lane, alarm) for place, lane, alarm in found]
         return sorted(rounds, key=lambda one: one[:2])
 
@@ -58,9 +58,9 @@ class Block:
     """The next values of some lanes.
 
     Attributes:
-        lanes: Which lanes, int64 (lanes,).
-        count: Values of each that count, int64 (lanes,); what lies beyond is to be ignored.
-        places: Where they lie in `RaggedSeries`, int64 (lanes, rounds).
+        lanes: Indices of the lanes, int64 (lanes,).
+        count: Number of valid values of each, int64 (lanes,); the rest is padding.
+        places: Their indices in `RaggedSeries`, int64 (lanes, rounds).
     """
 
     lanes: Ints
@@ -71,13 +71,13 @@ class Block:
 def pack_series(
     values: Floats, times: NDArray[np.generic], owners: Ints | None = None, assets: int = 1
 ) -> RaggedSeries:
-    """Lay the values of a batch end to end.
+    """Pack the values of a batch into one array.
 
     Args:
-        values: Float64 (rows, sensors); one that is not finite is left out.
+        values: Float64 (rows, sensors); non-finite values are removed.
         times: Event times in milliseconds, (rows,), or one per value.
         owners: The asset of each row, int64 (rows,), below `assets`; the first if None.
-        assets: How many assets there are.
+        assets: Number of assets.
 
     Returns:
         Lanes in the order of (asset, sensor), each in the order of the rows.
@@ -108,16 +108,16 @@ def pack_series(
 def next_block(laid: RaggedSeries, used: Ints, longest: int) -> Block | None:
     """Choose which values to process next.
 
-    The block is as long as it can be with no more padding than values, so unequal lanes cost
-    little, and need few blocks.
+    The block is as long as possible with no more padding than values, so lanes of unequal length
+    waste little and need few blocks.
 
     Args:
         laid: The values.
-        used: Values of each lane that are done, int64 (lanes,).
+        used: Number of processed values of each lane, int64 (lanes,).
         longest: Most values of a lane in a block.
 
     Returns:
-        The block; None when all is done.
+        The block; None when all values are processed.
     """
     lanes = np.flatnonzero(used < laid.count)
     if not lanes.size:
