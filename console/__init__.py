@@ -1,9 +1,9 @@
-"""What people touch: command line, demonstration, report.
+"""User interface: command line, demonstration, report.
 
 ```
 cli/         the commands
-operations/  what commands do, as functions that return data
-demo/        the demonstration
+operations/  logic of the commands, as functions that return data
+demo/        the demonstration and its report
 terminal/    tables, JSON, progress and live view
 ```
 """

@@ -1,7 +1,7 @@
 """The command `millrace`.
 
 ```
-main             runs the command line; errors become one line and an exit status
+main             runs the command line; reports errors in one line and an exit status
 commands         all commands and their options
 up               `millrace up`
 status           `millrace status`
@@ -12,6 +12,6 @@ models           `millrace models`
 topics           `millrace topics list` and `create`
 topics_grow      `millrace topics grow`
 dead_letters/    `millrace dead-letters`
-missing_modules  what to install when a module is missing
+missing_modules  names the extra to install when a module is missing
 ```
 """

@@ -124,7 +124,7 @@ def edge(context: typer.Context) -> None:
     if context.args and not {"-h", "--help"} & set(context.args):
         from millrace.infra.local.address import enter_running_system
 
-        # A live source measures on, and keeps its windows until the broker is there.
+        # A live source keeps measuring, and buffers its windows until a broker is available.
         enter_running_system(must_answer=context.args[0] != "host")
     edge_app(args=context.args, prog_name="millrace edge")
 

@@ -1,4 +1,4 @@
-"""`millrace drift list`: what the detectors found."""
+"""`millrace drift list`: the detectors' alerts."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ def list_alerts(asset: str | None, signal: str | None, count: int, *, as_json: b
     """Print the last alerts.
 
     Args:
-        asset: Only of this asset.
-        signal: Only of this kind of signal.
-        count: How many; 0 for all.
-        as_json: A JSON array.
+        asset: Only alerts of this asset.
+        signal: Only alerts of this kind of signal.
+        count: Number of alerts; 0 for all.
+        as_json: Print a JSON array.
 
     Raises:
-        ServerError: Nothing runs.
+        ServerError: The system is not running.
     """
     found = read_alerts(settings_of_running_system(), asset, signal)
     shown = found[-count:] if count else found

@@ -1,4 +1,4 @@
-"""``millrace edge``: the edge producers' commands, as they are."""
+"""``millrace edge``: the edge producers' own commands, unchanged."""
 
 from millrace.producers.command_line import app as edge
 

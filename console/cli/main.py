@@ -1,7 +1,7 @@
-"""Runs the command line: signals, and errors as one line and an exit status.
+"""Runs the command line: handles signals, reports errors in one line and an exit status.
 
-An error that a person can mend is one line and exit status 2; Ctrl-C ends with 130, after
-everything that was started has been stopped.
+An error that a user can fix gives one line and exit status 2; Ctrl-C gives 130, after all started
+processes were stopped.
 """
 
 # ruff: noqa: PLC0415  (imports inside functions make --help quick)
@@ -24,11 +24,11 @@ def main() -> int:
     """Run the command line.
 
     Returns:
-        Exit status, unless typer exits by itself.
+        Exit status, unless typer exits itself.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    # Only answers go to standard output; what the parts of a command log goes beside them.
+    # Only results go to standard output; logs go to standard error.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         app()
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def _kafka_trouble(error: Exception) -> str | None:
-    """Say in one line what a Kafka client could not go on with; None of any other error."""
+    """Describe a permanent Kafka client error in one line; None for any other error."""
     from confluent_kafka import KafkaException
 
     from millrace.infra.kafka.errors import error_of
@@ -68,11 +68,11 @@ def _kafka_trouble(error: Exception) -> str | None:
     cause = error_of(error)
     try:
         settings = settings_of_running_system(must_answer=False)
-    except MillraceError:  # it ended meanwhile
+    except MillraceError:  # the system ended meanwhile
         settings = Settings.read()
     return kafka_trouble([Told(cause.name(), cause.str())], settings)
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001  (signal's interface)
-    """End in order, as after Ctrl-C, when somebody else asks for it."""
+    """Shut down as after Ctrl-C, on a signal from another process."""
     raise SystemExit(128 + number)

@@ -1,7 +1,7 @@
-"""A module that is not installed goes in, what to install comes out.
+"""Names the extra to install for a missing module.
 
-Millrace's parts are installed by extras, so that an edge machine need not carry TensorFlow;
-a command whose part is not there says which extra brings it.
+Millrace's parts are installed by extras, so that an edge machine does not need TensorFlow; a
+command whose part is missing names the extra that installs it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from millrace.contracts.errors import SetupError
 
-#: The smallest extra that brings a module.
+#: The smallest extra that installs a module.
 _EXTRAS: Final = {
     "cramjam": "stream",
     "faust": "stream",
@@ -30,14 +30,14 @@ _EXTRAS: Final = {
     "tensorflow": "inference",
     "urllib3": "edge",
 }
-#: Extra of the commands that run all parts on this machine.
+#: Extra for the commands that run all parts on this machine.
 _EVERYTHING: Final = "all"
 #: Millrace itself: a module of it that is missing is a broken installation, not an extra.
 _OURS: Final = frozenset({"benchmarks", "millrace"})
 
 
 def explain(error: ModuleNotFoundError) -> str | None:
-    """Say in one line what is missing and how to install it; None if the module is ours."""
+    """Describe in one line what is missing and how to install it; None if the module is ours."""
     name = (error.name or "").partition(".")[0]
     if not name or name in _OURS:
         return None
@@ -45,10 +45,10 @@ def explain(error: ModuleNotFoundError) -> str | None:
 
 
 def require_everything() -> None:
-    """Make sure, before anything starts, that what runs the whole system is installed.
+    """Check before a start that all modules of the whole system are installed.
 
     Raises:
-        SetupError: A module is not; names all that are missing, and the extra.
+        SetupError: A module is missing; names all missing ones, and the extra.
     """
     missing = [name for name in _EXTRAS if find_spec(name) is None]
     if missing:

@@ -1,4 +1,4 @@
-"""`millrace models`: what the registry says, and how to tell it something."""
+"""`millrace models`: shows the registry, declares models, requests trainings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from millrace.infra.local.address import settings_of_running_system
 
 
 def list_models(*, as_json: bool) -> None:
-    """Print all versions, and then the events that were refused.
+    """Print all versions, and then the refused events.
 
     Raises:
         ServerError: Nothing runs.
@@ -49,7 +49,7 @@ def list_models(*, as_json: bool) -> None:
 
 
 def declare(where: str, *, as_json: bool) -> None:
-    """Bring the model of a dataset to life.
+    """Declare the model of a dataset.
 
     Raises:
         DataError: The dataset cannot be read, or another model has its name or sensors.
@@ -66,7 +66,7 @@ def declare(where: str, *, as_json: bool) -> None:
 
 
 def train_model(name: str, *, as_json: bool) -> None:
-    """Ask for a training.
+    """Request a training.
 
     Raises:
         DataError: There is no such model.

@@ -20,13 +20,13 @@ def tail(asset: str | None, count: int, *, follow: bool, as_json: bool) -> None:
     """Print the last predictions, and then each new one.
 
     Args:
-        asset: Only of this asset.
-        count: How many of those that are there.
-        follow: Whether to wait for new ones, until interrupted.
-        as_json: One JSON document per line.
+        asset: Only predictions of this asset.
+        count: Number of existing predictions.
+        follow: Whether to print new ones as well, until interrupted.
+        as_json: Print one JSON document per line.
 
     Raises:
-        ServerError: Nothing runs.
+        ServerError: The system is not running.
     """
     settings = settings_of_running_system()
     key = asset.encode() if asset is not None else None

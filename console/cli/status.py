@@ -1,4 +1,4 @@
-"""`millrace status`: what runs, which versions serve, how far everybody is."""
+"""`millrace status`: running programs, serving versions, progress of consumers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def show_status(*, as_json: bool) -> None:
     """Print the status.
 
     Raises:
-        ServerError: Nothing runs.
+        ServerError: The system is not running.
     """
     status = read_status(settings_of_running_system())
     if as_json:
@@ -52,7 +52,7 @@ def show_status(*, as_json: bool) -> None:
 
 
 def _print_accounts(status: Status) -> None:
-    """Print what became of the records, and how many are still to be read."""
+    """Print the balance of records, and the lag."""
     answers.print(
         table(
             "records of this life of each service",
@@ -80,7 +80,7 @@ def _print_accounts(status: Status) -> None:
 
 
 def programs_table(programs: list[ProgramLine]) -> Table:
-    """The programs, for people."""
+    """Build the table of programs."""
     return table(
         "programs" if programs else "programs: none run from here",
         ("program", "state", "process", "up", "says"),

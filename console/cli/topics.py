@@ -1,4 +1,4 @@
-"""`millrace topics`: the declared topics, whether they are there, and with what settings."""
+"""`millrace topics`: the declared topics, whether they exist, and their settings."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ def list_topics(*, as_json: bool) -> None:
 
 
 def _remarks(lines: list[TopicLine]) -> None:
-    """Print what is wrong with the topics' settings."""
+    """Print problems of the topics' settings."""
     for line in lines:
         for finding in line.findings:
             answers.print(f"{finding.severity}: {finding}", markup=False, highlight=False)
 
 
 def create_all(*, as_json: bool) -> None:
-    """Create the topics that are not there.
+    """Create the missing topics.
 
     Raises:
-        ServerError: Nothing runs, or a topic cannot be created.
+        ServerError: The system is not running, or a topic cannot be created.
     """
     created = create_missing(settings_of_running_system(), warn=remark)
     if as_json:

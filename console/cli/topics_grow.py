@@ -1,7 +1,7 @@
 """`millrace topics grow N`: more partitions for all topics keyed by asset.
 
-The plan is printed before anything is done. A command that was broken off is given again: topics
-that have their partitions are left alone.
+The plan is printed before any change. An interrupted command can be repeated: topics that already
+have the partitions are not changed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from millrace.infra.topics.partitions import Step
 
 
 def grow_topics(partitions: int, *, dry_run: bool, as_json: bool) -> None:
-    """Give all topics keyed by asset as many partitions.
+    """Increase all topics keyed by asset to a number of partitions.
 
     Args:
-        partitions: How many.
+        partitions: Number of partitions of each.
         dry_run: Print the plan only.
-        as_json: Answer in JSON.
+        as_json: Print JSON.
 
     Raises:
-        ServerError: Nothing runs, a topic is not there, or Kafka refuses.
+        ServerError: The system is not running, a topic is missing, or Kafka refuses.
         SettingsError: A topic has more already.
     """
     growth = plan_growth(settings_of_running_system(), partitions)

@@ -1,4 +1,4 @@
-"""`millrace up`: everything runs until Ctrl-C."""
+"""`millrace up`: runs the whole system until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _REFRESH_SECONDS: Final = 2.0
 
 
 def run_up(datasets: list[str], *, as_json: bool) -> None:
-    """Start everything, declare models, and watch until interrupted.
+    """Start the system, declare models, and watch it until interrupted.
 
     Args:
         datasets: Descriptions whose models are declared.
-        as_json: Print the addresses as one line of JSON when all is ready.
+        as_json: Print the addresses as one line of JSON when all programs are ready.
 
     Raises:
-        MillraceError: Something does not start, or a dataset cannot be read.
+        MillraceError: A program does not start, or a dataset cannot be read.
     """
     settings = Settings.read()
     specs = [_spec(where, settings) for where in datasets]
@@ -64,12 +64,12 @@ def _spec(where: str, settings: Settings) -> ModelSpec:
 
 
 def _watch(system: System, specs: list[ModelSpec]) -> None:
-    """Show the programs until interrupted; on no terminal, stay silent.
+    """Show the programs until interrupted; prints nothing without a terminal.
 
-    A program that does not stay up is shown, and ends nothing: an outage passes.
+    A program that does not stay up is shown, but does not end the command: outages are transient.
 
     Raises:
-        ServerError: The process manager is gone.
+        ServerError: The process manager has ended.
     """
     names = ", ".join(spec.name for spec in specs) or "none yet: `millrace models declare`"
     home: Home = system.home

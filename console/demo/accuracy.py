@@ -23,7 +23,7 @@ from millrace.verification.source_windows import Float32, SourceWindow
 
 Floats = npt.NDArray[np.float64]
 
-#: A sensor that stood still in the training stretch is judged in its own units.
+#: Errors of a sensor that was constant in the training stretch are in physical units.
 _STILL: Final = 1e-9
 
 
@@ -52,7 +52,7 @@ def training_scale(frame: pd.DataFrame, spec: ModelSpec, start: datetime, end: d
 
 
 class Truth:
-    """What was measured after each window, ready to judge forecasts.
+    """Measured values after each window, to compare forecasts with.
 
     Args:
         windows: Windows of the source.
@@ -80,7 +80,7 @@ class Truth:
         return self._truth.get((asset, start_ms))
 
     def error(self, asset: str, start_ms: int, forecast: Floats) -> Floats | None:
-        """Judge a forecast.
+        """Compute the error of a forecast.
 
         Args:
             asset: The machine.
@@ -88,8 +88,8 @@ class Truth:
             forecast: Shape (steps, targets), physical units, NaN where there is none.
 
         Returns:
-            Shape (targets,): mean absolute error in standard deviations, NaN where nothing
-            can be judged; None if there is no truth.
+            Shape (targets,): mean absolute error in standard deviations, NaN where there is no
+            common value; None if there is no truth.
         """
         truth = self._truth.get((asset, start_ms))
         if truth is None:
@@ -98,7 +98,7 @@ class Truth:
         return _mean_over_steps(distance)
 
     def persistence_error(self, asset: str, start_ms: int) -> Floats | None:
-        """Judge the last reading of each target as a forecast; see `error`."""
+        """Compute the error of the last reading of each target as a forecast; see `error`."""
         last = self._last.get((asset, start_ms))
         if last is None:
             return None
@@ -106,11 +106,11 @@ class Truth:
 
 
 def truth_of(window: SourceWindow, spec: ModelSpec) -> Floats | None:
-    """What a forecast from a window should have said.
+    """The correct forecast from a window.
 
     Returns:
-        Shape (steps, targets), NaN where a target was absent from the window or from what
-        followed it; None if nothing can be judged.
+        Shape (steps, targets), NaN where a target was absent from the window or from its horizon;
+        None if all are absent.
     """
     if window.truth is None:
         return None
@@ -125,9 +125,9 @@ def truth_of(window: SourceWindow, spec: ModelSpec) -> Floats | None:
 
 
 def joinable(windows: Sequence[SourceWindow], spec: ModelSpec) -> int:
-    """Count the windows whose truth is wholly covered by later windows of the same run.
+    """Count the windows whose truth is fully covered by later windows of the same run.
 
-    Those must end in an outcome, for somebody who sees windows alone and not the source.
+    Those must have an outcome, because the join sees only windows and not the source.
     """
     horizon = spec.horizon * spec.period_ms
     count = 0
@@ -184,9 +184,9 @@ class Errors:
     """Errors over some forecasts.
 
     Attributes:
-        live: Of what was served.
-        frozen: Of the first approved trained version; None without one.
-        persistence: Of the last reading.
+        live: Error of the served forecasts.
+        frozen: Error of the first approved trained version; None without one.
+        persistence: Error of the last reading.
         windows: Number of forecasts.
     """
 

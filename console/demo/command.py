@@ -1,4 +1,4 @@
-"""`millrace demo`: starts everything, tells the story, checks it, writes the report, ends."""
+"""`millrace demo`: starts the system, runs the scenario, checks it, writes the report, ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from millrace.infra.local.system import running_system
 from millrace.infra.settings import Settings
 from millrace.verification.evidence import Evidence, gather
 
-#: The story's first training is asked for by the demonstration, when its stretch is there.
+#: The demonstration requests the first training itself, once its stretch is processed.
 _TRAINER: Final = {"MILLRACE_TRAINER_FIRST_OUTCOMES": "0"}
 
 
@@ -49,7 +49,7 @@ def run_demo(
         as_json: Print the report on standard output.
 
     Raises:
-        MillraceError: Something does not start or never comes, or the checker found windows
+        MillraceError: A program does not start, a phase does not end, or the checker found windows
             missing, duplicated or mixed.
     """
     started_at, began = now(), time.monotonic()
@@ -119,7 +119,7 @@ def _pace(scenario: Scenario) -> str:
 
 
 def _score(scenario: Scenario, evidence: Evidence, runner: DemoRunner) -> Scoreboard:
-    """Judge the predictions in the topic, not those that the live view saw."""
+    """Compute the errors of the predictions in the topic, not of those in the live view."""
     board = Scoreboard(scenario.truth, scenario.spec, scenario.judged_after_ms)
     forecasts = runner.frozen.forecasts() if runner.frozen else None
     if forecasts is not None:
@@ -130,7 +130,7 @@ def _score(scenario: Scenario, evidence: Evidence, runner: DemoRunner) -> Scoreb
 
 
 def print_summary(report: Report) -> None:
-    """Print what matters most."""
+    """Print the key results."""
     w, e = report.windows, report.error
     answers.print(
         table(
@@ -184,10 +184,10 @@ def print_summary(report: Report) -> None:
 
 
 def judge(report: Report) -> None:
-    """Refuse a run whose windows were not treated right.
+    """Fail a run with deviations in its windows.
 
     Raises:
-        DataError: Something is missing, duplicated, mixed or altered.
+        DataError: Windows are missing, duplicated, mixed or altered.
     """
     wrong = {
         name: count

@@ -1,4 +1,4 @@
-"""The replay as a process of its own: an edge that knows nothing of the console."""
+"""Runs the replay as a separate process: an ordinary edge, independent of the console."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _END_SECONDS: Final = 15.0
 
 
 class EdgeSummary(msgspec.Struct, frozen=True):
-    """What the edge says at its end, as far as the console needs it."""
+    """The fields of the edge's final summary that the console needs."""
 
     sent: int
     seconds: float
@@ -33,7 +33,7 @@ class EdgeProcess:
     Args:
         arguments: The command and its options, without ``--json``.
         environment: Environment of the process.
-        folder: Where its output goes.
+        folder: Folder for its output.
         name: Name of its files.
     """
 
@@ -58,17 +58,17 @@ class EdgeProcess:
 
     @property
     def pid(self) -> int | None:
-        """Its process, while it runs."""
+        """Its process id while it runs."""
         return self._process.pid if self._process.poll() is None else None
 
     @property
     def held_seconds(self) -> float:
-        """Wall time during which `hold` has kept it from sending."""
+        """Wall time for which `hold` has paused it."""
         since = 0.0 if self._held_at is None else time.monotonic() - self._held_at
         return self._held_seconds + since
 
     def hold(self, held: bool) -> None:  # noqa: FBT001  (a state)
-        """Keep it from sending for now, or let it go on."""
+        """Pause or resume its sending."""
         if held == (self._held_at is not None):
             return
         if self._process.poll() is None:
@@ -77,10 +77,10 @@ class EdgeProcess:
         self._held_at = time.monotonic() if held else None
 
     def finished(self) -> bool:
-        """Whether it has ended well.
+        """Whether it has ended successfully.
 
         Raises:
-            ServerError: It has ended badly; says its last words.
+            ServerError: It has failed; with the last lines of its log.
         """
         status = self._process.poll()
         if status is None:
@@ -90,10 +90,10 @@ class EdgeProcess:
         return True
 
     def summary(self) -> EdgeSummary:
-        """What it sent; only once it has finished.
+        """Its summary of sent windows; valid once it has finished.
 
         Raises:
-            ServerError: It does not say.
+            ServerError: It printed no summary.
         """
         try:
             return msgspec.json.decode(self._output.read_bytes(), type=EdgeSummary)
@@ -101,7 +101,7 @@ class EdgeProcess:
             raise ServerError(f"the replay does not say what it sent: {self._output}") from error
 
     def stop(self) -> None:
-        """End it if it still runs; what it had handed over is delivered."""
+        """Stop it if it still runs; records that it produced are still delivered."""
         if self._process.poll() is None:
             self.hold(False)
             self._process.terminate()
@@ -129,7 +129,7 @@ def replay_arguments(
         until: Only windows that end by this.
         speed: Recorded seconds per second; None for as fast as possible.
         training_speed: The same while a training run is in progress.
-        max_idle: What longer waits are cut to, seconds.
+        max_idle: Longest pause, seconds; longer ones are cut to it.
     """
     arguments = ["replay", where, "--until", until.isoformat()]
     if after is not None:

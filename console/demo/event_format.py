@@ -1,4 +1,4 @@
-"""Turns what the observer has seen into lines for people, each thing once."""
+"""Formats the observer's events as lines, each event once."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from millrace.contracts.model_spec import PERSISTENCE
 
 
 class EventFormatter:
-    """Remembers what it has told."""
+    """Formats new events; remembers which ones it has returned."""
 
     def __init__(self) -> None:
-        """Nothing is told yet."""
+        """Start with no events returned."""
         self._alerts = 0
         self._events = 0
         self._runs: dict[str, str] = {}
 
     def news(self, seen: Seen) -> list[str]:
-        """Tell what is new; call with the observer's lock held."""
+        """Return lines of new events; call with the observer's lock held."""
         alerts = [alert_line(a) for a in seen.alerts[self._alerts :] if a.asks_training]
         self._alerts = len(seen.alerts)
         events = [line for e in seen.registry_events[self._events :] if (line := event_line(e))]
@@ -63,7 +63,7 @@ def run_line(run: TrainingRun) -> str:
 
 
 def event_line(event: ModelEvent) -> str | None:
-    """A registry event in one line, if people care for it."""
+    """A registry event in one line; None for those that are not shown."""
     match event:
         case Activated() if event.version == PERSISTENCE:
             return f"swap      {event.model} begins with version 0, persistence"
@@ -76,6 +76,6 @@ def event_line(event: ModelEvent) -> str | None:
         case Unloadable():
             return f"trouble   {event.replica} cannot load version {event.version}: {event.detail}"
         case Rejected() | Approved():
-            return None  # the run says the same, with more
+            return None  # the run's line has the same, with more detail
         case _:
             return None

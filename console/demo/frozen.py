@@ -1,7 +1,7 @@
-"""The frozen model: what the first approved trained version says about every window.
+"""The frozen model: forecasts of the first approved trained version for all windows.
 
-It is the answer to "what if nobody had retrained?", computed once, in a process of its own,
-as soon as there is such a version.
+It shows the result without any retraining, and is computed once, in a separate process, as soon as
+there is such a version.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class FrozenModel:
     """A version's forecasts of all windows.
 
     Args:
-        folder: Where its files go.
+        folder: Folder for its files.
         spec: The task.
         artefact: Its files.
-        windows: What to forecast.
+        windows: Windows to forecast from.
         environment: Environment of the process.
     """
 
@@ -69,11 +69,11 @@ class FrozenModel:
 
     @property
     def pid(self) -> int | None:
-        """Its process, while it runs."""
+        """Its process id while it runs."""
         return self._process.pid if self._process.poll() is None else None
 
     def forecasts(self) -> Mapping[tuple[str, int], Floats] | None:
-        """Forecasts by asset and start of the window; None while it computes.
+        """Forecasts by asset and start of the window; None until they are computed.
 
         Each has shape (steps, targets), physical units, NaN where a target is absent.
 

@@ -1,9 +1,9 @@
-"""A version forecasts windows in a process of its own.
+"""Computes a version's forecasts of windows in a separate process.
 
 `python -m millrace.console.demo.frozen_forecast JOB`
 
-TensorFlow stays out of the console this way. A job file names the version, the windows and
-where the forecasts go; the addresses and keys come from the environment.
+So the console does not load TensorFlow. A job file names the version, the windows and the output
+file; addresses and keys come from the environment.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Float32 = npt.NDArray[np.float32]
 
 
 class ForecastJob(msgspec.Struct, frozen=True):
-    """What is to be forecast.
+    """A forecasting job.
 
     Attributes:
         spec: The task.
@@ -39,7 +39,7 @@ class ForecastJob(msgspec.Struct, frozen=True):
             where missing.
         forecasts: ``.npy`` file to write, float32 of shape (n, steps, targets), physical
             units, NaN where a target is absent.
-        nice: How much the process yields to others.
+        nice: Nice value of the process.
     """
 
     spec: ModelSpec
@@ -53,7 +53,7 @@ def forecast(job: ForecastJob, settings: Settings) -> Float32:
     """Load the version and forecast all windows.
 
     Raises:
-        DataError: The artefact is not what it should be.
+        DataError: The artefact is invalid.
         ServerError: The object store does not answer.
     """
     loaded = fetch(ObjectStore(settings), job.artefact)
@@ -69,7 +69,7 @@ def forecast(job: ForecastJob, settings: Settings) -> Float32:
 
 
 def main() -> int:
-    """Do one job.
+    """Execute one job.
 
     Returns:
         Exit status.

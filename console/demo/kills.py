@@ -1,4 +1,4 @@
-"""Which programs a demonstration kills on its way, and when.
+"""Programs that a demonstration kills during the replay, and when.
 
 >>> parse_kills("inference@0.3, trainer@0.7")
 (Kill(program='inference', at=0.3), Kill(program='trainer', at=0.7))
@@ -15,7 +15,7 @@ from millrace.infra.local.programs import SERVICES
 
 @dataclass(frozen=True)
 class Kill:
-    """A program to be ended with SIGKILL.
+    """A program to be killed with SIGKILL.
 
     Attributes:
         program: Its name.
@@ -30,7 +30,7 @@ def parse_kills(text: str) -> tuple[Kill, ...]:
     """Read a list such as ``inference@0.3,trainer@0.7``.
 
     Raises:
-        SettingsError: It is not such a list.
+        SettingsError: The text is not such a list.
     """
     kills = []
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -49,5 +49,5 @@ def parse_kills(text: str) -> tuple[Kill, ...]:
 
 
 def due(kills: Sequence[Kill], done: Sequence[Kill], share: float) -> list[Kill]:
-    """Those whose time has come and that are not done yet."""
+    """The kills that are due and not done yet."""
     return [kill for kill in kills if kill.at <= share and kill not in done]

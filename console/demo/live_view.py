@@ -1,4 +1,4 @@
-"""The demonstration while it runs: a panel on a terminal, plain lines elsewhere."""
+"""Live view of a running demonstration: a panel on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _STYLES: Final = {
 
 @dataclass(frozen=True)
 class Picture:
-    """What is to be seen at a moment.
+    """State of the demonstration at one time.
 
     Attributes:
-        phase: What is going on.
-        event_time: Recorded time that is reached.
+        phase: The present phase.
+        event_time: Event time reached in the recording.
         predicted: Windows with a prediction or a dead letter.
-        total: Windows of the story.
+        total: Windows of the scenario.
         rate: Predictions per second.
         serving: Version that serves, by model.
         training: Whether a run is in progress.
@@ -60,10 +60,10 @@ class Picture:
 
 
 class LiveView:
-    """Shows pictures and news. Use it as a context.
+    """Shows pictures and event lines. A context manager.
 
     Args:
-        title: The story's.
+        title: The scenario's title.
         began: Monotonic time from which the elapsed time counts.
     """
 
@@ -90,12 +90,12 @@ class LiveView:
             self._live.stop()
 
     def tell(self, line: str) -> None:
-        """Say something that stays."""
+        """Print a permanent line."""
         style = _STYLES.get(line.split(" ", 1)[0], "")
         remarks.print(styled(f"[{self._elapsed}] {line}", style), soft_wrap=True)
 
     def show(self, picture: Picture, *, at_once: bool = False) -> None:
-        """Show a picture if it is time for a new one."""
+        """Show a picture, at a limited rate."""
         now = time.monotonic()
         pause = _PLAIN_SECONDS if self._live is None else _REFRESH_SECONDS
         if not at_once and now - self._shown < pause:

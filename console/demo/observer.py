@@ -1,11 +1,11 @@
-"""What a run looks like from outside, while it happens: one consumer of the output topics.
+"""Observes a run from outside: one consumer of the output topics.
 
 A thread reads predictions, dead letters, alerts, outcomes, runs, registry and ledger with
 ``read_committed``, from their beginning, and keeps what the live view, the latency figures
-and the waiting conditions need. It takes each record singly, so that a prediction's arrival
-is noted when it comes and not when a batch is full.
+and the waiting conditions need. It polls single records, so that a prediction's arrival time is not
+delayed by a batch.
 
-The thread owns the consumer and writes; everybody else takes a `snapshot`, under the lock.
+The thread owns the consumer and writes; other threads take a `snapshot`, under the lock.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _TOPICS: Final = (
     SERVING_LEDGER,
 )
 _POLL_SECONDS: Final = 0.1
-#: Arrivals over which the present rate is taken, seconds.
+#: Interval over which the present rate is computed, seconds.
 _RATE_SECONDS: Final = 3.0
 
 OnPrediction = Callable[[Prediction], None]
@@ -64,7 +64,7 @@ OnPrediction = Callable[[Prediction], None]
 
 @dataclass
 class Seen:
-    """What has arrived so far.
+    """State folded from all records so far.
 
     Attributes:
         ended: Places (partition, offset) of windows with a prediction or a dead letter.
@@ -72,14 +72,14 @@ class Seen:
         dead_letters: Number of dead letters about windows.
         outcomes: Places of windows with an outcome.
         last_outcome: Monotonic time of the last one.
-        arrivals: Every prediction's way from the edge to us.
+        arrivals: Latency of every prediction from the edge to this consumer.
         recent: Monotonic times of the last ones.
         alerts: All alerts.
         runs: The latest record of each run.
         registry: The fold of the registry's events.
         registry_events: The events themselves.
         fences: Ledger entries.
-        event_time: Latest event time that was predicted from.
+        event_time: Latest event time of a predicted window.
     """
 
     ended: set[tuple[int, int]] = field(default_factory=set)
@@ -97,13 +97,13 @@ class Seen:
     event_time: datetime | None = None
 
     def rate(self, now: float) -> float:
-        """Predictions per second just now."""
+        """Present rate of predictions per second."""
         while self.recent and self.recent[0] < now - _RATE_SECONDS:
             self.recent.popleft()
         return len(self.recent) / _RATE_SECONDS
 
     def in_progress(self, model: str) -> list[TrainingRun]:
-        """Runs of a model that are under way: started, or approved and not yet serving."""
+        """Runs of a model in progress: started, or approved and not serving yet."""
         return [
             run
             for run in self.runs.values()
@@ -111,7 +111,7 @@ class Seen:
         ]
 
     def waiting_runs(self, model: str) -> list[TrainingRun]:
-        """Runs of a model that wait for enough windows."""
+        """Runs of a model in state waiting: there are not enough windows yet."""
         return [r for r in self.runs.values() if r.model == model and r.state == "waiting"]
 
 
@@ -125,11 +125,11 @@ def _under_way(run: TrainingRun, model: Model | None) -> bool:
 
 
 class Observer:
-    """Watches a system from a thread of its own, between `start` and `stop`.
+    """Watches a system from its own thread, between `start` and `stop`.
 
     Args:
-        settings: Where Kafka is.
-        on_prediction: Told each prediction, in the thread, outside the lock.
+        settings: Address of Kafka.
+        on_prediction: Called with each prediction, in the thread, outside the lock.
     """
 
     def __init__(self, settings: Settings, on_prediction: OnPrediction = lambda _: None) -> None:
@@ -157,7 +157,7 @@ class Observer:
         self._thread.join()
 
     def check(self) -> None:
-        """Raise what ended the thread, if anything did."""
+        """Raise the exception that ended the thread, if any did."""
         if self._problem is not None:
             raise self._problem
 
@@ -166,7 +166,7 @@ class Observer:
             while not self._done.is_set():
                 for topic, message in self._log.poll(_POLL_SECONDS, batch=1):
                     self._take(topic.name, message, time.time() * 1000)
-        except Exception as error:  # noqa: BLE001  (kept for `check`, which raises it to whoever asks)
+        except Exception as error:  # noqa: BLE001  (kept for `check`, which raises it to its caller)
             self._problem = error
         finally:
             self._log.close()

@@ -1,11 +1,9 @@
-"""How fast a story is told: pure arithmetic on its windows.
+"""Pace of a scenario's replay: pure arithmetic on its windows.
 
-The replay follows recorded time, sped up so that windows come at a wanted average rate.
-While a training run is in progress it is slowed down, since a training that takes seconds
-here would take as many seconds on the real machine, and not days. For the same reason it
-stands still while a few seconds' windows wait for their predictions, as when a program was
-killed and starts again. Long silences of the recording, in which nothing could happen, are cut
-short.
+The replay follows recorded time, sped up to a wanted average rate of windows. While a training run
+is in progress it is slowed down, because a training takes seconds on a real machine as well, and
+not days of recorded time. For the same reason it pauses while the windows of a few seconds have no
+predictions yet, for example after a program was killed. Long gaps of the recording are cut short.
 """
 
 from __future__ import annotations
@@ -23,26 +21,26 @@ from millrace.contracts.clock import to_ms
 from millrace.producers.sources.recording import Story
 from millrace.verification.source_windows import SourceWindow
 
-#: The replay should take about this long, within the limits below, seconds.
+#: Target duration of the replay, within the limits below, seconds.
 WANTED_SECONDS: Final = 60.0
-#: Windows/s, at most.
+#: Largest rate, windows/s.
 FASTEST: Final = 120.0
-#: Windows/s of each asset, at most: between an alarm and the start of its training lies about
-#: a second, in which recorded time must not run away.
+#: Largest rate per asset, windows/s: an alarm's training starts about a second after it, in which
+#: recorded time must not advance too far.
 FASTEST_PER_ASSET: Final = 25.0
 #: Windows/s of each asset while a training run is in progress.
 TRAINING_PER_ASSET: Final = 0.33
-#: The replay stands still while the windows of so many of its seconds wait.
+#: The replay pauses while the windows of this many of its seconds have no predictions, seconds.
 WAITING_SECONDS: Final = 3.0
-#: Silences are cut to this many seconds of the replay.
+#: Longest gap in the replay, seconds; longer ones are cut to it.
 MAX_IDLE_SECONDS: Final = 1.0
-#: Halvings of the interval in which the speed is looked for.
+#: Bisection steps in the search for the speed.
 _HALVINGS: Final = 60
 
 
 @dataclass(frozen=True)
 class ReplayPlan:
-    """A story's windows and their pace.
+    """A scenario's windows and their pace.
 
     Attributes:
         training: Windows of the first training stretch.
@@ -50,8 +48,8 @@ class ReplayPlan:
         rate: Wanted windows per second of the replay, on average.
         speed: Recorded seconds per second.
         training_speed: The same while a training run is in progress.
-        most_waiting: Windows that may wait for their predictions before it stands still.
-        max_idle_seconds: What longer waits are cut to.
+        most_waiting: Number of windows without predictions at which the replay pauses.
+        max_idle_seconds: Longest gap; longer ones are cut to it.
     """
 
     training: int
@@ -70,7 +68,7 @@ def plan_replay(
     rate: float | None,
     training_rate: float | None,
 ) -> ReplayPlan:
-    """Choose the speeds of a story.
+    """Choose the speeds of a scenario.
 
     Args:
         windows: All its windows, at least one of them after the training stretch.
@@ -99,14 +97,14 @@ def plan_replay(
 
 
 def speed_for(pauses: npt.NDArray[np.float64], seconds: float, max_idle: float) -> float:
-    """Find the speed at which pauses, each cut to a longest wait, add up to a time.
+    """Find the speed at which pauses, each limited to ``max_idle``, add up to ``seconds``.
 
     >>> round(speed_for(np.array([600.0, 600.0, 86400.0]), 2.2, 1.0))
     1000
 
     Args:
         pauses: Recorded seconds between windows.
-        seconds: What they are to add up to.
+        seconds: Wanted sum.
         max_idle: Longest wait, seconds.
 
     Returns:

@@ -2,13 +2,13 @@
 
 Each phase ends by a condition:
 
-1. *first stretch*: the edge sends the training stretch as fast as it can; persistence serves.
-2. *first training*: a person's request; over when the run is finished and, if it was
-   approved, the version serves in every partition.
-3. *replay*: the edge sends the rest at the scenario's pace, and stands still while too many
-   windows wait; programs are killed if wished.
-4. *settling*: every window has its prediction or dead letter, runs are finished, outcomes
-   have stopped coming.
+1. *first stretch*: the edge sends the training stretch as fast as possible; persistence serves.
+2. *first training*: a manual request; ends when the run is finished and, if it was approved, the
+   version serves in every partition.
+3. *replay*: the edge sends the rest at the scenario's pace, and pauses while too many windows have
+   no predictions; programs are killed as requested.
+4. *settling*: ends when every window has its prediction or dead letter, runs are finished, and no
+   more outcomes arrive.
 """
 
 from __future__ import annotations
@@ -53,26 +53,27 @@ from millrace.verification.source_windows import SourceWindow
 _PHASE_SECONDS: Final = 3600.0
 _TRAINING_SECONDS: Final = 900.0
 _STAMP_SECONDS: Final = 15.0
-#: No prediction for so long, with windows outstanding, and the check begins without them.
+#: If no prediction arrives for this time while windows are outstanding, the check starts without
+#: them.
 _STALLED_SECONDS: Final = 120.0
-#: Outcomes that have not come this long after the last one are not waited for any more.
+#: The run no longer waits for outcomes this long after the last one.
 _QUIET_SECONDS: Final = 4.0
-#: A run that waits for windows is given this long to find that it has them.
+#: How long a waiting run may take to notice that it has enough windows.
 _GRACE_SECONDS: Final = 5.0
 _CHECK_SECONDS: Final = 1.0
 
 
 @dataclass
 class RunStats:
-    """What the conductor knows at the end, beside what the topics say.
+    """Results of the runner that are not in the topics.
 
     Attributes:
         frozen_version: Version of the frozen model; None if none was ever approved.
-        slowed_seconds: Wall time during which a training run held the replay back.
+        slowed_seconds: Wall time for which a training run slowed the replay.
         replay_began_ms: When the replay began, milliseconds since the epoch.
         replay_seconds: Wall time of the replay.
         kills: Programs that were killed on purpose.
-        notes: What a reader should know.
+        notes: Notes for the reader of the report.
     """
 
     frozen_version: int | None = None
@@ -89,16 +90,16 @@ class DemoRunner:
     Args:
         scenario: The scenario.
         system: The system.
-        view: Where it is shown.
-        kills: Programs to kill on the way.
-        folder: Where files go.
+        view: The live view.
+        kills: Programs to kill during the replay.
+        folder: Folder for files.
 
     Attributes:
-        observer: What has been seen.
+        observer: The observer of the output topics.
         scoreboard: Errors so far.
         memory: Peak memory of each program.
         frozen: The frozen model, once there is one.
-        performance: What is known at the end.
+        performance: Results at the end.
     """
 
     def __init__(
@@ -134,7 +135,7 @@ class DemoRunner:
         """Run the scenario.
 
         Raises:
-            ServerError: A program does not stay up, or something never comes.
+            ServerError: A program does not stay up, or a phase does not end.
         """
         self.observer.start()
         self.memory.start()
@@ -247,12 +248,12 @@ class DemoRunner:
         self._tick(at_once=True)
 
     def _play(self, name: str, arguments: list[str], *, held_back: bool = False) -> None:
-        """Let the edge send a stretch, and wait until each of its windows has ended somehow.
+        """Let the edge send a stretch, and wait until each of its windows has a result.
 
         Args:
             name: Name of the edge's files.
-            arguments: What the edge is told.
-            held_back: Whether the edge stands still while too many windows wait.
+            arguments: The edge's arguments.
+            held_back: Whether the edge pauses while too many windows have no predictions.
         """
         environment = {**self._system.environment(), MARK: "edge"}
         self._edge = edge = EdgeProcess(arguments, environment, self._folder, name)
@@ -284,7 +285,7 @@ class DemoRunner:
         self._wait(over, f"the {self._phase} to end", _PHASE_SECONDS)
 
     def _wait_for_stamps(self) -> None:
-        """Wait until the serving epoch is in the ledger of every partition, within reason."""
+        """Wait until every partition has the serving epoch in the ledger, with a time limit."""
         deadline = time.monotonic() + _STAMP_SECONDS
 
         def stamped() -> bool:
@@ -298,7 +299,7 @@ class DemoRunner:
         self._wait(stamped, "stamps in every partition", 2 * _STAMP_SECONDS)
 
     def _wait_for_outcomes(self, windows: Sequence[SourceWindow]) -> None:
-        """Wait until every forecast that can have its truth by now has it."""
+        """Wait until every forecast with a complete truth has its outcome."""
         expected = joinable(windows, self._scenario.spec)
         began = time.monotonic()
 
@@ -317,7 +318,7 @@ class DemoRunner:
             )
 
     def _records(self) -> int:
-        """Records of `sensor.windows`; the edge writes without transactions, so none is a mark."""
+        """Records of `sensor.windows`; without transactions, no offset is a marker."""
         bounds = [
             self._client.get_watermark_offsets(
                 TopicPartition(self._topic, partition), timeout=ANSWER_SECONDS
@@ -334,7 +335,7 @@ class DemoRunner:
         wait_until(condition, what, seconds=seconds, meanwhile=self._tick)
 
     def _tick(self, *, at_once: bool = False) -> None:
-        """Look after everything that goes on meanwhile."""
+        """Check observer and programs; update the frozen model, kills and the view."""
         self.observer.check()
         if time.monotonic() - self._checked > _CHECK_SECONDS:
             self._checked = time.monotonic()
@@ -439,7 +440,7 @@ class DemoRunner:
         try:
             states = self._system.supervisor.states()
         except ServerError:
-            states = []  # busy with a restart; the next sample will see it
+            states = []  # busy with a restart; the next sample includes it
         found |= {state.name: state.pid for state in states if state.pid is not None}
         others = {
             "supervisord": self._system.supervisor.pid,

@@ -1,4 +1,4 @@
-"""The story that a demonstration tells: its source, what must come of it, and its pace."""
+"""The scenario of a demonstration: its source, expected results and pace."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from millrace.verification.source_windows import SourceWindow, source_windows
 
 @dataclass(frozen=True)
 class KnownPart:
-    """Something that is known to happen in a simulated story.
+    """A known event in a simulated scenario.
 
     Attributes:
-        kind: What it is.
+        kind: Kind of the event.
         assets: The machines concerned.
         starts: Event time at which it begins.
         ends: Event time at which it ends.
@@ -38,18 +38,18 @@ class KnownPart:
 
 @dataclass(frozen=True, eq=False)
 class Scenario:
-    """A story, read and ready.
+    """A loaded scenario.
 
     Attributes:
-        where: Where it was opened.
-        title: One line for people.
+        where: Its source address.
+        title: One line for display.
         spec: The task.
         story: Its stretches.
         frame: All readings.
         windows: All windows that must be sent.
-        truth: What followed each.
+        truth: Truth of each window.
         plan: The pace.
-        known: What is known to happen in it.
+        known: Its known events.
     """
 
     where: str
@@ -76,16 +76,16 @@ class Scenario:
 def open_scenario(
     where: str, settings: Settings, *, rate: float | None, training_rate: float | None
 ) -> Scenario:
-    """Read a story.
+    """Load a scenario.
 
     Args:
         where: A dataset.toml or ``fleet``.
-        settings: Where the object store is, for ``s3://`` addresses.
+        settings: Address of the object store, for ``s3://`` addresses.
         rate: Wanted windows per second; None to choose.
         training_rate: The same while a training run is in progress; None to choose.
 
     Raises:
-        DataError: It cannot be read, or has nothing to train on or to replay.
+        DataError: It cannot be read, or has no windows to train on or to replay.
     """
     recording = open_recording(where, settings)
     spec, story, frame = recording.spec, recording.story, recording.frame()

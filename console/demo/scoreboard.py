@@ -1,7 +1,7 @@
-"""Live, frozen and persistence errors, kept up while predictions arrive.
+"""Live, frozen and persistence errors, updated as predictions arrive.
 
-Predictions come from the observer's thread, frozen forecasts all at once from a process,
-truth from the source beforehand; whoever asks gets the errors of the windows that have both.
+Predictions come from the observer's thread, frozen forecasts together from a process, truth from
+the source in advance. Errors are computed over the windows with both forecast and truth.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Name = tuple[str, int]
 
 
 class Scoreboard:
-    """Errors so far. May be used from several threads; asking for them costs nothing.
+    """Errors so far. Thread-safe; reading them is cheap.
 
     Args:
-        truth: What was measured.
+        truth: Measured values.
         spec: The task.
         judged_after_ms: Forecasts whose interval begins by this do not count.
     """
@@ -39,7 +39,7 @@ class Scoreboard:
         self._lock = threading.Lock()
 
     def add(self, prediction: Prediction) -> None:
-        """Judge a prediction, if it counts; a second one of the same window changes nothing."""
+        """Add a prediction's errors, if it counts; duplicates of a window are ignored."""
         row = judge(prediction, self._truth, self._spec, self._from_ms)
         if row is None:
             return
@@ -54,7 +54,7 @@ class Scoreboard:
                 self._frozen.add(self._frozen_errors[name])
 
     def set_frozen(self, forecasts: Mapping[Name, Floats]) -> None:
-        """Learn what the frozen model says about every window."""
+        """Add the frozen model's forecasts of all windows."""
         errors = {}
         for name, forecast in forecasts.items():
             error = self._truth.error(*name, forecast)
@@ -75,7 +75,7 @@ class Scoreboard:
             )
 
     def rows(self) -> list[Judged]:
-        """All judged forecasts by event time."""
+        """Errors of all forecasts by event time."""
         with self._lock:
             frozen = self._frozen_errors or {}
             found = [replace(row, frozen=frozen.get(name)) for name, row in self._rows.items()]
@@ -107,7 +107,7 @@ def window_name(prediction: Prediction, spec: ModelSpec) -> Name:
 def judge(
     prediction: Prediction, truth: Truth, spec: ModelSpec, judged_after_ms: int
 ) -> Judged | None:
-    """Judge one prediction; None if it does not count or its truth is unknown."""
+    """Compute one prediction's errors; None if it does not count or has no truth."""
     start_ms = to_ms(prediction.interval_start)
     if start_ms <= judged_after_ms:
         return None

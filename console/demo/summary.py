@@ -1,4 +1,4 @@
-"""Evidence, scenario and performance go in, the report comes out."""
+"""Builds the report from evidence, scenario and the runner's results."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ _CONCEPT: Final = "concept_drift"
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured beside the topics.
+    """Measurements that are not in the topics.
 
     Attributes:
         started_at: When the demonstration began.
-        seconds: How long it took.
+        seconds: Its duration.
         rows: Judged forecasts.
-        arrivals: Every replayed prediction's way from the edge to a consumer.
+        arrivals: Latency of every replayed prediction from the edge to a consumer.
         memory_mib: Peak of each program.
-        memory_total_mib: Peak of all together.
-        memory_measure: What was measured.
+        memory_total_mib: Peak of their sum.
+        memory_measure: The measure of memory.
     """
 
     started_at: datetime
@@ -70,14 +70,14 @@ def build_report(
     performance: RunStats,
     measured: Measured,
 ) -> Report:
-    """Put the report together.
+    """Build the report.
 
     Args:
-        scenario: What was told.
-        namespace: Of the run's topics.
-        evidence: What the topics hold.
-        performance: What the conductor knows.
-        measured: What was measured beside them.
+        scenario: The scenario.
+        namespace: Namespace of the run's topics.
+        evidence: Content of the topics.
+        performance: The runner's results.
+        measured: Measurements that are not in the topics.
     """
     registry = fold(evidence)
     name = scenario.spec.name
@@ -136,7 +136,7 @@ def build_report(
 
 
 def fold(evidence: Evidence) -> Registry:
-    """The registry as the events tell it."""
+    """The registry, folded from the events."""
     registry = Registry()
     for event in evidence.model_events:
         registry.apply(event)
@@ -189,7 +189,7 @@ def _drift_lines(evidence: Evidence, runs: Sequence[TrainingRun], model: str) ->
 
 
 def alerts_answered(requests: Iterable[TrainingRequest], runs: Iterable[TrainingRun]) -> set[str]:
-    """Ids of the alerts that made a run start: its own reason, and what it answered as well."""
+    """Ids of the alerts that a run answered: the one that started it, and others."""
     begun = [run for run in runs if run.state != "waiting"]
     answered = {request for run in begun for request in run.answers}
     asked = [*(run.request for run in begun), *(r for r in requests if r.id in answered)]
@@ -223,7 +223,7 @@ def _swap(
 
 
 def first_event_time(swap: SwapTimes, sent: Iterable[SentWindow]) -> datetime | None:
-    """Event time of the first forecast behind a swap's fences; None if none followed."""
+    """Event time of the first forecast after a swap's fences; None if there is none."""
     ends = [
         record.window.end_ms
         for record in sent

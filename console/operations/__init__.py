@@ -1,4 +1,4 @@
-"""What commands do, as functions that return data.
+"""Logic of the commands, as functions that return data.
 
 ```
 status         programs, versions, topics, lag and balance of a system
@@ -6,7 +6,7 @@ models         the registry: versions, refused events; declarations, requests to
 datasets       declares the model of a dataset
 topics         the declared topics: settings, creation, more partitions
 drift          drift alerts
-dead_letters/  dead letters: read, choose, send again
+dead_letters/  dead letters: read, select, retry
 accounts       balance of each service, from its metrics
 lags           lag of each consumer group
 topic_tail     last records of a topic, then new ones

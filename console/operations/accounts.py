@@ -1,4 +1,4 @@
-"""What services say about the records that they were handed, read from their metrics.
+"""Balance and losses of records in each service, read from the services' metrics.
 
 /metrics of each service ─► balance per partition, losses ─┐
 supervisord's log ─► restarts                               ├─► concerns, in words
@@ -20,7 +20,7 @@ from millrace.infra.local.health import LOOPBACK
 from millrace.infra.local.programs import RESTARTER
 
 _ANSWER_SECONDS: Final = 3.0
-#: Restarts of a program within this time, seconds, that are too many.
+#: Time within which several restarts of a program are a concern, seconds.
 RESTARTS_SECONDS: Final = 900.0
 MANY_RESTARTS: Final = 3
 _READ: Final = "millrace_records_read_total"
@@ -31,15 +31,15 @@ _BEGUN: Final = "INFO supervisord started with pid"
 
 
 class BalanceLine(msgspec.Struct, frozen=True):
-    """What became of the records of a partition, in the present life of a service.
+    """Fates of a partition's records since the start of a service.
 
     Attributes:
-        service: Who was handed them.
+        service: The service that read them.
         topic: The topic, without the namespace.
         partition: The partition.
-        read: How many.
-        fates: What became of how many; see `infra.progress.balance`.
-        waiting: How many have no fate yet; below 0, some have two.
+        read: Number of records read.
+        fates: Number of records by fate; see `infra.progress.balance`.
+        waiting: Number of records without a fate yet; below 0, some have two.
     """
 
     service: str
@@ -51,7 +51,7 @@ class BalanceLine(msgspec.Struct, frozen=True):
 
 
 class LossLine(msgspec.Struct, frozen=True):
-    """Records that Kafka dropped before a group had read them, as its service has noticed."""
+    """Records that expired in Kafka before a group had read them, as its service reports."""
 
     service: str
     topic: str
@@ -60,12 +60,12 @@ class LossLine(msgspec.Struct, frozen=True):
 
 
 class RestartLine(msgspec.Struct, frozen=True):
-    """How often a program was started again.
+    """Number of restarts of a program.
 
     Attributes:
         program: Its name.
-        restarts: Since the process manager runs.
-        lately: Of these, within `RESTARTS_SECONDS`.
+        restarts: Since the start of the process manager.
+        lately: Those within `RESTARTS_SECONDS`.
     """
 
     program: str
@@ -74,7 +74,7 @@ class RestartLine(msgspec.Struct, frozen=True):
 
 
 def metrics_of(port: int) -> str | None:
-    """Ask a service for its metrics; None if it does not answer."""
+    """Fetch a service's metrics; None if it does not answer."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_ANSWER_SECONDS)
     try:
         connection.request("GET", "/metrics")
@@ -108,7 +108,7 @@ def accounts(service: str, metrics: str) -> tuple[list[BalanceLine], list[LossLi
 
 
 def restarts(log: Iterable[str], now: float) -> list[RestartLine]:
-    """Count restarts since the process manager runs.
+    """Count restarts since the start of the process manager.
 
     Args:
         log: Lines of its log, oldest first.
@@ -132,7 +132,7 @@ def restarts(log: Iterable[str], now: float) -> list[RestartLine]:
 
 
 def unsettled(lines: Iterable[BalanceLine]) -> bool:
-    """Whether some records have no fate yet, or two."""
+    """Whether any record has no fate yet, or two."""
     return any(line.waiting for line in lines)
 
 
@@ -142,10 +142,10 @@ def concerns(
     losses: Iterable[LossLine],
     started: Iterable[RestartLine],
 ) -> list[str]:
-    """Say in words what is wrong although everybody may be ready.
+    """Describe problems that exist although all programs may be ready.
 
     Args:
-        before: Balances some seconds ago; what waits may just have been under way.
+        before: Balances some seconds ago; records without a fate may just have been in progress.
         after: Balances now.
         losses: Losses.
         started: Restarts.

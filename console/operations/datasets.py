@@ -1,4 +1,4 @@
-"""Declares the model of a dataset; pandas comes with it, so commands import this late."""
+"""Declares the model of a dataset; imports pandas, so commands import this module late."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def declare_dataset(settings: Settings, where: str) -> tuple[ModelSpec, bool]:
     """Declare the model of a dataset.
 
     Args:
-        settings: Where Kafka is.
+        settings: Address of Kafka.
         where: The dataset, see `producers.sources.opening`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Drift alerts that were written."""
+"""Reads drift alerts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from millrace.infra.settings import Settings
 def read_alerts(
     settings: Settings, asset: str | None = None, signal: str | None = None
 ) -> list[DriftAlert]:
-    """Read the alerts of an asset, of a kind of signal, or all; by event time.
+    """Read the alerts of an asset, of a kind of signal, or all; sorted by event time.
 
     Raises:
         ServerError: No broker answers, or the topic is not there.

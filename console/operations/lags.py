@@ -1,4 +1,4 @@
-"""How many records each consumer group has still to read, partition by partition."""
+"""Lag of each consumer group by partition."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from millrace.infra.kafka.place import Place
 from millrace.infra.progress.group_offsets import GroupOffsets
 from millrace.infra.settings import Settings
 
-#: What each group reads.
+#: Topics that each group reads.
 READ_BY: Final[Mapping[str, Sequence[Topic]]] = {
     STREAM_PROCESSOR: (SENSOR_WINDOWS, PREDICTIONS),
     INFERENCE: (NORMALIZED,),
@@ -24,13 +24,13 @@ READ_BY: Final[Mapping[str, Sequence[Topic]]] = {
 
 
 class LagLine(msgspec.Struct, frozen=True):
-    """How far a group is behind.
+    """Lag of a group in a partition.
 
     Attributes:
         group: The group, before the namespace.
         topic: The topic, without the namespace.
         partition: The partition.
-        records: Records that it has still to read; see `infra.progress.group_offsets`.
+        records: Number of unread records; see `infra.progress.group_offsets`.
     """
 
     group: str
@@ -40,7 +40,7 @@ class LagLine(msgspec.Struct, frozen=True):
 
 
 def lag_lines(settings: Settings) -> list[LagLine]:
-    """Ask for the lag of the groups; those of topics that are not there are left out."""
+    """Query the lag of the groups; missing topics are ignored."""
     lines = []
     client = reader(settings)
     try:
@@ -60,7 +60,7 @@ def lag_lines(settings: Settings) -> list[LagLine]:
                 for place, lag in sorted(lags.items())
             ]
     except KafkaException:
-        return lines  # whether Kafka answers, others say
+        return lines  # other lines report whether Kafka answers
     finally:
         client.close()
     return lines

@@ -1,4 +1,4 @@
-"""The model registry: what it says, and requests to train."""
+"""Reads the model registry; requests trainings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
 from millrace.registry.state import Registry
 
-#: Who writes the console's events.
+#: CloudEvents source of the console's events.
 SOURCE: Final = "/millrace/console"
 
 
@@ -29,7 +29,7 @@ class VersionLine(msgspec.Struct, frozen=True):
         state: registered, approved, rejected, active or retired; refused for an event that
             the registry does not count.
         epochs: Serving epochs that it served.
-        since: When it began to serve last.
+        since: Start of its latest serving epoch.
         trained_from: Event time of its first training window.
         trained_until: Event time of the end of its last one.
         parent: Version that it was warm-started from.
@@ -53,7 +53,7 @@ def read_registry(settings: Settings) -> Registry:
     Raises:
         ServerError: No broker answers, or the topic is not there.
     """
-    feed = ModelFeed(settings, tells=False)  # `list_models` shows what was refused
+    feed = ModelFeed(settings, tells=False)  # `list_models` shows the refusals
     try:
         feed.catch_up()
     finally:
@@ -101,13 +101,13 @@ def refused_lines(registry: Registry) -> list[VersionLine]:
 def request_training(
     settings: Settings, model: str, event_time: datetime, detail: str
 ) -> TrainingRequest:
-    """Publish a person's request to train.
+    """Publish a manual training request.
 
     Args:
-        settings: Where Kafka is.
+        settings: Address of Kafka.
         model: The model.
-        event_time: Event time up to which data is there.
-        detail: Why, in words.
+        event_time: Event time up to which there is data.
+        detail: The reason.
 
     Raises:
         DataError: There is no such model.

@@ -1,4 +1,4 @@
-"""What runs, which versions serve, how far every consumer is."""
+"""Running programs, serving versions, and progress of all consumers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings
 from millrace.infra.topics.partitions import partition_counts, uneven
 
-#: How long records that have no fate yet may be on their way before that is told, seconds.
+#: How long records may be in progress without a fate before that is reported, seconds.
 _SETTLE_SECONDS: Final = 4.0
 
 
@@ -41,12 +41,12 @@ class ProgramLine(msgspec.Struct, frozen=True):
 
     Attributes:
         name: Its name.
-        state: The process manager's word.
-        pid: Its process.
+        state: Its state in the process manager.
+        pid: Its process id.
         uptime_seconds: How long it has been running.
-        ready: Whether it says that it does its work; None if it does not say.
-        detail: What it waits for, in words.
-        log: Its output.
+        ready: Whether it reports that it is ready; None without a report.
+        detail: What it is waiting for.
+        log: File with its output.
     """
 
     name: str
@@ -59,22 +59,22 @@ class ProgramLine(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """The whole answer.
+    """The whole status.
 
     Attributes:
-        kafka: Where Kafka is.
-        s3: Where the object store is.
+        kafka: Address of Kafka.
+        s3: Address of the object store.
         namespace: The namespace.
-        programs: What runs from here.
+        programs: Programs that were started from here.
         models: All versions of all models.
         topics: The declared topics.
-        balances: What became of the records that each service was handed.
-        losses: Records that Kafka dropped before a service had read them.
-        lags: Records that each group has still to read.
-        restarts: How often each program was started again.
-        concerns: What is wrong although all may be ready: losses, an account that does not
-            balance, restarts over and over.
-        problem: Why not all partitions are read, and what mends it; None if they are.
+        balances: Fates of the records that each service has read.
+        losses: Records that expired in Kafka before a service had read them.
+        lags: Unread records of each group.
+        restarts: Number of restarts of each program.
+        concerns: Problems although all programs may be ready: losses, an account that does not
+            balance, repeated restarts.
+        problem: Why not all partitions are read, and the fix; None if they are.
     """
 
     kafka: str
@@ -92,7 +92,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 def program_lines(supervisor: Supervisor, telemetry: dict[str, int]) -> list[ProgramLine]:
-    """Ask the process manager and each service.
+    """Query the process manager and each service.
 
     Raises:
         ServerError: The process manager does not answer.
@@ -116,7 +116,7 @@ def program_lines(supervisor: Supervisor, telemetry: dict[str, int]) -> list[Pro
 
 
 def read_status(settings: Settings) -> Status:
-    """Ask programs, services, Kafka and the registry.
+    """Query programs, services, Kafka and the registry.
 
     Raises:
         ServerError: Kafka does not answer.
@@ -126,14 +126,14 @@ def read_status(settings: Settings) -> Status:
     try:
         programs = program_lines(Supervisor(home), address.telemetry if address else {})
     except ServerError:
-        programs = []  # servers and services are somebody else's to run
+        programs = []  # servers and services are run by another party
     telemetry = address.telemetry if address else {}
     before, _ = _accounts(telemetry)
     balances, losses = _settled_accounts(telemetry)
     started = _restarts(home)
     problem = uneven(partition_counts(admin(settings), settings))
     if problem is not None:
-        # Whoever has not noticed yet does so within seconds, and is not ready until it is mended.
+        # Each program notices within seconds, and is not ready until it is fixed.
         programs = [
             replace(line, ready=False, detail="waits for equal partitions") if line.ready else line
             for line in programs
@@ -155,7 +155,7 @@ def read_status(settings: Settings) -> Status:
 
 
 def _accounts(telemetry: Mapping[str, int]) -> tuple[list[BalanceLine], list[LossLine]]:
-    """Ask every service that answers."""
+    """Read the accounts of every service that answers."""
     balances: list[BalanceLine] = []
     losses: list[LossLine] = []
     for service, port in telemetry.items():
@@ -168,7 +168,7 @@ def _accounts(telemetry: Mapping[str, int]) -> tuple[list[BalanceLine], list[Los
 
 
 def _settled_accounts(telemetry: Mapping[str, int]) -> tuple[list[BalanceLine], list[LossLine]]:
-    """Ask until every record has its fate; while records flow, that may never be."""
+    """Query until every record has its fate; under traffic, that may never happen."""
     found = _accounts(telemetry)
     end = time.monotonic() + _SETTLE_SECONDS
 

@@ -1,4 +1,4 @@
-"""The last records of a topic, and then, if wished, each new one as it comes."""
+"""Reads the last records of a topic, and optionally follows new ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from millrace.infra.kafka.clients import ANSWER_SECONDS, partitions_of, reader
 from millrace.infra.kafka.log_reader import LogReader, read_ranges
 from millrace.infra.settings import Settings
 
-#: Records per partition that are looked at first; four times as many each further time.
+#: Records per partition in the first read; each further read takes four times as many.
 _FIRST_LOOK: Final = 64
 _POLL_SECONDS: Final = 0.2
 
@@ -27,10 +27,10 @@ def last_records(
     """Find the last records of a topic.
 
     Args:
-        settings: Where Kafka is.
+        settings: Address of Kafka.
         topic: The topic.
-        count: How many.
-        wanted: Which records count.
+        count: Number of records.
+        wanted: Filter of records.
 
     Returns:
         At most ``count`` records, oldest first by timestamp, and the offset in each
@@ -64,7 +64,7 @@ def last_records(
 
 
 def follow_records(settings: Settings, topic: Topic, starts: dict[int, int]) -> Iterator[Message]:
-    """Yield each record from some offsets on, for ever.
+    """Yield each record from the given offsets on, without end.
 
     Raises:
         ServerError: No broker answers, or the topic is not there.

@@ -1,4 +1,4 @@
-"""The declared topics: whether they are there, and with what settings."""
+"""The declared topics: whether they exist, and their settings."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class TopicLine(msgspec.Struct, frozen=True):
         name: Its full name.
         exists: Whether the broker has it.
         partitions: Its partitions.
-        records: Offsets that are there; transactions' own marks count, too.
-        kept: How long, by the broker; as declared if the topic is not there, and ``unknown`` if
+        records: Number of offsets, including transaction markers.
+        kept: Retention in the broker; the declared one if the topic does not exist, ``unknown`` if
             its settings may not be read.
-        declared: How long, as declared.
-        key: What records are keyed by.
-        holds: What a record says.
-        findings: Settings of the broker that break a promise, or may.
+        declared: Declared retention.
+        key: Meaning of the record key.
+        holds: Content of a record.
+        findings: Broker settings that break a guarantee, or may.
     """
 
     name: str
@@ -45,7 +45,7 @@ class TopicLine(msgspec.Struct, frozen=True):
 
 
 def topic_lines(settings: Settings) -> list[TopicLine]:
-    """Look at all declared topics.
+    """Query all declared topics.
 
     Raises:
         ServerError: No broker answers.
@@ -82,14 +82,14 @@ def topic_lines(settings: Settings) -> list[TopicLine]:
 
 
 def create_missing(settings: Settings, warn: Callable[[Finding], None]) -> list[str]:
-    """Create the topics that are not there.
+    """Create the missing topics.
 
     Args:
         settings: Where Kafka is.
-        warn: Told each setting of an older topic that may break a promise.
+        warn: Called with each setting of an existing topic that may break a guarantee.
 
     Returns:
-        Names of those that were created.
+        Names of the created topics.
 
     Raises:
         ServerError: A topic cannot be created.
@@ -103,8 +103,8 @@ class Growth:
 
     Attributes:
         settings: Where Kafka is.
-        partitions: How many each of them is to have.
-        topics: Topics that get more, in the order in which they do.
+        partitions: Target number of partitions of each.
+        topics: Topics that are increased, in order.
     """
 
     settings: Settings
@@ -112,7 +112,7 @@ class Growth:
     topics: list[Step]
 
     def carry_out(self) -> None:
-        """Give the topics their partitions; one that was broken off is carried out again.
+        """Increase the partitions; idempotent, so it can be repeated after an interruption.
 
         Raises:
             ServerError: Kafka refuses.
@@ -123,10 +123,10 @@ class Growth:
 
 
 def plan_growth(settings: Settings, partitions: int) -> Growth:
-    """Plan more partitions for all topics keyed by asset.
+    """Plan an increase of partitions for all topics keyed by asset.
 
     Raises:
-        ServerError: A topic is not there.
+        ServerError: A topic is missing.
         SettingsError: A topic has more already.
     """
     counts = partition_counts(admin(settings), settings)
@@ -145,7 +145,7 @@ def _declared(topic: Topic) -> str:
 
 
 def _kept(topic: Topic, found: dict[str, str] | None) -> str:
-    """How long a broker keeps a topic's records; what it does not say is as declared."""
+    """Retention of a topic in the broker; the declared one if the broker reports none."""
     if found is None:
         return "unknown"
     policies = found.get(CLEANUP, "compact" if topic.compacted else "delete")

@@ -1,7 +1,7 @@
-"""How commands print.
+"""Output of commands.
 
 ```
 output    tables and JSON on standard output
-progress  what is being waited for
+progress  shows what a command is waiting for
 ```
 """

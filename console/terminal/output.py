@@ -1,6 +1,6 @@
-"""How commands answer: a table for people, or JSON for programs, on standard output.
+"""Prints results on standard output: tables for display, or JSON for programs.
 
-Names and details are somebody else's: see `infra.terminal` for how they are shown.
+Names and details are untrusted: `infra.terminal` describes how they are shown.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from millrace.contracts.wire.visible import visible_json
 from millrace.infra.terminal import Terminal
 from millrace.infra.topics.settings import Finding
 
-#: Columns of what does not go to a terminal, where the reader's width is not known.
+#: Columns of output without a terminal, where the width is unknown.
 _FILE_COLUMNS: Final = 160
 
 
@@ -29,9 +29,9 @@ def _console(*, stderr: bool) -> Terminal:
     return Terminal(stderr=stderr, width=None if known else _FILE_COLUMNS)
 
 
-#: Answers.
+#: Results.
 answers = _console(stderr=False)
-#: Progress and remarks, which a pipe does not get.
+#: Progress and remarks, on standard error.
 remarks = _console(stderr=True)
 
 
@@ -42,13 +42,13 @@ def print_json(value: Any) -> None:
 
 
 def print_json_line(value: Any) -> None:
-    """Print a value as one line of JSON, at once."""
+    """Print a value as one line of JSON, and flush."""
     sys.stdout.write(visible_json(msgspec.json.encode(value)) + "\n")
     sys.stdout.flush()
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """Build a table; numbers stand to the right, None is an empty cell."""
+    """Build a table; numbers are right-aligned, None is an empty cell."""
     made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     content = [list(row) for row in rows]
     for index, name in enumerate(columns):
@@ -61,7 +61,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def text(value: object) -> str:
-    """Write a value for people."""
+    """Format a value for display."""
     match value:
         case None:
             return ""
@@ -76,5 +76,5 @@ def text(value: object) -> str:
 
 
 def remark(finding: Finding) -> None:
-    """Tell a person of a setting that may break a promise; a pipe does not get it."""
+    """Print a warning about a setting that may break a guarantee, on standard error."""
     remarks.print(f"warning: {finding}", markup=False, highlight=False)

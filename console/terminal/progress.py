@@ -1,4 +1,4 @@
-"""Says what is being waited for: a spinner on a terminal, plain lines elsewhere."""
+"""Shows what a command is waiting for: a spinner on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from millrace.infra.terminal import line
 
 
 class Progress:
-    """The line that says what is going on. Use it as a context."""
+    """The progress line. A context manager."""
 
     def __init__(self) -> None:
         """Start the clock."""
@@ -35,7 +35,7 @@ class Progress:
         self.pause()
 
     def waiting_for(self, what: str) -> None:
-        """Name what is being waited for."""
+        """Show what the command is waiting for."""
         if what == self._said:
             return
         self._said = what
@@ -49,12 +49,12 @@ class Progress:
             self._status.update(line(said))
 
     def done(self, what: str) -> None:
-        """Say what has come about."""
+        """Print what is complete."""
         self.pause()
         remarks.print(f"[{self._elapsed}] {what}", highlight=False, soft_wrap=True)
 
     def pause(self) -> None:
-        """Take the spinner away."""
+        """Remove the spinner."""
         self._said = ""
         if self._status is not None:
             self._status.stop()

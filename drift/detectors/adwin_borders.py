@@ -79,7 +79,7 @@ class Borders:
         slots: tuple[Flags, Floats],
         settings: AdwinSettings,
     ) -> None:
-        """Compute the means at all borders.
+        """Check all borders.
 
         Args:
             n: Values of each checked lane since its start, int64 (checks,), at least one.

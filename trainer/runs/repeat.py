@@ -31,12 +31,12 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Repetition:
-    """What a repetition found.
+    """Result of a repetition.
 
     Attributes:
         run: The run.
         recorded: Digest of its artefact's manifest, as recorded.
-        repeated: The same, made again.
+        repeated: Digest of the artefact's manifest in the repetition.
     """
 
     run: str
@@ -50,10 +50,10 @@ class Repetition:
 
 
 def repeat(settings: Settings, limits: TrainerSettings, run_id: str) -> Repetition:
-    """Make a recorded run again.
+    """Execute a recorded run again.
 
     Raises:
-        DataError: There is no such run, it made no artefact, or it cannot be made again.
+        DataError: There is no such run, it has no artefact, or it cannot be repeated.
         ServerError: A server does not answer.
     """
     run = _find(settings, run_id)
@@ -76,7 +76,7 @@ def repeat(settings: Settings, limits: TrainerSettings, run_id: str) -> Repetiti
 
 
 def main() -> int:
-    """Repeat a run and tell; the exit code is 0 if the artefact is the same, else 1."""
+    """Repeat a run and print the result; the exit code is 0 if the artefact is the same, else 1."""
     parser = argparse.ArgumentParser(
         prog="python -m millrace.trainer.runs.repeat", description=__doc__
     )

@@ -1,4 +1,4 @@
-"""`millrace dead-letters list`: what could not be used, why, and what has become of it."""
+"""`millrace dead-letters list`: refused records, their reasons and states."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _DETAIL: Final = 60
 def list_letters(
     reason: str | None, asset: str | None, since: str | None, limit: int, *, as_json: bool
 ) -> None:
-    """Print the last letters, and how many there are by reason.
+    """Print the last letters, and their number by reason.
 
     Args:
-        reason: Only with this reason.
-        asset: Only of this asset.
-        since: Only those refused since then; see `parse_since`.
-        limit: How many to show; 0 for all.
-        as_json: An object with ``letters`` and ``counts``.
+        reason: Only letters with this reason.
+        asset: Only letters of this asset.
+        since: Only letters since this time; see `parse_since`.
+        limit: Number of letters to show; 0 for all.
+        as_json: Print an object with ``letters`` and ``counts``.
 
     Raises:
-        ServerError: Nothing runs.
-        SettingsError: ``since`` is no moment.
+        ServerError: The system is not running.
+        SettingsError: ``since`` is no valid time.
     """
     choice = Choice(reason, asset, parse_since(since, now()))
     found, known = choose_letters(settings_of_running_system(), choice)
@@ -53,7 +53,7 @@ def list_letters(
 
 
 def visible(text: str, most: int | None = None) -> str:
-    """Somebody else's text, escaped before it is cut after ``most`` characters."""
+    """Untrusted text, escaped before it is truncated to ``most`` characters."""
     shown = escaped(text)
     if most is not None and len(shown) > most:
         shown = shown[: most - 1] + "…"
@@ -61,7 +61,7 @@ def visible(text: str, most: int | None = None) -> str:
 
 
 def place_text(place: Origin) -> str:
-    """A record's place for people."""
+    """A record's place for display."""
     return visible(f"{place.topic} {place.partition}:{place.offset}") if place.topic else "?"
 
 

@@ -1,4 +1,4 @@
-"""`millrace dead-letters retry`: refused records go back to where they came from."""
+"""`millrace dead-letters retry`: resends refused records to their partitions."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from millrace.contracts.errors import DataError, SettingsError
 from millrace.contracts.events.dead_letter import Origin
 from millrace.infra.local.address import settings_of_running_system
 
-#: Standard input, in place of a file.
+#: Stands for standard input in place of a file.
 STDIN: Final = "-"
-#: Lines of a table for people; the rest is counted.
+#: Most lines of a displayed table; further ones are counted.
 _MOST_LINES: Final = 50
 
 
@@ -40,26 +40,26 @@ def retry_letters(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Send records again, and wait until the broker has them.
+    """Retry records, and wait for the broker's confirmation.
 
     Args:
-        refs: Letters by name.
+        refs: Letters by their references.
         every: All letters.
         reason: Letters with this reason.
         asset: Letters of this asset.
-        since: Letters that were refused since then.
-        value: File with another value for the one letter that is named; `STDIN` for standard
+        since: Letters since this time.
+        value: File with a replacement value for the single named letter; `STDIN` for standard
             input.
-        key: Another key for it.
-        content_type: Another media type for it.
-        dry_run: Send nothing, only tell.
-        as_json: One object.
+        key: Replacement key for it.
+        content_type: Replacement media type for it.
+        dry_run: Only print the plan.
+        as_json: Print one JSON object.
 
     Raises:
-        DataError: There is no such letter, it cannot be sent again, or its whole value cannot be
-            had any more.
-        ServerError: Nothing runs, or Kafka does not confirm.
-        SettingsError: Nothing is chosen, or too much.
+        DataError: There is no such letter, it cannot be retried, or its whole value is not
+            available any more.
+        ServerError: The system is not running, or Kafka does not confirm.
+        SettingsError: The options choose no letters, or contradict each other.
     """
     places = {parse_reference(ref) for ref in refs}
     by_choice = every or any(part is not None for part in (reason, asset, since))
@@ -78,7 +78,7 @@ def retry_letters(
 
 
 def read_value(where: str | None) -> bytes | None:
-    """Read a mended value from a file or from standard input.
+    """Read a replacement value from a file or from standard input.
 
     Raises:
         DataError: The file cannot be read.

@@ -1,4 +1,4 @@
-"""`millrace dead-letters show`: everything about one letter, and its original bytes."""
+"""`millrace dead-letters show`: all details of one letter, and its original bytes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from millrace.console.terminal.output import answers, print_json, table, text
 from millrace.contracts.errors import DataError
 from millrace.infra.local.address import settings_of_running_system
 
-#: Standard output, in place of a file.
+#: Stands for standard output in place of a file.
 STDOUT: Final = "-"
-#: Of more rows or sensors, only these are shown to people.
+#: Number of displayed rows and sensors, if there are more.
 _FIRST_ROWS: Final = 8
 _LAST_ROWS: Final = 2
 _MOST_SENSORS: Final = 8
-#: Of a document for people.
+#: Most displayed items of a document.
 _MOST_ITEMS: Final = 20
 _MOST_TEXT: Final = 200
 
@@ -34,16 +34,16 @@ def show_letter(ref: str, raw: str | None, *, as_json: bool) -> None:
     """Print a letter, or write its original value.
 
     Args:
-        ref: Its place.
-        raw: File for the original bytes of its value, `STDOUT` for standard output; nothing
-            else is printed then. None prints the letter.
-        as_json: One object.
+        ref: Its reference.
+        raw: File for the original bytes of its value, `STDOUT` for standard output; then nothing
+            else is printed. None prints the letter.
+        as_json: Print one JSON object.
 
     Raises:
-        DataError: There is no such letter, its whole value cannot be had any more, or the file
+        DataError: There is no such letter, its whole value is not available any more, or the file
             cannot be written.
-        ServerError: Nothing runs.
-        SettingsError: ``ref`` is no place.
+        ServerError: The system is not running.
+        SettingsError: ``ref`` is no valid reference.
     """
     place = parse_reference(ref)
     settings = settings_of_running_system()
@@ -58,7 +58,7 @@ def show_letter(ref: str, raw: str | None, *, as_json: bool) -> None:
 
 
 def _write(value: bytes, where: str) -> None:
-    """Write a value as it is."""
+    """Write a value unchanged."""
     if where == STDOUT:
         sys.stdout.buffer.write(value)
         sys.stdout.buffer.flush()
@@ -112,7 +112,7 @@ def _print_content(content: Content) -> None:
 
 
 def _print_readings(content: Content) -> None:
-    """The first and the last rows, of the first sensors."""
+    """Print the first and the last rows of the first sensors."""
     count, sensors = len(content.readings), content.sensors[:_MOST_SENSORS]
     whole = count <= _FIRST_ROWS + _LAST_ROWS
     numbers = [*range(count)] if whole else [*range(_FIRST_ROWS), *range(count - _LAST_ROWS, count)]

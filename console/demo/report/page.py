@@ -1,6 +1,6 @@
 """The report as HTML; one file, since each section of it is one function.
 
-The page needs nothing else: pictures and styles are inside.
+The page is self-contained: pictures and styles are embedded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from millrace.console.demo.report.report import Report
 from millrace.contracts.wire.visible import visible
 
 _NONE: Final = "\N{EN DASH}"
-#: From here on a number needs fewer decimals.
+#: Numbers from here on are shown with fewer decimals.
 _LARGE: Final = 10
 
 _CSS: Final = """
@@ -61,7 +61,7 @@ def render_page(report: Report, pictures: Pictures) -> str:
     """Write the page.
 
     Args:
-        report: What was found out.
+        report: The report.
         pictures: Its pictures, SVG text.
     """
     parts = [
@@ -86,7 +86,7 @@ def render_page(report: Report, pictures: Pictures) -> str:
 
 
 def escape(text: str) -> str:
-    """Text of a page: neither markup, nor what would turn or hide the text around it."""
+    """Escape text: no markup, and no characters that reverse or hide the text around it."""
     return html.escape(visible(text))
 
 

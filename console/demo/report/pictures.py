@@ -1,4 +1,4 @@
-"""Chooses what the report's pictures show, and has them drawn."""
+"""Selects the content of the report's pictures, and draws them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from millrace.console.demo.summary import Measured
 from millrace.contracts.clock import event_time, to_ms
 from millrace.verification.evidence import Evidence
 
-#: Windows of an asset on either side of a swap that are drawn.
+#: Number of drawn windows of an asset on either side of a swap.
 _AROUND_WINDOWS: Final = 60
-#: A pause of more strides breaks a line.
+#: A gap of more strides breaks a line.
 _BREAK_STRIDES: Final = 1.5
 #: Latency pictures, one per swap.
 _LATENCY_PICTURES: Final = 6
@@ -36,7 +36,7 @@ class Pictures:
     Attributes:
         error: Errors over event time.
         swap: Forecasts against truth around a swap.
-        swap_title: What that one shows.
+        swap_title: Title of that picture.
         latency: Latency around each swap.
     """
 
@@ -56,8 +56,8 @@ def draw(
     """Draw all pictures.
 
     Args:
-        report: What is to be illustrated.
-        scenario: The story, with its truth.
+        report: The report.
+        scenario: The scenario, with its truth.
         evidence: Predictions.
         measured: Judged forecasts and arrivals.
         frozen: The frozen model's forecasts, if there is one.
@@ -75,7 +75,7 @@ def draw(
 
 
 def _telling(swaps: Sequence[Swap]) -> Swap | None:
-    """The first swap after the first trained version, or else that one."""
+    """The swap after that to the first trained version, or else the latter."""
     timed = [swap for swap in swaps if swap.event_time is not None]
     return timed[1] if len(timed) > 1 else timed[0] if timed else None
 
@@ -122,7 +122,7 @@ def _swap(
 
 
 def _liveliest(truth: Mapping[int, Floats]) -> int | None:
-    """The target that is there most often, and of those the one that changes most."""
+    """The most often present target; of several, the one that changes most."""
     if not truth:
         return None
     values = np.stack(list(truth.values()))
@@ -135,7 +135,7 @@ def _liveliest(truth: Mapping[int, Floats]) -> int | None:
 
 
 def _line(values: Mapping[int, Floats], column: int, stride_ms: int) -> Line:
-    """One column over event time; a silence breaks the line."""
+    """One column over event time; a gap breaks the line."""
     moments: list[datetime] = []
     levels: list[float] = []
     last = None

@@ -58,9 +58,9 @@ _STYLE: Final[Any] = {
     "lines.linewidth": 1.5,
 }
 _WIDTH: Final = 9.6
-#: Points of the error curves over the whole story.
+#: Points of the error curves over the whole scenario.
 _CURVE_POINTS: Final = 120
-#: Milliseconds on either side of an approval that are drawn.
+#: Drawn time on either side of an approval, milliseconds.
 _NEAR_MS: Final = 15_000
 _DAY_SECONDS: Final = 86_400.0
 
@@ -179,7 +179,7 @@ def _curve(
     times: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
     errors: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
 ) -> tuple[list[float], list[float]]:
-    """Means over equal stretches of event time (days); a silence breaks the line."""
+    """Means over equal stretches of event time (days); a gap breaks the line."""
     edges = np.linspace(times[0], times[-1] + 1, _CURVE_POINTS + 1)
     place = np.clip(np.digitize(times, edges) - 1, 0, _CURVE_POINTS - 1)
     at, level = [], []
@@ -193,7 +193,7 @@ def _curve(
 
 
 def _day(moment: datetime) -> float:
-    """A moment as matplotlib counts: days since 1970."""
+    """A time in matplotlib's unit: days since 1970."""
     return moment.timestamp() / _DAY_SECONDS
 
 

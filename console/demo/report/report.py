@@ -1,4 +1,4 @@
-"""What a demonstration found out: `report.json`, typed.
+"""Report of a demonstration: `report.json`, typed.
 
 Times are wall-clock UTC where they end in ``_at``, else event time; errors are in standard
 deviations of the first training stretch (see `console.demo.accuracy`).
@@ -12,7 +12,7 @@ import msgspec
 
 
 class WindowCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the windows, by the checker (see `verification.checker`)."""
+    """The checker's counts of windows (see `verification.checker`)."""
 
     expected: int
     sent: int
@@ -39,7 +39,7 @@ class HoldoutErrors(msgspec.Struct, frozen=True):
 
 
 class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A trained version and the gate's word.
+    """A trained version and the gate's verdict.
 
     Attributes:
         version: Its number.
@@ -109,8 +109,8 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True):
         p99_latency_ms_before: 99th percentile of the same.
         p50_latency_ms_during: Median while the swap was going on.
         p99_latency_ms_during: 99th percentile of the same.
-        windows_before: Predictions that the former rest on.
-        windows_during: Predictions that the latter rest on.
+        windows_before: Number of predictions before, for these percentiles.
+        windows_during: Number of predictions during the swap.
         approved_at: When the gate approved it.
         activated_at: When it was activated.
         stamped_at: When the last partition was stamped.
@@ -147,7 +147,7 @@ class MonthError(msgspec.Struct, frozen=True):
 
 
 class PartError(msgspec.Struct, frozen=True):
-    """Errors over a known part of a simulated story."""
+    """Errors over a known part of a simulated scenario."""
 
     what: str
     assets: list[str]
@@ -178,8 +178,8 @@ class Speeds(msgspec.Struct, frozen=True):
     Attributes:
         replay: Recorded seconds per second of the replay.
         while_training: The same while a training run was in progress.
-        max_idle_seconds: What longer silences of the recording were cut to.
-        slowed_seconds: Wall time during which a training run held the replay back.
+        max_idle_seconds: Longest gap; longer ones of the recording were cut to it.
+        slowed_seconds: Wall time for which a training run slowed the replay.
         windows_per_second: Of the whole replay, on average.
     """
 
@@ -198,7 +198,7 @@ class KillLine(msgspec.Struct, frozen=True):
         at: Share of the replay that was predicted by then.
         pid: The process that was killed.
         killed_at: When.
-        back_seconds: Until the process manager had it ready again.
+        back_seconds: Seconds until the process manager had it ready again.
     """
 
     program: str
@@ -209,7 +209,7 @@ class KillLine(msgspec.Struct, frozen=True):
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Where it ran."""
+    """The machine of the run."""
 
     system: str
     processor: str
@@ -226,7 +226,7 @@ class LatencySection(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything."""
+    """The whole report."""
 
     dataset: str
     title: str

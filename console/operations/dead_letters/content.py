@@ -1,6 +1,6 @@
-"""What the bytes of a dead letter say: a window's readings, some document, or just bytes.
+"""Decodes the bytes of a dead letter: a window's readings, a document, or plain bytes.
 
-Pure. The bytes are somebody else's, and were refused: nothing about them is taken for granted.
+Pure. The bytes are untrusted and were refused: no property of them is assumed.
 
 >>> content_of(b'{"flow": 1}', None).kind
 'json'
@@ -24,10 +24,10 @@ from millrace.contracts.invalid_record import InvalidRecord
 
 Kind = Literal["window", "normalised window", "json", "msgpack", "bytes", "nothing"]
 
-#: Bytes of a hexdump.
+#: Most bytes of a hexdump.
 MOST_HEX: Final = 256
 _HEX_COLUMNS: Final = 16
-#: Bytes inside of a document that are shown.
+#: Most displayed bytes of a binary field in a document.
 _MOST_INNER: Final = 32
 
 _unpack_stamped = msgspec.msgpack.Decoder(NormalizedWindow).decode
@@ -35,15 +35,15 @@ _NOT_THAT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError
 
 
 class Content(msgspec.Struct, frozen=True):
-    """What a value says.
+    """Decoded content of a value.
 
     Attributes:
-        kind: What it is.
-        facts: What is said of it besides readings, in order.
+        kind: Kind of content.
+        facts: Its fields besides readings, in order.
         sensors: Sensor of each column of the readings.
         readings: One row per sample, null where missing; infinities are words.
-        document: A document that is no window.
-        hexdump: The first bytes of what is no document.
+        document: The document, if it is no window.
+        hexdump: The first bytes, if it is no document.
     """
 
     kind: Kind
@@ -55,11 +55,11 @@ class Content(msgspec.Struct, frozen=True):
 
 
 def content_of(value: bytes, content_type: str | None) -> Content:
-    """Make out what a value says.
+    """Decode a value.
 
     Args:
         value: The bytes.
-        content_type: What its header says it is; tried first.
+        content_type: The media type in its header; tried first.
     """
     if not value:
         return Content("nothing")
@@ -81,7 +81,7 @@ def content_of(value: bytes, content_type: str | None) -> Content:
 
 
 def hex_lines(value: bytes) -> list[str]:
-    """The start of some bytes, as hexdump shows them."""
+    """The first bytes, formatted as hexdump does."""
     lines = []
     for start in range(0, min(len(value), MOST_HEX), _HEX_COLUMNS):
         part = value[start : start + _HEX_COLUMNS]
@@ -146,7 +146,7 @@ def _document(value: bytes, media: str) -> Content | None:
 
 
 def _plain(part: Any) -> Any:
-    """A document as JSON can say it."""
+    """Convert a document to values that JSON can express."""
     match part:
         case dict():
             return {str(_plain(name)): _plain(inner) for name, inner in part.items()}
@@ -172,7 +172,7 @@ def _reading(reading: float) -> float | str | None:
 
 
 def _number(number: float) -> float | str:
-    """A number, or the word for one that JSON has not."""
+    """A number, or its name if JSON cannot express it."""
     return number if np.isfinite(number) else str(number)
 
 

@@ -1,10 +1,9 @@
-"""Dead letters as the console knows them: what each says, and what has become of it.
+"""Dead letters in the console: content and state of each.
 
-    open ──sent again──► taken by the stream processor ──► mended
-      ▲                └► refused again: a new letter, with the same first origin
-      └──────────────────────────────────────────────┘   (this one: sent again)
-
-    final: refused by inference; there is nothing to mend in the window (see `why_final`).
+    open ──retried──► accepted by the stream processor ──► mended
+      ▲           └► refused again: a new letter, with the same origin
+      └────────────────────────────────────────────────┘   (this one: sent again)
+    final: refused by inference; the window cannot be corrected (see `why_final`).
 
 A letter is named by its place in `dead.letters`, ``partition:offset``.
 """
@@ -32,18 +31,18 @@ from millrace.contracts.wire.cut_letter import cut_of
 _SPAN: Final = re.compile(r"(\d+)([smhdw])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
-#: By first origin of a record that was mended, the offset of the one that was taken.
+#: Offset of the accepted retry, by origin.
 MendedPlaces = Mapping[Origin, int]
 
 
 class State(Enum):
-    """What has become of a letter.
+    """State of a letter.
 
     Attributes:
-        OPEN: Its record has not been sent again, or the answer to that is not here yet.
-        SENT_AGAIN: Its record was sent again, and refused again: there is a later letter.
-        MENDED: A record with its first origin was taken.
-        FINAL: There is nothing to mend.
+        OPEN: Its record has not been retried, or the result of the retry has not arrived.
+        SENT_AGAIN: Its record was retried and refused again: there is a later letter.
+        MENDED: A retry with its origin was accepted.
+        FINAL: It cannot be retried.
     """
 
     OPEN = "open"
@@ -59,7 +58,7 @@ class Reference(NamedTuple):
     offset: int
 
     def __str__(self) -> str:
-        """As people write it."""
+        """Text form, as in commands."""
         return f"{self.partition}:{self.offset}"
 
 
@@ -84,13 +83,13 @@ class Letter(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         place: Where it is.
         time: When it was refused.
-        reason: Why, in a word.
-        detail: Why, in a sentence.
+        reason: Reason code.
+        detail: The reason in a sentence.
         asset: Its key, as text.
         source: The record that was refused.
-        first_origin: The record that was refused first.
-        is_window: Whether the stream processor refused it, so that it can be sent again.
-        size: Bytes of the refused record's value, of which a letter that is cut holds the head.
+        first_origin: The original record of the retries.
+        is_window: Whether the stream processor refused it, so that it can be retried.
+        size: Bytes of the refused record's value; a truncated letter holds only its first part.
     """
 
     place: Reference
@@ -107,7 +106,7 @@ class Letter(msgspec.Struct, frozen=True, gc=False):
 def letter_of(
     place: Reference, timestamp_ms: int, key: bytes | None, headers: RawHeaders, size: int
 ) -> Letter:
-    """Read a record of `dead.letters`; one that is not ours has no origin, and is final.
+    """Decode a record of `dead.letters`; one from another program has no origin, and is final.
 
     Args:
         place: Where it is.
@@ -123,12 +122,12 @@ def letter_of(
         _number(header(headers, dead_letter.PARTITION)),
         _number(header(headers, dead_letter.OFFSET)),
     )
-    # Only the stream processor says up to where it has come.
+    # Only the stream processor writes the source offset.
     says_through = header(headers, SOURCE_OFFSET) == str(source.offset)
     return Letter(
         place,
         event_time(max(timestamp_ms, 0)),
-        # Of a million letters most say the same: keep each text once.
+        # Most of a million letters have equal texts: store each text once.
         intern(header(headers, dead_letter.REASON) or "unknown"),
         intern(header(headers, dead_letter.DETAIL) or ""),
         intern((key or b"").decode(errors="replace")),
@@ -143,7 +142,7 @@ def letter_of(
 
 
 def why_final(letter: Letter) -> str | None:
-    """Say why a letter cannot be sent again; None if it can."""
+    """Reason why a letter cannot be retried; None if it can."""
     if letter.is_window:
         return None
     if letter.reason == "oversized_output":
@@ -170,11 +169,11 @@ def why_final(letter: Letter) -> str | None:
 
 
 def states(letters: Iterable[Letter], mended: MendedPlaces) -> dict[Reference, State]:
-    """Find out what has become of each letter.
+    """Derive the state of each letter.
 
     Args:
-        letters: All letters from some moment on.
-        mended: What was taken in the end.
+        letters: All letters from some time on.
+        mended: The accepted retries.
     """
     known = list(letters)
     latest: dict[Origin, int] = {}
@@ -195,12 +194,12 @@ def states(letters: Iterable[Letter], mended: MendedPlaces) -> dict[Reference, S
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """Which letters are meant.
+    """Selection of letters.
 
     Attributes:
-        reason: Only with this reason.
-        asset: Only of this asset.
-        since: Only those that were refused then or later.
+        reason: Only letters with this reason.
+        asset: Only letters of this asset.
+        since: Only letters since this time.
     """
 
     reason: str | None = None
@@ -208,7 +207,7 @@ class Choice(msgspec.Struct, frozen=True):
     since: datetime | None = None
 
     def includes(self, letter: Letter) -> bool:
-        """Whether a letter is meant."""
+        """Whether a letter is selected."""
         return (
             self.reason in (None, letter.reason)
             and self.asset in (None, letter.asset)
@@ -217,14 +216,14 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class ReasonCount(msgspec.Struct, frozen=True):
-    """How many letters have a reason.
+    """Number of letters with a reason.
 
     Attributes:
         reason: The reason.
         letters: All of them.
-        retried: Those whose record was sent again: mended, or refused again.
-        mended: Those of which a record was taken in the end.
-        final: Those that cannot be sent again.
+        retried: Those whose record was retried: accepted, or refused again.
+        mended: Those with an accepted retry.
+        final: Those that cannot be retried.
     """
 
     reason: str
@@ -251,13 +250,13 @@ def counts(letters: Sequence[Letter], known: Mapping[Reference, State]) -> list[
 
 
 def parse_since(text: str | None, now: datetime) -> datetime | None:
-    """Read a moment: ISO 8601 (UTC if it names no zone), or how long ago, as ``90m``.
+    """Parse a time: ISO 8601 (UTC if it names no zone), or an age such as ``90m``.
 
     >>> parse_since("2h", datetime(2026, 1, 1, 12, tzinfo=UTC)).isoformat()
     '2026-01-01T10:00:00+00:00'
 
     Raises:
-        SettingsError: It is neither.
+        SettingsError: The text is neither.
     """
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""Dead letters as lines, with what has become of each."""
+"""Dead letters as lines, with their states."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ class LetterLine(msgspec.Struct, frozen=True):
     """A letter, as `millrace dead-letters list --json` shows it.
 
     Attributes:
-        ref: Its place in `dead.letters`, by which the other commands take it.
+        ref: Its place in `dead.letters`, the argument of the other commands.
         time: When it was refused.
-        reason: Why, in a word.
+        reason: Reason code.
         asset: Its key.
         state: open, sent again, mended or final.
         topic: Topic of the record that was refused.
         partition: Its partition.
         offset: Its offset.
-        first_offset: Offset of the record that was refused first.
+        first_offset: Offset of the original record of the retries.
         bytes: Size of its value.
-        detail: Why, in a sentence.
+        detail: The reason in a sentence.
     """
 
     ref: str
@@ -60,7 +60,7 @@ def line_of(letter: Letter, state: State) -> LetterLine:
 def choose_letters(
     settings: Settings, choice: Choice
 ) -> tuple[list[Letter], Mapping[Reference, State]]:
-    """Read the letters that are chosen, oldest first, and what has become of each.
+    """Read the selected letters, oldest first, with their states.
 
     Raises:
         ServerError: No broker answers, or a topic is not there.

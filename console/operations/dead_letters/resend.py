@@ -1,9 +1,8 @@
-"""A refused record on its way back: what is sent, and that the broker has it.
+"""Builds and resends refused records, with the broker's confirmation.
 
-It goes to the partition where it was refused first, with its first origin, so that the stream
-processor takes at most one of all records that come of it. Key, headers and bytes are the
-original ones, but for what a person mends. Its Kafka timestamp is new: its latency counts
-from here, and so does the time for which it is kept.
+A retry is sent to the partition of its origin, and names the origin, so that the stream processor
+accepts at most one record per origin. Key, headers and bytes are the original ones, except for
+corrections. Its Kafka timestamp is new: latency and retention count from it.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ from millrace.infra.kafka.clients import partitions_of, producer
 from millrace.infra.settings import Settings
 from millrace.stream_processors.codec.packing import packed_headers
 
-#: How long the broker may take to confirm a record, and the client to say so, seconds.
+#: Time limits of a record's confirmation, by the broker and in the client, seconds.
 _CONFIRM_SECONDS: Final = 30.0
 _REPORT_SECONDS: Final = 5.0
 _ROOM_SECONDS: Final = 0.1
-#: A device may have compressed what it sent; the client judges a record's bare size.
+#: Largest uncompressed record in the client: a device may have compressed its records.
 _MOST_BARE_BYTES: Final = 256 << 20
 
 
 @dataclass(frozen=True)
 class Again:
-    """A record as it is sent again.
+    """A retry.
 
     Attributes:
         origin: The record that was refused first.
         key: Its key.
         value: Its value.
-        headers: Its headers, with its first origin.
+        headers: Its headers, with its origin.
     """
 
     origin: Origin
@@ -56,12 +55,12 @@ class Again:
 
 @dataclass(frozen=True)
 class Mend:
-    """What a person changes of a record; None leaves a part as it was.
+    """Corrections of a record; None keeps a part unchanged.
 
     Attributes:
-        value: Another value.
-        key: Another key.
-        content_type: Another media type of the value.
+        value: Replacement value.
+        key: Replacement key.
+        content_type: Replacement media type of the value.
     """
 
     value: bytes | None = None
@@ -76,17 +75,17 @@ class Mend:
 def again(
     origin: Origin, key: bytes | None, value: bytes, headers: RawHeaders, mend: Mend
 ) -> Again:
-    """Build what is sent.
+    """Build a retry.
 
     Args:
         origin: The record that was refused first.
         key: Key of the letter.
         value: Value of the letter.
         headers: Headers of the letter.
-        mend: What is changed.
+        mend: The corrections.
 
     Raises:
-        DataError: What is changed does not make a window of it.
+        DataError: The corrections do not make it a valid window.
     """
     made = headers_again(headers, origin)
     if not mend:
@@ -104,22 +103,22 @@ def again(
             f"so mended, its key is {(key or b'').decode(errors='replace')!r} and its asset"
             f" {window.asset!r}; give --key {window.asset!r}, or name that asset in the window"
         )
-    if header(made, ID) is not None:  # it is named by what it says
+    if header(made, ID) is not None:  # its id is derived from its content
         made = _replaced(made, ID, window.id.encode())
     return Again(origin, key, value, made)
 
 
 class Resender:
-    """Sends records again; owned by one thread.
+    """Resends records; owned by one thread.
 
-    Guarantee: after `confirmed`, all replicas have all of them, in order per partition.
+    Guarantee: after `confirmed`, all in-sync replicas have all of them, in order per partition.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Prepare a producer.
+        """Create a producer.
 
         Raises:
-            ServerError: No broker answers, or the topic is not there.
+            ServerError: No broker answers, or the topic is missing.
         """
         self._topic = settings.named(SENSOR_WINDOWS.name)
         self._handed = self._confirmed = 0
@@ -135,14 +134,14 @@ class Resender:
         partitions_of(self._client, self._topic)
 
     def send(self, record: Again, on_confirmed: Callable[[int], None]) -> None:
-        """Hand a record over.
+        """Queue a record.
 
         Args:
             record: The record.
-            on_confirmed: Told its offset, once the broker has it.
+            on_confirmed: Called with its offset once the broker has confirmed it.
 
         Raises:
-            ServerError: Kafka does not take it.
+            ServerError: Kafka does not accept it.
         """
 
         def delivered(error: KafkaError | None, message: Message) -> None:
@@ -173,11 +172,11 @@ class Resender:
         self._client.poll(0)
 
     def confirmed(self) -> None:
-        """Wait until the broker has everything.
+        """Wait until the broker has confirmed all records.
 
         Raises:
             DataError: A record is too large for the topic.
-            ServerError: It has not.
+            ServerError: A record was not confirmed.
         """
         self._client.flush(_CONFIRM_SECONDS + _REPORT_SECONDS)
         if self._too_large:
@@ -195,7 +194,7 @@ class Resender:
 
 
 def _replaced(headers: RawHeaders, name: str, value: bytes) -> RawHeaders:
-    """Headers with one value for a name in any case, where it was or else in front."""
+    """Headers with one value for a case-insensitive name, at its position or else in front."""
     kept = [(known, said) for known, said in headers if known.lower() != name]
     place = next((i for i, (known, _) in enumerate(headers) if known.lower() == name), 0)
     return [*kept[:place], (name, value), *kept[place:]]

@@ -1,8 +1,8 @@
-"""Sends refused records back to where they came from.
+"""Retries dead letters: resends their records to the source partitions.
 
-Letters that are named are sent, whatever became of them before: the stream processor accepts at
-most one record per origin, so that cannot have a second effect. Of letters that are chosen by
-reason, asset or time, only those are sent that are open and would be accepted now.
+Named letters are always sent: the stream processor accepts at most one record per origin, so a
+repeated retry has no second effect. Of letters that are selected by reason, asset or time, only
+open ones that would be accepted now are sent.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ _NOT_WHOLE: Final = "its whole value cannot be had any more (`millrace dead-lett
 
 
 class SentLine(msgspec.Struct):
-    """A record that was sent again.
+    """A retried record.
 
     Attributes:
         ref: The letter.
         reason: Why it had been refused.
         asset: The record's key.
-        topic: Topic that it was sent to.
-        partition: Partition of it.
-        first_offset: Offset there of the record that was refused first.
+        topic: Its target topic.
+        partition: Its target partition.
+        first_offset: Offset of its origin there.
         bytes: Size of its value.
-        mended: Whether any part of it was changed.
+        mended: Whether any part of it was corrected.
         offset: Its new offset; None if it was not sent.
-        remark: What will come of it, where that is known.
+        remark: The expected result, if it is known.
     """
 
     ref: str
@@ -64,12 +64,12 @@ class SentLine(msgspec.Struct):
 
 
 class Retry(msgspec.Struct):
-    """What was done, or would be.
+    """Result of a retry, or the plan of one.
 
     Attributes:
         dry_run: Whether nothing was sent.
-        sent: What was sent, or would be.
-        passed_over: How many letters were not, by why.
+        sent: Records that were sent, or would be.
+        passed_over: Number of letters that were not, by reason.
     """
 
     dry_run: bool
@@ -85,7 +85,7 @@ def retry(
     *,
     dry_run: bool,
 ) -> Retry:
-    """Send letters by name, or by choice if there is one."""
+    """Retry the named letters, or those of a selection if there is one."""
     done = Retry(dry_run)
     mended, registry = read_mended(settings), read_registry(settings)
     if choice is None:
@@ -98,7 +98,7 @@ def retry(
     resender = None if dry_run else Resender(settings)
     records = _records(settings, bodies, mend, None if choice is None else done)
     if choice is None:
-        records = iter(list(records))  # whatever is wrong with one, before any of them is sent
+        records = iter(list(records))  # raises an error in any record before the first is sent
     for letter, came in records:
         record = again(letter.first_origin, *came, mend)
         remark = refusal(record, registry)
@@ -119,16 +119,16 @@ def retry(
 def _records(
     settings: Settings, bodies: Iterable[tuple[Letter, Message]], mend: Mend, done: Retry | None
 ) -> Iterator[tuple[Letter, Whole]]:
-    """The records of letters; their whole values only where no other one is given.
+    """Build the records of letters; reads whole values only without a replacement value.
 
     Args:
-        settings: Where they are.
+        settings: Addresses of Kafka and the object store.
         bodies: The letters.
-        mend: What is changed.
-        done: Counts those whose whole value cannot be had any more; None if there may be none.
+        mend: The corrections.
+        done: Counts letters whose whole value is not available; None makes one an error.
 
     Raises:
-        DataError: There is such a letter, and nobody counts it.
+        DataError: A whole value is not available, and ``done`` is None.
     """
     for letter, message in bodies:
         try:
@@ -145,10 +145,10 @@ def _records(
 def choose(
     letters: Iterable[Letter], choice: Choice, known: Mapping[Reference, State]
 ) -> tuple[list[Reference], Counter[str]]:
-    """Decide which of the letters that are meant are sent again: those that are open.
+    """Select the letters to retry: those of the selection that are open.
 
     Returns:
-        Them, and how many others there are, by what has become of them.
+        These, and the number of the others by state.
     """
     chosen: list[Reference] = []
     passed: Counter[str] = Counter()
@@ -163,16 +163,16 @@ def choose(
 
 
 def refusal(record: Again, registry: Registry) -> str | None:
-    """Tell why the stream processor would refuse a record; None if it would not."""
+    """Why the stream processor would refuse a record; None if it would accept it."""
     refused = judge([record], registry, to_ms(now())).refused
     return f"would be refused again: {refused[0].reason}" if refused else None
 
 
 def _all_sendable(bodies: Iterable[tuple[Letter, Message]]) -> list[tuple[Letter, Message]]:
-    """All letters that were named, before any of them is sent.
+    """Check all named letters before any of them is sent.
 
     Raises:
-        DataError: One is not there, or cannot be sent again.
+        DataError: One does not exist, or cannot be retried.
     """
     found = list(bodies)
     for letter, _ in found:

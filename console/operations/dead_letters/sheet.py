@@ -1,4 +1,4 @@
-"""Everything about one dead letter."""
+"""All details of one dead letter."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class LetterSheet(msgspec.Struct, frozen=True):
     """A letter, as `millrace dead-letters show --json` shows it.
 
     Attributes:
-        letter: What the list says of it.
-        why_final: Why it cannot be sent again; None if it can.
-        taken_offset: Offset of the record that was taken in the end; None if none was.
-        cut: Why only the head of its value is here; None if all of it is.
+        letter: Its line in the list.
+        why_final: Why it cannot be retried; None if it can.
+        taken_offset: Offset of the accepted retry; None if there is none.
+        cut: Why only the first part of its value is available; None if all of it is.
         headers: The original record's headers, as text.
-        content: What its value says.
+        content: Its decoded value.
     """
 
     letter: LetterLine
@@ -42,10 +42,10 @@ class LetterSheet(msgspec.Struct, frozen=True):
 
 
 def read_value(settings: Settings, place: Reference) -> bytes:
-    """Read the whole value of the record that a letter is about.
+    """Read the whole value of a letter's refused record.
 
     Raises:
-        DataError: There is no such letter, or the whole value cannot be had any more.
+        DataError: There is no such letter, or the whole value is not available any more.
         ServerError: No server answers.
     """
     ((letter, message),) = read_bodies(settings, [place])
@@ -53,7 +53,7 @@ def read_value(settings: Settings, place: Reference) -> bytes:
 
 
 def read_sheet(settings: Settings, place: Reference) -> tuple[Letter, LetterSheet]:
-    """Read everything about a letter.
+    """Read all details of a letter.
 
     Raises:
         DataError: There is no such letter.

@@ -1,4 +1,4 @@
-"""Dead letters as Kafka keeps them, and what was taken of them in the end."""
+"""Reads dead letters and their resolutions from Kafka."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from millrace.infra.kafka.log_reader import read_all, read_ranges
 from millrace.infra.settings import Settings
 from millrace.infra.topics.epochs import TopicEpochs
 
-#: Letters that are no further apart than this are read in one go.
+#: Letters whose offsets are no further apart than this are read together.
 _NEAR: Final = 500
 
 
@@ -34,7 +34,7 @@ class _Stretch(NamedTuple):
 
 
 def read_letters(settings: Settings, since: datetime | None = None) -> list[Letter]:
-    """Read all letters from a moment on, without their bytes, by time.
+    """Read all letters from a time on, without their bytes, sorted by time.
 
     Raises:
         ServerError: No broker answers, or the topic is not there.
@@ -51,7 +51,7 @@ def read_letters(settings: Settings, since: datetime | None = None) -> list[Lett
 
 
 def read_mended(settings: Settings) -> dict[Origin, int]:
-    """Read which first origins were taken in the end, and as which record of their partition.
+    """Read the resolved origins, with the offset of the accepted retry in their partition.
 
     Raises:
         ServerError: No broker answers, or the topic is not there.
@@ -70,7 +70,7 @@ def read_mended(settings: Settings) -> dict[Origin, int]:
 def read_bodies(
     settings: Settings, places: Iterable[Reference]
 ) -> Iterator[tuple[Letter, Message]]:
-    """Read some letters with their bytes, in the order of their places.
+    """Read letters with their bytes, in the order of their places.
 
     Raises:
         DataError: There is no such letter.
@@ -96,7 +96,7 @@ def read_bodies(
 
 
 def read_record(settings: Settings, place: Origin) -> Message | None:
-    """Read the record that was refused; None if it is not in its topic any more.
+    """Read the refused record; None if its topic does not contain it any more.
 
     Raises:
         ServerError: No broker answers, or the topic is not there.
@@ -123,7 +123,7 @@ def headers_in(message: Message) -> RawHeaders:
 
 
 def bytes_of(data: str | bytes | None) -> bytes | None:
-    """A key or a value, as it is."""
+    """A key or a value as bytes."""
     return data.encode() if isinstance(data, str) else data
 
 
@@ -138,7 +138,7 @@ def _letter(message: Message) -> Letter:
 
 
 def _since(client: Consumer, topic: str, since: datetime | None) -> list[_Stretch]:
-    """Everything from a moment on."""
+    """The offsets from a time on."""
     found = []
     for partition in partitions_of(client, topic):
         start, end = watermarks(client, TopicPartition(topic, partition))
@@ -151,7 +151,7 @@ def _since(client: Consumer, topic: str, since: datetime | None) -> list[_Stretc
 
 
 def _around(client: Consumer, topic: str, wanted: Sequence[Reference]) -> list[_Stretch]:
-    """Stretches that hold the wanted letters, and little else; those not there are left out."""
+    """Ranges that contain the wanted letters and few others; missing letters are ignored."""
     there = {
         partition: watermarks(client, TopicPartition(topic, partition))
         for partition in partitions_of(client, topic)
@@ -170,6 +170,6 @@ def _around(client: Consumer, topic: str, wanted: Sequence[Reference]) -> list[_
 
 
 def _read(client: Consumer, topic: str, stretches: Iterable[_Stretch]) -> Iterator[Message]:
-    """Read stretches one by one; offsets without a record are passed over."""
+    """Read ranges one by one; offsets without a record are skipped."""
     for partition, start, end in stretches:
         yield from read_ranges(client, topic, {partition: (start, end)})

@@ -1,11 +1,11 @@
-"""The whole record of a dead letter, also of one that is cut.
+"""Finds the whole record of a dead letter, including a truncated one.
 
     letter holds all of it ─────────────────────────────► as it is
     cut ─► object store, compared with its digest ──────► whole value
        └─► source topic, compared with its digest ──────► whole record, until its retention
        └─► neither ─────────────────────────────────────► `DataError`, which says both reasons
 
-What the object store has, and what the topic has, counts only if its digest is the letter's.
+Data from the object store or the topic is used only if its digest equals the letter's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from millrace.infra.settings import Settings
 
 
 class Whole(NamedTuple):
-    """A record as it came; its headers may be those of its letter."""
+    """The original record; its headers may be those of its letter."""
 
     key: bytes | None
     value: bytes
@@ -32,7 +32,7 @@ class Whole(NamedTuple):
 
 
 def record_of(message: Message) -> Whole:
-    """What a letter itself holds."""
+    """The record as contained in the letter itself."""
     return Whole(bytes_of(message.key()), bytes_of(message.value()) or b"", headers_in(message))
 
 
@@ -40,7 +40,7 @@ def whole(settings: Settings, letter: Letter, message: Message) -> Whole:
     """Find a letter's whole record.
 
     Raises:
-        DataError: The letter holds only a part, and the rest is nowhere any more.
+        DataError: The letter contains only a part, and the rest is not available any more.
         ServerError: Kafka does not answer.
     """
     found = record_of(message)
@@ -64,10 +64,10 @@ def whole(settings: Settings, letter: Letter, message: Message) -> Whole:
 
 
 def _stored(settings: Settings, letter: Letter, cut: Cut) -> bytes:
-    """The whole value from the object store, which may have taken it later than its letter says.
+    """Read the whole value from the object store, even if the letter states that it is not there.
 
     Raises:
-        DataError: It is not there, was altered, or is not all that was cut.
+        DataError: It is missing, altered or incomplete.
         ServerError: The store does not answer.
     """
     from millrace.infra.object_store import ObjectStore  # noqa: PLC0415  (a bare installation has none)
