@@ -68,7 +68,7 @@ class AssetMonitor:
     __slots__ = ("_detectors", "_epoch", "_kept", "_reference", "_sensors", "_tests")
 
     def __init__(self, state: MonitorState | None = None) -> None:
-        """Start afresh, or where a snapshot left off."""
+        """Start with initial state, or from a snapshot."""
         state = state or MonitorState()
         self._epoch = state.epoch
         self._reference = state.reference

@@ -10,7 +10,7 @@ crash before the commit, a `read_committed` consumer sees none of it; after a cr
 commit, all of it.
 
 A micro-batch closes at `MOST_WINDOWS`, or `AGE_SECONDS` after the last one was closed, whichever
-is first: a single window is predicted at once, and under load batches grow, so that the broker
+is first: a single window is predicted immediately, and under load batches grow, so that the broker
 spends little time on transactions.
 
 While one is committed, the next is forecast (`CommitPipeline`). A full micro-batch means that there

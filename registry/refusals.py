@@ -28,7 +28,7 @@ class Refusal:
         model: The model that it names; empty if that cannot be decoded.
         version: The version that it names; None if it names none, or an invalid one.
         kind: The event's kind, as on the wire, or ``undecodable``.
-        reason: Why, in words.
+        reason: The reason as text.
         at: The event's timestamp.
     """
 

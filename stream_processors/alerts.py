@@ -11,7 +11,7 @@ from millrace.contracts.source import Source
 from millrace.drift.monitor import Finding
 from millrace.drift.policy import judge
 
-#: What a signal did, by whether it rose.
+#: Description of a change, by signal and whether it rose.
 _WORDS: Final = {
     ("error", True): "the model's error rose",
     ("error", False): "the model's error fell",

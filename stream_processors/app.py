@@ -215,13 +215,13 @@ class _Wiring:
         self._follower = asyncio.create_task(self._follow_recovery())
         try:
             await self._start()
-        except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
+        except Exception:  # noqa: BLE001  (any error ends the process)
             self._give_up("it could not start")
         async for event in stream.noack().events():
             await self._gathering.put(event)
 
     async def _work(self) -> None:
-        """Process what the agent has taken; goes on while the app is stopping."""
+        """Process the queued messages; continues while the app is stopping."""
         while True:
             found = await self._gathering.take()
             self._guard.check()
@@ -286,7 +286,7 @@ class _Wiring:
                 busy = await self._processor.checkpoint(self._write_memory)
                 pause = min(max(CHECKPOINT_SECONDS, MEMORY_PAUSE * busy), LONGEST_PAUSE)
                 fault_points.reached("stream-processor.between-state-and-acknowledgement")
-            except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
+            except Exception:  # noqa: BLE001  (any error ends the process)
                 self._give_up("a checkpoint failed")
             for event in included:
                 event.ack()
@@ -313,7 +313,7 @@ class _Wiring:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self._lineages.look()
-            except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
+            except Exception:  # noqa: BLE001  (any error ends the process)
                 self._give_up("the topics could not be looked at")
 
     async def _end_in_time(self) -> None:
@@ -329,7 +329,7 @@ class _Wiring:
             await asyncio.sleep(RECOVERY_LOOK_SECONDS)
             try:
                 remaining = self._recovery.remaining()
-            except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
+            except Exception:  # noqa: BLE001  (any error ends the process)
                 self._give_up("the progress of its recovery is unknown")
             RECOVERY_REMAINING.set(remaining)
             if not remaining:
@@ -394,7 +394,7 @@ class _Wiring:
         """Determine the start offsets of partitions, before any of their records are delivered."""
         try:
             await self._lineages.take_over(self._assigned)
-        except Exception:  # noqa: BLE001  (whatever it is, it ends the process)
+        except Exception:  # noqa: BLE001  (any error ends the process)
             self._give_up("partitions could not be taken over")
 
     def _check_partitions(self) -> None:

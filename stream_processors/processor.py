@@ -5,7 +5,7 @@ that were processed before; stamp and normalise the rest; write them; feed the d
 join. A batch may be acknowledged after the next `checkpoint`, which confirms all outputs first, and
 then the memory that includes them.
 
-What a crash repeats, and why that has no second effect:
+After a crash some work is repeated. It has no second effect:
 
 - *Normalised windows and dead letters* carry their source offset. When a partition is assigned, the
   last source offsets in the outputs show which records were written; these are not written again.

@@ -26,7 +26,7 @@ class KnownPart:
         assets: The machines concerned.
         starts: Event time at which it begins.
         ends: Event time at which it ends.
-        detail: In words.
+        detail: Description.
     """
 
     kind: str

@@ -33,7 +33,7 @@ class VersionLine(msgspec.Struct, frozen=True):
         trained_from: Event time of its first training window.
         trained_until: Event time of the end of its last one.
         parent: Version that it was warm-started from.
-        detail: The gate's reason, in words, or the registry's.
+        detail: The gate's reason, or the registry's.
     """
 
     model: str

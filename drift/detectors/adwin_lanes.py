@@ -4,9 +4,9 @@ ADWIN keeps a window of the latest values as buckets that double in size with ag
 at every border between two of them; when the means on both sides differ significantly, the signal
 has changed. The test is then reset, as river's is.
 
-All values of a block are added at once (`adwin_buckets`), and all checks that fall due
-in it are made at once (`adwin_borders`), whatever the lanes' phases. A block is computed as if
-there were no alarms; after an alarm, the rest of its lane is computed again.
+All values of a block are added at once (`adwin_buckets`), and all checks that are due in it are
+made at once (`adwin_borders`), for lanes in any phase. A block is computed as if there were no
+alarms; after an alarm, the rest of its lane is computed again.
 
 It differs from river only once the window is full (at about 20,000 values): the oldest bucket is
 dropped, with a share of the window's variance in proportion to its number of values, because

@@ -234,7 +234,7 @@ class ForecastBook(msgspec.Struct, array_like=True, gc=False):
         return forecast.answer is not None or forecast.offset <= self.answered_through
 
     def forget_clock(self) -> None:
-        """Blank what depends on the wall clock, to compare with another run's book."""
+        """Clear fields that depend on the wall clock, to compare the book with another run's."""
         for answer in [*self.early, *(f.answer for f in self.open if f.answer is not None)]:
             answer.timestamp_ms = 0
 

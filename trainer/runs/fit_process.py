@@ -34,7 +34,7 @@ from millrace.trainer.runs.run import make, prepare
 
 
 def end_with_parent() -> None:
-    """End this process when the other end of standard input is closed."""
+    """End this process when the trainer's end of standard input is closed."""
 
     def watch() -> None:
         while os.read(0, 1):

@@ -46,7 +46,7 @@ class ModelLine(msgspec.Struct, frozen=True, kw_only=True):
         trained_from: Event time of the first window it learned from.
         trained_until: Event time of the end of the last one.
         verdict: ``approved`` or ``rejected``.
-        reason: The gate's, in words.
+        reason: The gate's reason.
         holdout_error: Errors on the hold-out.
         requested_because: Why the run was started.
         parent: Version it was warm-started from.
@@ -78,7 +78,7 @@ class DriftLine(msgspec.Struct, frozen=True, kw_only=True):
         triggered_training: Whether a run was started because of it.
         asks_training: Whether it asked for one.
         version: Version that served.
-        detail: In words.
+        detail: Description.
     """
 
     asset: str

@@ -41,7 +41,7 @@ class Content(msgspec.Struct, frozen=True):
         kind: Kind of content.
         facts: Its fields besides readings, in order.
         sensors: Sensor of each column of the readings.
-        readings: One row per sample, null where missing; infinities are words.
+        readings: One row per sample, null where missing; infinities are strings.
         document: The document, if it is no window.
         hexdump: The first bytes, if it is no document.
     """
