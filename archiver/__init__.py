@@ -1,13 +1,13 @@
-"""The archiver: topics in, Parquet objects in the object store out.
+"""The archiver: consumes topics and writes Parquet objects to the object store.
 
 ```
-archiving     reads topics and writes objects; commits what is stored
-buffer        records of a partition that wait for their object
-starts        where reading begins after an assignment
+archiving     reads topics and writes objects; commits the offsets of stored records
+buffer        buffered records of a partition, not stored yet
+starts        finds the start position of each partition after an assignment
 incarnations  incarnations of the partitions that are read
 merger        merges small objects, on a thread
 merge_plan    decides which objects are merged
-awaited_runs  whether a training run waits for the archive
+awaited_runs  detects training runs that are waiting for the archive
 settings      its settings
 ```
 """

@@ -1,4 +1,4 @@
-"""Topics go in, Parquet objects in the object store come out: what training and replay read.
+"""Archives topics as Parquet objects in the object store; training and replay read them.
 
 ```
 python -m millrace.archiver
@@ -6,18 +6,18 @@ python -m millrace.archiver
 
 Guarantee: every record that can be read is in exactly one object, under its position
 (`topic_epoch`), so also every record of a topic that was created anew or lost its end.
-Objects are written whole, one partition's in order; where the next one begins is read from the
-store itself after every assignment, never from committed offsets (those only show the lag). So a
-crash at any point repeats nothing and leaves no gap and no overlap: a buffered record that was
-not stored is consumed again, a stored one is not. Records that are still buffered when a
-partition is taken away are forgotten for the same reason. A static group membership fences an
-archiver that hangs and comes back after it was replaced; the one object that it might then still
-be writing is the only possible overlap, and readers take a record once. What cannot be read or
-stored is passed over, counted, named in the log, and noted in the store (`gaps`); a record
-that its log lost before it was stored is not archived.
+Objects are written atomically, in offset order within a partition. After every assignment the
+start of the next object is read from the store itself, never from committed offsets (those only
+show the lag). So a crash at any point repeats nothing and leaves no gap and no overlap: a buffered
+record that was not stored is consumed again, a stored one is not. For the same reason buffered
+records are dropped when their partition is revoked. A static group membership fences an archiver
+that hangs and resumes after it was replaced; the one object that it might then still be writing
+is the only possible overlap, and readers deduplicate records. Records that cannot be read or
+stored are skipped, counted, logged, and noted in the store (`gaps`); a record that was lost from
+its log before it was stored is not archived.
 
-A thread beside this one merges the objects (`archiver.merger`), so that neither a start nor a
-reader takes longer the older the archive is.
+A second thread merges the objects (`archiver.merger`), so that the time to start or to read does
+not grow with the age of the archive.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from millrace.infra.process.service import Service, run_service
 from millrace.infra.process.watchdog import Watchdog
 
 _STALL_SECONDS: Final = 60.0
-#: How long it may take to end when it is told to, seconds. What it has not stored then, its next
-#: life reads again.
+#: Longest shutdown, seconds. Records that are not stored by then are consumed again after the
+#: next start.
 END_SECONDS: Final = 8.0
 
 
 def main() -> int:
-    """Archive until told to stop; returns the exit status."""
+    """Archive until shutdown; returns the exit status."""
     return run_service(
         "archiver", _work, waiting_for={"servers", "assignment"}, end_seconds=END_SECONDS
     )

@@ -1,4 +1,4 @@
-"""Records become objects; one file, since it is one thread's state.
+"""Consumes records and writes objects; one file, since it is one thread's state.
 
 The guarantee is in `archiver`.
 """
@@ -52,18 +52,18 @@ from millrace.infra.topics.ids import member_name
 ARCHIVED: Final[Sequence[Topic]] = (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES)
 
 
-#: What a fetch waits for, and how long, milliseconds: at a low rate a fetch for every record
-#: would keep the broker busy. So long a record may be under way before `awaited_seconds` begin.
+#: Smallest fetch, bytes, and the longest wait for one, milliseconds: at a low rate a fetch for
+#: every record would keep the broker busy. This delay comes before `awaited_seconds` begin.
 _FETCH_BYTES: Final = 1 << 18
 _FETCH_MS: Final = 500
 _POLL_SECONDS: Final = 0.1
-#: How often the committed offsets are brought into step with the store.
+#: Interval at which committed offsets are updated from the store.
 _COMMIT_SECONDS: Final = 5.0
-#: How often it is looked whether a topic was created anew.
+#: Interval of the check whether a topic was created anew.
 _LOOK_SECONDS: Final = 5.0
-#: How often the client asks for the partitions of topics: a topic that comes back is read then.
+#: Metadata refresh interval: a deleted topic that was created again is noticed by then.
 _METADATA_MS: Final = 30_000
-#: How long leaving the group may take at the end.
+#: Longest time for leaving the group at shutdown.
 _LEAVE_SECONDS: Final = 3.0
 _log = structlog.get_logger(__name__)
 _records = Counter("millrace_archiver_records_total", "Records archived", ["topic"])
@@ -86,10 +86,10 @@ _buffered = Gauge("millrace_archiver_buffered_bytes", "Bytes that wait for their
 
 
 class Archiver:
-    """Writes the topics' partitions that it is assigned; owned by one thread."""
+    """Archives the partitions that are assigned to it; owned by one thread."""
 
     def __init__(self, settings: Settings, limits: ArchiverSettings, store: ObjectStore) -> None:
-        """Join the group; nothing is read yet."""
+        """Join the group without reading yet."""
         self._settings = settings
         self._limits = limits
         self._store = store
@@ -97,13 +97,13 @@ class Archiver:
         self._buffers: dict[Place, Buffer] = {}
         self._runs = AwaitedRuns(settings)
         self._incarnations = Incarnations(settings, ARCHIVER, self._topics)
-        #: Kafka offset before which nothing waits to be archived, and after the last record that
-        #: was read, by partition that is read; neither goes back.
+        #: Per partition that is read: the Kafka offset below which every record is archived, and
+        #: the offset after the last record that was read; both only grow.
         self._stored: dict[Place, int] = {}
         self._read: dict[Place, int] = {}
-        #: What the group has committed of them in their present incarnations; -1 for nothing.
+        #: Offsets that the group has committed in the present incarnations; -1 for none.
         self._committed: dict[Place, int] = {}
-        #: Partitions that were assigned and are not read yet, and the search for where to begin.
+        #: Partitions that were assigned and are not read yet, and the search for their starts.
         self._assigned: list[Place] | None = None
         self._search: StartSearch | None = None
         #: Why the assignment has to begin anew; None if it need not.
@@ -113,7 +113,7 @@ class Archiver:
         self._client: Consumer = self._join()
 
     def step(self, now: float) -> int:
-        """Consume for a moment and write what is due; after an assignment, find where to begin.
+        """Poll once and write the objects that are due; after an assignment, find the starts.
 
         Args:
             now: A clock in seconds.
@@ -144,15 +144,15 @@ class Archiver:
         return written
 
     def places(self) -> set[Place] | None:
-        """Name the partitions that are read here; None before an assignment."""
+        """List the partitions that are read here; None before an assignment."""
         return set(self._stored) if self.assigned else None
 
     def owned(self) -> set[tuple[str, int]]:
-        """Name the same partitions as the archive does."""
+        """List the same partitions under their names in the archive."""
         return {(self._topics[p.topic].name, p.partition) for p in set(self._stored)}
 
     def close(self) -> None:
-        """Write what is buffered and leave."""
+        """Write the buffered records and leave the group."""
         self._write([place for place, buffer in self._buffers.items() if buffer.records])
         self._leave()
         self._runs.close()
@@ -165,8 +165,8 @@ class Archiver:
             ARCHIVER,
             {
                 "partition.assignment.strategy": "range",
-                # Where to read is taken from the store; an offset that the topic does not have
-                # begins the assignment anew.
+                # The start offset is taken from the store; if the topic does not have it, the
+                # assignment is taken over again.
                 "auto.offset.reset": "error",
                 "enable.partition.eof": True,
                 "group.instance.id": name,
@@ -187,26 +187,26 @@ class Archiver:
         return client
 
     def _leave(self) -> None:
-        """Leave the broker; one that is away is not waited for.
+        """Leave the group, without waiting for an unavailable broker.
 
-        With a broker that is away librdkafka waits for what it has not committed; nobody else
-        does, since the store decides where we stand.
+        While the broker is unavailable, librdkafka's close blocks on uncommitted offsets. They
+        need not be waited for, since the store holds the progress.
         """
         leaving = threading.Thread(target=self._client.close, name="leaving", daemon=True)
         leaving.start()
         leaving.join(_LEAVE_SECONDS)
 
     def _begin_anew(self, why: str) -> None:
-        """Forget what is read and buffered; the next step takes the partitions over again."""
+        """Drop the buffers and read offsets; the next step takes the partitions over again."""
         self._forget()
         self.assigned = False
         self._stale = why
 
     def _join_anew(self, why: str) -> None:
-        """Join the group with another client.
+        """Join the group with a new client.
 
-        What this one knows of leaders and their epochs may be of a topic that is not there any
-        more.
+        The leaders and leader epochs that the present client has cached may belong to a topic
+        that has been deleted.
         """
         _log.warning("the assignment begins anew", why=why)
         self._leave()
@@ -215,7 +215,7 @@ class Archiver:
         self._client = self._join()
 
     def _consume(self, now: float) -> int:
-        """Buffer what arrives in a moment; write what is full meanwhile."""
+        """Buffer the records of one poll; write buffers that become full."""
         written = 0
         for message in self._client.consume(self._limits.max_records, _POLL_SECONDS):
             error = message.error()
@@ -259,13 +259,13 @@ class Archiver:
         return self._write([place]) if buffer.full(self._limits) else 0
 
     def _keep_end(self, message: Message) -> None:
-        """Take note of a log's end: what lies between the last record and it are markers."""
+        """Note a log's end offset: only markers lie between the last record and it."""
         place = Place(message.topic() or "", message.partition() or 0)
         if place in self._read:
             self._read[place] = max(self._read[place], message.offset() or 0)
 
     def _show_lag(self) -> None:
-        """Show how many records are not archived yet, and how old the oldest that was read is."""
+        """Report how many records are not archived yet, and the age of the oldest buffered one."""
         lags = dict.fromkeys((topic.name for topic in ARCHIVED), 0)
         oldest = wall = time.time()
         for place, read in self._read.items():
@@ -279,10 +279,10 @@ class Archiver:
         _oldest.set(wall - oldest)
 
     def _headers(self, message: Message, place: Place) -> RawHeaders:
-        """A record's headers; none, and a gap, if the name of one is no UTF-8.
+        """Return a record's headers; none, and a gap, if a header's name is not UTF-8.
 
-        The client has no other way to them, and must not be asked twice: its second answer has a
-        null pointer in the place of the name.
+        The client has no other access to them, and `headers` must not be called twice: the second
+        call returns a null pointer in the place of the name.
         """
         try:
             return [(name, value or b"") for name, value in message.headers() or []]
@@ -292,7 +292,7 @@ class Archiver:
             return []
 
     def _skip_batch(self, message: Message) -> None:
-        """Read on after a record batch that cannot be decompressed within the bound."""
+        """Skip a record batch that cannot be decompressed within the bound."""
         place, first = Place(message.topic() or "", message.partition() or 0), message.offset()
         if first is None or place not in self._read or first < self._read[place]:
             return  # skipped already
@@ -302,7 +302,7 @@ class Archiver:
         self._client.seek(TopicPartition(*place, end))
 
     def _note_gap(self, place: Place, first: int, end: int, why: str) -> None:
-        """Count, log and store what is not archived, or not all of it."""
+        """Count, log and store a range that is not archived, or not completely."""
         topic = self._topics[place.topic].name
         position = self._incarnations.position(place, first)
         note_gap(self._store, topic, place.partition, Gap(position, position + end - first, why))
@@ -317,10 +317,10 @@ class Archiver:
         )
 
     def _are_the_same(self) -> bool:
-        """Whether the topics are those that are read; if others are, begin anew."""
+        """Whether the topics still have the ids that are read; if not, begin anew."""
         try:
             same = self._incarnations.are_the_same()
-        except ServerError as error:  # a broker is away, or a topic is just being created anew
+        except ServerError as error:  # a broker is unavailable, or a topic is being created anew
             _log.warning("topics not looked at, nothing is written", why=str(error))
             return False
         if not same:
@@ -328,7 +328,7 @@ class Archiver:
         return same
 
     def _write(self, places: Sequence[Place]) -> int:
-        """Store what is buffered of partitions, unless the topics are others by now.
+        """Store the buffered records of partitions, unless a topic was created anew meanwhile.
 
         Returns:
             Number of objects written.
@@ -342,7 +342,7 @@ class Archiver:
         )
 
     def _store_object(self, place: Place, records: list[Record]) -> int:
-        """Store one object, then forget its records: the store decides where we stand."""
+        """Store one object, then drop its records: the store holds the progress."""
         topic = self._topics[place.topic].name
         item = ArchivedObject(topic, place.partition, records[0].offset, records[-1].offset)
         data = encode_records(records)
@@ -358,17 +358,18 @@ class Archiver:
         return 1
 
     def _pass_markers(self) -> None:
-        """Count gaps and markers as archived where no record before them waits."""
+        """Count gaps and markers as archived where no record before them is buffered."""
         for place, read in self._read.items():
             buffer = self._buffers.get(place)
             if buffer is None or not buffer.records:
                 self._stored[place] = max(self._stored[place], read)
 
     def _commit(self, places: Iterable[Place]) -> None:
-        """Say where the store stands: for the lag, and the watchdog, only.
+        """Commit the store's progress; only the lag and the watchdog use these offsets.
 
-        A committed offset never goes back: after a start the store may stand before markers that
-        an earlier life has passed. A commit that is lost is made up for by the next one of all.
+        A committed offset never decreases: after a restart the store's end may lie before markers
+        that an earlier process has passed. The next commit of all partitions makes up for a lost
+        one.
         """
         ahead = {p: self._stored[p] for p in places if self._stored[p] >= self._committed[p]}
         if not ahead:
@@ -380,10 +381,10 @@ class Archiver:
     def _committed_before(
         self, starts: Mapping[Place, int], ends: Mapping[Place, int]
     ) -> dict[Place, int]:
-        """Find out what the group has committed of partitions in their present incarnations.
+        """Find the group's committed offsets of partitions in their present incarnations.
 
-        A committed offset does not tell which incarnation it is of, the archive does: before the
-        first object of an incarnation is written, the offset where it begins is committed.
+        A committed offset does not name its incarnation; the archive does: before the first
+        object of an incarnation is written, the incarnation's first offset is committed.
 
         Args:
             starts: Kafka offsets at which reading begins.
@@ -409,14 +410,14 @@ class Archiver:
         return {place: -1 if at is None else at.offset for place, at in known.items()}
 
     def _on_assign(self, client: Consumer, places: list[TopicPartition]) -> None:
-        """Take partitions; they are read once `_begin` has found out from where."""
+        """Accept partitions; they are read once `_begin` has found their start offsets."""
         client.assign([])
         self._forget()
         self._assigned = [Place(at.topic, at.partition) for at in places]
         self.assigned = True
 
     def _begin(self) -> None:
-        """Look for the starts of partitions that were assigned, and read them when all are known.
+        """Search the starts of assigned partitions, and read them when all are known.
 
         Raises:
             ServerError: Broker or store do not answer, or `Incarnations.take_over` refuses.
@@ -450,13 +451,13 @@ class Archiver:
 
     def _on_revoke(self, client: Consumer, _: list[TopicPartition]) -> None:
         if client is not self._client:
-            return  # one that was left, and ends late
+            return  # a former client, closing late
         client.unassign()
         self._forget()
         self.assigned = False
 
     def _forget(self) -> None:
-        """Drop what belongs to an assignment: all partitions are given and taken together."""
+        """Drop the state of an assignment: all partitions are assigned and revoked together."""
         self._buffers.clear()
         self._assigned = self._search = None
         self._stored = {}

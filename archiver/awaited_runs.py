@@ -1,4 +1,4 @@
-"""Whether a run waits for the archive, as `training.runs` tells."""
+"""Detects from `training.runs` whether a training run is waiting for the archive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from millrace.infra.settings import Settings
 
 
 class AwaitedRuns:
-    """Knows whether a run waits for the archive: started, with no data manifest yet."""
+    """Finds runs that are waiting for the archive: started, without a data manifest yet."""
 
     def __init__(self, settings: Settings) -> None:
         """Start reading `training.runs`."""
@@ -19,11 +19,11 @@ class AwaitedRuns:
         self._open: set[str] = set()
 
     def waiting(self) -> bool:
-        """Read on, and say whether any run waits for the archive."""
+        """Read new records, and return whether any run is waiting for the archive."""
         for _, message in self._tail.poll(0.0):
             run = self._read.valid(message.value())
             if run is None:
-                continue  # the trainer, whose topic it is, reports it
+                continue  # the trainer, which owns the topic, reports it
             if run.state == "started" and run.manifest is None:
                 self._open.add(run.id)
             elif run.state in FINISHED or run.manifest is not None:
@@ -31,5 +31,5 @@ class AwaitedRuns:
         return bool(self._open)
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the consumer."""
         self._tail.close()

@@ -1,4 +1,4 @@
-"""Records of one partition that wait for their object, in memory."""
+"""In-memory buffer of one partition's records, until they are stored as an object."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from millrace.infra.archive.objects import Record
 
 
 class Buffer:
-    """Records of one partition that wait for their object."""
+    """Records of one partition that are not stored yet."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -31,12 +31,12 @@ class Buffer:
         return len(self.records) >= settings.max_records or self.bytes >= settings.max_bytes
 
     def due(self, settings: ArchiverSettings, now: float, *, awaited: bool) -> bool:
-        """Whether it should be written now: full, old enough, or somebody waits for it."""
+        """Whether it should be written now: full, old enough, or awaited by a training run."""
         wait = settings.awaited_seconds if awaited else settings.max_seconds
         return bool(self.records) and (self.full(settings) or now - self.since >= wait)
 
     def drop(self, count: int) -> None:
-        """Forget the first records, which are stored."""
+        """Drop the first ``count`` records, which are stored."""
         self.records = self.records[count:]
         self.bytes = sum(_size(record) for record in self.records)
 

@@ -1,13 +1,13 @@
-"""Which positions the records of the archived partitions have.
+"""Positions of the records of the archived partitions.
 
-    partitions assigned, ends of their archives ─► take_over ─► where reading begins
+    partitions assigned, ends of their archives ─► take_over ─► start offsets
     records under another leader epoch ─► follow: is the log that was read still there?
-    before objects are written ─► are_the_same: are the topics those that were read?
+    before objects are written ─► are_the_same: are the topic ids unchanged?
 
-Guarantee: an object has positions of the incarnation that its records are of. Kafka never gives
-a topic's id a second time, so records that were read between `take_over` and an answer of
-`are_the_same` are of the topic that was taken over; and a log that lost its end goes on under a
-larger leader epoch, which `follow` sees before the first such record is buffered.
+Guarantee: an object's positions name the incarnation that its records belong to. Kafka never
+reuses a topic id, so records that were read between `take_over` and a positive `are_the_same`
+belong to the topic that was taken over; and a log that lost its end continues under a larger
+leader epoch, which `follow` detects before the first such record is buffered.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from millrace.infra.settings import Settings
 from millrace.infra.topics.epochs import TopicEpochs
 
 _ORIGIN: Final = "/millrace/archiver"
-#: How long an answer about topic ids may take while records wait, seconds.
+#: Time limit of a query for topic ids while records are buffered, seconds.
 _ANSWER_SECONDS: Final = 3.0
 
 
@@ -38,7 +38,7 @@ class Incarnations:
         Args:
             settings: Where Kafka is.
             group: The archiver's consumer group, before the namespace.
-            topics: What may be read, by full name.
+            topics: The archived topics, by full name.
 
         Raises:
             ServerError: No broker answers, or `topic.epochs` is not there.
@@ -48,11 +48,11 @@ class Incarnations:
         self._epochs = TopicEpochs(settings, _ORIGIN)
         #: Incarnation of each partition that is read, as `take_over` found it.
         self._read: dict[Place, int] = {}
-        #: Largest leader epoch that is known of each.
+        #: Largest known leader epoch of each.
         self._seen: dict[Place, int] = {}
 
     def near(self, place: Place, high: int) -> int:
-        """Guess the position at which a partition's archive ends.
+        """Estimate the position at which a partition's archive ends.
 
         Args:
             place: The partition.
@@ -61,15 +61,15 @@ class Incarnations:
         return position_of(self._lineage(place).incarnation, high)
 
     def take_over(self, ends: Mapping[Place, int]) -> dict[Place, int]:
-        """Compare logs with what is archived of them.
+        """Compare logs with their archives.
 
         Args:
-            ends: Position after the last archived record of each partition that is ours from
-                now on; 0 if there is none.
+            ends: Position after the last archived record of each newly assigned partition; 0 if
+                there is none.
 
         Returns:
             Kafka offsets at which reading begins. Records that expired before they were read
-            are counted, and named in the log.
+            are counted and logged.
 
         Raises:
             ServerError: No broker answers; or the archive has an incarnation that `topic.epochs`
@@ -106,17 +106,17 @@ class Incarnations:
         return starts
 
     def follow(self, place: Place, leader_epoch: int, offset: int, read: int) -> bool:
-        """Take note of a record's leader epoch, before the record is buffered.
+        """Note a record's leader epoch, before the record is buffered.
 
         Args:
             place: The partition.
             leader_epoch: The record's leader epoch; -1 if it has none.
             offset: Its Kafka offset.
-            read: Kafka offset after the last record that was read before.
+            read: Kafka offset after the previous record that was read.
 
         Returns:
-            Whether reading may go on. If not, a partition has begun another incarnation since
-            `take_over`, which is to be called again.
+            Whether reading may continue. If not, a partition has begun another incarnation since
+            `take_over`, which must be called again.
 
         Raises:
             ServerError: No broker answers.
@@ -134,7 +134,7 @@ class Incarnations:
         return self._as_taken_over()
 
     def are_the_same(self) -> bool:
-        """Whether the topics that are read are those of which the lineages tell.
+        """Whether the topics that are read still have the ids that the lineages record.
 
         Raises:
             ServerError: A topic is not there, or no broker answers.
@@ -158,16 +158,16 @@ class Incarnations:
         return self._read[place]
 
     def forget(self) -> None:
-        """Read nothing any more."""
+        """Stop tracking all partitions."""
         self._read.clear()
         self._seen.clear()
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the clients."""
         self._epochs.close()
 
     def _as_taken_over(self) -> bool:
-        """Whether all partitions are of the incarnations that `take_over` found."""
+        """Whether all partitions still have the incarnations that `take_over` found."""
         return all(self._lineage(p).incarnation == number for p, number in self._read.items())
 
     def _lineage(self, place: Place) -> Lineage:

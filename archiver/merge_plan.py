@@ -1,9 +1,9 @@
-"""Objects of a partition go in, what to merge comes out: a pure decision.
+"""Chooses which objects of a partition to merge: a pure decision.
 
-Objects are merged in levels, as in a log-structured merge tree: so many neighbours of one
-level become one object of the next. Each record is rewritten once a level, and a partition
-has at most so many objects of each level, however old it is, until objects reach their
-largest size, after which their number grows with the bytes archived.
+Objects are merged in levels, as in a log-structured merge tree: `most` neighbours of one level
+become one object of the next. Each record is rewritten once per level, and a partition has at
+most that many objects of each level, however old it is, until objects reach their largest size,
+after which their number grows with the bytes archived.
 
 >>> small = [Entry(n, n, 100) for n in range(5)]
 >>> [[one.first for one in group] for group in plan(small, most=2, most_bytes=1000)]
@@ -20,10 +20,10 @@ def plan(entries: Sequence[Entry], *, most: int, most_bytes: int) -> list[list[E
     """Choose groups of neighbours that become one object each.
 
     A group is complete when it has `most` objects, or when the next one would make it larger
-    than `most_bytes`, or, of objects as they were archived, when one of another level follows,
-    since then no more will come. A complete group of one object, as it was archived, is only
-    raised by a level; one that was merged stays as it is. Groups that are not complete wait for
-    more objects.
+    than `most_bytes`. A group of unmerged objects is also complete when an object of another
+    level follows, since it cannot grow any more. A complete group of one unmerged object is only
+    raised by a level; one of a merged object stays as it is. Incomplete groups are left until
+    there are more objects.
 
     Args:
         entries: A partition's objects, by offset.
@@ -54,11 +54,11 @@ def plan(entries: Sequence[Entry], *, most: int, most_bytes: int) -> list[list[E
 def replaced(
     entries: Sequence[Entry], merged: Sequence[tuple[Sequence[Entry], Entry]]
 ) -> list[Entry]:
-    """Put merged objects in the place of those that they were made of.
+    """Replace groups of objects by the objects that they were merged into.
 
     Args:
         entries: A partition's objects, by offset.
-        merged: Groups of neighbours among them, and what became of each.
+        merged: Groups of neighbours among them, each with its merged object.
     """
     gone = {one for group, _ in merged for one in group}
     left = [one for one in entries if one not in gone]

@@ -1,13 +1,13 @@
-"""Small objects of the archive go in, large ones come out; on a thread beside the archiver's.
+"""Merges small objects of the archive into large ones, on a thread beside the archiver's.
 
 Guarantee: at any moment, and after a crash at any point, index and listing together name each
 archived record once. A merged object is written before the index names it; the index is
-written before anything is deleted; and what is deleted stands in the index as retired until it
-is gone. So a crash leaves a merged object beside its parts (the parts are superseded, and
-merged again), or retired objects, which the next round deletes.
+written before anything is deleted; and an object to be deleted is listed in the index as retired
+until it is deleted. So a crash leaves a merged object beside its parts (the parts are superseded,
+and merged again), or retired objects, which the next round deletes.
 
-Only the archiver that owns a partition merges it. One that hung meanwhile, and comes back
-after another took over, finds another index than it began with, and leaves it alone.
+Only the archiver that owns a partition merges it. An archiver that hung and resumes after another
+took over finds that the index has changed since it read it, and leaves the index alone.
 """
 
 import time
@@ -43,7 +43,7 @@ from millrace.infra.object_store import MissingObjectError, ObjectStore
 from millrace.infra.process import fault_points
 from millrace.infra.process.guard_thread import GuardThread
 
-#: Objects that a round lists after the index; more wait for the next one.
+#: Objects that a round lists after the index; the next round lists further ones.
 _LISTED: Final = 2_000
 #: Merged objects that a round writes before it writes the index.
 _GROUPS: Final = 16
@@ -71,30 +71,30 @@ class Merger(GuardThread):
         """Prepare the thread.
 
         Args:
-            store: Where the archive is; the client of this thread alone.
-            limits: How to merge.
-            owned: Topics and partitions that are archived here; answers from any thread.
+            store: The archive's store; a client that only this thread uses.
+            limits: Sizes and intervals of merging.
+            owned: Returns topics and partitions that are archived here; callable from any thread.
         """
         super().__init__("merger", limits.merge_seconds)
         self._store = store
         self._limits = limits
         self._owned = owned
-        #: Topic, partition, first and last offset of objects that cannot be read; the index
-        #: remembers them once it gets there.
+        #: Topic, partition, first and last offset of unreadable objects, until the index marks
+        #: them as damaged.
         self._damaged: set[tuple[str, int, int, int]] = set()
 
     def turn(self) -> None:
-        """Merge what there is in each partition, as long as there is something."""
+        """Run rounds in each partition until there is nothing left to merge."""
         for place in sorted(self._owned()):
             while not self.stopped and place in self._owned():
                 began = time.monotonic()
                 if not self._round(*place):
                     break
-                # Half of the time is the archiver's: both share a core and a store.
+                # Sleep as long as a round took: the archiver shares the core and the store.
                 self._stop.wait(time.monotonic() - began)
 
     def _round(self, topic: str, partition: int) -> bool:
-        """Do a round of a partition; whatever fails is tried again in the next turn."""
+        """Do a round of a partition; failures are retried in the next turn."""
         try:
             return self.round(topic, partition, time.time())
         except (ServerError, DataError) as error:
@@ -114,7 +114,7 @@ class Merger(GuardThread):
             Whether anything was done.
 
         Raises:
-            DataError: An object is not there that the index names, or cannot be read.
+            DataError: An object that the index names is missing, or cannot be read.
             ServerError: The store does not answer.
         """
         before = read_index(self._store, topic, partition)
@@ -130,7 +130,7 @@ class Merger(GuardThread):
             merged = [self._merge(topic, partition, group) for group in groups]
         except MissingObjectError as error:
             if read_index(self._store, topic, partition) == before and index.entries:
-                # The index is one that a hung archiver left: from here on objects are listed.
+                # A hung archiver wrote this index: from here on objects are listed instead.
                 _log.warning("index made anew", topic=topic, partition=partition, why=str(error))
                 self._write(topic, partition, Index(retired=index.retired))
             return False
@@ -169,8 +169,8 @@ class Merger(GuardThread):
         """Write a group's records as one object.
 
         Returns:
-            What was replaced, and by what. Of a group with a damaged object that is the damaged
-            one alone, which is left as it is from now on.
+            The objects that were replaced, and their replacement. For a group with a damaged
+            object that is only the damaged one, which is not merged from now on.
         """
         first, level = group[0], group[0].level + 1
         if len(group) == 1:

@@ -1,7 +1,7 @@
-"""Where the archiver begins to read: the store is asked on threads, while the group is polled.
+"""Finds the archiver's start positions by querying the store on threads, off the poll loop.
 
 A rebalance callback must return at once: while it runs the group is not polled, and a member
-that does not poll for long is put out of its group.
+that exceeds the maximum poll interval is removed from its group.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ from millrace.infra.archive.catalogue import find_end
 from millrace.infra.kafka.place import Place
 from millrace.infra.object_store import ObjectStore
 
-#: Partitions whose ends are looked for at the same time.
+#: Partitions whose ends are searched concurrently.
 _SEARCHERS: Final = 8
 _log = structlog.get_logger(__name__)
 
 
 class StartSearch:
-    """Looks for the ends of partitions in the archive; nobody waits for its threads' end."""
+    """Searches the archive for the ends of partitions, on threads that are never joined."""
 
     def __init__(
         self, store: ObjectStore, topics: Mapping[Place, str], near: Mapping[Place, int]
     ) -> None:
-        """Begin.
+        """Start the search.
 
         Args:
-            store: Where the archive is; its client may be used by many threads.
+            store: The archive's store; its client may be used by many threads.
             topics: The partitions, each with its topic's name in the archive.
             near: A position near which each one's archive ends, see `find_end`.
         """
