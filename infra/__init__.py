@@ -1,10 +1,10 @@
-"""External systems and the process itself. Services build on this, never the reverse.
+"""External systems and process infrastructure. Services depend on this, never the reverse.
 
 ```
 kafka/        clients, connection errors, event publisher, registry feed
 topics/       creation, settings, ids, incarnations and partitions of topics
 progress/     committed offsets, output progress, lag, losses, balance
-process/      what every service process needs: logs, metrics, watchdog, shutdown
+process/      parts of every service process: logs, metrics, watchdog, shutdown
 archive/      the archive of topics in the object store
 local/        a whole system on this machine: supervisor, programs, folders
 embedded/     a real Kafka broker and S3 server without Docker

@@ -1,11 +1,11 @@
-"""A bare Python goes in; a ``.venv`` with everything, pinned, and the servers' jars come out.
+"""Sets up ``.venv`` with all pinned packages, and the servers' jars, from a bare Python.
 
-``make`` runs this with the machine's own Python before anything else is there, so it uses the
-standard library only. Nothing is decided here: ``requirements.lock`` pins every package with
-its digests, `uv` (itself from the lock, fetched by pip) installs them, and
-``infra.embedded`` fetches the jars that ``jars.lock`` pins. A stamp holds the digest of what
-the environment was made from; while it fits, there is nothing to do and a start costs
-milliseconds. An interrupted set-up leaves no stamp, so the next one goes on.
+``make`` runs this with the machine's own Python before any package is installed, so it uses the
+standard library only. No version is chosen here: ``requirements.lock`` pins every package with
+its digests, `uv` (itself from the lock, fetched by pip) installs them, and ``infra.embedded``
+fetches the jars that ``jars.lock`` pins. A stamp file holds the digest of the environment's
+inputs; while it matches, there is nothing to do and a start costs milliseconds. An interrupted
+set-up leaves no stamp, so the next one continues.
 """
 
 import ast
@@ -27,7 +27,7 @@ INPUTS = (LOCK, ROOT / "pyproject.toml", ROOT / "infra" / "embedded" / "jars.loc
 OLDEST, NEWEST = (3, 11), (3, 13)
 NEEDED_BYTES = 3 << 30
 
-# What pip is configured with (environment or file) must hold for uv, which reads neither.
+# pip's configuration (environment or file) must also apply to uv, which reads neither.
 UV_SETTINGS = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -41,11 +41,11 @@ UV_SETTINGS = {
 
 
 class SetupError(Exception):
-    """What stands in the way, and what to do about it, in one line."""
+    """The set-up cannot continue; the message names the cause and the remedy in one line."""
 
 
 def main() -> int:
-    """Set the project up if need be."""
+    """Set the project up unless the environment is current."""
     try:
         python = suitable_python()
         home = Path(os.environ.get("MILLRACE_HOME", str(ROOT / "var")))
@@ -67,7 +67,7 @@ def main() -> int:
 
 
 def set_up(python: str, home: Path) -> None:
-    """Make the environment, step by step, saying what is done and how long it took."""
+    """Make the environment step by step, printing each step and its duration."""
     begin = time.monotonic()
     free = shutil.disk_usage(ROOT).free
     if not STAMP.exists() and free < NEEDED_BYTES:
@@ -95,7 +95,7 @@ def set_up(python: str, home: Path) -> None:
 
 
 def suitable_python() -> str:
-    """Find a Python that Millrace runs on: this one, or one with a version in its name."""
+    """Find a supported Python: this one, or one with a version in its name."""
     if OLDEST <= sys.version_info[:2] <= NEWEST:
         return sys.executable
     for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
@@ -110,7 +110,7 @@ def suitable_python() -> str:
 
 
 def is_current() -> bool:
-    """Whether the environment was completed from exactly the files that lie here now."""
+    """Whether the environment was completed from exactly the present lock files."""
     try:
         return STAMP.read_text() == digest() and Path(venv_python()).exists()
     except FileNotFoundError:
@@ -118,7 +118,7 @@ def is_current() -> bool:
 
 
 def digest() -> str:
-    """Digest of what the environment is made from, and where."""
+    """Digest of the environment's inputs and location."""
     content = b"\0".join([path.read_bytes() for path in INPUTS] + [str(ROOT).encode()])
     return hashlib.sha256(content).hexdigest()
 
@@ -129,7 +129,7 @@ def venv_python() -> str:
 
 
 def make_environment(python: str) -> None:
-    """Have a ``.venv`` with pip, whose Python is one that Millrace runs on."""
+    """Make sure that there is a ``.venv`` with pip and a supported Python."""
     probe = f"import sys; sys.exit(not {OLDEST} <= sys.version_info[:2] <= {NEWEST})"
     for test in (["-c", probe], ["-m", "ensurepip"]):
         try:
@@ -175,7 +175,7 @@ def install_packages() -> None:
             f"with, then run it again; pip said: {last_line(got)}"
         )
     uv = [str(VENV / "bin" / "uv"), "pip"]
-    # Somebody who looks on wants to see progress; a log does not want 140 lines of it.
+    # On a terminal uv shows its progress; in a log that would be 140 lines.
     here = ["--python", venv_python(), *([] if sys.stderr.isatty() else ["--quiet"])]
     environment = uv_environment()
     project = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--editable", "."]
@@ -188,7 +188,7 @@ def install_packages() -> None:
 
 
 def uv_environment() -> "dict[str, str]":
-    """The environment, with what pip is configured with where uv is not."""
+    """The environment, with pip's configuration where uv has none."""
     environment = dict(os.environ)
     configured = subprocess.run(
         [venv_python(), "-m", "pip", "config", "list"],
@@ -208,18 +208,18 @@ def uv_environment() -> "dict[str, str]":
 
 
 def usable(place: str) -> bool:
-    """Whether a find-links place exists; uv, unlike pip, stops at one that does not."""
+    """Whether a find-links location exists; uv, unlike pip, fails on a missing one."""
     return "://" in place or Path(place).exists()
 
 
 def last_line(result: "subprocess.CompletedProcess[str]") -> str:
-    """The last thing that a failed program said."""
+    """The last line of a failed program's output."""
     lines = (result.stdout + result.stderr).strip().splitlines()
     return lines[-1] if lines else f"nothing (exit code {result.returncode})"
 
 
 def say(text: str) -> None:
-    """Tell what is going on, on standard error like every progress message."""
+    """Print a progress message on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 

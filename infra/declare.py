@@ -1,4 +1,4 @@
-"""Makes a model known: version 0, persistence, serves from its first window on."""
+"""Declares a model in the registry: version 0, persistence, serves from its first window on."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from millrace.registry.state import Registry
 
 
 def declare_model(settings: Settings, spec: ModelSpec, source: str) -> bool:
-    """Declare a model in the registry unless it is there; complete a half-declared one.
+    """Declare a model in the registry unless it is known; complete a half-declared one.
 
-    Guarantee: when this returns, the model serves. Two that declare the same at once, or one
-    that repeats what a crash interrupted, write events that the registry's fold takes for one.
+    Guarantee: when this returns, the model serves. Two processes that declare the same model at
+    once, or one that repeats an interrupted declaration, write events that the registry's fold
+    counts once.
 
     Args:
         settings: Where Kafka is.
         spec: The model.
-        source: Who declares it, for example ``/millrace/edge``.
+        source: CloudEvents source of the events, for example ``/millrace/edge``.
 
     Returns:
         Whether anything was left to declare.
@@ -42,7 +43,7 @@ def declare_model(settings: Settings, spec: ModelSpec, source: str) -> bool:
 
 
 def needs_declaration(registry: Registry, spec: ModelSpec) -> bool:
-    """Whether a model is unknown, or known but has never begun to serve.
+    """Whether a model is unknown, or known but has never served.
 
     Raises:
         DataError: A model of this name has another task, or another one reads the same
@@ -64,7 +65,7 @@ def needs_declaration(registry: Registry, spec: ModelSpec) -> bool:
 
 
 def _changed(known: ModelSpec, spec: ModelSpec) -> str:
-    """What differs, in words."""
+    """Describe the differences in words."""
     return "; ".join(
         f"{name} was {getattr(known, name)}, is {getattr(spec, name)}"
         for name in spec.__struct_fields__

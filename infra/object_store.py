@@ -17,11 +17,11 @@ from millrace.contracts.errors import DataError, ServerError
 from millrace.infra.kafka.refusals import store_trouble
 from millrace.infra.settings import Settings
 
-#: Connections that are kept: as many as threads of ours ask at the same time.
+#: Size of the connection pool: as many as threads of ours that use it at the same time.
 _CONNECTIONS: Final = 8
 _TROUBLE = (MinioException, urllib3.exceptions.HTTPError, OSError)
-#: An object up to this size is sent in one request: the store has it whole or not at all, and
-#: keeps no parts of one that a crash has cut short.
+#: An object up to this size is uploaded in one request: the store has it completely or not at
+#: all, and a crash leaves no parts of an interrupted upload.
 _ONE_REQUEST: Final = 1 << 30
 
 
@@ -45,13 +45,13 @@ class ObjectStore:
     def __init__(
         self, settings: Settings, bucket: str | None = None, *, seconds: float | None = None
     ) -> None:
-        """Prepare a client; nothing is sent yet.
+        """Prepare a client; no request is made yet.
 
         Args:
             settings: Where the store is.
             bucket: Another bucket than the settings', as for a recording to read.
-            seconds: How long to wait for each answer, which is asked for once then; None waits
-                longer, and asks again.
+            seconds: Timeout of each request, which is then not retried; None uses a longer
+                timeout and retries.
         """
         endpoint = urlsplit(settings.s3_endpoint)
         self._where = settings.s3_endpoint
@@ -77,7 +77,7 @@ class ObjectStore:
         )
 
     def create_bucket(self) -> None:
-        """Make sure that the bucket is there."""
+        """Create the bucket unless it exists."""
         try:
             if not self._client.bucket_exists(self.bucket):
                 self._client.make_bucket(self.bucket)
@@ -115,9 +115,8 @@ class ObjectStore:
             limit: Bytes that it may have.
 
         Raises:
-            MissingObjectError: It is not there.
-            DataError: It is too large, or not what the digest says; or no object can have this
-                key.
+            MissingObjectError: It does not exist.
+            DataError: It is too large, or its digest differs; or no object can have this key.
             ServerError: The store does not answer, refuses, or has no such bucket; or this
                 machine has no memory for the object.
         """
@@ -128,7 +127,7 @@ class ObjectStore:
             if error.code == "NoSuchKey":
                 raise MissingObjectError(f"object {self.bucket}/{key} is not there") from error
             raise self._trouble(f"get {key}", error) from error
-        except ValueError as error:  # the client's word for a key that no object can have
+        except ValueError as error:  # raised by the client for a key that no object can have
             raise DataError(f"object {self.bucket}/{key!a}: {error}") from error
         except MemoryError as error:
             raise ServerError(f"no memory on this machine to get {self.bucket}/{key}") from error
@@ -144,7 +143,7 @@ class ObjectStore:
         """List the objects under a prefix, in order of their keys.
 
         Args:
-            prefix: What the keys begin with.
+            prefix: Common prefix of the keys.
             after: Leave out keys up to and including this one.
         """
         try:
@@ -157,7 +156,7 @@ class ObjectStore:
             raise self._trouble(f"list {prefix}", error) from error
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove objects; one that is not there is removed already."""
+        """Remove objects; missing ones are ignored."""
         try:
             for problem in self._client.remove_objects(
                 self.bucket, [DeleteObject(key) for key in keys]
@@ -177,7 +176,7 @@ class ObjectStore:
             raise self._trouble("list buckets", error) from error
 
     def drop_bucket(self, bucket: str) -> None:
-        """Remove a bucket, by its full name, with all that is in it."""
+        """Remove a bucket, by its full name, with all its objects."""
         try:
             names = [
                 DeleteObject(item.object_name)

@@ -1,8 +1,7 @@
-"""Servers named by settings go in; topics and the bucket are there afterwards.
+"""Creates the topics and the bucket on the servers that the settings name.
 
-``python -m millrace.infra.prepare`` is for deployments whose services are started by something else
-than the console (Compose, Kubernetes): run it once before them. Running it again changes
-nothing.
+``python -m millrace.infra.prepare`` is for deployments whose services are not started by the
+console (Compose, Kubernetes): run it once before them. Running it again changes nothing.
 """
 
 import sys
@@ -21,7 +20,7 @@ def _warn(finding: Finding) -> None:
 
 
 def main() -> int:
-    """Create what is missing; an error for people is one line."""
+    """Create missing topics and the bucket; errors are printed as one line."""
     try:
         settings = Settings.read()
         created = create_topics(admin(settings), settings, warn=_warn)

@@ -1,4 +1,4 @@
-"""Exit code 0 if the service in this container is ready: the containers' health check."""
+"""Health check of a container: exits with 0 if its service is ready."""
 
 import os
 import sys
@@ -7,11 +7,11 @@ from urllib.error import URLError
 
 
 def main() -> int:
-    """Ask the service's own telemetry."""
+    """Query the service's own telemetry."""
     port = os.environ["MILLRACE_TELEMETRY_PORT"]
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=3) as answer:
-            return 0 if answer.status == 200 else 1  # noqa: PLR2004  # HTTP's own number
+            return 0 if answer.status == 200 else 1  # noqa: PLR2004  # HTTP 200 OK
     except (URLError, TimeoutError):
         return 1
 

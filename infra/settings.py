@@ -1,7 +1,7 @@
-"""Settings: read once, at the edge, from the environment; frozen from then on.
+"""Settings: read once at start-up from the environment; frozen from then on.
 
 Every setting is ``MILLRACE_<NAME>``. Without any, Millrace uses its embedded servers, whose
-addresses `console` and the tests put into the environment of what they start.
+addresses `console` and the tests put into the environment of the processes that they start.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from millrace.contracts.errors import SettingsError
 
 
 class FromEnvironment(BaseSettings):
-    """Frozen settings of which an unusable value is named by its environment variable."""
+    """Frozen settings; an error about a value names its environment variable."""
 
     @classmethod
     def read(cls, **overrides: object) -> Self:
         """Read the environment.
 
         Args:
-            overrides: Settings that win over the environment, by name.
+            overrides: Settings that take precedence over the environment, by name.
 
         Raises:
-            SettingsError: A value is not usable; says which and why.
+            SettingsError: A value is not usable; names it and the reason.
         """
         try:
             return cls(**overrides)  # type: ignore[arg-type]  # pydantic checks them

@@ -1,9 +1,9 @@
-"""The only way to a terminal: whatever is printed is escaped, and none of it is markup.
+"""The only console for terminal output: all text is escaped, and none is interpreted as markup.
 
-Rich takes brackets in a text for markup, and words between colons for pictures; a name such
-as ``pump[/a]`` would end a command. So texts, cells of tables, titles and columns go through
-`visible`, wherever they are printed with this console. A `rich.text.Text` is printed as it is:
-make one of somebody else's text with `line`.
+Rich interprets brackets in a text as markup, and words between colons as emoji; a name such as
+``pump[/a]`` would abort a command. So texts, cells of tables, titles and columns are escaped by
+`visible`, wherever they are printed with this console. A `rich.text.Text` is printed unchanged:
+use `line` to make one of foreign text.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from millrace.contracts.wire.visible import visible
 
 
 class Terminal(Console):
-    """A console that shows texts as they are."""
+    """A console that prints text literally."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Make a text of a string: escaped, in one line, without markup or pictures."""
+        """Convert a string to a text: escaped, in one line, without markup or emoji."""
         return super().render_str(visible(text), **{**options, "markup": False, "emoji": False})
 
 
 def line(text: str, style: str = "") -> Text:
-    """A line of somebody else's text, for what rich would take for markup otherwise.
+    """A line of foreign text, escaped, that rich does not interpret as markup.
 
     Args:
         text: The text.

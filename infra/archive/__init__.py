@@ -4,6 +4,6 @@
 objects    an object: its key, its encoding and decoding
 index      the index of a partition's merged objects
 catalogue  all objects of a partition: index plus newer objects
-gaps       what is missing from the archive, and why
+gaps       positions that the archive lacks, and why
 ```
 """

@@ -1,7 +1,7 @@
-"""What is archived of a partition: its index, and the objects that were written after it.
+"""Lists a partition's archived objects: from its index, and from a listing after the index's end.
 
-A listing of a whole partition takes a request for each thousand objects, so nobody lists one
-who need not: the index says what is before its end, and a listing begins there.
+Listing a whole partition takes one request per thousand objects. The index names the objects
+before its end, so a listing begins there.
 """
 
 from typing import Final
@@ -10,8 +10,8 @@ from millrace.infra.archive.index import Entry, Index, decode_index, index_key, 
 from millrace.infra.archive.objects import ArchivedObject, parse_key, prefix_of
 from millrace.infra.object_store import MissingObjectError, ObjectStore
 
-#: How far before the topic's end an archive's end is looked for first, records, and by how much
-#: that grows from one attempt to the next.
+#: Records before the topic's end at which the search for an archive's end starts, and the factor
+#: by which that distance grows from one attempt to the next.
 _NEAR: Final = 250
 _FARTHER: Final = 32
 
@@ -19,24 +19,24 @@ _FARTHER: Final = 32
 class Catalogue:
     """The archive's objects, as index and store name them.
 
-    Guarantee: the objects of a partition have each archived record once, apart from those that
-    an archiver wrote twice which hung and came back (see `archiver`), and their names
-    stay valid for `ArchiverSettings.retired_seconds` after they were listed.
+    Guarantee: the objects of a partition have each archived record once, except for an object
+    that an archiver wrote after it had hung and was replaced (see `archiver`). Their names stay
+    valid for `ArchiverSettings.retired_seconds` after they were listed.
     """
 
     def __init__(self, store: ObjectStore, *, whole: bool = False) -> None:
-        """List nothing yet.
+        """Create a catalogue; nothing is listed yet.
 
         Args:
-            store: Where the archive is.
-            whole: Whether to list all objects and to believe no index.
+            store: The archive's store.
+            whole: Whether to list all objects and to ignore the indexes.
         """
         self._store = store
         self._whole = whole
         self._entries: dict[tuple[str, int], list[Entry]] = {}
 
     def refresh(self, topic: str, partition: int) -> list[ArchivedObject]:
-        """List a partition's objects: all of them at first, and then those that are new.
+        """List a partition's objects: the first call lists all, later calls only new ones.
 
         Returns:
             All of them, by offset.
@@ -54,7 +54,7 @@ class Catalogue:
         return named(topic, partition, found)
 
     def covering(self, topic: str, partition: int, first: int, until: int) -> list[ArchivedObject]:
-        """List the objects with records of a range, as far as they were listed.
+        """Return the listed objects that have records of a range.
 
         Args:
             topic: The topic.
@@ -81,7 +81,7 @@ class Catalogue:
 
 
 def read_index(store: ObjectStore, topic: str, partition: int) -> Index | None:
-    """Read a partition's index; None if there is none, or what is there is not one.
+    """Read a partition's index; None if it is missing or damaged.
 
     Raises:
         ServerError: The store does not answer.
@@ -95,10 +95,10 @@ def read_index(store: ObjectStore, topic: str, partition: int) -> Index | None:
 def entries_from(
     store: ObjectStore, topic: str, partition: int, first: int, most: int | None = None
 ) -> list[Entry]:
-    """List objects whose first offset is at or after one.
+    """List objects whose first offset is at or after a given one.
 
     Args:
-        store: Where the archive is.
+        store: The archive's store.
         topic: The topic.
         partition: Its partition.
         first: The offset.
@@ -121,11 +121,11 @@ def entries_from(
 def find_end(store: ObjectStore, topic: str, partition: int, near: int) -> int:
     """Find the offset after the last archived record, without listing the archive.
 
-    An archive ends close to where its topic does, so the listing begins a little before the
-    topic's end, and farther before it if nothing is there; not before the index's end.
+    An archive ends close to its topic's end, so the listing begins a little before that, and
+    farther before it if nothing is found there; never before the index's end.
 
     Args:
-        store: Where the archive is.
+        store: The archive's store.
         topic: The topic.
         partition: Its partition.
         near: The topic's end.

@@ -1,11 +1,11 @@
-"""What the archive lacks of a partition, and why: records that could not be read or stored.
+"""Gaps in a partition's archive, with reasons: records that could not be read or stored.
 
 ```
 archive/<topic>/partition=<p>/gaps.json
 ```
 
-A gap is noted before the records after it are stored, so what is not in the archive is in the
-gaps, or had expired before it was read (`infra.progress.losses`).
+A gap is noted before the records after it are stored, so a record that is not in the archive is
+in a gap, or had expired before it was read (`infra.progress.losses`).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from millrace.infra.archive.objects import prefix_of
 from millrace.infra.object_store import MissingObjectError, ObjectStore
 
 _NAME: Final = "gaps.json"
-#: A record batch that is larger than `MAX_BATCH_BYTES` once decompressed, or cannot be.
+#: A record batch that cannot be decompressed, or only to more than `MAX_BATCH_BYTES`.
 BATCH: Final = "batch"
 #: A record that is larger than `MAX_BATCH_BYTES`.
 RECORD: Final = "record"
-#: A record with a header whose name is no UTF-8: it is archived without its headers.
+#: A record with a header whose name is not UTF-8: it is archived without its headers.
 HEADERS: Final = "headers"
 
 
 class Gap(msgspec.Struct, frozen=True, array_like=True):
-    """Positions of which the archive has no record, or not the whole of it.
+    """Positions of which the archive has no record, or only an incomplete one.
 
     Attributes:
         first: First position.
@@ -48,16 +48,16 @@ class Gaps(msgspec.Struct, frozen=True):
 
 
 def gaps_key(topic: str, partition: int) -> str:
-    """Where a partition's gaps are."""
+    """Object key of a partition's gaps."""
     return prefix_of(topic, partition) + _NAME
 
 
 def read_gaps(store: ObjectStore, topic: str, partition: int) -> tuple[Gap, ...]:
-    """Read what a partition's archive lacks.
+    """Read the gaps of a partition's archive.
 
     Raises:
         ServerError: The store does not answer.
-        DecodeError: The object is not what this module writes.
+        DecodeError: The object is not one that this module writes.
     """
     try:
         data = store.get(gaps_key(topic, partition))
@@ -67,14 +67,14 @@ def read_gaps(store: ObjectStore, topic: str, partition: int) -> tuple[Gap, ...]
 
 
 def note_gap(store: ObjectStore, topic: str, partition: int, gap: Gap) -> None:
-    """Add a gap; one that is known already is not added again.
+    """Add a gap, unless it is already recorded.
 
     Raises:
         ServerError: The store does not answer.
     """
     try:
         known = read_gaps(store, topic, partition)
-    except msgspec.DecodeError:  # damaged: what is found from here on is noted anew
+    except msgspec.DecodeError:  # damaged: start a new list of gaps
         known = ()
     if gap not in known:
         noted = Gaps(tuple(sorted({*known, gap}, key=lambda one: (one.first, one.until))))

@@ -1,14 +1,14 @@
-"""The index of a partition's archive: which merged objects there are, and what they replaced.
+"""The index of a partition's archive: its merged objects, and the objects that they replaced.
 
 ```
 archive/<topic>/partition=<p>/index.json
 ```
 
 The index lists every object that holds records before its `end`; objects from there on are
-found by listing the keys after it. It is a summary: whoever finds it missing, damaged, or at
-odds with the store lists all objects and makes it anew (`infra.archive.catalogue`). Objects that
-were merged are *retired*: not read any more, and deleted a while later, so that a reader who
-knew them has time to finish.
+found by listing the keys after it. It is a summary: if it is missing, damaged, or contradicts
+the store, all objects are listed and it is rebuilt (`infra.archive.catalogue`). Objects that
+were merged are *retired*: not read any more, and deleted after a delay, so that a reader that
+has listed them has time to finish.
 """
 
 from bisect import bisect_right
@@ -31,8 +31,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
         first: First offset in it.
         last: Last offset in it.
         bytes: Its size.
-        level: How often its records were merged; 0 for an object as it was archived,
-            `UNREADABLE` for one that is left as it is.
+        level: How often its records were merged; 0 for an unmerged object, `UNREADABLE` for one
+            that is never merged.
     """
 
     first: int
@@ -69,7 +69,7 @@ class Index(msgspec.Struct, frozen=True):
 
     @property
     def end(self) -> int:
-        """Offset from which on objects are found by listing; 0 if the index is empty."""
+        """Offset from which objects are found by listing; 0 if the index is empty."""
         return self.entries[-1].last + 1 if self.entries else 0
 
     def encode(self) -> bytes:
@@ -78,7 +78,7 @@ class Index(msgspec.Struct, frozen=True):
 
 
 def decode_index(data: bytes) -> Index | None:
-    """Read an index; None if it is not one, in which case all objects are listed."""
+    """Decode an index; None if it is damaged, in which case all objects are listed."""
     try:
         found = msgspec.json.decode(data, type=Index)
     except msgspec.DecodeError:
@@ -87,15 +87,15 @@ def decode_index(data: bytes) -> Index | None:
 
 
 def index_key(topic: str, partition: int) -> str:
-    """Where a partition's index is."""
+    """Object key of a partition's index."""
     return prefix_of(topic, partition) + _NAME
 
 
 def uncovered(entries: Iterable[Entry]) -> list[Entry]:
-    """Order objects by offset and leave out each one that another one covers.
+    """Order objects by offset and leave out each object that another one covers.
 
-    A crash between writing a merged object and its index leaves both the merged object and
-    those that it was made of. The larger one has all of their records.
+    A crash between writing a merged object and its index leaves both the merged object and its
+    parts. The merged object has all of their records.
 
     >>> uncovered([Entry(0, 4, 9), Entry(5, 9, 9), Entry(0, 9, 17)])
     [Entry(first=0, last=9, bytes=17, level=0)]
@@ -113,12 +113,12 @@ def named(topic: str, partition: int, entries: Iterable[Entry | Retired]) -> lis
 
 
 def due(retired: Sequence[Retired], now: float, seconds: float) -> list[Retired]:
-    """Select what was retired long enough ago to be deleted."""
+    """Select the objects that were retired long enough ago to be deleted."""
     return [one for one in retired if now - one.since >= seconds]
 
 
 def within(entries: Sequence[Entry], retired: Iterable[Retired]) -> list[Retired]:
-    """Select what lies within entries: only that may be deleted, whatever else an index says.
+    """Select retired objects within entries; only these may be deleted, whatever the index names.
 
     Args:
         entries: A partition's objects, by offset, as `uncovered` orders them.

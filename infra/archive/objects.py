@@ -1,13 +1,13 @@
-"""The archive: records of a topic as Parquet objects, named by what they hold.
+"""Objects of the archive: records of a topic as Parquet, named by partition and offsets.
 
 ```
 archive/<topic>/partition=<p>/<first>-<last>.parquet      offsets, 20 digits
 ```
 
-A record is archived as it came (key, value, headers, timestamp), so that a replay sends the
-same bytes again, and a change of our structures never makes the archive unreadable. Objects
-are written small, so that a run need not wait for its records, and are merged into larger ones
-later (`archiver.merger`): an object whose offsets another one covers is superseded by it.
+A record is archived unchanged (key, value, headers, timestamp), so that a replay produces the
+same bytes, and a change of our structures never makes the archive unreadable. Objects are written
+small, so that records reach training runs early, and are merged into larger ones later
+(`archiver.merger`): an object whose offsets another one covers is superseded by it.
 """
 
 import io
@@ -26,8 +26,8 @@ from millrace.contracts.errors import DataError
 from millrace.contracts.headers import RawHeaders
 
 ROOT: Final = "archive"
-#: A row group of a merged object ends when it has so many bytes or records: a reader takes one
-#: into memory at a time.
+#: Bytes and records at which a row group of a merged object is complete: a reader holds one in
+#: memory at a time.
 _GROUP_BYTES: Final = 4 << 20
 _GROUP_RECORDS: Final = 5_000
 CONTENT_TYPE: Final = "application/vnd.apache.parquet"
@@ -68,7 +68,7 @@ class DamagedObjectError(DataError):
     """
 
     def __init__(self, key: str, why: str) -> None:
-        """Name it, and say why."""
+        """Build the message from the object's key and the reason."""
         super().__init__(f"{key} {why}")
         self.key = key
 
@@ -89,7 +89,7 @@ def prefix_of(topic: str, partition: int) -> str:
 
 
 def parse_key(key: str) -> ArchivedObject | None:
-    """Read an object's name; None if it is not one of the archive's.
+    """Parse an object key; None if it is not one of the archive's.
 
     >>> parse_key(ArchivedObject("outcomes", 3, 0, 41).key)
     ArchivedObject(topic='outcomes', partition=3, first=0, last=41)
@@ -132,7 +132,7 @@ def encode_records(records: Sequence[Record]) -> bytes:
     sink = io.BytesIO()
     table = pa.Table.from_arrays(columns, schema=SCHEMA)
     pq.write_table(table, sink, compression="zstd", row_group_size=max(len(records), 1))
-    # What the writer needed it would keep for the next object: a tenth of the archiver's memory.
+    # Arrow's pool would keep the writer's memory for the next object: a tenth of the archiver's.
     pa.default_memory_pool().release_unused()
     return sink.getvalue()
 
@@ -204,7 +204,7 @@ def merge_objects(parts: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 class RecordDigest:
-    """SHA-256 over all that records hold; it does not depend on how they are stored.
+    """SHA-256 over all fields of records, independent of how they are stored.
 
     Each field is preceded by its length, so that no two sequences of records give the same
     input; null has the length -1.
@@ -216,7 +216,7 @@ class RecordDigest:
     """
 
     def __init__(self) -> None:
-        """Begin with no records."""
+        """Start without records."""
         self._digest = sha256()
 
     def add(self, record: Record) -> None:
@@ -234,7 +234,7 @@ class RecordDigest:
 
 
 def _tables(data: bytes, where: str, first: int, until: int | None) -> Iterator[pa.Table]:
-    """Read the rows with offsets of a range, without pandas, a row group at a time."""
+    """Read the rows of an offset range, without pandas, a row group at a time."""
     try:
         file = pq.ParquetFile(io.BytesIO(data))
         if not file.schema_arrow.equals(SCHEMA):
@@ -257,7 +257,7 @@ def _tables(data: bytes, where: str, first: int, until: int | None) -> Iterator[
 
 
 def _integers(column: pa.Array) -> npt.NDArray[np.int64]:
-    """Look at a column without nulls as it lies in memory: `to_numpy` would import pandas."""
+    """View the memory of a column without nulls: `to_numpy` would import pandas."""
     values = np.frombuffer(column.buffers()[1], np.int64)
     return values[column.offset : column.offset + len(column)]
 
@@ -269,7 +269,7 @@ def _is_group(tables: list[pa.Table]) -> bool:
 
 
 def _write_group(writer: pq.ParquetWriter, tables: list[pa.Table]) -> None:
-    """Write tables as one row group, and forget them."""
+    """Write tables as one row group, and clear the list."""
     table = pa.concat_tables(tables)
     writer.write_table(table, row_group_size=max(table.num_rows, 1))
     tables.clear()

@@ -9,7 +9,7 @@ under a home folder::
         print(endpoints.kafka_bootstrap_servers)
 
 For a process manager, ``python -m millrace.infra.embedded kafka --home var`` becomes the
-server, and `wait` waits for it.
+server, and `wait` returns when it answers.
 
 ```
 lifecycle  starts, finds and stops the servers of a home folder

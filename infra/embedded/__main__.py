@@ -17,7 +17,7 @@ from millrace.infra.process.error_line import say_error
 
 
 def main() -> int:
-    """Run one command; errors that people can mend are one line on standard error."""
+    """Run one command; errors that a person can fix are one line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m millrace.infra.embedded", description=__doc__)
     parser.add_argument("command", choices=[*SERVERS, "fetch", "stop"])
     parser.add_argument("--home", type=Path, default=Path(os.environ.get("MILLRACE_HOME", "var")))
@@ -32,7 +32,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     home: Path = arguments.home
-    cache: Path = (arguments.cache or jar_cache(home)).absolute()  # servers run elsewhere
+    cache: Path = (arguments.cache or jar_cache(home)).absolute()  # servers change the directory
     download = maven(os.environ.get("MILLRACE_MAVEN_REPOSITORY"))
     try:
         match arguments.command:

@@ -1,10 +1,10 @@
-"""One running server per folder: the lock that says so, its state file, and its port.
+"""One running server per folder: its lock, its state file, and its port.
 
-Whoever starts a server first takes the lock of its folder and hands the open lock on to the
-Java process, which holds it, by living, until it ends, however it ends. So a lock that is
-taken means *running or starting*, a free one means that any state file is stale, and no
-process id has to be trusted. The state file, ``<home>/<server>.json``, is written before Java
-starts and tells clients where to knock; whether somebody opens is for the health check.
+A process that starts a server first takes the lock of its folder and passes the open lock to the
+Java process, which holds it until it ends, however it ends. So a taken lock means *running or
+starting*, a free one means that any state file is stale, and no process id has to be trusted. The
+state file, ``<home>/<server>.json``, is written before Java starts and gives clients the server's
+port; the health check finds out whether the server answers there.
 """
 
 import json
@@ -18,14 +18,14 @@ from millrace.infra import files
 from millrace.infra.files import replace_file, try_lock
 
 LOOPBACK = "127.0.0.1"
-#: Below what Linux, macOS and Windows give to outgoing connections.
+#: Below the ephemeral ports of Linux, macOS and Windows.
 _PORTS = range(20_000, 30_000)
 _TRIES = 50
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a server can be found.
+    """Address of a server.
 
     Attributes:
         pid: Process id of Java.
@@ -41,7 +41,7 @@ class State:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """Read the state file; None if there is none that makes sense."""
+        """Read the state file; None if it is missing or damaged."""
         try:
             content = json.loads(path.read_text())
             return cls(pid=int(content["pid"]), port=int(content["port"]))
@@ -53,8 +53,8 @@ def take_lock(folder: Path) -> int | None:
     """Take the lock of a server's folder.
 
     Returns:
-        The open, locked file descriptor, to be passed on to Java; None if another process
-        runs on the folder.
+        The open, locked file descriptor, to be passed to Java; None if another process runs on
+        the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return try_lock(folder / "lock")
@@ -68,8 +68,8 @@ def is_locked(folder: Path) -> bool:
 def choose_port(*preferred: int) -> int:
     """Choose the first free loopback port of some preferred ones, else any free one.
 
-    Never one that the system gives to outgoing connections: while a server is away, its own
-    clients, which keep trying to reach it, could be given its port.
+    Never an ephemeral port: while a server is down, the system could assign its port to one of
+    its own clients that try to reconnect.
     """
     for port in (*preferred, *random.sample(_PORTS, _TRIES)):
         if port and not answers(port) and _can_bind(port):
@@ -89,7 +89,7 @@ def answers(port: int) -> bool:
 
 def _can_bind(port: int) -> bool:
     with socket.socket() as listener:
-        # As Java does: connections of an earlier server that linger do not count.
+        # As Java does: lingering connections of an earlier server do not block the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((LOOPBACK, port))

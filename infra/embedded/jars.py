@@ -1,9 +1,9 @@
-"""Coordinates go in, verified jar files come out: the servers' class paths.
+"""Fetches and verifies the jar files of the servers' class paths, by Maven coordinate.
 
 ``jars.lock`` names every jar by Maven coordinate with its size and SHA-256. A jar is
 downloaded into a staging folder, verified, and only then renamed into the cache under a name
-that carries its digest. So a file in the cache is a verified one, the next start compares
-names and sizes only, and two processes that fetch at once do no harm. Nothing is resolved.
+that carries its digest. So every file in the cache is verified, the next start compares names
+and sizes only, and two processes may fetch at once. No dependencies are resolved.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ _TIMEOUT_S = 30
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Advance = Callable[[int], None]
-"""Told the number of bytes that have just arrived."""
+"""Called with the number of bytes that have just arrived."""
 
 Download = Callable[["Jar", Path, Advance], Path]
-"""Brings one jar into a staging folder and returns where it is."""
+"""Downloads one jar into a staging folder and returns its path."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Jar:
         return f"{'-'.join([artifact, version, *classifier])}-{self.sha256[:12]}.jar"
 
     def cached_in(self, cache: Path) -> bool:
-        """Whether the verified jar is there; costs one look at the folder's entry."""
+        """Whether the verified jar is in the cache; costs one `stat`."""
         try:
             return (cache / self.filename).stat().st_size == self.size
         except FileNotFoundError:
@@ -106,12 +106,12 @@ def fetch(
     download: Download | None = None,
     lock: Path = LOCK,
 ) -> dict[str, list[Path]]:
-    """Bring every jar of some servers into the cache, those that are missing in parallel.
+    """Fetch the missing jars of some servers into the cache, in parallel.
 
     Args:
-        cache: Folder of verified jars; made if need be.
+        cache: Folder of verified jars; created if it does not exist.
         servers: Tables of the lock.
-        download: How a jar is brought; Maven Central by default.
+        download: Downloads one jar; from Maven Central by default.
         lock: The lock file.
 
     Returns:
@@ -119,7 +119,7 @@ def fetch(
 
     Raises:
         SetupError: No network, a full or read-only disk, or a jar that is not the locked one.
-            Nothing unverified is left in the cache, and what is verified stays.
+            No unverified jar is left in the cache, and verified ones stay.
     """
     jars = {server: locked(server, lock) for server in servers}
     missing = [jar for table in jars.values() for jar in table if not jar.cached_in(cache)]
@@ -151,7 +151,7 @@ def _fetch_missing(missing: list[Jar], cache: Path, staging: Path, download: Dow
 
 
 def _with_retries(jar: Jar, folder: Path, advance: Advance, download: Download) -> Path:
-    """Try a few times; whatever jgo leaves behind of a broken attempt is not looked at."""
+    """Try a few times; files that jgo leaves of a failed attempt are ignored."""
     failure: Exception | None = None
     for attempt in range(_ATTEMPTS):
         arrived = _Count(advance)
@@ -184,7 +184,7 @@ def _verify(jar: Jar, path: Path) -> None:
 
 
 class _Count:
-    """Counts the bytes of one attempt, so that a failed one can be taken back."""
+    """Counts the bytes of one attempt, so that those of a failed one can be subtracted."""
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
@@ -219,7 +219,7 @@ def _disk_errors(cache: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # requests' errors are OSErrors too, but none of them reaches this point.
+        # requests' errors are OSErrors too, but `_with_retries` handles them.
         what = "the disk is full" if error.errno in _FULL else os.strerror(error.errno or 0)
         with contextlib.suppress(OSError):
             cache.rmdir()

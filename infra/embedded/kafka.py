@@ -1,14 +1,14 @@
-"""An empty or used data folder goes in, the command line of a real Kafka broker comes out.
+"""Prepares a data folder and builds the command line of a real Kafka broker on it.
 
 One KRaft process is broker and controller, on the loopback address only. The folder::
 
     <home>/kafka/lock          held by the running broker
-    <home>/kafka/data          the log; renamed into place only once it is fully formatted
-    <home>/kafka/*.properties  written anew at each start
+    <home>/kafka/data          the log; renamed into place once it is fully formatted
+    <home>/kafka/*.properties  rewritten at each start
 
 A crash while formatting leaves a ``formatting`` folder that the next start removes. A ``data``
-folder without a readable identity is formatted anew if it holds no topic, and refused if it
-holds any.
+folder without a readable identity is reformatted if it holds no topic, and refused if it holds
+any.
 """
 
 import shutil
@@ -57,10 +57,10 @@ logger.quorum.level = error
 
 
 class Behind(NamedTuple):
-    """A listener behind a proxy: who asks there for the brokers' addresses is told the proxy's.
+    """A listener behind a proxy, which advertises the proxy's address in metadata responses.
 
     Attributes:
-        port: Where the broker listens for the proxy.
+        port: Port on which the broker listens for the proxy.
         proxy: Port of the proxy, on the loopback address.
     """
 
@@ -71,9 +71,9 @@ class Behind(NamedTuple):
 def _controller_port(folder: Path) -> int:
     """Preferred port of a broker's own controller.
 
-    The same at each start of a folder, since the metadata log remembers it: on another one the
-    broker may not find its data's leader. Another one for each folder, since brokers that start
-    at the same moment would all find the same one free, and all but one would end.
+    It stays the same for a folder, since the metadata log stores it: on another port the broker
+    may not find the leader of its data. Each folder has another one, since brokers that start at
+    the same moment would all find the same port free, and all but one would fail.
     """
     return _CONTROLLER_PORTS[crc32(str(folder).encode()) % len(_CONTROLLER_PORTS)]
 
@@ -96,14 +96,14 @@ class Kafka:
         self._temporary = self.folder / "tmp"
 
     def prepare(self, jars: Sequence[Path], port: int) -> list[str]:
-        """Bring the folder into order and build the command line. Call with the lock held.
+        """Prepare the folder and build the command line. Call with the lock held.
 
         Args:
             jars: Class path.
             port: The broker's port, free at this moment.
 
         Raises:
-            ServerError: The data folder cannot be used, and says what to do.
+            ServerError: The data folder cannot be used; the message names the remedy.
         """
         if "," in str(self._data):
             raise ServerError(
@@ -119,14 +119,14 @@ class Kafka:
         return self._command("kafka.Kafka", jars, [str(configuration)], _HEAP_MIB)
 
     def check(self, port: int, timeout_s: float) -> None:
-        """Ask the broker who it is and what it holds.
+        """Query the broker's cluster id and topics.
 
         Raises:
-            ServerError: Nobody answers, or it is not the broker of this folder.
+            ServerError: No broker answers, or it is not the broker of this folder.
         """
         if not instance.answers(port):
             raise ServerError(f"Kafka does not answer on {instance.LOOPBACK}:{port}")
-        # librdkafka would write refused connections, which are expected here, to stderr.
+        # librdkafka would print refused connections to stderr, which are expected here.
         admin = AdminClient({"bootstrap.servers": f"{instance.LOOPBACK}:{port}", "log_level": 0})
         try:
             cluster = admin.list_topics(timeout=timeout_s).cluster_id
@@ -136,7 +136,7 @@ class Kafka:
             raise ServerError(f"the Kafka on port {port} is not the one of {self.folder}")
 
     def _identity(self) -> dict[str, str]:
-        """Read the identity that formatting gave the data folder; empty if there is none."""
+        """Read the identity that formatting wrote into the data folder; empty if there is none."""
         try:
             lines = (self._data / "meta.properties").read_text().splitlines()
         except FileNotFoundError:
@@ -210,8 +210,8 @@ class Kafka:
                 "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT"
             ),
             "log.dirs": str(data).replace("\\", "\\\\"),
-            # One node: everything has one replica, and what Kafka keeps for itself a few
-            # partitions; with its usual 50 the first transactions time out.
+            # One node: every topic has one replica, and Kafka's internal topics a few
+            # partitions; with the default 50 the first transactions time out.
             "default.replication.factor": 1,
             "offsets.topic.replication.factor": 1,
             "offsets.topic.num.partitions": 4,

@@ -1,10 +1,10 @@
 """Start, find and stop the embedded servers of one home folder.
 
-Two ways to run them. `servers` is for a program that owns them: both start in parallel, are
-healthy when the block begins, and have ended when it has. `run_in_foreground` is for a
-process manager: it prepares one server and then *becomes* its Java process, so that signals
-go straight to it. Neither starts a second server on a folder: `servers` uses the one that
-runs already, and leaves it running.
+There are two ways to run them. `servers` is for a program that owns them: both start in parallel,
+are healthy when the block begins, and have ended when it ends. `run_in_foreground` is for a
+process manager: it prepares one server and then *becomes* its Java process, so that signals reach
+it directly. Neither starts a second server on a folder: `servers` uses one that already runs, and
+leaves it running.
 """
 
 import os
@@ -39,7 +39,7 @@ START_TIMEOUT_S = 60.0
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Where both servers answer, and the key pair of the object store."""
+    """Addresses of both servers, and the key pair of the object store."""
 
     kafka_bootstrap_servers: str
     s3_endpoint: str
@@ -47,7 +47,7 @@ class Endpoints:
     s3_secret_key: str = field(repr=False)
 
     def environment(self) -> dict[str, str]:
-        """The same as settings, for the environment of a process that is to use them."""
+        """The same as environment variables, for a process that uses the servers."""
         return {
             "MILLRACE_KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap_servers,
             "MILLRACE_S3_ENDPOINT": self.s3_endpoint,
@@ -57,7 +57,7 @@ class Endpoints:
 
 
 def jar_cache(home: Path) -> Path:
-    """Where the jars of a home folder are kept unless said otherwise."""
+    """Default folder of the jars of a home folder."""
     return home.resolve() / "jars"
 
 
@@ -75,18 +75,18 @@ def servers(
     timeout_s: float = START_TIMEOUT_S,
     download: Download | None = None,
 ) -> Iterator[Endpoints]:
-    """Run both servers while the block does.
+    """Run both servers while the block runs.
 
     Args:
-        home: Folder for their data. A server that runs on it already is used and left alone.
+        home: Folder for their data. A server that already runs on it is used and left running.
         cache: Folder of the jars; by default within `home`.
-        ports: Ports of Kafka and S3, if they are free, else any; by default those that they
-            had the last time, or their usual ones; 0 for any.
+        ports: Ports of Kafka and S3, if they are free, else any; by default those of the
+            previous run, or the usual ones; 0 for any.
         timeout_s: Seconds that each may take until it answers.
-        download: How missing jars are brought.
+        download: Downloads a missing jar.
 
     Raises:
-        ServerError: One cannot be started; says why.
+        ServerError: A server cannot be started; the message says why.
         SetupError: A jar cannot be fetched.
     """
     jars = fetch(cache or jar_cache(home), download=download)
@@ -117,7 +117,7 @@ def run_in_foreground(
 ) -> None:
     """Prepare a server and become its Java process; on success this does not return.
 
-    The state file is complete before Java starts, so that clients know where to wait.
+    The state file is complete before Java starts, so that clients know the port.
 
     Args:
         name: ``kafka`` or ``s3``.
@@ -125,10 +125,10 @@ def run_in_foreground(
         cache: Folder of the jars; by default within `home`.
         port: As in `servers`.
         behind: A second listener of Kafka, for tests.
-        download: How missing jars are brought.
+        download: Downloads a missing jar.
 
     Raises:
-        ServerError: It runs on that folder already, or its data cannot be used.
+        ServerError: The server already runs on that folder, or its data cannot be used.
         SetupError: A jar cannot be fetched.
     """
     server = Kafka(home, behind) if name == Kafka.name else S3(home)
@@ -137,7 +137,7 @@ def run_in_foreground(
     if lock is None:
         raise ServerError(f"{name} runs on {server.folder} already; it is left alone")
     chosen = choose_port(server, port)
-    # From here on the file names the holder of the lock, whom `halt` may signal.
+    # From here on the file names the process that holds the lock, which `halt` may signal.
     State(os.getpid(), chosen).write(state_path(server))
     command = server.prepare(jars, chosen)
     os.set_inheritable(lock, True)
@@ -146,7 +146,7 @@ def run_in_foreground(
 
 
 def find(home: Path, timeout_s: float = ASK_TIMEOUT_S) -> Endpoints | None:
-    """Return where both servers of a home folder answer, or None if one does not."""
+    """Return the addresses of both servers of a home folder, or None if one does not answer."""
     kafka, s3 = Kafka(home), S3(home)
     for server in (kafka, s3):
         state = State.read(state_path(server))
@@ -165,7 +165,7 @@ def is_running(name: str, home: Path) -> bool:
 
 
 def wait(home: Path, timeout_s: float = START_TIMEOUT_S) -> Endpoints:
-    """Wait until both servers answer that a process manager starts or has started.
+    """Wait until both servers, started by a process manager, answer.
 
     Raises:
         ServerError: One does not answer in time.
@@ -184,10 +184,10 @@ def wait(home: Path, timeout_s: float = START_TIMEOUT_S) -> Endpoints:
 
 
 def halt(name: str, home: Path, timeout_s: float = STOP_TIMEOUT_S) -> bool:
-    """Stop a server that some earlier program left running.
+    """Stop a server that an earlier program left running.
 
     Returns:
-        Whether there was one.
+        Whether one was running.
 
     Raises:
         ServerError: It does not end.

@@ -1,4 +1,4 @@
-"""One server's Java process: started on a free port, watched until it answers, ended."""
+"""One server's Java process: starts it on a free port, waits until it answers, and stops it."""
 
 import os
 import subprocess
@@ -20,12 +20,12 @@ Server = Kafka | S3
 
 
 def state_path(server: Server) -> Path:
-    """Where a server's state file is."""
+    """Path of a server's state file."""
     return server.folder.with_name(f"{server.name}.json")
 
 
 def choose_port(server: Server, wanted: int | None) -> int:
-    """Choose a free port; without a wish the last one, which clients may still call."""
+    """Choose a free port; by default the previous one, which clients may still use."""
     previous = State.read(state_path(server))
     last = previous.port if previous else 0
     preferred = (last, server.default_port) if wanted is None else (wanted, last)
@@ -39,7 +39,7 @@ def start(
     timeout_s: float,
     started: Callable[[subprocess.Popen[bytes]], None],
 ) -> None:
-    """Have a healthy server on the folder: one that runs, or else a new one."""
+    """Make sure that a healthy server runs on the folder: use a running one, or start one."""
     deadline = time.monotonic() + timeout_s
     while True:
         lock = instance.take_lock(server.folder)
@@ -61,7 +61,7 @@ def start(
             return
         if not instance.answers(port):
             raise ServerError(f"{server.name} ended at its start: {_last_words(server)}")
-        # Somebody else took the port between our choice and Java's start: choose again.
+        # Another process took the port between our choice and Java's start: choose again.
 
 
 def _spawn(command: list[str], server: Server, lock: int) -> subprocess.Popen[bytes]:
@@ -73,7 +73,7 @@ def _spawn(command: list[str], server: Server, lock: int) -> subprocess.Popen[by
             stderr=subprocess.STDOUT,
             cwd=server.folder,
             pass_fds=[lock],
-            # Ctrl-C is for the program, which stops its servers last.
+            # Ctrl-C must reach only the program, which stops its servers last.
             start_new_session=True,
         )
 
@@ -106,7 +106,7 @@ def _becomes_ready(
 
 
 def stop(processes: list[subprocess.Popen[bytes]]) -> None:
-    """End processes together, with SIGTERM, and with SIGKILL those that do not heed it."""
+    """End processes together with SIGTERM, and with SIGKILL those that do not end in time."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + STOP_TIMEOUT_S
@@ -123,7 +123,7 @@ def _log_path(server: Server) -> Path:
 
 
 def _last_words(server: Server) -> str:
-    """The last line of a server's log that looks like a reason."""
+    """The last line of a server's log that looks like an error."""
     lines = _log_path(server).read_text(errors="replace").splitlines()
     reasons = [line for line in lines if "ERROR" in line or "Exception" in line]
     words = (reasons or lines or ["it said nothing"])[-1].strip()

@@ -1,12 +1,12 @@
-"""A data folder goes in, the command line of a real S3 server comes out.
+"""Prepares a data folder and builds the command line of a real S3 server on it.
 
-S3Proxy serves a folder, on the loopback address only, to whoever has the key pair that the
-first start generates. The folder::
+S3Proxy serves a folder, on the loopback address only, to clients that have the key pair which
+the first start generates. The folder::
 
     <home>/s3/lock              held by the running server
     <home>/s3/credentials.json  the key pair; readable by its owner only
     <home>/s3/data              one folder per bucket
-    <home>/s3/s3proxy.conf      written anew at each start; readable by its owner only
+    <home>/s3/s3proxy.conf      rewritten at each start; readable by its owner only
 """
 
 import json
@@ -79,7 +79,7 @@ class S3:
             ) from error
 
     def prepare(self, jars: Sequence[Path], port: int) -> list[str]:
-        """Bring the folder into order and build the command line. Call with the lock held.
+        """Prepare the folder and build the command line. Call with the lock held.
 
         Args:
             jars: Class path.
@@ -117,7 +117,7 @@ class S3:
         """List the buckets with this folder's key pair.
 
         Raises:
-            ServerError: Nobody answers, or it does not know the key pair.
+            ServerError: No server answers, or it rejects the key pair.
         """
         pair = self.credentials()
         with urllib3.PoolManager(timeout=timeout_s, retries=False) as http:

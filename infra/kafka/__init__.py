@@ -2,15 +2,15 @@
 
 ```
 place       a partition of a topic
-clients     librdkafka clients with the settings on which our guarantees rest
+clients     librdkafka clients with the settings that the guarantees depend on
 faust       connection settings for aiokafka, on which Faust is built
-handshake   the first question to a broker, so that a refusal is one clear sentence
-refusals    why a server refuses us, in words
-publisher   writes events and waits until the broker has them
+handshake   first request to a broker; reports a refusal as one clear sentence
+refusals    explains in words why a server refuses a client
+publisher   publishes events and waits for delivery
 model_feed  follows `model.events` and folds the registry
-log_reader  reads topics without a group: to the end, over ranges, for ever
-errors      judges errors: transient, forbidden, end of partition, …
+log_reader  reads topics without a group: to the end, over ranges, or continuously
+errors      classifies errors: transient, forbidden, end of partition, …
 retry       retries of transient errors
-batch_end   end of a record batch that cannot be decompressed
+batch_end   finds the end of a record batch that cannot be decompressed
 ```
 """

@@ -1,7 +1,7 @@
-"""Where a record batch ends that the client cannot decompress: reading goes on from there.
+"""Finds the end of a record batch that cannot be decompressed, from which reading continues.
 
-librdkafka names the first offset of such a batch, and never moves on. Whoever asks for an offset
-within the batch is given the whole batch, so its end is found by asking for offsets after it.
+librdkafka reports the first offset of such a batch, and never advances. A fetch at any offset
+within the batch returns the whole batch, so its end is found by fetching at later offsets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from millrace.infra.kafka.place import Place
 from millrace.infra.settings import Settings
 
 _POLL_SECONDS: Final = 0.2
-#: A fetch brings one batch, whatever its size.
+#: A fetch returns one batch, whatever its size.
 _FETCH_BYTES: Final = 1024
 
 
@@ -30,7 +30,7 @@ def search_end(first: int, high: int, inside: Callable[[int], bool]) -> int:
     Args:
         first: First offset of the batch.
         high: Offset after the last record of the log.
-        inside: Whether an offset is one of the batch.
+        inside: Whether an offset lies within the batch.
 
     >>> search_end(7, 1000, lambda offset: offset < 40), search_end(7, 12, lambda _: True)
     (40, 12)
@@ -49,7 +49,7 @@ def search_end(first: int, high: int, inside: Callable[[int], bool]) -> int:
 
 
 def batch_end(settings: Settings, place: Place, first: int) -> int:
-    """Ask a broker for the offset after a batch that cannot be decompressed.
+    """Find the offset after a batch that cannot be decompressed, by fetching from a broker.
 
     Args:
         settings: Where Kafka is.

@@ -1,8 +1,8 @@
-"""Kafka through librdkafka: the settings that our guarantees rest on, in one place.
+"""Kafka through librdkafka: the settings that the guarantees depend on, in one place.
 
-Every consumer starts at the earliest record and commits only what it says; every producer
-is idempotent, waits for all replicas, compresses with zstd and partitions as Java and Faust
-do (murmur2).
+Every consumer starts at the earliest record and commits only explicitly; every producer is
+idempotent, requires acknowledgement by all in-sync replicas, compresses with zstd and partitions
+as Java and Faust do (murmur2).
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ from millrace.infra.settings import Settings
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-#: How long the broker keeps a question open that it has no records for, milliseconds. With the
-#: usual 500, whoever turns to other partitions waits for the last answer about these.
+#: How long the broker holds a fetch without records open, milliseconds. With the default 500, a
+#: client that switches to other partitions is delayed by the open fetch of the former ones.
 OPEN_MS: Final = 10
-#: How long to wait for an answer about metadata or offsets, seconds.
+#: Timeout of requests for metadata or offsets, seconds.
 ANSWER_SECONDS: Final = 15.0
-#: A transaction that is not ended by then is aborted by the broker, milliseconds.
+#: The broker aborts a transaction that is open for longer, milliseconds.
 TRANSACTION_TIMEOUT_MS: Final = 15_000
-#: The broker finishes a transaction after it has answered the commit, and refuses the next
-#: one until then. librdkafka's default waits 100 ms before it asks again: measured, that is
-#: 105 ms for every micro-batch, against 7 ms with this.
+#: The broker completes a transaction after it has acknowledged the commit, and refuses the next
+#: one until then. librdkafka's default retries after 100 ms: measured, that is 105 ms for every
+#: micro-batch, against 7 ms with this.
 TRANSACTION_RETRY_MS: Final = 5
-#: A client that lost its broker tries again after at most so long, milliseconds. librdkafka's
-#: default lets it grow to 10 s and half as much again, which is most of what may pass between
-#: a broker's return and work being done again.
+#: Longest reconnect backoff of a client that lost its broker, milliseconds. librdkafka's default
+#: lets it grow to 10 s plus 50 %, which would be most of the time between a broker's return and
+#: the resumption of work.
 RECONNECT_MS: Final = 1_000
-#: How often trouble of the same kind is told.
+#: Shortest interval between two reports of the same kind of error.
 _TELL_SECONDS: Final = 30.0
 _BACK_OFF_SECONDS: Final = 0.05
 
 
 class _Outage:
-    """Says that brokers are away, or refuse us: once in a while, for all clients of the process."""
+    """Logs that brokers are unavailable or refuse us: rate-limited, for all clients together."""
 
     def __init__(self) -> None:
         self._told: dict[int, float] = {}
 
     def tell(self, error: KafkaError) -> None:
-        """Hear of trouble that a client has, and goes on by itself."""
+        """Handle an error from which a client recovers by itself."""
         now = time.monotonic()
         if now - self._told.get(error.code(), -_TELL_SECONDS) >= _TELL_SECONDS:
             self._told[error.code()] = now
@@ -73,7 +73,7 @@ def client_config(settings: Settings) -> dict[str, Any]:
     config: dict[str, Any] = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
-        # The client itself would report each refused connection of each of its threads.
+        # The client itself would log each refused connection of each of its threads.
         "log_level": 2,
         "error_cb": _outage.tell,
         "reconnect.backoff.max.ms": RECONNECT_MS,
@@ -109,7 +109,7 @@ def producer(settings: Settings, more: Mapping[str, Any] | None = None) -> Produ
 
 
 def consumer(settings: Settings, group: str, more: Mapping[str, Any] | None = None) -> Consumer:
-    """Build a consumer that reads committed records and commits only when told to."""
+    """Build a consumer that reads committed records and commits only explicitly."""
     return Consumer(_consumer_config(settings, group, more or {}))
 
 
@@ -131,7 +131,7 @@ class Reader(Consumer):
     """A consumer without a group. `close` runs in the background, because it may block a second.
 
     Measured: every second or third librdkafka client that is closed soon after a response takes a
-    second to close, whatever its settings. A caller that only reads offsets would wait for that.
+    second to close, whatever its settings. This would delay a caller that only reads offsets.
     """
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ class Reader(Consumer):
 
 
 def reader(settings: Settings, more: Mapping[str, Any] | None = None) -> Reader:
-    """Build a consumer without a group, for reading partitions from where one likes."""
+    """Build a consumer without a group, for reading partitions from any offset."""
     return Reader(
         _consumer_config(
             settings,
@@ -156,10 +156,10 @@ def admin(settings: Settings) -> AdminClient:
 
 
 def ask_admin(settings: Settings, question: Callable[[AdminClient], T]) -> T:
-    """Ask something by an administrative client of its own; its end is not waited for.
+    """Make a request with a new administrative client, which is closed in the background.
 
-    See `Reader`. Such a client ends where the last reference to it is dropped: ``question`` keeps
-    none.
+    See `Reader`. Such a client is closed when the last reference to it is dropped: ``question``
+    must keep none.
     """
     held = [admin(settings)]
     try:
@@ -172,7 +172,7 @@ def partitions_of(client: Consumer | AdminClient | Producer, topic: str) -> list
     """List a topic's partitions.
 
     Raises:
-        ServerError: No broker answers, or the topic is not there.
+        ServerError: No broker answers, or the topic does not exist.
     """
     try:
         metadata = client.list_topics(topic, timeout=ANSWER_SECONDS)
@@ -193,13 +193,13 @@ def partitions_of(client: Consumer | AdminClient | Producer, topic: str) -> list
 
 
 def watermarks(client: Consumer, place: TopicPartition) -> tuple[int, int]:
-    """Ask for a partition's first offset and the one after its last.
+    """Query a partition's first offset and the offset after its last record.
 
     A partition that was just created, or whose leader just moved, refuses for a moment: the
-    question is repeated for as long as `ANSWER_SECONDS`.
+    request is retried for `ANSWER_SECONDS`.
 
     Raises:
-        ServerError: No answer within that time, or a refusal that does not pass.
+        ServerError: No answer within that time, or a refusal that is not transient.
     """
     patience = time.monotonic() + ANSWER_SECONDS
     while True:
@@ -215,7 +215,7 @@ def watermarks(client: Consumer, place: TopicPartition) -> tuple[int, int]:
 
 
 def first_offset(settings: Settings, topic: Topic, partition: int) -> int:
-    """Ask for the first offset that a partition still has.
+    """Query the first offset that a partition still has.
 
     Raises:
         ServerError: See `watermarks`.
@@ -228,11 +228,11 @@ def first_offset(settings: Settings, topic: Topic, partition: int) -> int:
 
 
 def whole_ms(seconds: float) -> float:
-    """Round a wait up to what librdkafka can wait: it counts whole milliseconds.
+    """Round a timeout up to whole milliseconds, the resolution of librdkafka.
 
-    It takes a part of one for none, so whoever waits in a loop until a moment has come would
-    turn in it for the last part of a millisecond: a fifth of a core if that is every 5 ms. A wait
-    that is over is none; librdkafka would take it for one without end.
+    librdkafka truncates a fraction of a millisecond to 0, so a loop that waits until a deadline
+    would spin for the last fraction: a fifth of a core if that happens every 5 ms. A negative
+    timeout becomes 0; librdkafka would wait without limit.
 
     >>> whole_ms(0.0042), whole_ms(0.005), whole_ms(0.0), whole_ms(-0.2)
     (0.005, 0.005, 0.0, 0.0)

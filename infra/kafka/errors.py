@@ -1,4 +1,4 @@
-"""Errors of Kafka clients, judged: which are transient, and what the others mean."""
+"""Classifies errors of Kafka clients: transient ones, and the meaning of the others."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from confluent_kafka import (
     Message,
 )
 
-#: A partition has no leader yet, or another one than the client knows.
+#: A partition has no leader yet, or the client's leader is out of date.
 _LEADERLESS: Final = frozenset(
     {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 )
-#: A broker is away, starts, or moves a coordinator; or the client reports its silence.
+#: A broker is unavailable, starts, or moves a coordinator; or a request timed out.
 _TRANSIENT: Final = frozenset(
     {
         *_LEADERLESS,
@@ -60,7 +60,7 @@ _FORBIDDEN: Final = frozenset(
 
 
 def error_of(failure: KafkaException) -> KafkaError:
-    """Kafka's own error in an exception of the client."""
+    """Extract Kafka's error from an exception of the client."""
     cause = failure.args[0]
     return cause if isinstance(cause, KafkaError) else KafkaError(KafkaError._FAIL, str(cause))
 
@@ -78,19 +78,19 @@ def raise_error(message: Message) -> None:
 
 
 def is_transient(error: KafkaError) -> bool:
-    """Whether the same request may succeed later, without any other measure."""
+    """Whether the same request may succeed when it is retried."""
     if error.fatal() or error.txn_requires_abort():
         return False
     return error.retriable() or error.code() in _TRANSIENT
 
 
 def is_leaderless(error: KafkaError) -> bool:
-    """Whether a partition has no leader yet, or has just got another one."""
+    """Whether a partition has no leader yet, or its leader has just changed."""
     return error.code() in _LEADERLESS
 
 
 def is_partition_end(error: KafkaError) -> bool:
-    """Whether this is no error, but the end of a partition, for a client that asks for it."""
+    """Whether this is no error, but a partition-end event, which a client can subscribe to."""
     return error.code() == KafkaError._PARTITION_EOF
 
 
@@ -110,5 +110,5 @@ def is_undecompressible(error: KafkaError) -> bool:
 
 
 def is_unknown_topic(error: KafkaError) -> bool:
-    """Whether a topic that is read was deleted, or is another one by now."""
+    """Whether a topic that is read was deleted, or created anew."""
     return error.code() in _UNKNOWN_TOPIC

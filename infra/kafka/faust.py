@@ -1,4 +1,4 @@
-"""Kafka through aiokafka, which Faust is built on: addresses, SASL and TLS, as both want them."""
+"""Connection settings for aiokafka, and for Faust, which is built on it: addresses, SASL, TLS."""
 
 from __future__ import annotations
 

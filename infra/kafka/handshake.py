@@ -1,4 +1,4 @@
-"""One question to Kafka before anything else, so that a refusal is one clear sentence."""
+"""The first request to Kafka at start-up; reports a refusal as one clear sentence."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from millrace.infra.kafka.errors import error_of
 from millrace.infra.kafka.refusals import LASTING, Told, kafka_trouble
 from millrace.infra.settings import Settings
 
-#: How long a broker that is there may take to answer, and how long one question waits, seconds.
+#: Time limit for a broker's answer, and timeout of one request, seconds.
 SECONDS: Final = 10.0
 _ASK_SECONDS: Final = 1.0
 
 
 def shake_hands(settings: Settings, seconds: float = SECONDS) -> None:
-    """See that a broker answers, and lets us in.
+    """Check that a broker answers and accepts the client.
 
-    What no waiting mends, such as a wrong password, is said at once; else the broker is asked
+    A lasting error, such as a wrong password, is raised at once; otherwise the request is retried
     until the time is over.
 
     Args:
-        settings: Where Kafka is, and who we are.
+        settings: Where Kafka is, and the credentials.
         seconds: How long to wait for an answer.
 
     Raises:
-        ServerError: It does not; says why, and which setting mends it.
+        ServerError: No broker does; names the reason, and the setting to change.
     """
     told: list[Told] = []
 
@@ -47,7 +47,7 @@ def shake_hands(settings: Settings, seconds: float = SECONDS) -> None:
             try:
                 client.list_topics(timeout=_ASK_SECONDS)
             except KafkaException as failure:
-                client.poll(0)  # lets it tell what it heard meanwhile
+                client.poll(0)  # calls `hear` with the client's errors
                 error = error_of(failure)
                 lasting = any(one.name in LASTING for one in told)
                 if lasting or time.monotonic() > until:

@@ -1,7 +1,7 @@
-"""Reads topics without a consumer group: to their ends, over ranges of offsets, or for ever.
+"""Reads topics without a consumer group: to their ends, over ranges of offsets, or continuously.
 
-Nothing is committed. Whoever keeps its state in topics reads them again after a restart, and
-knows when it has caught up.
+Nothing is committed. A service whose state is in topics reads them again after a restart, and
+`LogReader.caught_up` shows when it has recovered.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from millrace.infra.kafka.clients import partitions_of, reader, watermarks
 from millrace.infra.kafka.errors import is_partition_end, raise_error
 from millrace.infra.settings import Settings
 
-#: How long to gather what arrives, seconds: the client waits so long unless a batch is full.
+#: How long the client gathers records before it returns a batch that is not full, seconds.
 _GATHER_SECONDS: Final = 0.02
 _BATCH: Final = 1000
 
@@ -24,7 +24,7 @@ Range = tuple[int, int]
 
 
 class LogReader:
-    """Reads every partition of some topics from an offset on; owned by one thread."""
+    """Reads every partition of some topics from a start offset; owned by one thread."""
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class LogReader:
 
         Args:
             settings: Where Kafka is.
-            topics: What is read.
+            topics: The topics to read.
             starts: Offsets to start at, by partition; partitions that are not named are not read.
-            more: Settings of the client.
+            more: Further settings of the client.
 
         Raises:
-            ServerError: No broker answers, or a topic is not there.
+            ServerError: No broker answers, or a topic does not exist.
         """
         self._client = reader(
             settings,
@@ -57,19 +57,19 @@ class LogReader:
             for name in self._topics
             for partition in (partitions_of(self._client, name) if starts is None else starts)
         ]
-        #: Offset after what was read of each partition. The client's own position may be past
-        #: records that it has not handed out yet, where it reports the ends of partitions.
+        #: Offset after the last record read of each partition. The client's own position may be
+        #: past records that it has not returned yet, where it reports the ends of partitions.
         self._next = {(place.topic, place.partition): 0 for place in self._places}
         self._behind = set(self._next)
         self._client.assign(self._places)
 
     @property
     def caught_up(self) -> bool:
-        """Whether every partition has been read to an end that it had since the start."""
+        """Whether every partition was read to its end at least once since the start."""
         return not self._behind
 
     def poll(self, timeout: float, batch: int = _BATCH) -> Iterator[tuple[Topic, Message]]:
-        """Read what arrives within a time.
+        """Return the records that arrive within a time limit.
 
         Args:
             timeout: Seconds to wait for a first record.
@@ -91,7 +91,7 @@ class LogReader:
                 yield self._topics[place[0]], message
 
     def read_to_end(self, batch: int = _BATCH) -> Iterator[tuple[Topic, Message]]:
-        """Read to the ends that the partitions have now.
+        """Read to the present ends of the partitions.
 
         Args:
             batch: Most records that are fetched from the client at once.
@@ -108,19 +108,19 @@ class LogReader:
             yield from self.poll(_GATHER_SECONDS, batch)
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the client."""
         self._client.close()
 
 
 def read_all(
     settings: Settings, topic: Topic, *, isolation: str = "read_committed", batch: int = _BATCH
 ) -> Iterator[Message]:
-    """Read a topic from its beginning to the end that it has now.
+    """Read a topic from its beginning to its present end.
 
-    Records of a partition come in order; partitions are interleaved.
+    Records of a partition are in order; partitions are interleaved.
 
     Raises:
-        ServerError: No broker answers, or the topic is not there.
+        ServerError: No broker answers, or the topic does not exist.
     """
     log = LogReader(settings, [topic], more={"isolation.level": isolation})
     try:
@@ -131,7 +131,7 @@ def read_all(
 
 
 def read_ranges(client: Consumer, topic: str, ranges: Mapping[int, Range]) -> Iterator[Message]:
-    """Read ranges [first, end) of offsets; offsets without a record are passed over.
+    """Read ranges [first, end) of offsets; offsets without a record are skipped.
 
     Args:
         client: A consumer without a group.

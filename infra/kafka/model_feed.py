@@ -1,8 +1,8 @@
-"""Tails `model.events` and folds it, so that a service always knows what serves.
+"""Tails `model.events` and folds it, so that a service always knows which versions serve.
 
 A feed has no consumer group: every replica reads every event, from the beginning. An event that
-cannot be decoded, or that the fold refuses, changes nothing and stops nobody: it is counted, and
-told once, with its reason.
+cannot be decoded, or that the fold refuses, is ignored and blocks no service: it is counted, and
+logged once with its reason.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ModelFeed:
 
         Args:
             settings: Where Kafka is.
-            tells: Whether refused events are logged; whoever shows them otherwise needs no log.
+            tells: Whether refused events are logged; False if the caller shows them itself.
         """
         self._tells = tells
         self.registry = Registry()
@@ -42,7 +42,7 @@ class ModelFeed:
         self._log = LogReader(settings, [MODEL_EVENTS])
 
     def catch_up(self) -> list[ModelEvent]:
-        """Apply all events that are there now.
+        """Apply all events up to the present end.
 
         Returns:
             The events that changed something, in order.
@@ -50,7 +50,7 @@ class ModelFeed:
         return self._fold(self._log.read_to_end())
 
     def poll(self, timeout: float) -> list[ModelEvent]:
-        """Apply what arrives within a time.
+        """Apply the events that arrive within a time limit.
 
         Args:
             timeout: Seconds to wait for a first event.
@@ -79,7 +79,7 @@ class ModelFeed:
         return changed
 
     def _refuse(self, refusal: Refusal, offset: int | None) -> None:
-        """Count a refused event, and tell it unless it was told before."""
+        """Count a refused event, and log it unless it was logged before."""
         _REFUSED.labels(refusal.kind).inc()
         if self.registry.refuse(refusal) and self._tells:
             _log.warning(
@@ -92,5 +92,5 @@ class ModelFeed:
             )
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the reader."""
         self._log.close()

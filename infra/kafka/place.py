@@ -12,5 +12,5 @@ class Place(NamedTuple):
     partition: int
 
     def __str__(self) -> str:
-        """Name it as people do."""
+        """Format it for people."""
         return f"{self.topic}/{self.partition}"

@@ -1,4 +1,4 @@
-"""Events go in, and are on the broker when the call returns: delivery is awaited and checked."""
+"""Publishes events synchronously: a call returns when the delivery is confirmed."""
 
 from typing import Final
 
@@ -13,16 +13,16 @@ from millrace.infra.settings import Settings
 
 #: How long the broker may take to confirm an event.
 DELIVERY_SECONDS: Final = 30.0
-#: The client reports an event that ran out of time a little after that.
+#: The client reports an event's timeout a little after that.
 _REPORT_SECONDS: Final = 5.0
 
 
 class Publisher:
     """Publishes one event after the other; owned by one thread.
 
-    Guarantee: when `send` returns, all replicas have the event; events of one publisher are
-    in the order of the calls. A crash, or a `ServerError` after the broker took the event but
-    before its answer arrived, may leave an event published that its caller believes unsent:
+    Guarantee: when `send` returns, all in-sync replicas have the event; events of one publisher
+    are in the order of the calls. After a crash, or a `ServerError` between the broker's append
+    and its acknowledgement, an event may be published although its caller believes it unsent:
     readers fold a repeated event, which has the same id, once.
     """
 
@@ -32,9 +32,9 @@ class Publisher:
         """Prepare a producer.
 
         Args:
-            settings: Addresses and the like.
-            source: Who publishes, for example ``/millrace/trainer``.
-            delivery_seconds: How long the broker may take.
+            settings: Where Kafka is.
+            source: CloudEvents source, for example ``/millrace/trainer``.
+            delivery_seconds: How long the broker may take to confirm an event.
         """
         self._settings = settings
         self._source = source
@@ -44,7 +44,7 @@ class Publisher:
         )
 
     def send(self, event: Event) -> None:
-        """Publish an event to its topic, under its key, and wait until it is delivered.
+        """Publish an event to its topic, under its key, and wait for its delivery.
 
         Raises:
             ServerError: The broker refused it, or did not confirm it in time.

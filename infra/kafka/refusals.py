@@ -1,9 +1,9 @@
-"""Why a server does not let us in: what its client tells goes in, one clear sentence comes out.
+"""Explains in one sentence why a server refuses a client, from the errors that the client reports.
 
-librdkafka tells of a wrong password, another protocol or an unknown host beside the question
-that then runs out of time; whoever asked gets "transport failure". So what was told meanwhile
-decides what is said: where, why, and which setting mends it. Pure; the texts are those of
-librdkafka 2.9, of S3 servers and of urllib3. No sentence holds a secret.
+librdkafka reports a wrong password, another protocol or an unknown host through its error
+callback, while the request itself only times out with "transport failure". So the errors of the
+callback decide the sentence: where, why, and which setting to change. Pure; the texts are those
+of librdkafka 2.9, of S3 servers and of urllib3. No sentence holds a secret.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from millrace.infra.settings import Settings
 
-#: Errors that no waiting mends, by librdkafka's names.
+#: Errors that retrying does not resolve, by librdkafka's names.
 LASTING: Final = frozenset({"_AUTHENTICATION", "_SSL", "_RESOLVE", "_INVALID_ARG"})
 _RIGHTS: Final = frozenset(
     {
@@ -27,7 +27,7 @@ _PROTOCOL: Final = "MILLRACE_KAFKA_SECURITY_PROTOCOL"
 _SERVERS: Final = "MILLRACE_KAFKA_BOOTSTRAP_SERVERS"
 _NO_TLS: Final = "does not answer in TLS; check http or https in MILLRACE_S3_ENDPOINT"
 _NO_HOST: Final = "cannot be found: its host's name is not known; check MILLRACE_S3_ENDPOINT"
-#: What urllib3 says of a store that no request reaches, and what we say.
+#: urllib3's texts for an unreachable store, and ours.
 _STORE_MARKS: Final = (
     ("WRONG_VERSION_NUMBER", _NO_TLS),
     ("record layer failure", _NO_TLS),
@@ -39,7 +39,7 @@ _STORE_MARKS: Final = (
 
 
 class Told(NamedTuple):
-    """An error as a Kafka client tells it.
+    """An error that a Kafka client reported.
 
     Attributes:
         name: Its name, such as ``_AUTHENTICATION``.
@@ -51,11 +51,11 @@ class Told(NamedTuple):
 
 
 def kafka_trouble(told: Sequence[Told], settings: Settings) -> str:
-    """Say why Kafka cannot be used.
+    """Explain why Kafka cannot be used.
 
     Args:
-        told: What the client told, oldest first, the failure of the question last.
-        settings: What it was asked with.
+        told: Errors that the client reported, oldest first, the failure of the request last.
+        settings: The settings of the request.
     """
     where = f"Kafka at {settings.kafka_bootstrap_servers}"
     for error in sorted(told, key=lambda one: one.name not in LASTING | _RIGHTS):
@@ -90,7 +90,7 @@ def _sentence(error: Told, settings: Settings) -> str | None:
 
 
 def _transport(text: str, protocol: str) -> str | None:
-    """Of a connection that broke, or never was; None if the text does not say why."""
+    """Explain a failed or broken connection; None if the text gives no reason."""
     if "SSL_HANDSHAKE" in text:
         return f"does not answer in TLS; check {_PROTOCOL}, which is {protocol}"
     if "verify that security.protocol" in text or "APIVERSION_QUERY" in text:
@@ -120,19 +120,19 @@ def _authentication(text: str, settings: Settings) -> str:
 
 
 def _plain(text: str) -> str:
-    """What a client says, without the address before it and the times after it."""
+    """A client's error text, without the address before it and the times after it."""
     words = text.partition(" (after ")[0]
     return words.rpartition("/bootstrap: ")[2].removeprefix("SASL authentication error: ")
 
 
 def store_trouble(what: str, code: str, text: str, settings: Settings, bucket: str) -> str:
-    """Say why the object store cannot be used.
+    """Explain why the object store cannot be used.
 
     Args:
-        what: What was to be done.
+        what: The operation that failed.
         code: The server's code, such as ``NoSuchBucket``; empty if no server answered.
         text: The error in words.
-        settings: What it was asked with.
+        settings: The settings of the request.
         bucket: The bucket.
     """
     where = f"object store {settings.s3_endpoint}"

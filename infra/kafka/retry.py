@@ -1,7 +1,7 @@
 """Retries transient Kafka errors until success, a deadline or shutdown; an attempt is a heartbeat.
 
-A broker that is unreachable comes back. Waiting for it costs nothing. A restart costs loading
-TensorFlow and every version, just when a backlog of windows waits.
+An unreachable broker usually returns, and waiting for it costs nothing. A restart would load
+TensorFlow and every version again, just when a backlog of windows has built up.
 """
 
 from __future__ import annotations
@@ -23,64 +23,64 @@ T = TypeVar("T")
 
 #: Pause between two attempts, seconds.
 PAUSE_SECONDS: Final = 0.1
-#: Without a pulse for so long, the process does nothing that it could still be waiting for.
+#: A process without a heartbeat for longer than this is stuck: no single attempt takes that long.
 PULSE_SECONDS: Final = 60.0
 
 
-class Stopped(Exception):  # noqa: N818  (no error: somebody has asked for it)
-    """The process was told to stop while it waited."""
+class Stopped(Exception):  # noqa: N818  (no error: a requested shutdown)
+    """The process received a shutdown request while it was retrying."""
 
 
-class DeadlineExceeded(Exception):  # noqa: N818  (no error yet: the caller knows another way)
-    """It has not worked for as long as it may be tried."""
+class DeadlineExceeded(Exception):  # noqa: N818  (no error yet: the caller has an alternative)
+    """No attempt has succeeded before the deadline."""
 
 
 class RetryPolicy:
-    """Waits for the threads that work on a micro-batch, and shows others that they are alive."""
+    """Retries on behalf of the threads that process a micro-batch, and publishes heartbeats."""
 
     def __init__(self, stop: threading.Event, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with a pulse.
+        """Start with a heartbeat.
 
         Args:
-            stop: Set when the process is to end.
+            stop: Set when the process shuts down.
             clock: Seconds.
         """
         self._stop = stop
         self._clock = clock
         self._pulse = clock()
-        #: Threads that wait for something, for longer than one attempt; when the last one began.
+        #: Threads that are retrying after a first failed attempt, with the time of their last one.
         self._waiting: dict[int, float] = {}
 
     def beat(self) -> None:
-        """Show that the calling thread goes on."""
+        """Record a heartbeat of the calling thread."""
         self._pulse = self._clock()
 
     @property
     def waiting(self) -> bool:
-        """Whether something is being waited for, for longer than one attempt.
+        """Whether a thread is retrying after a first failed attempt.
 
-        An attempt that does not end by itself is no waiting.
+        A thread whose attempt hangs does not count.
         """
         oldest = self._clock() - PULSE_SECONDS
         return any(began > oldest for began in self._waiting.copy().values())
 
     @property
     def silent(self) -> bool:
-        """Whether the last pulse is longer ago than any waiting takes."""
+        """Whether the last heartbeat is older than `PULSE_SECONDS`."""
         return self._clock() - self._pulse > PULSE_SECONDS
 
     def call(self, act: Callable[[], T], what: str, seconds: float = inf) -> T:
-        """Try until it works.
+        """Retry an operation until it succeeds.
 
         Args:
-            act: What to do; it must be right to do it again, and must end within seconds.
-            what: What it is, in words.
-            seconds: How long to try, at least once.
+            act: The operation; it must be safe to repeat, and must return within seconds.
+            what: Its description, for the log.
+            seconds: How long to try; it is tried at least once.
 
         Raises:
-            Stopped: The process was told to stop; whether it has worked is unknown.
-            DeadlineExceeded: It has not worked; whether it has is unknown.
-            KafkaException: It failed, and will always fail.
+            Stopped: The process is shutting down; whether the operation took effect is unknown.
+            DeadlineExceeded: The deadline has passed; whether it took effect is unknown.
+            KafkaException: It failed with an error that is not transient.
         """
         thread = threading.get_ident()
         ends = self._clock() + seconds

@@ -1,10 +1,10 @@
-"""`system.json` tells commands where the running system is.
+"""`system.json`: the file in which commands find the running system.
 
 A console that starts a system writes it, and removes it when it ends. It holds no secret: the
-embedded object store's keys stay in their own file, of which the address only says where it is;
-passwords and keys of other servers have to be set in each terminal, and what is not set and
-needed is named. The environment wins over the address, setting by setting, so any other system
-can be looked at as well.
+embedded object store's keys stay in their own file, of which the address holds only the path;
+passwords and keys of other servers have to be set in each terminal, and an error names a missing
+one. The environment takes precedence over the address, setting by setting, so commands can
+also reach any other system.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HINT: Final = (
     "start one with `millrace up` (or `make up`), or name servers with"
     " MILLRACE_KAFKA_BOOTSTRAP_SERVERS"
 )
-#: Settings that an address holds, by their names in `Settings`: none of them is secret.
+#: Settings that an address holds, by their names in `Settings`; none of them is secret.
 _SHARED: Final = (
     "namespace",
     "kafka_bootstrap_servers",
@@ -45,7 +45,7 @@ _SHARED: Final = (
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a system is.
+    """Addresses of a system.
 
     Attributes:
         console_pid: Process of the console that runs it.
@@ -56,10 +56,10 @@ class Address(msgspec.Struct, frozen=True):
             are settings.
         supervisor: Control socket of its process manager.
         telemetry: Port of each service's health and metrics.
-        kafka_security_protocol: How to speak to the brokers.
+        kafka_security_protocol: Security protocol of the brokers.
         kafka_sasl_mechanism: SASL mechanism, with a SASL protocol.
         kafka_sasl_username: SASL user.
-        kafka_ssl_ca: File with the authority of the brokers' certificates.
+        kafka_ssl_ca: File with the CA certificate for the brokers' certificates.
         kafka_ssl_certificate: File with the client's certificate.
         kafka_ssl_key: File with its key, which its owner can read.
         s3_region: Region of the object store.
@@ -88,7 +88,7 @@ class Address(msgspec.Struct, frozen=True):
 
 
 def read_address(home: Home) -> Address | None:
-    """Read the address; None if there is none that makes sense."""
+    """Read the address; None if it is missing or damaged."""
     try:
         return msgspec.json.decode(home.address.read_bytes(), type=Address)
     except (OSError, msgspec.DecodeError):
@@ -96,7 +96,7 @@ def read_address(home: Home) -> Address | None:
 
 
 def settings_of_running_system(*, must_answer: bool = True) -> Settings:
-    """Settings by which a command reaches the running system.
+    """Settings with which a command reaches the running system.
 
     Args:
         must_answer: Whether the broker has to answer now.
@@ -141,16 +141,16 @@ def enter_running_system(*, must_answer: bool = True) -> None:
 
 
 def shared_settings(settings: Settings) -> dict[str, str]:
-    """What an address says of the servers: settings that are set, and none of them secret."""
+    """The settings of an address that describe the servers: those that are set; none is secret."""
     values = {name: getattr(settings, name) for name in _SHARED}
     return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def _check_secrets(settings: Settings) -> None:
-    """See that the secrets which the settings ask for are set.
+    """Check that the secrets which the settings require are set.
 
     Raises:
-        SettingsError: One is not; names it.
+        SettingsError: One is missing; names it.
     """
     if (
         settings.kafka_security_protocol.startswith("SASL")
@@ -172,17 +172,17 @@ def _from_address(address: Address) -> dict[str, str]:
             keys = json.loads(Path(address.s3_credentials).read_text())
             found |= {"s3_access_key": keys["access_key"], "s3_secret_key": keys["secret_key"]}
         except (OSError, ValueError, KeyError):
-            pass  # commands that need no object store work without; the others say so
+            pass  # commands that need no object store work without; the others report it
     return {
         name: value for name, value in found.items() if f"MILLRACE_{name.upper()}" not in os.environ
     }
 
 
 def _knock(settings: Settings) -> None:
-    """Find out quickly, and without a client's patience, whether a broker lets us in.
+    """Check quickly, without a client's long timeouts, whether a broker accepts us.
 
     Raises:
-        ServerError: None does; says why, and which setting mends it.
+        ServerError: None does; names the reason, and the setting to change.
     """
     servers = settings.kafka_bootstrap_servers.split(",")
     for server in servers:

@@ -1,4 +1,4 @@
-"""Asks services over their telemetry port whether they are ready."""
+"""Queries services over their telemetry port for their readiness."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PORTS: Final = range(20_000, 30_000)
 
 @dataclass(frozen=True)
 class Readiness:
-    """What a service says about itself.
+    """Readiness that a service reports.
 
     Attributes:
         ready: Whether it does its work.
-        detail: What it waits for or what is wrong, in words; empty when ready.
+        detail: The missing condition or the failure, in words; empty when ready.
     """
 
     ready: bool
@@ -30,7 +30,7 @@ class Readiness:
 
 
 def readiness(port: int) -> Readiness:
-    """Ask a service's /readyz and /healthz."""
+    """Query a service's /readyz and /healthz."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_ANSWER_SECONDS)
     try:
         connection.request("GET", "/healthz")
@@ -53,11 +53,11 @@ def readiness(port: int) -> Readiness:
 def free_ports(count: int) -> list[int]:
     """Find different free loopback ports.
 
-    They are below those that the kernel gives to outgoing connections, so that nobody is
-    given one of them before its service listens, or while that is being started again.
+    They are below the kernel's ephemeral ports, so that no outgoing connection takes one of them
+    before its service listens, or while the service is restarted.
 
     Raises:
-        ServerError: Hardly any is free.
+        ServerError: Too few are free.
     """
     found: list[int] = []
     for port in random.sample(_PORTS, len(_PORTS)):

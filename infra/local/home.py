@@ -12,15 +12,15 @@ from typing import Final
 from millrace.contracts.errors import SettingsError
 from millrace.infra.settings import Settings
 
-#: A Unix socket's path may have 108 bytes on Linux and 104 on macOS, the end mark included.
+#: A Unix socket's path may have 108 bytes on Linux and 104 on macOS, the final NUL included.
 _LONGEST_SOCKET_PATH: Final = 100
-#: These would end a value, begin a comment or be expanded in a supervisor configuration.
+#: Texts that end a value, begin a comment or are expanded in a supervisor configuration.
 _UNQUOTABLE: Final = ('"', "%", "\n", " ;", " #")
 
 
 @dataclass(frozen=True)
 class Home:
-    """Where things are.
+    """Paths of a system's files.
 
     Attributes:
         root: The home folder, absolute.
@@ -33,7 +33,7 @@ class Home:
         """Take the home from the settings.
 
         Raises:
-            SettingsError: Its name cannot stand in a process manager's configuration.
+            SettingsError: Its name cannot be part of a process manager's configuration.
         """
         root = settings.home.absolute()
         if any(mark in str(root) for mark in _UNQUOTABLE):
@@ -45,22 +45,22 @@ class Home:
 
     @property
     def logs(self) -> Path:
-        """One log per program."""
+        """Folder of the programs' logs, one per program."""
         return self.root / "log"
 
     @property
     def run(self) -> Path:
-        """What the running system needs: configuration, socket, process ids."""
+        """Folder of the running system's files: configuration, socket, process ids."""
         return self.root / "run"
 
     @property
     def address(self) -> Path:
-        """How commands find the running system."""
+        """File in which commands find the running system."""
         return self.root / "system.json"
 
     @property
     def demo(self) -> Path:
-        """What the last demonstration left."""
+        """Folder with the files of the last demonstration."""
         return self.root / "demo"
 
     @property
@@ -79,7 +79,7 @@ class Home:
         """Make the folders.
 
         Raises:
-            SettingsError: They cannot be made, or the socket's is somebody else's.
+            SettingsError: They cannot be made, or the socket's belongs to another user.
         """
         try:
             for folder in (self.root, self.logs, self.run):

@@ -1,7 +1,7 @@
-"""Removes what earlier demonstrations left on our own embedded servers, and in `var/demo`.
+"""Removes data of earlier demonstrations from our own embedded servers, and from `var/demo`.
 
-Only names that a demonstration gives are touched, and only servers that are ours: on any
-other broker or store an old demonstration may be somebody else's running one.
+Only names that a demonstration creates are removed, and only from embedded servers: on any other
+broker or store, an old demonstration may still be running for another user.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def demo_namespace(at: datetime) -> str:
 
 
 def old_topics(names: list[str]) -> list[str]:
-    """Those that a demonstration created.
+    """Select the topics that a demonstration created.
 
     >>> old_topics(["demo-20261120-101500.predictions", "predictions", "demo-day.predictions"])
     ['demo-20261120-101500.predictions']
@@ -37,7 +37,7 @@ def old_topics(names: list[str]) -> list[str]:
 
 
 def old_buckets(names: list[str], base: str) -> list[str]:
-    """Those that a demonstration created.
+    """Select the buckets that a demonstration created.
 
     >>> old_buckets(["millrace", "millrace-demo-20261120-101500"], "millrace")
     ['millrace-demo-20261120-101500']
@@ -65,6 +65,6 @@ def remove_from_servers(settings: Settings) -> None:
 
 
 def empty_folder(folder: Path) -> None:
-    """Make a folder anew."""
+    """Delete a folder and create it again, empty."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -1,7 +1,7 @@
-"""One console at a time runs a system on a home.
+"""A lock, so that only one console at a time runs a system on a home.
 
-The kernel keeps the lock and drops it with the process, however that ends; the process id in
-the file is for people.
+The kernel holds the lock and releases it when the process ends, however it ends; the process id
+in the file is for people.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def only_console(home: Home) -> Iterator[None]:
     """Hold a home's lock while the block runs. Children do not inherit it.
 
     Args:
-        home: The home; its folders are there.
+        home: The home; its folders exist.
 
     Raises:
-        ServerError: Another console holds it; says which process.
+        ServerError: Another console holds it; names the process.
     """
     path = home.run / "console.lock"
     descriptor = try_lock(path)

@@ -1,8 +1,8 @@
 """Samples the memory of every process of a system, and keeps each program's peak.
 
-Proportional set size where the system tells it (Linux), so that pages shared between
-processes count once; resident set size elsewhere. A program's children (Java, the fit, the
-replay) are found again at each sample; those that a program forks are counted apart, as
+It measures proportional set size where the system reports it (Linux), so that pages shared
+between processes count once; resident set size elsewhere. A program's children (Java, the fit,
+the replay) are found again at each sample; forked ones are counted separately, as
 ``<program> child``.
 """
 
@@ -16,17 +16,17 @@ import psutil
 
 SAMPLE_SECONDS: Final = 0.5
 _MIB: Final = float(1 << 20)
-#: Generations that are looked back for a process's program.
+#: Ancestors of a process that are searched for its program, at most.
 _DEEPEST: Final = 16
 
 Roots = Callable[[], Mapping[str, int]]
 
 
 class MemorySampler:
-    """Samples from a thread of its own between `start` and `stop`.
+    """Samples on a thread of its own between `start` and `stop`.
 
     Args:
-        roots: Says which programs run now: process id by name.
+        roots: Returns the programs that run now: process id by name.
     """
 
     def __init__(self, roots: Roots) -> None:
@@ -38,11 +38,11 @@ class MemorySampler:
         self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start sampling."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End, and wait for the last sample."""
+        """Stop, and wait for the last sample."""
         self._done.set()
         self._thread.join()
 
@@ -58,7 +58,7 @@ class MemorySampler:
 
     @property
     def measure(self) -> str:
-        """What was measured: ``pss``, ``rss``, or both if the system told only some."""
+        """The measure: ``pss``, ``rss``, or both if the system reported ``pss`` for some only."""
         return "+".join(sorted(self._measures)) or "none"
 
     def sample(self) -> None:

@@ -1,8 +1,8 @@
-"""Programs go in, a supervisor configuration comes out. Nothing is started here.
+"""Builds the supervisor configuration of the programs. Nothing is started here.
 
-Each program is restarted when it ends by itself, gets the end signal together with its
-children, and writes one log. What only one program needs to know stands in its section;
-everything else, secrets from the user's environment included, is inherited.
+Each program is restarted when it ends by itself, receives the stop signal together with its
+children, and writes one log. Settings of a single program are in its section; everything else,
+secrets from the user's environment included, is inherited.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ ARCHIVER: Final = "archiver"
 SERVERS: Final = (KAFKA, S3)
 SERVICES: Final = (STREAM_PROCESSOR, INFERENCE, TRAINER, ARCHIVER)
 
-#: The module that each service is.
+#: The module of each service.
 MODULES: Final[Mapping[str, str]] = {
     STREAM_PROCESSOR: "millrace.stream_processors",
     INFERENCE: "millrace.inference",
     TRAINER: "millrace.trainer",
     ARCHIVER: "millrace.archiver",
 }
-#: Lets a later console recognise what an earlier one left behind.
+#: Environment variable by which a later console recognises programs of an earlier one.
 MARK: Final = "MILLRACE_PROGRAM"
 
 _LOG_BYTES: Final = 20_000_000
-#: A program that ends sooner than this was never up: it is started again after 1, 2, 3 ...
-#: seconds, and given up after so many times. One that was up is started again at once; one
-#: that was given up, a moment later by `infra.local.restarter`, for as long as it takes.
+#: A program that ends sooner than this counts as a failed start: it is restarted after 1, 2, 3 ...
+#: seconds, and given up on after `startretries` attempts. A program that was up is restarted at
+#: once. One that was given up on is restarted by `infra.local.restarter`, without a limit.
 _START_SECONDS: Final = 10
 _START_RETRIES: Final = 3
-#: The listener that starts again what was given up.
+#: The listener that restarts programs which were given up on.
 RESTARTER: Final = "restarter"
 _SERVICE_STOP_SECONDS: Final = 15
 _SERVER_STOP_SECONDS: Final = 30
@@ -57,8 +57,8 @@ class Program:
         command: Command line.
         priority: Lower starts earlier and stops later.
         stop_seconds: How long it may take to end before it is killed.
-        environment: What it needs beyond what it inherits.
-        telemetry_port: Where it serves its health; None if it does not.
+        environment: Variables in addition to the inherited ones.
+        telemetry_port: Port of its health endpoints; None if it has none.
     """
 
     name: str
@@ -104,10 +104,10 @@ def services(
         ports: A free port for each one's telemetry, in the order of `SERVICES`.
         endpoints: Environment that names the embedded servers; empty for servers elsewhere,
             whose settings are inherited.
-        modules: The module that each one is.
+        modules: The module of each one.
     """
     shared = {
-        "TF_CPP_MIN_LOG_LEVEL": "2",  # what TensorFlow says of its processor helps nobody
+        "TF_CPP_MIN_LOG_LEVEL": "2",  # TensorFlow's messages about the processor are of no use
         **endpoints,
         "MILLRACE_HOME": str(settings.home.absolute()),
         "MILLRACE_NAMESPACE": settings.namespace,
@@ -129,9 +129,9 @@ def render_configuration(programs: Sequence[Program], home: Home, code: Path) ->
     """Write a supervisor configuration.
 
     Args:
-        programs: What is to run.
-        home: Where logs, socket and process id go.
-        code: Folder that the programs' modules are found in.
+        programs: The programs to run.
+        home: Home of logs, socket and process id.
+        code: Folder of the programs' modules.
     """
     sections = [
         _section("unix_http_server", {"file": str(home.socket), "chmod": "0700"}),
@@ -201,7 +201,7 @@ def _program(program: Program, home: Home) -> str:
 
 
 def log_of(program: str, home: Home) -> Path:
-    """Where a program's output goes."""
+    """Path of a program's log."""
     return home.logs / f"{program}.log"
 
 

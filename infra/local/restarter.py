@@ -1,12 +1,12 @@
-"""Starts programs again that the process manager has given up.
+"""Restarts programs that the process manager has given up on.
 
 ``python -m millrace.infra.local.restarter``
 
 supervisord backs off a second longer after every failed start, and gives up after a few. A
-program that cannot start during an outage (a broker on a full disk, say) must be tried for
-as long as that lasts, and soon after it ends; so this event listener of supervisord takes a
-program that was given up and has it started anew, with a short back-off again. It runs
-beside the programs, not in the console, and ends with supervisord.
+program that cannot start during an outage (a broker on a full disk, for example) must be retried
+for as long as the outage lasts, and soon after it ends; so this event listener of supervisord
+restarts a program that was given up on, with a short back-off again. It runs as one of
+supervisord's processes, not in the console, and ends with supervisord.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import Any, Final
 
 from supervisor.childutils import get_headers, getRPCInterface, listener
 
-#: How long a program is left alone after it was given up; a console that is starting the
-#: system sees the state meanwhile, and tells the person.
+#: Delay before a program that was given up on is restarted; meanwhile a console that is starting
+#: the system sees the state and reports it.
 PAUSE_SECONDS: Final = 3.0
-#: What the process manager answers about a program that needs no help any more.
+#: The process manager's answers for a program that need not be restarted any more.
 _PASSED: Final = frozenset({"ALREADY_STARTED", "BAD_NAME", "SHUTDOWN_STATE"})
 
 
 def given_up(headers: Mapping[str, str], payload: str) -> str | None:
-    """Read an event.
+    """Parse an event.
 
     Returns:
-        The program that it says was given up; None if it says something else.
+        The program that was given up on; None if it is another event.
 
     >>> given_up({"eventname": "PROCESS_STATE_FATAL"}, "processname:kafka groupname:kafka")
     'kafka'
@@ -43,7 +43,7 @@ def given_up(headers: Mapping[str, str], payload: str) -> str | None:
 
 
 def start_again(name: str) -> None:
-    """Have a program started, without waiting until it is up."""
+    """Start a program, without waiting until it is up."""
     manager: Any = getRPCInterface(os.environ)
     try:
         manager.supervisor.startProcess(name, False)
@@ -51,7 +51,7 @@ def start_again(name: str) -> None:
     except xmlrpc.client.Fault as fault:
         if not any(word in fault.faultString for word in _PASSED):
             _say(f"{name} was given up, and cannot be started: {fault.faultString}")
-    except OSError as error:  # it is ending: nothing is to be kept running any more
+    except OSError as error:  # supervisord is shutting down: nothing to restart any more
         _say(f"{name} was given up, and so is the process manager: {error}")
 
 

@@ -1,7 +1,7 @@
 """The process manager: supervisord, driven over its own Unix socket.
 
-It runs in a session of its own, so Ctrl-C at the terminal reaches the console alone, which
-then stops the programs in order.
+It runs in a session of its own, so Ctrl-C at the terminal reaches only the console, which then
+stops the programs in order.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from millrace.infra.local.unix_rpc import UnixTransport
 from millrace.infra.local.waiting import wait_until
 
 if TYPE_CHECKING:
-    import psutil  # at run time only where a process is looked for: `status` needs none
+    import psutil  # at run time only where a process is searched: `status` needs none
 
 _ANSWER_SECONDS: Final = 5.0
-#: On a busy machine an answer may be late; for so long a question is repeated.
+#: On a busy machine an answer may be late; a request is retried for this long.
 _PATIENCE_SECONDS: Final = 60.0
 _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 60.0
 _ORPHAN_SECONDS: Final = 15.0
-#: States in which supervisor has given up on a program, until it is told to try again.
+#: States in which supervisor has given up on a program, until a start is requested.
 _GIVEN_UP: Final = frozenset({"FATAL", "UNKNOWN"})
 
 
 @dataclass(frozen=True)
 class ProgramState:
-    """What the process manager says about a program.
+    """The process manager's report of a program.
 
     Attributes:
         name: Its name.
-        state: Supervisor's word: STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL ...
+        state: Supervisor's state: STARTING, RUNNING, BACKOFF, STOPPING, EXITED, FATAL ...
         pid: Its process; None if it has none now.
-        uptime_seconds: How long that one has been running.
-        log: Its output.
+        uptime_seconds: Uptime of that process.
+        log: Its log file.
         detail: Supervisor's description.
     """
 
@@ -65,10 +65,10 @@ class ProgramState:
 
 
 class Supervisor:
-    """The supervisord of one home folder. May be used from several threads."""
+    """The supervisord of one home folder; thread-safe."""
 
     def __init__(self, home: Home) -> None:
-        """Prepare to talk to it; nothing is started."""
+        """Prepare its paths; nothing is started."""
         self._home = home
         self._configuration = home.run / "supervisord.conf"
         self._pid_file = home.run / "supervisord.pid"
@@ -129,7 +129,7 @@ class Supervisor:
             self._call("removeProcessGroup", name)
 
     def answers(self) -> bool:
-        """Whether it can be talked to."""
+        """Whether it answers requests."""
         try:
             self._call("getState")
         except ServerError:
@@ -137,10 +137,10 @@ class Supervisor:
         return True
 
     def states(self) -> list[ProgramState]:
-        """Ask for the states of all programs.
+        """Query the states of all programs.
 
         Raises:
-            ServerError: It does not answer; being slow is forgiven for a minute.
+            ServerError: It does not answer; timeouts are retried for a minute.
         """
         found: list[dict[str, Any]] = self._ask("getAllProcessInfo")
         return [
@@ -166,7 +166,7 @@ class Supervisor:
         Later on that may be an outage, which ends: `infra.local.restarter` keeps trying.
 
         Raises:
-            ServerError: One has; says the last line of its log.
+            ServerError: One has; quotes the last line of its log.
         """
         for state in self.states():
             if state.given_up:
@@ -189,7 +189,7 @@ class Supervisor:
         try:
             self._call("shutdown")
         except ServerError:
-            process.terminate()  # which it takes for the same
+            process.terminate()  # equivalent to the request
         try:
             process.wait(_STOP_SECONDS)
         except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
@@ -201,17 +201,17 @@ class Supervisor:
         self._process = None
 
     def is_running(self) -> bool:
-        """Whether there is one, started by this console or by an earlier one."""
+        """Whether one is running, started by this console or by an earlier one."""
         return self._find() is not None
 
     @property
     def pid(self) -> int | None:
-        """Its process."""
+        """Process id of supervisord."""
         found = self._find()
         return found.pid if found else None
 
     def _find(self) -> subprocess.Popen[bytes] | psutil.Process | None:
-        """Find its process; a process id that now belongs to another program is not it."""
+        """Find its process; a process id that was reused by another program does not count."""
         if self._process is not None:
             return self._process if self._process.poll() is None else None
         import psutil  # noqa: PLC0415
@@ -221,14 +221,14 @@ class Supervisor:
             if str(self._configuration) in process.cmdline():
                 return process
         except (OSError, ValueError, psutil.Error):
-            pass  # no file, no number, or no such process: all mean that none runs
+            pass  # no file, no number, or no such process: none runs
         return None
 
     def _write(self, programs: Sequence[Program], code: Path) -> None:
         replace_file(self._configuration, render_configuration(programs, self._home, code))
 
     def _ask(self, question: str) -> Any:
-        """Call what may be called twice, again and again while it is merely slow."""
+        """Call an idempotent method, with retries on timeouts."""
         patience = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
@@ -256,11 +256,11 @@ class Supervisor:
 def stop_orphans(home: Home) -> list[str]:
     """End programs of this home whose process manager is gone.
 
-    They are recognised by the mark and the home in their environment, both set by us. Call
+    They are recognised by the mark and the home in their environment, both set by us. Call this
     only while no process manager of this home runs.
 
     Returns:
-        Names of what was ended.
+        Names of the programs that were ended.
     """
     import psutil  # noqa: PLC0415
 
@@ -275,7 +275,7 @@ def stop_orphans(home: Home) -> list[str]:
                 orphans.append(process)
                 names.add(environment[MARK])
         except (psutil.Error, OSError):
-            continue  # somebody else's, or it has just ended
+            continue  # another user's, or it has just ended
     _, alive = psutil.wait_procs(orphans, timeout=_ORPHAN_SECONDS)
     for process in alive:
         process.kill()

@@ -1,9 +1,9 @@
 """Starts everything and stops everything: servers, topics, bucket, services.
 
-Servers come first; once they answer, topics and bucket are created; then the services are
+Servers are started first; once they answer, topics and bucket are created; then the services are
 added to the running process manager with the servers' addresses in their environment. Each
-step waits for a condition and says which. Whatever happens inside the block, the programs
-are stopped when it ends.
+step polls a named condition. Whatever happens inside the block, the programs are stopped when it
+ends.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class System:
     """A running system.
 
     Attributes:
-        settings: How to reach it.
+        settings: Settings with which it is reached.
         home: Its folders.
         supervisor: Its process manager.
         telemetry: Port of each service's health.
-        embedded: Whether its servers are our own.
+        embedded: Whether its servers are the embedded ones.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class System:
         return [f"{name} ({a.detail})" for name, a in answers.items() if not a.ready]
 
     def environment(self) -> dict[str, str]:
-        """Environment of a process that is to use this system."""
+        """Environment of a process that uses this system."""
         settings = self.settings
         return {
             **os.environ,
@@ -106,19 +106,20 @@ def running_system(
     prepare: Callable[[Settings, bool], None] = lambda *_: None,
     warn: Callable[[Finding], None] = log_finding,
 ) -> Iterator[System]:
-    """Run everything while the block does.
+    """Run the whole system while the block runs.
 
     Args:
         settings: Settings, from the environment and the command line.
-        tell: Told what is being waited for.
-        environment: What the services are told beside their settings.
-        modules: The module that each service is.
+        tell: Called with the name of each condition that is awaited.
+        environment: Environment of the services, in addition to their settings.
+        modules: The module of each service.
         prepare: Called once the servers answer, before topics are created, with the
-            settings that reach them and whether they are our own.
-        warn: Told each setting of an older topic that may break a promise; logs it by default.
+            settings that reach them and whether they are the embedded ones.
+        warn: Called with each setting of an existing topic that may break a guarantee; logs it by
+            default.
 
     Raises:
-        ServerError: Something does not start, or a system runs here already.
+        ServerError: A program does not start, or a system already runs here.
         SetupError: The embedded servers cannot be fetched.
     """
     home = Home.of(settings)
@@ -175,12 +176,12 @@ def _programs(
     finally:
         tell("programs to end")
         home.address.unlink(missing_ok=True)
-        gc.collect()  # clients in reference cycles would complain of the broker's end
+        gc.collect()  # clients in reference cycles would log errors when the broker stops
         supervisor.stop()
 
 
 def _take_over(home: Home, supervisor: Supervisor, tell: Tell) -> None:
-    """End what a killed console left; ours is the home's lock, so no living one is harmed."""
+    """End programs of a killed console; we hold the home's lock, so no console is running."""
     if supervisor.is_running():
         tell("programs of an earlier run to end")
         supervisor.stop()
@@ -239,12 +240,13 @@ def _await_servers(
 def _prepare_topics(
     settings: Settings, tell: Tell, warn: Callable[[Finding], None], *, mend: bool
 ) -> None:
-    """Create the topics; complete a growth that was broken off, where the servers are ours.
+    """Create the topics; on embedded servers complete an interrupted growth of partitions.
 
-    They answer to nobody else before everything is up, so that no command could do it.
+    Embedded servers have no other clients before everything is up, so no command could do it.
 
     Raises:
-        ServerError: Topics keyed by asset have different partitions, and others own them.
+        ServerError: Topics keyed by asset have different numbers of partitions, and the servers
+            are not embedded.
     """
     client = admin(settings)
     counts = partition_counts(client, settings)

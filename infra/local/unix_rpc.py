@@ -1,4 +1,4 @@
-"""XML-RPC over a Unix socket, with time limits, which supervisor's own client has not."""
+"""XML-RPC over a Unix socket with timeouts, which supervisor's own client lacks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class UnixTransport(xmlrpc.client.Transport):
         self._seconds = seconds
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        """Connect to the socket, whatever the host is called."""
+        """Connect to the socket; the host is ignored."""
         connection = _UnixConnection(self._path, self._seconds)
-        self._connection = host, connection  # which the base closes
+        self._connection = host, connection  # the base class closes it
         return connection

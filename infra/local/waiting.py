@@ -1,4 +1,4 @@
-"""Waiting is always for a named condition, with a deadline and a reason to give up early."""
+"""Polls a named condition until it holds, with a deadline and a way to give up early."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def wait_until(
     """Return as soon as a condition holds.
 
     Args:
-        condition: What is waited for; asked about ten times a second.
-        what: Its name, for the message if it never comes.
+        condition: The condition; polled about ten times a second.
+        what: Its name, for the message if it never holds.
         seconds: How long it may take.
-        meanwhile: Called between two questions, to show progress; it raises to give up.
+        meanwhile: Called between two polls, to show progress; it raises to give up.
 
     Raises:
-        ServerError: It did not come in time.
+        ServerError: The condition did not hold in time.
     """
     deadline = time.monotonic() + seconds
     while not condition():

@@ -1,11 +1,11 @@
-"""What every service process needs.
+"""Parts of every service process.
 
 ```
 service            runs a service: settings, logs, signals, health, exit status
 exit_status        exit statuses of all services
 logs               structured logs without secrets
 telemetry          /metrics, /healthz and /readyz
-servers            waits at start-up until servers, topics and partitions are there
+servers            waits at start-up until servers, topics and partitions are available
 watchdog           ends a process that makes no progress
 stalls             decides from a group's offsets whether a process is stuck
 suspend_guard      ends a process that was suspended while others took over its work

@@ -1,4 +1,4 @@
-"""An error as the person at the terminal, or whoever reads the log, gets it."""
+"""Prints an error as one line, for a terminal or a log."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from millrace.contracts.wire.visible import visible
 
 
 def say_error(program: str, error: object) -> None:
-    """Write an error to standard error: one line, whatever it quotes.
+    """Write an error to standard error as one line, with quoted text escaped.
 
     Args:
-        program: Who says it.
+        program: Name of the program, as the line's prefix.
         error: The error.
     """
     sys.stderr.write(f"{program}: {visible(str(error))}\n")

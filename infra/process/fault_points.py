@@ -1,8 +1,8 @@
-"""Places at which a fault can be asked for: how the guarantees are proven on the real processes.
+"""Named points at which tests inject faults, to verify the guarantees on the real processes.
 
-A service says where it is (`reached`), and nothing happens; in a fault test, settings name a
-point, how often it has to be reached, and what happens then. A fault happens once: a marker
-file outlives the process, so that its next life goes on undisturbed.
+A service calls `reached` at each point, which normally does nothing; in a fault test, settings
+name a point, how often it has to be reached, and the action. A fault happens once: a marker file
+outlives the process, so that the restarted process continues undisturbed.
 
 >>> parse("inference.before-commit@3=kill")
 [Fault(point='inference.before-commit', times=3, action='kill')]
@@ -50,11 +50,11 @@ _FORM: Final = re.compile(r"(?P<point>[a-z.-]+)@(?P<times>[1-9][0-9]*)=(?P<actio
 
 
 class InjectedError(MillraceError):
-    """A failure that a test asked for."""
+    """A failure that a test injected."""
 
 
 class Fault(NamedTuple):
-    """What happens, and when: the ``times``-th time that ``point`` is reached."""
+    """An action, taken the ``times``-th time that ``point`` is reached."""
 
     point: str
     times: int
@@ -74,10 +74,10 @@ _plan = _Plan()
 
 
 def parse(text: str) -> list[Fault]:
-    """Read faults, ``point@times=action`` separated by commas.
+    """Parse faults, ``point@times=action`` separated by commas.
 
     Raises:
-        SettingsError: It is not of that form, or there is no such point or action.
+        SettingsError: The text is not of that form, or there is no such point or action.
     """
     faults = []
     for part in filter(None, text.split(",")):
@@ -92,11 +92,11 @@ def parse(text: str) -> list[Fault]:
 
 
 def arm(text: str, marks: Path) -> None:
-    """Ask for faults in this process; called once, by a service's main.
+    """Arm faults in this process; called once, by a service's main.
 
     Args:
         text: See `parse`; empty for none.
-        marks: Folder in which a fault that has happened leaves its mark.
+        marks: Folder for the marker files of faults that have happened.
     """
     _plan.faults = parse(text)
     _plan.marks = marks
@@ -104,7 +104,7 @@ def arm(text: str, marks: Path) -> None:
 
 
 def reached(point: str) -> None:
-    """Say where the process is; the fault that was asked for here happens now.
+    """Note that the process has reached a point; a fault that is armed here happens now.
 
     Raises:
         InjectedError: A fault with the action ``raise``.
@@ -118,7 +118,7 @@ def reached(point: str) -> None:
 
 
 def _first_time(fault: Fault) -> bool:
-    """Leave the fault's mark; False if it is there already."""
+    """Create the fault's marker file; False if it exists already."""
     mark = _plan.marks / f"{fault.point}@{fault.times}={fault.action}"
     try:
         mark.touch(exist_ok=False)

@@ -12,14 +12,14 @@ import structlog
 from millrace.contracts.wire.visible import visible
 from millrace.infra.settings import Settings
 
-#: How often a library may say the same again, seconds.
+#: Shortest interval between equal messages of a library, seconds.
 _SELDOM_SECONDS: Final = 30.0
 
 
 class _Seldom(logging.Filter):
-    """Lets a library say the same from the same place only once in a while.
+    """Limits the rate at which a library repeats a message from the same place.
 
-    aiokafka reports each of its tries, a hundred a second, for as long as a broker is away.
+    aiokafka logs each of its attempts, a hundred a second, while a broker is unavailable.
     """
 
     def __init__(self, library: str) -> None:
@@ -40,14 +40,14 @@ class _Seldom(logging.Filter):
 def _escaped(
     _: structlog.typing.WrappedLogger, __: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """Texts of a record for people, of which some are quoted from others' records."""
+    """Escape the texts of a log record for people; some are quoted from foreign Kafka records."""
     return {
         name: visible(value) if isinstance(value, str) else value for name, value in event.items()
     }
 
 
 def _traceback(sio: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
-    """A traceback for people, whose last line may quote a record, too."""
+    """Print a traceback for people, escaped: its last line may quote a Kafka record, too."""
     plain = io.StringIO()
     structlog.dev.plain_traceback(plain, exc_info)
     sio.write("\n".join(visible(line) for line in plain.getvalue().split("\n")))
@@ -61,7 +61,7 @@ def configure_logs(settings: Settings) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    # Tracebacks without local variables: those would show passwords.
+    # Tracebacks without local variables, which could show passwords.
     rendering: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if settings.log_format == "json"
@@ -83,7 +83,7 @@ def configure_logs(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Libraries that build a record per message: silenced at the logger, where it costs nothing.
+    # Libraries that build a log record per message: silenced at the logger, where it is cheapest.
     for name in ("aiokafka", "faust", "mode", "urllib3", "asyncio"):
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     structlog.configure(

@@ -1,11 +1,11 @@
-"""Ends a process when topics have got other partitions than when it began; it starts anew.
+"""Ends a process when the number of partitions of its topics changes; its supervisor restarts it.
 
-Each client learns of new partitions at a time of its own (librdkafka after up to five minutes),
-and none of them checks that the others have them too. So whoever works on partitions notes their
-number at its start, where it has waited until all topics keyed by asset have the same
-(`await_partitions`), and is started again by its supervisor once they differ: it
-then reads all of them, or waits with one sentence that says what mends it. A crash at any moment
-repeats nothing, so neither does this.
+Clients learn of new partitions at different times (librdkafka after up to five minutes), and none
+of them checks that the other topics have them too. So a process that works on partitions notes
+their number at its start, after all topics keyed by asset have the same number
+(`await_partitions`), and ends once the numbers differ. After the restart it reads all partitions,
+or waits and logs one sentence that names the remedy. A crash at any moment repeats nothing, so
+neither does this.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class PartitionWatch(GuardThread):
         Args:
             settings: Where Kafka is.
             group: The consumer group, before the namespace; it is never joined from here.
-            partitions: How many each topic had at the start.
-            every_seconds: How often to look.
-            end: What to do when they are not so many any more.
+            partitions: Number of partitions of each topic at the start.
+            every_seconds: Interval of the checks.
+            end: Called when the number has changed.
         """
         super().__init__("partitions", every_seconds)
         self._settings = settings
@@ -54,7 +54,7 @@ class PartitionWatch(GuardThread):
         self._end = end
 
     def turn(self) -> None:
-        """Look once; a broker that does not answer is no evidence."""
+        """Check once; a broker that does not answer is no evidence."""
         try:
             counts = partition_counts(self._client, self._settings, _ANSWER_SECONDS)
         except ServerError:
@@ -66,7 +66,7 @@ class PartitionWatch(GuardThread):
 
 
 def grown(others: dict[str, int], partitions: int) -> str:
-    """Say that the process has to begin anew.
+    """Explain why the process has to be restarted.
 
     >>> grown({"sensor.windows": 8}, 4)
     'sensor.windows has 8 partitions, and had 4 when this process began: it has to start anew'

@@ -1,7 +1,7 @@
-"""Servers that are not there yet are waited for: who starts in an outage goes on after it.
+"""Waits at start-up for unavailable servers: a process started in an outage continues after it.
 
-Dying and being started again would do, too, but costs a start of seconds each time, and the
-one that is under way when the server comes back delays the recovery.
+Exiting and being restarted would work, too, but each start costs seconds, and a start that is
+in progress when the server returns delays the recovery.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ T = TypeVar("T")
 
 _ASK_SECONDS: Final = 5.0
 _BACK_OFF_SECONDS: Final = 0.5
-#: How often waiting is told again.
+#: Interval at which waiting is logged again.
 _TELL_SECONDS: Final = 30.0
 
 
 def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Event) -> None:
-    """Wait until a broker answers and topics have leaders; say so while waiting.
+    """Wait until a broker answers and topics have leaders; log the reason while waiting.
 
     Args:
         settings: Where Kafka is.
-        topics: What is needed.
+        topics: The required topics.
         stop: Gives up when set.
 
     Raises:
-        Stopped: It was told to stop.
+        Stopped: ``stop`` was set.
     """
-    # The client would report every refused connection; this function says it once.
+    # The client would log every refused connection; this function logs it once.
     told: list[Told] = []
 
     def hear(error: KafkaError) -> None:
@@ -59,7 +59,7 @@ def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Eve
         try:
             known = client.list_topics(timeout=_ASK_SECONDS).topics
         except KafkaException as failure:
-            client.poll(0)  # lets it tell what it heard meanwhile
+            client.poll(0)  # calls `hear` with the client's errors
             error = error_of(failure)
             return kafka_trouble([*told, Told(error.name(), error.str())], settings)
         without = [
@@ -76,17 +76,17 @@ def await_kafka(settings: Settings, topics: Sequence[Topic], stop: threading.Eve
 
 
 def await_partitions(settings: Settings, stop: threading.Event) -> int:
-    """Wait until all topics keyed by asset have the same partitions; say what differs meanwhile.
+    """Wait until all topics keyed by asset have as many partitions; log the difference meanwhile.
 
     Args:
         settings: Where Kafka is.
         stop: Gives up when set.
 
     Returns:
-        How many they have.
+        Their number of partitions.
 
     Raises:
-        Stopped: It was told to stop.
+        Stopped: ``stop`` was set.
     """
     client = reader(settings, {"log_level": 0})
     try:
@@ -107,14 +107,14 @@ def await_member_name(
     Args:
         settings: Where Kafka is, and which replica this is.
         service: The service.
-        topics: What the group reads.
+        topics: Topics of the group.
         stop: Gives up when set.
 
     Returns:
         The name.
 
     Raises:
-        Stopped: It was told to stop.
+        Stopped: ``stop`` was set.
     """
     return _await_answer(
         "the topics that the group reads", lambda: member_name(settings, service, topics), stop
@@ -122,14 +122,14 @@ def await_member_name(
 
 
 def await_store(settings: Settings, stop: threading.Event) -> None:
-    """Wait until the object store answers and the bucket is there, which is created if need be.
+    """Wait until the object store answers and the bucket exists, which is created if missing.
 
     Args:
         settings: Where the object store is.
         stop: Gives up when set.
 
     Raises:
-        Stopped: It was told to stop.
+        Stopped: ``stop`` was set.
     """
     store = ObjectStore(settings)
 
@@ -144,7 +144,7 @@ def await_store(settings: Settings, stop: threading.Event) -> None:
 
 
 def _await_answer(what: str, ask: Callable[[], T], stop: threading.Event) -> T:
-    """Ask until there is an answer."""
+    """Retry a request until there is an answer."""
     found: list[T] = []
 
     def missing() -> str | None:

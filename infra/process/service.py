@@ -1,4 +1,4 @@
-"""Runs a service: what is the same in every service process.
+"""Runs a service: the common frame of every service process.
 
 settings ─► logs ─► fault points ─► signals ─► health and metrics ─► work ─► exit status
 """
@@ -28,12 +28,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Service:
-    """What the work of a service is given.
+    """Context of a service's work.
 
     Attributes:
         settings: Settings, read from the environment.
         stop: Set by SIGTERM and SIGINT: the work returns soon after.
-        health: What the process answers about itself.
+        health: Health that the process reports.
     """
 
     settings: Settings
@@ -48,17 +48,17 @@ def run_service(
     waiting_for: Iterable[str],
     end_seconds: float | None = None,
 ) -> int:
-    """Run a service until it is told to stop.
+    """Run a service until shutdown.
 
     Args:
         name: The service, as its errors name it.
-        work: Does the work until `Service.stop` is set. A settings class of its own is read here.
-        waiting_for: What is missing until the service is ready; the work takes it away.
-        end_seconds: How long it may take to end after a signal, before it is ended; None for as
-            long as it takes.
+        work: Does the work until `Service.stop` is set. It also reads the service's own settings.
+        waiting_for: Conditions that are missing until the service is ready; the work removes them.
+        end_seconds: Longest shutdown after a signal, before the process is ended; None for no
+            limit.
 
     Returns:
-        Exit status, see `infra.process.exit_status`; what ``work`` returned, if it did.
+        Exit status, see `infra.process.exit_status`; the one that ``work`` returned, if any.
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -84,6 +84,6 @@ def run_service(
     except KafkaException as error:
         say_error(f"{name}: Kafka", error)
         return FAILED
-    except Exception:  # noqa: BLE001  (whatever it is: log it and end, to be started again)
+    except Exception:  # noqa: BLE001  (of any kind: log it and end, to be restarted)
         _log.exception("the service ends", service=name)
         return BROKEN

@@ -1,8 +1,8 @@
-"""Ends a process that was told to end and is still there when its time is over.
+"""Ends a process that has not shut down within its time limit.
 
-Whatever waits for a broker that is away waits a few seconds at a time, and several such waits
-may follow each other on the way out. A process whose work is in transactions need not wait for
-any of them: what it leaves open, the broker or its next life aborts.
+Calls to an unavailable broker block for a few seconds each, and a shutdown may make several of
+them. A process whose work is transactional need not complete any of them: the broker, or the
+restarted process, aborts a transaction that is left open.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from millrace.infra.process.watchdog import End, end_process
 
 
 class ShutdownDeadline:
-    """Passes on the word to end, and lets the process take so long, and no longer.
+    """Sets the stop event on a signal, and ends the process after a time limit.
 
-    Python runs a signal's handler when the main thread is between two steps of its own, not while
-    it waits in native code; this hears of the signal at once.
+    Python runs a signal handler between two bytecodes of the main thread, not while that blocks in
+    native code; this thread is notified of the signal at once.
     """
 
     def __init__(self, stop: threading.Event, seconds: float, *, end: End = end_process) -> None:
-        """Begin to listen, on a thread that does not keep the process alive.
+        """Start listening, on a daemon thread.
 
         Args:
-            stop: Set when a signal comes; every signal that has a handler counts.
+            stop: Set when a signal arrives; every signal that has a handler counts.
             seconds: How long the process may take from then on.
-            end: What to do with it after that.
+            end: Called after that time.
         """
         self._stop = stop
         self._seconds = seconds

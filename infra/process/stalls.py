@@ -1,17 +1,17 @@
-"""Observations of a consumer group go in, a verdict comes out: is this process stuck?
+"""Decides from observations of a consumer group whether this process is stuck.
 
-A partition is evidence while its committed offset does not move and its log goes on after it.
-The log may go on with transaction markers alone, which nobody reads. So a count remembers the end
-that the log had when it began: a `Stall` says that if there is a record in [committed, end), that
-record was there all the time and was not taken. Whoever acts on it looks for one first, and if
-there is none, observes ``end`` as the committed offset from then on, which begins the count anew.
+A partition is evidence while its committed offset does not move and its log continues after it.
+The log may continue with transaction markers only, which a consumer never reads. So a count stores
+the log end at its beginning: a `Stall` means that if there is a record in [committed, end), that
+record was there all the time and was not consumed. The caller looks for such a record first, and
+if there is none, observes ``end`` as the committed offset from then on, which restarts the count.
 Hence a process that commits every record within `Limits.stall_seconds` of its arrival is never
-ended, whatever markers lie between the records; after a marker, a record that is not taken may
-be found out one stall time later.
+ended, whatever markers lie between the records; after a marker, a record that is not consumed may
+be detected one stall time later.
 
-What counts is time that was *observed*: a broker that answers nothing, or a process that was
-stopped meanwhile, adds none of it, and a gap in the observations begins the count anew. A start
-counts for as long as it makes no progress.
+Only *observed* time counts: time in which the broker does not answer, or in which the process was
+suspended, adds nothing, and a gap in the observations restarts the count. A start counts for as
+long as it makes no progress.
 
 >>> place = Place("sensor.windows", 0)
 >>> limits = Limits(stall_seconds=5, start_seconds=60, most_step_seconds=3)
@@ -32,12 +32,12 @@ from millrace.infra.kafka.place import Place
 
 @dataclass(frozen=True)
 class Limits:
-    """How long is too long, in seconds.
+    """Time limits, in seconds.
 
     Attributes:
         stall_seconds: A partition with records to read, whose committed offset stands still.
         start_seconds: Start-up, or the recovery of tables, without progress.
-        most_step_seconds: Most that the time between two observations counts.
+        most_step_seconds: Upper bound on the time that is counted between two observations.
     """
 
     stall_seconds: float
@@ -47,13 +47,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Observation:
-    """What was seen at one moment.
+    """State of the process at one moment.
 
     Attributes:
         owned: Partitions that the process works on; None while it starts or recovers tables.
         progress: Committed offset of the group (-1 for none) and the end of the log, by
-            partition; one that gave no answer is left out. None if nobody answered.
-        started: How far the start has come, in any unit; another value is progress.
+            partition; one without an answer is left out. None if no broker answered.
+        started: Progress of the start, in any unit; a changed value is progress.
     """
 
     owned: Collection[Place] | None
@@ -63,12 +63,12 @@ class Observation:
 
 @dataclass(frozen=True)
 class Standstill:
-    """A committed offset that stands before the end of its log.
+    """A committed offset that does not move and lies before the end of its log.
 
     Attributes:
         committed: The offset; -1 for none.
-        end: The end of the log when this was seen first.
-        seconds: For how long it has been seen.
+        end: The end of the log when this was first observed.
+        seconds: For how long it has been observed.
     """
 
     committed: int
@@ -78,13 +78,13 @@ class Standstill:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the judge carries from one observation to the next.
+    """State that `judge` carries from one observation to the next.
 
     Attributes:
-        at: When the last one was; None before the first, and after one without an answer.
-        still: Partitions that stand still.
-        started: How far the start had come.
-        starting_seconds: For how long the start has not come any further.
+        at: Time of the last one; None before the first, and after one without an answer.
+        still: Partitions whose committed offset does not move.
+        started: Progress of the start.
+        starting_seconds: For how long the start has made no progress.
     """
 
     at: float | None = None
@@ -107,7 +107,7 @@ class Stall:
     still: Mapping[Place, Standstill]
 
     def __str__(self) -> str:
-        """Say it in one line."""
+        """Describe it in one line."""
         if not self.still:
             return f"not ready, and no progress for {self.seconds:.0f} s"
         places = ", ".join(
@@ -120,16 +120,16 @@ class Stall:
 def judge(
     memory: Memory, now: float, seen: Observation, limits: Limits
 ) -> tuple[Memory, Stall | None]:
-    """Judge a process by the next observation.
+    """Evaluate the next observation of a process.
 
     Args:
-        memory: From the last judgement; a new one at first.
-        now: A clock in seconds that never goes back.
+        memory: State from the last call; a new one at first.
+        now: A monotonic clock in seconds.
         seen: The observation.
-        limits: How long is too long.
+        limits: Time limits.
 
     Returns:
-        What to remember, and the verdict: None while nothing speaks against the process.
+        The new state, and the verdict: None while there is no evidence that the process is stuck.
     """
     if seen.progress is None:
         return Memory(), None

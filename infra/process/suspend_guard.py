@@ -1,11 +1,11 @@
 """Ends a process that was suspended for so long that others have taken over its work.
 
 A suspended process (SIGSTOP, a paused container, a machine that slept) resumes in the middle of
-what it did, and believes that its partitions are still assigned to it. This guard ends it before
-it can write anything, and its supervisor starts it anew. The sign is a thread that should wake
-several times a second and has slept for longer than the group's session time-out. Writers call
-`check` first; when the kernel reports that the process continues (SIGCONT), it is checked at
-once.
+its work, and assumes that its partitions are still assigned to it. This guard ends it before it
+can write anything, and its supervisor restarts it. A suspension is detected by a thread that
+should wake several times a second and has slept for longer than the group's session time-out.
+Writers call `check` first; when the kernel reports that the process continues (SIGCONT), it is
+checked at once.
 
 A busy process is not mistaken for a suspended one: the thread wakes in between.
 """
@@ -24,7 +24,7 @@ _EVERY_SECONDS: Final = 0.25
 
 
 class SuspendGuard(GuardThread):
-    """Knows when this process ran last."""
+    """Tracks when this process ran last."""
 
     def __init__(
         self,
@@ -36,9 +36,9 @@ class SuspendGuard(GuardThread):
         """Prepare.
 
         Args:
-            limit_seconds: Longest standstill after which the process may go on.
+            limit_seconds: Longest suspension after which the process may continue.
             end: Ends the process.
-            clock: Goes on while the process stands still.
+            clock: A clock that advances while the process is suspended.
         """
         super().__init__("standstill", _EVERY_SECONDS)
         self._limit = limit_seconds
@@ -47,13 +47,13 @@ class SuspendGuard(GuardThread):
         self._ran = clock()
 
     def start(self) -> None:
-        """Begin; from the main thread, which hears of signals."""
+        """Start; from the main thread, which handles signals."""
         self._ran = self._clock()
         signal.signal(signal.SIGCONT, lambda *_: self.check())
         super().start()
 
     def check(self) -> None:
-        """End the process if it stood still for too long."""
+        """End the process if it was suspended for too long."""
         still = self._clock() - self._ran
         if still > self._limit and not self.stopped:
             self._end(f"it stood still for {still:.0f} s: others do its work by now")

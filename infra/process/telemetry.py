@@ -20,11 +20,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass
 class Health:
-    """What the process says about itself.
+    """Health that the process reports.
 
     Attributes:
-        alive: None while all is well, else what is wrong; a supervisor should restart it.
-        waiting_for: What is still missing before it does its work; empty when ready.
+        alive: None while the process is healthy, else the failure; a supervisor should restart it.
+        waiting_for: Conditions that are missing before it does its work; empty when ready.
     """
 
     alive: Callable[[], str | None] = lambda: None
@@ -32,7 +32,7 @@ class Health:
 
 
 def telemetry_app(health: Health) -> FastAPI:
-    """Build the web application that answers for a process."""
+    """Build the web application that serves a process's metrics and health."""
     app = FastAPI(title="Millrace telemetry", docs_url=None, redoc_url=None)
 
     @app.get("/metrics")
@@ -70,9 +70,9 @@ def serve_telemetry(settings: Settings, health: Health) -> uvicorn.Server:
 
 
 def _serve(server: uvicorn.Server) -> None:
-    """Serve; a process whose health nobody can ask about ends, and is started again."""
+    """Serve; a process whose health cannot be queried ends, and is restarted."""
     try:
         server.run()
-    except SystemExit:  # uvicorn's word for a port that is taken
+    except SystemExit:  # raised by uvicorn for a port that is taken
         _log.error("telemetry cannot be served", port=server.config.port)
         os._exit(BROKEN)

@@ -1,24 +1,23 @@
-"""Ends a process that has stopped to make progress without dying; its supervisor starts it anew.
+"""Ends a process that runs but makes no progress; its supervisor restarts it.
 
-A thread asks Kafka, with a client of its own, for the offsets that the group has committed
-and for the ends of the partitions that this process works on (`stalls` judges), and shows
-the lag in a metric (`infra.progress.group_offsets`). It
-needs nothing of the thread that it watches, so that it works while that one hangs in Python
-or its event loop is blocked; only native code that never lets go of the interpreter would
-stop it, too::
+A thread queries Kafka, with a client of its own, for the group's committed offsets and for the
+ends of the partitions that this process works on (`stalls` evaluates them), and exports the lag
+as a metric (`infra.progress.group_offsets`). It does not depend on the thread that it watches, so
+it works while that thread hangs in Python or its event loop is blocked; only native code that
+never releases the interpreter lock would block it, too::
 
     watchdog = Watchdog(settings, "millrace.inference", owned=consumer.places)
     watchdog.start()
 
-`owned` must answer at once, from any thread: the partitions that are being worked on, by
-their full topic names, or None while the process is not there yet (it waits for a broker,
-joins its group, recovers tables). `started` says how far it has come meanwhile: a start, however
-long, is not ended while that number changes.
+`owned` must return at once, from any thread: the partitions that are being processed, by their
+full topic names, or None while the process is starting (it waits for a broker, joins its group,
+recovers tables). `started` returns the progress of the start: a start, however long, is not ended
+while that number changes.
 
-No false alarms: a broker that is away or does not answer is no evidence; transaction markers
-and aborted records are no records to read (before it acts, the watchdog reads one that was there
-when its count began); and time in which the whole process was stopped does not count. A process
-without a group, whose main loop may hang, is watched by `BeatWatchdog`.
+There are no false alarms: an unavailable broker is no evidence; transaction markers and aborted
+records do not count as lag (before it acts, the watchdog reads a record that was there when its
+count began); and time in which the whole process was suspended does not count. A process without
+a group, whose main loop may hang, is watched by `BeatWatchdog`.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ from millrace.infra.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
-#: A partition with records to read, whose committed offset stands still for so long, seconds.
+#: How long the committed offset of a partition with records to read may stand still, seconds.
 STALL_SECONDS: Final = 30.0
 #: How long start-up, and the recovery of tables, may make no progress, seconds.
 START_SECONDS: Final = 180.0
 _EVERY_SECONDS: Final = 3.0
-#: Whoever hangs may hold the log's lock: the last words get so long, seconds.
+#: The hanging thread may hold the log's lock: time limit of the last log line, seconds.
 _LAST_WORDS_SECONDS: Final = 2.0
 
 Owned = Callable[[], Collection[Place] | None]
@@ -54,7 +53,7 @@ End = Callable[[str], None]
 
 
 def end_process(why: str) -> NoReturn:
-    """Say why in one line, with the place where the main thread is, and end at once."""
+    """Log the reason in one line, with the main thread's position, and end at once."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001  # documented
     where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "nowhere"
 
@@ -68,7 +67,7 @@ def end_process(why: str) -> NoReturn:
 
 
 class Watchdog(GuardThread):
-    """Sees lag without commits."""
+    """Detects lag without commits."""
 
     def __init__(
         self,
@@ -87,12 +86,12 @@ class Watchdog(GuardThread):
         Args:
             settings: Where Kafka is.
             group: The consumer group, before the namespace.
-            owned: See the module's text.
-            started: See the module's text.
+            owned: See the module's docstring.
+            started: See the module's docstring.
             stall_seconds: How long a partition with records to read may stand still.
             start_seconds: How long `owned` may be None while `started` stays the same.
-            every_seconds: How often to look.
-            end: What to do with a process that is stuck.
+            every_seconds: Interval of the checks.
+            end: Called when the process is stuck.
         """
         super().__init__("watchdog", every_seconds)
         self._offsets = GroupOffsets(settings, group)
@@ -103,7 +102,7 @@ class Watchdog(GuardThread):
         self._memory = Memory()
 
     def turn(self) -> None:
-        """Look at the group, and judge."""
+        """Observe the group, and evaluate the observation."""
         self._memory, stall = judge(self._memory, time.monotonic(), self._look(), self._limits)
         if stall is not None and self._is_real(stall) and not self.stopped:
             self.stop()
@@ -120,7 +119,7 @@ class Watchdog(GuardThread):
         return Observation(set(before) & set(after), progress)
 
     def _is_real(self, stall: Stall) -> bool:
-        """Whether a partition stands still before a record, which was there all the time."""
+        """Whether a partition stands still before a readable record that was there all the time."""
         if not stall.still:
             return True
         return any(
@@ -130,10 +129,10 @@ class Watchdog(GuardThread):
 
 
 class BeatWatchdog(GuardThread):
-    """Ends a process whose main loop has stopped turning.
+    """Ends a process whose main loop has stopped.
 
-    It counts its own looks at the beat, not the clock, so that time in which the whole
-    process was stopped is no evidence.
+    It counts its own checks of the heartbeat, not the clock, so that time in which the whole
+    process was suspended is no evidence.
     """
 
     def __init__(
@@ -147,10 +146,10 @@ class BeatWatchdog(GuardThread):
         """Prepare the thread.
 
         Args:
-            beat: Changes its value whenever the loop turns.
+            beat: Returns a value that changes with every iteration of the loop.
             stall_seconds: How long it may stay the same.
-            every_seconds: How often to look.
-            end: What to do with a process that is stuck.
+            every_seconds: Interval of the checks.
+            end: Called when the process is stuck.
         """
         super().__init__("watchdog", every_seconds)
         self._beat = beat
@@ -160,7 +159,7 @@ class BeatWatchdog(GuardThread):
         self._silent = 0.0
 
     def turn(self) -> None:
-        """Look at the beat."""
+        """Check the heartbeat."""
         beat = self._beat()
         self._silent = self._silent + self._every if beat == self._last else 0.0
         self._last = beat

@@ -1,11 +1,11 @@
-"""What became of every record that a service was handed, by partition: read = the sum of its fates.
+"""Accounts for every record that a service consumed, by partition: read = the sum of its fates.
 
     records read ─► settled as normalised | predicted | refused | repeated | undone
               read - settled = waiting
 
-In one life of a process, and at every moment at which nothing is under way, the counts of a
-partition balance exactly: a record that has no fate, or two, is seen here, whatever the reason.
-What Kafka dropped before it could be read was never handed over; `losses` counts that.
+Within one process, and whenever no record is in flight, the counts of a partition balance exactly:
+a record that has no fate, or two, shows up here, whatever the reason. Records that Kafka deleted
+before they could be read were never consumed; `losses` counts those.
 
 >>> balance = Balance("doctest")
 >>> balance.read(3, 10)
@@ -23,15 +23,15 @@ from typing import Final, Literal
 
 from prometheus_client import Counter as Metric
 
-#: What may become of a record.
+#: Possible fates of a record.
 #:
 #: * normalised: it is written to `sensor.windows.normalized`;
 #: * predicted: its prediction is committed;
-#: * refused: it is a dead letter, written in this life;
-#: * repeated: it has no effect, since it was seen before, was sent again in vain, or was settled
-#:   by an earlier life;
-#: * undone: it was dropped before its micro-batch was committed, or that is in doubt; whatever has
-#:   not been committed is read again, and then counts again.
+#: * refused: it is a dead letter, written by this process;
+#: * repeated: it has no effect, since it is a duplicate, a rejected retry, or was settled before
+#:   the last restart;
+#: * undone: it was dropped before its micro-batch was committed, or the commit is in doubt;
+#:   records that have not been committed are read again, and then count again.
 Fate = Literal["normalised", "predicted", "refused", "repeated", "undone"]
 
 READ: Final = Metric(
@@ -52,8 +52,8 @@ class Balance:
 
         Args:
             topic: The topic, without the namespace.
-            fates: Shown as 0 from a partition's first record on, so that a rate can be told from
-                the first one that has them.
+            fates: Exported as 0 from a partition's first record on, so that a rate includes the
+                first record that has such a fate.
         """
         self._topic = topic
         self._fates = fates
@@ -61,7 +61,7 @@ class Balance:
         self._metrics: dict[tuple[int, Fate], Metric] = {}
 
     def read(self, partition: int, count: int) -> None:
-        """Count records that were handed over."""
+        """Count records that were consumed."""
         if partition not in self._waiting:
             for fate in self._fates:
                 self._metric(partition, fate)
@@ -75,16 +75,16 @@ class Balance:
             self._metric(partition, fate).inc(count)
 
     def undo(self, keep: Mapping[int, int]) -> None:
-        """Count all that waits as undone, but for what is still under way.
+        """Count all waiting records as undone, except those that are still in flight.
 
         Args:
-            keep: How many records of each partition that is.
+            keep: Number of records in flight, by partition.
         """
         for partition, waiting in self._waiting.items():
             self.settle(partition, "undone", waiting - keep.get(partition, 0))
 
     def waiting(self, partition: int) -> int:
-        """How many records of a partition have no fate yet."""
+        """Number of records of a partition that have no fate yet."""
         return self._waiting[partition]
 
     @property
@@ -93,7 +93,7 @@ class Balance:
         return {partition: count for partition, count in self._waiting.items() if count}
 
     def _metric(self, partition: int, fate: Fate) -> Metric:
-        """Find a metric; remembered, since finding one takes longer than counting."""
+        """Find a metric; cached, since finding one takes longer than counting."""
         key = partition, fate
         if key not in self._metrics:
             self._metrics[key] = SETTLED.labels(self._topic, str(partition), fate)

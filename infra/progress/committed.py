@@ -1,4 +1,4 @@
-"""Committed offsets of a consumer group as positions, asked by somebody who is no member."""
+"""Committed offsets of a consumer group as positions, queried by a non-member."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from millrace.infra.kafka.clients import ANSWER_SECONDS, reader
 from millrace.infra.kafka.errors import error_of, is_transient
 from millrace.infra.settings import Settings
 
-#: Pause between two questions to a coordinator that starts or moves, seconds.
+#: Pause between two requests to a coordinator that starts or moves, seconds.
 _PAUSE_SECONDS: Final = 0.05
 
 
 class Committed(NamedTuple):
-    """What a group has committed of a partition.
+    """A group's committed offset of a partition.
 
     Attributes:
         offset: Kafka offset of the next record.
@@ -39,7 +39,7 @@ class Committed(NamedTuple):
 def committed_offsets(
     settings: Settings, group: str, places: Mapping[Topic, Iterable[int]]
 ) -> dict[Topic, dict[int, Committed]]:
-    """Ask for a group's committed offsets, all at once.
+    """Query a group's committed offsets, in one request.
 
     Args:
         settings: Where Kafka is.
@@ -47,10 +47,10 @@ def committed_offsets(
         places: Partitions by topic.
 
     Returns:
-        Those of the partitions that have one, by topic and partition.
+        Committed offsets by topic and partition; partitions without one are left out.
 
     Raises:
-        ServerError: The group does not answer.
+        ServerError: The group's coordinator does not answer.
     """
     names = {settings.named(topic.name): topic for topic in places}
     asked = [TopicPartition(settings.named(t.name), p) for t, own in places.items() for p in own]
@@ -75,7 +75,7 @@ def committed_offsets(
 
 
 def _ask(client: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
-    """Ask the group's coordinator; again while it starts or moves."""
+    """Query the group's coordinator; retry while it starts or moves."""
     end = time.monotonic() + ANSWER_SECONDS
     while True:
         try:

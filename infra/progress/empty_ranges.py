@@ -1,8 +1,8 @@
-"""Offsets of a log that hold no readable record: transaction markers and aborted records.
+"""Offset ranges of a log without a readable record: transaction markers and aborted records.
 
 Kafka counts them in a log's end, and a consumer group does not commit them. So a group that has
-taken every record may be behind the end all the same. Whoever has tried to read there notes what
-was empty, and a committed offset within it stands for the end of it.
+consumed every record may still be behind the end. After an attempt to read there, the empty range
+is noted, and a committed offset within the range counts as its end.
 
 >>> place = Place("predictions", 0)
 >>> empty = EmptyRanges()
@@ -20,7 +20,7 @@ from millrace.infra.kafka.place import Place
 
 
 class EmptyRanges:
-    """The last range of each partition that was found to hold no record."""
+    """The last range of each partition that was found to be empty."""
 
     def __init__(self) -> None:
         """Start with none."""

@@ -1,9 +1,9 @@
-"""Asks Kafka how far a consumer group is, and how many records it has still to read.
+"""Queries a consumer group's committed offsets and its lag in records.
 
-A log also holds what nobody reads: transaction markers and aborted records. So the number of
-offsets up to a log's end says at most how many records there are, and where a log ends in a
-marker, it never comes to 0. Where few offsets are left, the records among them are counted by
-reading; a range without any is remembered (`empty_ranges`), so that this is done once.
+A log also holds entries that consumers never receive: transaction markers and aborted records. So
+the number of offsets up to a log's end is an upper bound of the lag, and where a log ends in a
+marker, it never becomes 0. Where few offsets are left, the records among them are counted by
+reading; an empty range is remembered (`empty_ranges`), so that this is done once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LAG: Final = Gauge(
     "Records that a group has still to read; where many offsets are left, at most so many",
     ["group", "topic", "partition"],
 )
-#: Offsets of which the records are counted by reading them.
+#: Largest number of offsets whose records are counted by reading them.
 FEW: Final = 64
 _ANSWER_SECONDS: Final = 5.0
 
@@ -48,9 +48,9 @@ class GroupOffsets:
             settings: Where Kafka is.
             group: The group, before the namespace.
         """
-        # It never subscribes, and so is no member of the group. Not an administrative client:
-        # librdkafka 2.16 aborts the whole process when the broker dies under a question of one
-        # that goes through the group's coordinator. Whether Kafka is away is told by others.
+        # It never subscribes, and so is no member of the group. It is no administrative client:
+        # librdkafka 2.16 aborts the whole process when the broker dies during such a client's
+        # request to the group's coordinator. Other clients report whether Kafka is unavailable.
         self._settings = settings
         self._group = group
         self._client = self._connect()
@@ -63,14 +63,14 @@ class GroupOffsets:
         return consumer(self._settings, self._group, {"log_level": 0})
 
     def progress(self, places: Collection[Place]) -> Progress | None:
-        """Ask for committed offsets and ends; None if nobody answers.
+        """Query committed offsets and log ends; None if no broker answers.
 
         A committed offset before a range that `has_record` found empty counts as its end.
-        The next question is another client's then: one may have lost its brokers for good.
+        After a failure a new client is used: the old one may have lost its brokers for good.
         """
         seen: dict[Place, tuple[int, int]] = {}
         try:
-            self._client.poll(0)  # lets it drop what it wants to tell about connections
+            self._client.poll(0)  # lets it drop its events about connections
             if not places:
                 self._client.list_topics(timeout=_ANSWER_SECONDS)
                 return {}
@@ -87,16 +87,16 @@ class GroupOffsets:
         return seen
 
     def has_record(self, place: Place, committed: int, end: int) -> bool:
-        """Try to read a record in [committed, end); False if none is to be had."""
+        """Try to read a record in [committed, end); False if there is none."""
         return bool(self._count(place, committed, end, most=1))
 
     def lags(self, progress: Progress, *, settled: bool = False) -> dict[Place, int]:
-        """Tell how many records a group has still to read.
+        """Compute a group's lag in records, by partition.
 
         Args:
-            progress: What `progress` has answered.
-            settled: Whether to count at once; else what has moved since the last call is not
-                counted, since whoever is at work will have read it in a moment.
+            progress: Result of `progress`.
+            settled: Whether to count records by reading at once; otherwise partitions that have
+                moved since the last call are not read, since the group will soon catch up.
         """
         found = {}
         for place, span in progress.items():
@@ -115,7 +115,7 @@ class GroupOffsets:
         return found
 
     def show(self, progress: Progress) -> None:
-        """Tell the metric, for these partitions and no others."""
+        """Set the metric, for these partitions and no others."""
         lags = self.lags(progress)
         for place, lag in lags.items():
             LAG.labels(self._group, self._named(place), str(place.partition)).set(lag)
@@ -124,7 +124,7 @@ class GroupOffsets:
         self._shown = set(lags)
 
     def close(self) -> None:
-        """Ask no more."""
+        """Close the client."""
         self._client.close()
 
     def _named(self, place: Place) -> str:
@@ -133,7 +133,7 @@ class GroupOffsets:
         return place.topic.removeprefix(prefix)
 
     def _count(self, place: Place, committed: int, end: int, *, most: int) -> int | None:
-        """Count the records in [committed, end), up to so many; None without an answer."""
+        """Count the records in [committed, end), up to ``most``; None without an answer."""
         start = committed if committed >= 0 else OFFSET_BEGINNING
         client = reader(self._settings, {"enable.partition.eof": True, "log_level": 0})
         patience = time.monotonic() + _ANSWER_SECONDS

@@ -1,4 +1,4 @@
-"""Records that were lost before they could be read: counted, and named in the log."""
+"""Counts and logs records that were lost before they could be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOST: Final = Counter(
 
 
 def tell_lost(topic: Topic, group: str, partition: int, first: int, end: int) -> None:
-    """Count records that expired before a group had read them, and say which.
+    """Count records that expired before a group had read them, and log their offsets.
 
     Args:
         topic: The topic.

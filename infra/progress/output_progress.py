@@ -21,13 +21,13 @@ from millrace.infra.kafka.clients import OPEN_MS, reader, watermarks
 from millrace.infra.kafka.errors import raise_error
 from millrace.infra.settings import Settings
 
-#: Records that are read from a partition's end at first, and how many times more each time
-#: that none of them has a source offset but all are marks of transactions, or aborted.
+#: Records that are first read from a partition's end, and the factor by which that grows while
+#: none of them has a source offset, because all are transaction markers or aborted records.
 FIRST_RECORDS: Final = 64
 MORE: Final = 8
-#: How long nothing may arrive before the broker counts as away, seconds.
+#: Silence after which the broker counts as unavailable, seconds.
 SILENCE_SECONDS: Final = 5.0
-#: How long to gather what arrives, seconds.
+#: How long to gather arriving records, seconds.
 _GATHER_SECONDS: Final = 0.02
 _AT_ONCE: Final = 500
 
@@ -37,15 +37,15 @@ Span = tuple[int, int]
 def last_source_offsets(
     settings: Settings, topic: Topic, partitions: Iterable[int]
 ) -> dict[int, int]:
-    """Find how far an output's partitions have come.
+    """Find the last source offset in each of an output's partitions.
 
     Args:
         settings: Where Kafka is.
-        topic: The output.
-        partitions: Its partitions. Nobody may be writing to them.
+        topic: The output topic.
+        partitions: Its partitions. No process may be writing to them.
 
     Returns:
-        The last source offset by partition; those without any are left out.
+        The last source offset by partition; partitions without one are left out.
 
     Raises:
         ServerError: The broker does not answer.
@@ -64,12 +64,12 @@ def source_offsets_since(
     first: int,
     counts: Callable[[RawHeaders], bool] = lambda _: True,
 ) -> set[int]:
-    """Find which records of a partition's source have an output, from one offset on.
+    """Find the source records of a partition that have an output, from a given offset on.
 
     Args:
         settings: Where Kafka is.
-        topic: The output.
-        partition: Its partition. What is written to it meanwhile may be left out.
+        topic: The output topic.
+        partition: Its partition. Records that are written to it meanwhile may be left out.
         first: The offset.
         counts: Whether an output counts, by its headers.
 
@@ -91,17 +91,17 @@ def _backwards(
     enough: Callable[[Sequence[int]], bool],
     counts: Callable[[RawHeaders], bool] = lambda _: True,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Read partitions from their ends, more at a time, each until it is enough.
+    """Read partitions backwards from their ends in growing parts, each until `enough` is true.
 
     Args:
         settings: Where Kafka is.
-        topic: The output.
+        topic: The output topic.
         partitions: Its partitions.
-        enough: Whether a partition need not be read on before a part with these offsets.
+        enough: Whether the records before a part with these offsets need not be read.
         counts: Whether an output counts, by its headers.
 
     Yields:
-        A partition and the source offsets of a part of it, in their order; at least one.
+        A partition and the source offsets of a part of it, in order; at least one.
     """
     name = settings.named(topic.name)
     client = reader(settings, {"fetch.wait.max.ms": OPEN_MS})
@@ -128,7 +128,7 @@ def _offsets(
     spans: Mapping[int, Span],
     counts: Callable[[RawHeaders], bool],
 ) -> dict[int, list[int]]:
-    """Read [first, end) of each partition for the source offsets that count, in their order."""
+    """Read [first, end) of each partition, and return the source offsets that count, in order."""
     places = [TopicPartition(topic, p, first) for p, (first, _) in spans.items()]
     client.assign(places)
     found: dict[int, list[int]] = {}

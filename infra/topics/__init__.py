@@ -1,9 +1,9 @@
-"""Topics as the brokers have them.
+"""Topics on the brokers.
 
 ```
-admin       creates the declared topics, checks those that exist
+admin       creates the declared topics, checks existing ones
 settings    compares settings of topics with what the guarantees need
-ids         topic ids: a topic created anew has another one
+ids         queries topic ids: a topic created anew has another one
 epochs      incarnations of partitions: follows and writes `topic.epochs`
 partitions  number of partitions of the topics keyed by asset, and how it grows
 ```

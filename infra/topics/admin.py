@@ -1,9 +1,9 @@
-"""Creates the declared topics, as often as it is asked to, and checks those that are there.
+"""Creates the declared topics, idempotently, and checks existing ones.
 
-A topic of ours that somebody else has created is used as it is, if its settings keep what we
-promise (`infra.topics.settings`): those that break a promise are an error, those that may are a
-warning. The question goes to the brokers when topics are created or listed, and never on a
-schedule (see docs/outages.md).
+An existing topic is used as it is if its settings keep the guarantees (`infra.topics.settings`):
+settings that break a guarantee are an error, settings that may break one are a warning. The
+brokers are queried when topics are created or listed, and never on a schedule (see
+docs/outages.md).
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from millrace.infra.topics.partitions import partition_counts, uneven, wanted_pa
 from millrace.infra.topics.settings import Finding, compare, topic_config
 
 _log = structlog.get_logger(__name__)
-#: How long to leave a broker alone between two questions, seconds.
+#: Pause between two requests to a broker, seconds.
 _BACK_OFF_SECONDS: Final = 0.05
-#: Refusals of a topic that pass by themselves.
+#: Transient refusals of a topic.
 _PASSING: Final = frozenset({KafkaError.INVALID_REPLICATION_FACTOR})
-#: Answers to who may not read a topic's settings.
+#: Errors for a client that may not read a topic's settings.
 _FORBIDDEN: Final = frozenset(
     {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 )
 
 
 def log_finding(finding: Finding) -> None:
-    """Log a setting of a topic that may break a promise."""
+    """Log a setting of a topic that may break a guarantee."""
     _log.warning("topic setting", why=str(finding))
 
 
@@ -52,22 +52,23 @@ def create_topics(
     topics: Sequence[Topic] = TOPICS,
     warn: Callable[[Finding], None] = log_finding,
 ) -> list[str]:
-    """Create the topics that are not there yet; those that are stay as they are.
+    """Create missing topics; existing ones are not changed.
 
     A topic keyed by asset gets as many partitions as the others have.
 
     Args:
-        client: Asks.
+        client: The client that makes the requests.
         settings: Names, partitions and replication.
-        topics: What is to be there.
-        warn: Told each setting of an older topic that may break a promise; logs it by default.
+        topics: The required topics.
+        warn: Called with each setting of an existing topic that may break a guarantee; logs it by
+            default.
 
     Returns:
         Names of the topics that this call created.
 
     Raises:
-        ServerError: A topic could not be created, gets no leader, has other partitions than the
-            rest, or settings that break a promise; or nobody answers.
+        ServerError: A topic could not be created, gets no leader, has another number of
+            partitions than the rest, or settings that break a guarantee; or no broker answers.
     """
     counts = partition_counts(client, settings)
     wanted = [
@@ -91,13 +92,13 @@ def create_topics(
 
 
 def settings_of(client: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str] | None]:
-    """Ask for the settings of topics.
+    """Query the settings of topics.
 
     Returns:
         Kafka's names and values, by topic; None for a topic whose settings we may not read.
 
     Raises:
-        ServerError: Nobody answers, or a topic is not there.
+        ServerError: No broker answers, or a topic does not exist.
     """
     if not names:
         return {}
@@ -125,16 +126,16 @@ def settings_findings(
     topics: Sequence[Topic],
     found: Mapping[str, dict[str, str] | None],
 ) -> list[Finding]:
-    """Compare the settings of topics that are there with what is needed of them.
+    """Compare the settings of existing topics with the requirements.
 
     Args:
-        client: Asks how often the topics are replicated.
+        client: Queries the replication of the topics.
         settings: Names and addresses.
         topics: The topics.
         found: Their settings; see `settings_of`.
 
     Raises:
-        ServerError: Nobody answers.
+        ServerError: No broker answers.
     """
     there = _topics(client) if topics else {}
     servers = settings.kafka_bootstrap_servers
@@ -156,10 +157,10 @@ def _unknown(name: str) -> Finding:
 
 
 def _judge(findings: Iterable[Finding], warn: Callable[[Finding], None]) -> None:
-    """Warn of what may break a promise.
+    """Warn of settings that may break a guarantee.
 
     Raises:
-        ServerError: Something does break one; names all of it.
+        ServerError: Settings do break one; names all of them.
     """
     refused = []
     for finding in findings:
@@ -172,11 +173,11 @@ def _judge(findings: Iterable[Finding], warn: Callable[[Finding], None]) -> None
 
 
 def _create(client: AdminClient, wanted: Sequence[NewTopic]) -> list[str]:
-    """Ask for topics; again, while no broker is there that could take them.
+    """Request the creation of topics; retry while too few brokers are available for them.
 
-    A controller that has just started answers before it trusts any broker ("all brokers are
-    currently fenced"), and a cluster's brokers come one after the other: both are told as too
-    few brokers for the replication, which passes.
+    A controller that has just started answers before it has unfenced any broker ("all brokers are
+    currently fenced"), and a cluster's brokers start one after the other: both are reported as too
+    few brokers for the replication factor, a transient error.
     """
     patience = time.monotonic() + ANSWER_SECONDS
     created = []
@@ -208,7 +209,7 @@ def _create(client: AdminClient, wanted: Sequence[NewTopic]) -> list[str]:
 
 
 def _topics(client: AdminClient) -> dict[str, TopicMetadata]:
-    """Ask what topics there are."""
+    """List the existing topics."""
     try:
         return client.list_topics(timeout=ANSWER_SECONDS).topics
     except KafkaException as error:
@@ -216,7 +217,7 @@ def _topics(client: AdminClient) -> dict[str, TopicMetadata]:
 
 
 def _await_leaders(client: AdminClient, names: Sequence[str]) -> None:
-    """Wait until clients can use the topics: brokers answer before all of them know."""
+    """Wait until clients can use the topics: not all brokers know a new topic at once."""
     patience = time.monotonic() + ANSWER_SECONDS
     while True:
         known = _topics(client)

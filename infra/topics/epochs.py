@@ -1,11 +1,11 @@
-"""Follows `topic.epochs`, compares it with Kafka's topics, and writes what is new.
+"""Follows `topic.epochs`, compares it with Kafka's topics, and publishes changes.
 
     topic ids, log ends, leader epochs ─► new_incarnation ─► topic.epochs ─► Lineage
 
-Whoever takes partitions over asks `verify` first, with the position after the last record that it
-has processed; whoever reads on under another leader epoch asks again. So nobody mistakes the
-records of a topic that was created anew, or of a log that lost its end, for records that it has
-processed already.
+A consumer that takes partitions over calls `verify` first, with the position after the last record
+that it has processed; a consumer that continues under another leader epoch calls it again. So the
+records of a topic that was created anew, or of a log that lost its end, are never mistaken for
+records that were processed already.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ _INCARNATIONS: Final = Counter(
     "Incarnations of partitions that this process has noticed",
     ["topic"],
 )
-#: Records before an offset among which there is one, as a rule: the others are the markers of
-#: transactions.
+#: Offsets before a log's end among which there usually is a record; the others are transaction
+#: markers.
 LAST_RECORDS: Final = 64
-#: How long to gather what arrives, seconds.
+#: How long to gather arriving records, seconds.
 _POLL_SECONDS: Final = 0.02
 _BATCH: Final = 500
 
@@ -71,10 +71,10 @@ class TopicEpochs:
 
         Args:
             settings: Where Kafka is.
-            source: Who writes, for example ``/millrace/archiver``.
+            source: CloudEvents source, for example ``/millrace/archiver``.
 
         Raises:
-            ServerError: No broker answers, or the topic is not there.
+            ServerError: No broker answers, or the topic does not exist.
         """
         self._settings = settings
         self._lineages: dict[tuple[str, int], Lineage] = defaultdict(Lineage)
@@ -88,7 +88,7 @@ class TopicEpochs:
         return Publisher(self._settings, self._source)
 
     def lineage(self, topic: Topic, partition: int) -> Lineage:
-        """What is known of a partition; follows `refresh`."""
+        """The known lineage of a partition; updated by `refresh`."""
         return self._lineages[topic.name, partition]
 
     def offset(self, topic: str, partition: int, position: int) -> int | None:
@@ -96,7 +96,7 @@ class TopicEpochs:
         return self._lineages[topic, partition].offset(position)
 
     def refresh(self) -> None:
-        """Fold the events that are there now.
+        """Fold the events up to the present end.
 
         Raises:
             ServerError: No broker answers.
@@ -105,14 +105,14 @@ class TopicEpochs:
             self._fold(message.value() or b"", message.offset() or 0)
 
     def ids(self, topics: Iterable[Topic], seconds: float = ANSWER_SECONDS) -> dict[str, str]:
-        """Ask for Kafka's ids of topics, by name without the namespace.
+        """Query Kafka's ids of topics, by name without the namespace.
 
         Args:
             topics: The topics.
             seconds: How long the broker may take.
 
         Raises:
-            ServerError: No broker answers, or a topic is not there.
+            ServerError: No broker answers, or a topic does not exist.
         """
         found = describe_topics(self._settings, topics, seconds)
         return {name: described.id for name, described in found.items()}
@@ -120,14 +120,14 @@ class TopicEpochs:
     def verify(
         self, topic: Topic, known: Mapping[int, int], topic_id: str | None = None
     ) -> dict[int, Span]:
-        """Make sure that the logs of partitions are those that were processed.
+        """Verify that the logs of partitions are those that were processed.
 
-        Where one is not, the next incarnation begins, with a warning.
+        Where one is not, its next incarnation begins, with a warning.
 
         Args:
             topic: The topic.
             known: Position after the last record that was processed, by partition; 0 for none.
-            topic_id: The topic's id as just asked for; None to ask for it.
+            topic_id: The topic's id if it was just queried; None to query it.
 
         Returns:
             First offset of each log, and the one after its last record.
@@ -160,13 +160,13 @@ class TopicEpochs:
         return spans
 
     def note(self, topic: Topic, partition: int, leader_epoch: int, first_offset: int) -> None:
-        """Write that records from an offset on have another leader epoch.
+        """Publish that records from an offset on have another leader epoch.
 
-        To be called before anything that was made of these records is confirmed, and after
-        `verify`, which tells whether the log before them is still there.
+        Call it before any output of these records is confirmed, and after `verify`, which checks
+        that the log before them is still there.
 
         Raises:
-            ServerError: It could not be written.
+            ServerError: The event could not be published.
         """
         event = new_leader_epoch(self.lineage(topic, partition), leader_epoch, first_offset, now())
         if event is not None:
@@ -174,7 +174,7 @@ class TopicEpochs:
             self.refresh()
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the clients."""
         self._log.close()
 
     def _fold(self, value: bytes, offset: int) -> None:
@@ -188,7 +188,7 @@ class TopicEpochs:
     def _logs(
         self, topic: Topic, topic_id: str, known: Mapping[int, int]
     ) -> tuple[dict[int, Log], dict[int, Span]]:
-        """Look at logs, as far as `new_incarnation` needs; and at their first and last offsets."""
+        """Read the facts that `new_incarnation` needs, and the logs' first and end offsets."""
         name = self._settings.named(topic.name)
         client = reader(
             self._settings,
@@ -264,7 +264,7 @@ def _read(
 ) -> Iterator[Message]:
     """Read partitions, each from an offset to its end, or until it is taken out of ``begins``.
 
-    A record batch that cannot be decompressed is passed over.
+    A record batch that cannot be decompressed is skipped.
     """
     client.assign([TopicPartition(name, p, offset) for p, offset in begins.items()])
     heard = time.monotonic()
@@ -289,6 +289,6 @@ def _read(
 
 
 def _epoch_of(message: Message) -> int:
-    """A record's leader epoch; -1 in a log that was written before Kafka had them."""
+    """A record's leader epoch; -1 in a log that was written before Kafka had leader epochs."""
     epoch = message.leader_epoch()
     return NO_EPOCH if epoch is None else epoch

@@ -1,4 +1,4 @@
-"""Asks Kafka which topics there are behind names: a topic that is created anew has another id."""
+"""Queries Kafka's topic ids: a topic that is created anew under its name has another id."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from millrace.infra.settings import Settings
 
 
 class Described(NamedTuple):
-    """A topic as Kafka has it now.
+    """Kafka's present description of a topic.
 
     Attributes:
-        id: Kafka's id, which is never given a second time.
-        partitions: How many it has.
+        id: Kafka's id, which is never reused.
+        partitions: Its number of partitions.
     """
 
     id: str
@@ -30,9 +30,9 @@ class Described(NamedTuple):
 def describe_topics(
     settings: Settings, topics: Iterable[Topic], seconds: float = ANSWER_SECONDS
 ) -> dict[str, Described]:
-    """Ask for topics, by name without the namespace.
+    """Query topics, by name without the namespace.
 
-    Each question has a client of its own: librdkafka 2.8 may crash the process when one client
+    Each request has a client of its own: librdkafka 2.8 may crash the process when one client
     sees two ids of the same topic (its issue 4964).
 
     Args:
@@ -62,15 +62,15 @@ def describe_topics(
 def member_name(settings: Settings, service: str, topics: Iterable[Topic]) -> str:
     """Name a process in its consumer group, as a static member.
 
-    Killed and started again, a process takes its own place at once, with the partitions that were
-    dealt to that name; there is no new deal. So the name says which topics there were: where one
-    was created anew or has more partitions since, the process is a new member, and all
-    partitions are dealt again once the group has missed the old one.
+    A process that was killed and restarted rejoins as the same static member at once, with its
+    former partitions and without a rebalance. So the name contains a digest of the topics' ids and
+    partitions: after a topic was created anew or got more partitions, the process joins as a new
+    member, and all partitions are reassigned once the old member's session has timed out.
 
     Args:
         settings: Where Kafka is, and which replica this is.
         service: The service.
-        topics: What the group reads.
+        topics: Topics of the group.
 
     Raises:
         ServerError: No broker answers, or a topic is not there.

@@ -1,10 +1,11 @@
-"""How many partitions the topics keyed by asset have, and how they are given more.
+"""The number of partitions of the topics keyed by asset, and how it grows.
 
 All of them have the same number: a service writes to the partition that it read from, and the
-memory of a partition's assets is in the partition of the same number of the changelog. So they
-grow together, in the order of `GROWN_IN`: whatever is written to has a partition before anything
-can be read from its source. Between two steps nothing is lost: a service that sees different
-numbers ends (`infra.process.partition_watch`), and waits at its start until they are equal again.
+state of a partition's assets is in the changelog's partition of the same number. So they grow
+together, in the order of `GROWN_IN`: an output topic has a partition before a record can be read
+from the same partition of its source. Between two steps nothing is lost: a service that sees
+different numbers ends (`infra.process.partition_watch`), and waits at its start until they are
+equal again.
 
 >>> uneven({"sensor.windows": 4, "predictions": 4})
 >>> print(uneven({"sensor.windows": 8, "predictions": 4}))
@@ -28,11 +29,11 @@ from millrace.contracts.topics import TOPICS, Topic
 from millrace.infra.kafka.clients import ANSWER_SECONDS
 from millrace.infra.settings import Settings
 
-#: Topics keyed by asset, each after those that are written from it: memory first, windows last.
+#: Topics keyed by asset, each after its output topics: changelog first, windows last.
 GROWN_IN: Final = tuple(topic for topic in reversed(TOPICS) if topic.by_asset)
 
 
-#: How long to leave a broker alone between two questions, seconds.
+#: Pause between two requests to a broker, seconds.
 _BACK_OFF_SECONDS: Final = 0.05
 
 
@@ -47,14 +48,13 @@ class Step(NamedTuple):
 def partition_counts(
     client: AdminClient | Consumer, settings: Settings, seconds: float = ANSWER_SECONDS
 ) -> dict[str, int]:
-    """Ask for the partitions of the topics keyed by asset.
+    """Query the numbers of partitions of the topics keyed by asset.
 
     Returns:
-        Partitions by full name, in the order of `GROWN_IN`; topics that are not there are left
-        out.
+        Partitions by full name, in the order of `GROWN_IN`; missing topics are left out.
 
     Raises:
-        ServerError: Nobody answers.
+        ServerError: No broker answers.
     """
     try:
         known = client.list_topics(timeout=seconds).topics
@@ -66,7 +66,7 @@ def partition_counts(
 
 
 def uneven(counts: Mapping[str, int]) -> str | None:
-    """Say which topics have other partitions than the rest, and what mends it; None if none."""
+    """Name the topics whose numbers of partitions differ, and the remedy; None if none do."""
     if len(set(counts.values())) <= 1:
         return None
     listed = ", ".join(
@@ -82,10 +82,10 @@ def uneven(counts: Mapping[str, int]) -> str | None:
 def even_partitions(
     client: AdminClient | Consumer, settings: Settings, seconds: float = ANSWER_SECONDS
 ) -> int:
-    """Ask how many partitions every topic keyed by asset has.
+    """Query the common number of partitions of the topics keyed by asset.
 
     Raises:
-        ServerError: They differ, none is there, or nobody answers.
+        ServerError: The numbers differ, there is no such topic, or no broker answers.
     """
     counts = partition_counts(client, settings, seconds)
     problem = uneven(counts) if counts else "no topic keyed by asset is there"
@@ -99,10 +99,10 @@ def plan(counts: Mapping[str, int], wanted: int) -> list[Step]:
 
     Args:
         counts: Partitions by name, in the order in which topics grow.
-        wanted: Partitions that each is to have.
+        wanted: The number of partitions that each should have.
 
     Raises:
-        SettingsError: A topic has more: Kafka takes no partition away.
+        SettingsError: A topic has more: Kafka cannot remove partitions.
     """
     more = {name: count for name, count in counts.items() if count > wanted}
     if more:
@@ -114,7 +114,7 @@ def plan(counts: Mapping[str, int], wanted: int) -> list[Step]:
 
 
 def grow(client: AdminClient, step: Step) -> None:
-    """Give a topic its partitions; on return clients can use them.
+    """Add a topic's new partitions; on return clients can use them.
 
     Raises:
         ServerError: Kafka refuses, or does not answer, or a partition gets no leader.
@@ -131,7 +131,7 @@ def grow(client: AdminClient, step: Step) -> None:
     except KafkaException as error:
         raise ServerError(f"topic {step.topic}: {error}") from error
     patience = time.monotonic() + ANSWER_SECONDS
-    while not _led(client, step):  # brokers answer before all of them know
+    while not _led(client, step):  # not all brokers know the new partitions at once
         if time.monotonic() > patience:
             raise ServerError(
                 f"topic {step.topic}: not all of {step.after} partitions have a leader;"
@@ -151,12 +151,12 @@ def _led(client: AdminClient, step: Step) -> bool:
 
 
 def wanted_partitions(topic: Topic, settings: Settings, counts: Mapping[str, int]) -> int:
-    """Partitions of a topic that is created: as many as those have that are there.
+    """Partitions of a topic that is being created: as many as the existing ones have.
 
     Args:
         topic: The topic.
-        settings: How many the first ones get.
-        counts: Partitions of those keyed by asset that are there.
+        settings: The number for the first topics.
+        counts: Partitions of the existing topics keyed by asset.
     """
     if not topic.by_asset:
         return 1

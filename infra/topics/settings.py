@@ -1,8 +1,8 @@
-"""What the promises need of a topic's settings, compared with what a broker has.
+"""Compares a topic's settings on the broker with the requirements of the guarantees.
 
-A topic that somebody else has created may lose records without a word: one that expires, or is
-compacted, forgets what every service reads again at its start. Pure: declared and found settings
-go in, findings come out, each with the command that mends it.
+A topic that was created with other settings may lose records silently: if it expires or is
+compacted, it drops records that every service reads again at its start. Pure: it compares
+declared and found settings, and returns findings, each with the command that corrects it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import msgspec
 
 from millrace.contracts.topics import DAY_MS, FOREVER, HOUR_MS, Topic
 
-#: Kafka refuses records that are more than an hour ahead of its own clock, unless told not to: an
-#: edge or a service whose clock is wrong would lose its records, or not run at all.
+#: By default Kafka refuses records that are more than an hour ahead of its own clock: an edge or a
+#: service whose clock is wrong would lose its records, or not run at all.
 ANY_TIME_AHEAD_MS: Final = (1 << 63) - 1
 
 RETENTION: Final = "retention.ms"
@@ -29,22 +29,22 @@ IN_SYNC: Final = "min.insync.replicas"
 UNCLEAN: Final = "unclean.leader.election.enable"
 
 
-#: Brokers that have a confirmed record at least, where there are more than one.
+#: Smallest number of brokers that have a confirmed record, where there are several.
 _CONFIRMING: Final = 2
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """A setting that is not what the promises need.
+    """A setting that does not meet the requirements of the guarantees.
 
     Attributes:
         severity: ``refuse`` if records are lost or cannot be written; ``warn`` if they may be,
             in circumstances that the operator has to know of.
         topic: The topic's full name.
         setting: Kafka's name of the setting.
-        found: What the broker has.
-        needed: What is needed.
-        why: What happens otherwise, in words.
-        mend: Command that sets it right; empty if no command does.
+        found: The broker's value.
+        needed: The required value.
+        why: The consequence otherwise, in words.
+        mend: Command that corrects it; empty if no command does.
     """
 
     severity: Literal["refuse", "warn"]
@@ -75,13 +75,13 @@ def topic_config(topic: Topic) -> dict[str, str]:
 def compare(
     topic: Topic, name: str, found: Mapping[str, str], replicas: int, servers: str
 ) -> list[Finding]:
-    """Find the settings of a topic that break a promise, or may.
+    """Find the settings of a topic that break a guarantee, or may break one.
 
     Args:
         topic: The topic as declared.
         name: Its full name.
-        found: What the broker says, by Kafka's names; what it does not say is not judged.
-        replicas: Replicas of its partitions, the fewest.
+        found: The broker's values, by Kafka's names; missing ones are not checked.
+        replicas: Smallest number of replicas of its partitions.
         servers: Addresses of the brokers, for the commands.
     """
     return [
@@ -95,12 +95,12 @@ def compare(
     ]
 
 
-#: Severity, setting, what is needed in words, why, and the settings that mend it.
+#: Severity, setting, requirement in words, reason, and the settings that correct it.
 _Rule = tuple[Literal["refuse", "warn"], str, str, str, str]
 
 
 def _kept(topic: Topic, found: Mapping[str, str]) -> Iterator[_Rule]:
-    """Whether records are kept for as long as somebody needs them."""
+    """Check that records are kept for as long as a service needs them."""
     policies = {policy.strip() for policy in found.get(CLEANUP, "").split(",")}
     if not topic.compacted and "compact" in policies:
         why = "it would lose all but the latest record of each key"
@@ -127,7 +127,7 @@ def _kept(topic: Topic, found: Mapping[str, str]) -> Iterator[_Rule]:
 
 
 def _taken(topic: Topic, found: Mapping[str, str]) -> Iterator[_Rule]:
-    """Whether the broker takes every record that may be written, with its time."""
+    """Check that the broker accepts every record that may be written, with its timestamp."""
     largest = _number(found, MAX_BYTES)
     if largest is not None and largest < topic.max_bytes:
         why = "the broker would refuse records that its writers may write"
@@ -144,7 +144,7 @@ def _taken(topic: Topic, found: Mapping[str, str]) -> Iterator[_Rule]:
 
 
 def _replicated(found: Mapping[str, str], replicas: int) -> Iterator[_Rule]:
-    """Whether a confirmed record survives the loss of a broker."""
+    """Check that a confirmed record survives the loss of a broker."""
     in_sync = _number(found, IN_SYNC)
     if in_sync is not None and in_sync > replicas:
         why = f"with {replicas} replicas no record could be written"
@@ -158,7 +158,7 @@ def _replicated(found: Mapping[str, str], replicas: int) -> Iterator[_Rule]:
 
 
 def _compacted_early(topic: Topic, found: Mapping[str, str]) -> Iterator[_Rule]:
-    """Whether what a restart reads stays short, by the settings that a topic declares for that."""
+    """Check that recovery reads stay short, by the settings that a topic declares for that."""
     for setting, declared in topic.more:
         if setting in found and found[setting] != declared:
             why = "a restart may have much more to read back than memory is live"
@@ -166,7 +166,7 @@ def _compacted_early(topic: Topic, found: Mapping[str, str]) -> Iterator[_Rule]:
 
 
 def words(milliseconds: int) -> str:
-    """A stretch of time for people.
+    """Format a duration for people.
 
     >>> words(-1), words(7 * DAY_MS), words(90 * 60_000), words(500)
     ('forever', '7 days', '1.5 hours', '0.5 s')
