@@ -1,15 +1,15 @@
-"""What can go wrong, as a person should read it.
+"""Errors with messages for people.
 
-Broken machinery and wrong input reach people as one line: what, where, and
-how to mend it. The command line prints such an error as its message alone;
-any other exception is a defect and keeps its traceback. Bad *records* are not
-exceptions but values (see the dead letters).
+System failures and wrong input are reported as one line: the failure, its place, and its
+remedy. The command line prints only the message of such an error; any other exception is a
+defect and keeps its traceback. Bad *records* are not exceptions but values (see the dead
+letters).
 
 ```
 MillraceError
 ├── SettingsError     a setting or a command-line argument is missing or wrong
-├── DataError         a file, record or artefact is not what it should be
-├── SetupError        something to install or fetch is missing or was altered
+├── DataError         a file, record or artefact is missing or invalid
+├── SetupError        a package or file to install or fetch is missing or was altered
 └── ServerError       Kafka, the object store or their machine does not answer
 ```
 
@@ -30,11 +30,11 @@ class SettingsError(MillraceError):
 
 
 class DataError(MillraceError):
-    """A file, record or artefact is not what it should be."""
+    """A file, record or artefact is missing or invalid."""
 
 
 class SetupError(MillraceError):
-    """Something to install or fetch is missing, unreachable or was altered."""
+    """A package or file to install or fetch is missing, unreachable or was altered."""
 
 
 class ServerError(MillraceError):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 RawHeaders = list[tuple[str, bytes]]
 
 CONTENT_TYPE = "content-type"
-#: What an event is named by.
+#: Id of an event.
 ID = "ce_id"
 #: Source record of a derived record, so that duplicates are found without decoding.
 SOURCE_OFFSET = "millrace_source_offset"
@@ -25,7 +25,7 @@ def cloud_event(
     Args:
         event_id: Deterministic id; with ``source`` it names the event.
         event_type: For example ``millrace.prediction.v1``.
-        source: Who made it, for example ``/millrace/inference``.
+        source: Its producer, for example ``/millrace/inference``.
         content_type: Media type of the value.
         time: When it happened (UTC).
     """
@@ -43,7 +43,7 @@ def cloud_event(
 def around_id(
     event_type: str, source: str, content_type: str, time: datetime
 ) -> tuple[RawHeaders, RawHeaders]:
-    """Headers that events of one kind and time share: those before their id, those after."""
+    """Headers that events of one kind and time share: those before the id, and those after it."""
     shared = cloud_event("", event_type, source, content_type, time)
     place = [name for name, _ in shared].index(ID)
     return shared[:place], shared[place + 1 :]

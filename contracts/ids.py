@@ -1,9 +1,9 @@
 """Deterministic ids: the same fact always gets the same name.
 
-A window is named by what it measured (asset, sensor set, start, and its segment if it has one), so
-a device that sends it twice sends the same id. Everything derived from a window is named by the
-record that it came from (topic, partition, offset), so processing a record twice gives the same
-id twice.
+A window's id is derived from its asset, sensor set, start and segment, if it has one, so a device
+that sends it twice sends the same id. The id of an event that is derived from a window is made of
+the source record's topic, partition and offset, so processing a record twice gives the same id
+twice.
 
 >>> window_id("WELL-00002", "9c1f", 1_486_641_600_000, "")
 'w-784bdde838944076e7d21952'
@@ -17,7 +17,7 @@ _DIGEST_BYTES = 12
 
 
 def digest_of(*parts: str | int) -> str:
-    """Hash parts to 24 hexadecimal characters; they are told apart unless one holds U+001F."""
+    """Hash parts to 24 hexadecimal characters; unambiguous unless a part contains U+001F."""
     joined = "\x1f".join(map(str, parts))
     return blake2b(joined.encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
@@ -46,7 +46,7 @@ def window_ids(
 
 @lru_cache(maxsize=4096)
 def _begun(*parts: str) -> blake2b:
-    """`digest_of` these parts and one more, as far as that goes without it."""
+    """Begin `digest_of` for these parts and one more part that is added later."""
     return blake2b("".join(f"{part}\x1f" for part in parts).encode(), digest_size=_DIGEST_BYTES)
 
 

@@ -1,6 +1,6 @@
-"""A record that cannot be used: a value on the error branch, raised only inside decoding.
+"""An invalid record as a value; it is raised as an exception only inside decoding.
 
-Whoever reads a topic turns it into a dead letter; it never reaches a person as a trace.
+The reader of a topic turns it into a dead letter; it is never shown as a traceback.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ class InvalidRecord(Exception):  # noqa: N818  (a finding about a record, not a 
     """Why a record cannot be used.
 
     Attributes:
-        reason: Short machine-readable word, by which dead letters are counted.
-        detail: What is wrong and how to mend it, for people.
+        reason: Short machine-readable reason, by which dead letters are counted.
+        detail: The problem and its remedy, for people.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
-        """Name the reason and say the detail."""
+        """Set reason and detail."""
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
 
     def kept(self) -> Self:
-        """This finding without its trace, to be kept beside its record.
+        """This exception without its traceback, to be stored beside its record.
 
-        The trace holds the variables of every function on the way, hence the whole batch, and with
-        it the finding itself: such a cycle is freed only when the garbage collector comes.
+        The traceback references the variables of every function on the stack, hence the whole
+        batch and the exception itself: such a cycle is freed only by the garbage collector.
         """
         self.__traceback__ = self.__context__ = self.__cause__ = None
         return self

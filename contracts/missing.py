@@ -1,10 +1,10 @@
-"""The rule for missing readings, one place for all.
+"""The rule for missing readings, shared by all services.
 
 A sensor that misses more than `ABSENT_ABOVE` of a window's samples is *absent* from it:
-masked, normalised to 0 with presence 0, not forecast against, not judged. Smaller gaps are
-closed by carrying the last reading forward (a leading gap takes the first reading). A
-window in which no target sensor is present says nothing that a model could use, and is
-refused; an asset that simply lacks some sensors is served like any other.
+masked, normalised to 0 with presence 0, and excluded from errors and detectors. Smaller gaps are
+closed by carrying the last reading forward (a leading gap takes the first reading). A window in
+which no target sensor is present is of no use to a model, and is refused; an asset that lacks
+some sensors permanently is served like any other.
 
 >>> import numpy as np
 >>> x = np.array([[1.0, np.nan], [np.nan, np.nan], [3.0, np.nan], [4.0, 8.0]], "f4")

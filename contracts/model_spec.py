@@ -1,4 +1,4 @@
-"""What a model reads and what it forecasts: the contract between an edge and a model.
+"""Model specs, the contract between an edge and a model: its sensors, windows and forecasts.
 
 A model is named after the data it serves. One model serves every asset that sends its
 sensor set: the same sensors, in the same order, at the same period, in windows of the
@@ -17,10 +17,10 @@ from millrace.contracts.ids import digest_of
 from millrace.contracts.names import MAX_SENSORS, name_problem
 from millrace.contracts.path_names import ModelName
 
-#: Version that every model has from the start: the last readings, repeated.
+#: Version that every model has from the start: it repeats the last readings.
 PERSISTENCE: Final = 0
 
-#: Family of models that a task is trained with unless it names another.
+#: Default family of models for training a task.
 DEFAULT_RECIPE: Final = "lstm-highway-1"
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]

@@ -1,6 +1,6 @@
 """A moment in JSON events: RFC 3339 with a zone; one without is refused on decoding.
 
-A time without a zone would compare with no other, and so stop whoever compares.
+A time without a zone cannot be compared with other times: the comparison would raise.
 """
 
 from datetime import datetime

@@ -1,10 +1,10 @@
-r"""Names that others choose (assets, sensors, segments, models), and the bounds on them.
+r"""Bounds on names that users and devices choose: assets, sensors, segments, models.
 
-A name goes into the key, the value and the id of everything that is derived from a window, and
-into every line that is printed of it. So it has a bound in bytes: outputs of a window have a
-known largest size. It is not blank, and holds neither U+0000 nor U+001F: the latter separates
-the parts of ids and of changelog keys (`contracts.ids`), so two assets could be taken for one.
-Other control characters are taken: whoever prints a name escapes it.
+A name is part of the key, value and id of every event that is derived from a window, and of every
+line that is printed about it. So its size in bytes is bounded, which bounds the size of a window's
+outputs. It is not blank, and contains neither U+0000 nor U+001F: the latter separates the parts of
+ids and of changelog keys (`contracts.ids`), so two assets could be confused. Other control
+characters are accepted; they are escaped when a name is printed.
 
 >>> name_problem("PUMP-07"), name_problem("pump\x1b[41m")
 (None, None)
@@ -17,14 +17,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-#: Bytes of UTF-8 that a name may have, and sensors that a window may have.
+#: Largest size of a name in UTF-8, bytes, and largest number of sensors of a window.
 MAX_NAME_BYTES: Final = 255
 MAX_SENSORS: Final = 1024
 _FORBIDDEN: Final = {"\x00": "U+0000", "\x1f": "U+001F"}
 
 
 def name_problem(name: str) -> str | None:
-    """Say what is wrong with a name, as the end of a sentence; None if nothing is."""
+    """Describe the problem with a name as a predicate, such as "is blank"; None if it is valid."""
     if len(name) > MAX_NAME_BYTES or (size := _size(name)) > MAX_NAME_BYTES:
         size = len(name) if len(name) > MAX_NAME_BYTES else size
         return f"has {size} bytes or more; it may have {MAX_NAME_BYTES} bytes of UTF-8"
@@ -39,18 +39,18 @@ def name_problem(name: str) -> str | None:
 
 
 def segment_problem(name: str) -> str | None:
-    """Like `name_problem`; an empty one says that the source has no segments."""
+    """Like `name_problem`; an empty name is valid: the source has no segments."""
     return name_problem(name) if name else None
 
 
 @lru_cache(maxsize=1 << 14)
 def is_name(encoded: bytes) -> bool:
-    """Whether UTF-8 bytes, of which there are not too many, are a name; remembers the answer."""
+    """Whether UTF-8 bytes of bounded size are a valid name; cached."""
     return name_problem(encoded.decode()) is None
 
 
 def _size(name: str) -> int:
-    """Bytes of a name in UTF-8; -1 if it has none."""
+    """Size of a name in UTF-8, bytes; -1 if it cannot be encoded."""
     try:
         return len(name.encode())
     except UnicodeEncodeError:

@@ -1,8 +1,7 @@
-"""A model version's units: how physical readings become its inputs, and back.
+"""A model version's units: they convert physical readings into its inputs, and back.
 
-The normaliser is fitted on the data that a version was trained on and belongs to that
-version for good. Version 0, persistence, has learned nothing, so its units are the
-physical ones (mean 0, scale 1).
+The normaliser is fitted on a version's training data and belongs to that version permanently.
+Version 0, persistence, is not trained, so its units are the physical ones (mean 0, scale 1).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from millrace.contracts.errors import DataError
 
 Float32 = npt.NDArray[np.float32]
 
-#: Values that are scaled at a time: as many float64 as a processor core has near at hand.
+#: Values that are scaled at a time: as many float64 as fit into a core's cache.
 _BLOCK: Final = 1 << 15
 
 
@@ -38,7 +37,7 @@ class Normaliser(msgspec.Struct, frozen=True):
     scale: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        """Refuse units that would make nonsense of every window."""
+        """Refuse units that no window could be normalised with."""
         if len(self.mean) != len(self.scale):
             raise DataError(f"normaliser: {len(self.mean)} means for {len(self.scale)} scales")
         if not all(math.isfinite(m) for m in self.mean):
@@ -70,7 +69,7 @@ class Normaliser(msgspec.Struct, frozen=True):
         """
         *leading, samples, sensors = values.shape
         windows = values.reshape(math.prod(leading), samples * sensors)
-        # A window is a row: NumPy walks long rows much faster than rows of some sensors.
+        # A window is one row: NumPy processes long rows much faster than rows of a few sensors.
         mean, scale = np.tile(self.mean, samples), np.tile(self.scale, samples)
         scaled_windows = np.empty(windows.shape, np.float32)
         step = max(1, _BLOCK // max(1, samples * sensors))
@@ -84,7 +83,7 @@ class Normaliser(msgspec.Struct, frozen=True):
         return made
 
     def restore(self, values: npt.NDArray[np.floating[Any]], columns: tuple[int, ...]) -> Float32:
-        """Take normalised values of some sensors back to physical units.
+        """Convert normalised values of some sensors to physical units.
 
         Args:
             values: Shape (..., len(columns)), normalised.

@@ -1,4 +1,4 @@
-"""Where a record came from: the coordinates that everything derived from it carries."""
+"""Coordinates of a source record, which every event derived from it carries."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""All topics, declared once: who creates, reads or writes one takes it from here.
+"""All topics, declared once, for the code that creates, reads or writes them.
 
 Topics keyed by asset all have the same number of partitions, and a processor writes to the
-partition that it read from, so order per asset holds from the edge to the outcome.
+partition that it read from, so order per asset is kept from the edge to the outcome.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ DAY_MS: Final = 24 * HOUR_MS
 LONG_MS: Final = 180 * DAY_MS
 FOREVER: Final = -1
 
-#: A window larger than this is refused; the topics take somewhat more, so that an oversized
-#: one arrives, and is a dead letter with a reason rather than an error at a distant device.
+#: A window larger than this is refused; the topics accept somewhat larger records, so that an
+#: oversized window becomes a dead letter with a reason rather than an error at a distant device.
 MAX_WINDOW_BYTES: Final = 1 << 20
 MAX_RECORD_BYTES: Final = 4 << 20
-#: Bytes that a record batch may have once decompressed; every reader of `sensor.windows` bounds it
-#: before it takes memory. A larger one is one dead letter.
+#: Largest record batch once decompressed, bytes; every reader of `sensor.windows` checks the bound
+#: before it allocates memory. A larger batch becomes one dead letter.
 MAX_BATCH_BYTES: Final = 64 << 20
-#: A dead letter is the largest record that arrives, and what we say about it.
+#: A dead letter holds the largest accepted record, and our headers.
 MAX_DEAD_LETTER_BYTES: Final = MAX_RECORD_BYTES + (1 << 20)
 
 
@@ -31,14 +31,14 @@ class Topic:
 
     Attributes:
         name: Its name, before the namespace.
-        key: What records are keyed by.
-        holds: What a record says.
+        key: Description of the records' key.
+        holds: Description of a record's content.
         content: Media type of the values.
         retention_ms: How long records are kept; `FOREVER` keeps all.
         by_asset: Whether it has the partitions of all topics keyed by asset, else one.
         compacted: Whether only the latest record of each key is kept.
         max_bytes: Largest record.
-        internal: Whether it is a service's own memory, and no event for others to read.
+        internal: Whether it is a service's own state, not events for other readers.
         more: Further settings of Kafka, by their names.
     """
 
@@ -70,7 +70,7 @@ NORMALIZED: Final = Topic(
     "asset",
     "a window in the units of the model version that it is stamped with",
     _MSGPACK,
-    7 * DAY_MS,  # as long as raw windows: inference may be away for as long as the processor
+    7 * DAY_MS,  # as long as raw windows: inference may be down for as long as the processor
     max_bytes=MAX_RECORD_BYTES,
 )
 PREDICTIONS: Final = Topic(
@@ -140,11 +140,11 @@ SERVING_LEDGER: Final = Topic(
     by_asset=False,
     compacted=True,
 )
-#: Memory of the assets, under the name that Faust gives to the changelog of a table. Whoever takes
-#: a partition over reads all of it, so it is compacted early: Kafka cleans a partition when a fifth
-#: of it is dirty, and after an hour in any case, all but its open segment, of `CHANGELOG_SEGMENT`
-#: bytes or an hour. What is read is then at most 1.25 times the live memory and an open segment,
-#: both as compressed, and what came since the cleaner's last look.
+#: State of the assets, under the name that Faust gives to the changelog of a table. A process that
+#: takes a partition over reads all of it, so it is compacted early: Kafka cleans a partition when a
+#: fifth of it is dirty, and after an hour in any case, except for its open segment, of
+#: `CHANGELOG_SEGMENT` bytes or an hour. A recovery then reads at most 1.25 times the live state and
+#: an open segment, both as compressed, and the records since the cleaner's last run.
 CHANGELOG_SEGMENT: Final = 16 << 20
 CHANGELOG: Final = Topic(
     "millrace.stream-processor-assets-changelog",

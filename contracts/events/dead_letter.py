@@ -1,13 +1,13 @@
-"""A record that could not be used, kept as it came, with where it came from and why.
+"""A refused record, stored unchanged, with its origin and the reason.
 
-The value and key are the original bytes, and the original headers are kept, so that a
-mended record can be sent again. What we know about the failure is in headers of our own. A letter
-that would be too large is cut, and says so (`contracts.wire.cut_letter`).
+The value and key are the original bytes, and the original headers are kept, so that a mended
+record can be retried. Headers of our own describe the failure. A letter that would be too large is
+cut, and marked as cut (`contracts.wire.cut_letter`).
 
-A record that is sent again carries its *first origin*: the place of the record that was
-refused first, however often it has been refused and sent again since. It goes to the first
-origin's partition. So whoever reads that partition can tell that two records are the same
-one, and take at most one of them.
+A retried record carries its *first origin*: the place of the record that was refused first,
+however often it has been refused and retried since. It is sent to the first origin's partition.
+So the reader of that partition can recognise two retries of one record, and accept at most one of
+them.
 
 >>> first = Origin("sensor.windows", 3, 417)
 >>> again = headers_again([("content-type", b"application/json")], first)
@@ -31,19 +31,19 @@ TOPIC = "millrace_topic"
 PARTITION = "millrace_partition"
 OFFSET = "millrace_offset"
 TIMESTAMP = "millrace_timestamp_ms"
-#: Where a record that was sent again was refused first: how these names begin, and the names.
+#: Headers with the first origin of a retried record: their common prefix, and their names.
 ORIGIN_PREFIX = "millrace_origin_"
 ORIGIN_TOPIC = f"{ORIGIN_PREFIX}topic"
 ORIGIN_PARTITION = f"{ORIGIN_PREFIX}partition"
 ORIGIN_OFFSET = f"{ORIGIN_PREFIX}offset"
-#: Reason of a record whose first origin does not count: its own place is its letter's first origin.
+#: Reason of a record with an invalid first origin: its own place is its letter's first origin.
 BAD_ORIGIN: Final = "bad_origin"
-#: Of a batch whose records could not be taken out: its first offset, and how many it says it has.
-#: The letter's offset is that of the last, its value the batch as it was fetched.
+#: Of a batch whose records could not be decoded: its first offset, and its declared record count.
+#: The letter's offset is that of the last record, its value the batch as it was fetched.
 BATCH_FIRST_OFFSET = "millrace_batch_first_offset"
 BATCH_RECORDS = "millrace_batch_records"
-#: Of a letter that is cut (`cut_letter`): the value's size and digest, how much of it is
-#: here, its key in the object store or why it has none; the size of a key or of headers, if cut.
+#: Of a letter that is cut (`cut_letter`): the value's size and digest, the size of the head in the
+#: letter, its key in the object store or why it has none; the size of a key or of headers, if cut.
 VALUE_BYTES = "millrace_value_bytes"
 VALUE_SHA256 = "millrace_value_sha256"
 VALUE_HEAD = "millrace_value_head_bytes"
@@ -51,10 +51,10 @@ VALUE_OBJECT = "millrace_value_object"
 VALUE_NOTE = "millrace_value_note"
 KEY_BYTES = "millrace_key_bytes"
 HEADERS_BYTES = "millrace_headers_bytes"
-#: A detail may quote the record; headers are no place for a megabyte of it.
+#: Longest detail, characters: it may quote the record, and headers must stay small.
 MOST_DETAIL: Final = 1000
 
-#: Headers that say why and whence, and are no part of the original record.
+#: Headers with reason and origin, which are no part of the original record.
 OURS: Final = frozenset(
     {
         REASON,
@@ -103,8 +103,8 @@ def dead_letter_headers(
 ) -> RawHeaders:
     """Original headers plus reason, detail and origin.
 
-    Those that an earlier life as a dead letter has left, when it was sent again, give way;
-    its first origin stays.
+    They replace such headers of an earlier dead letter of a retried record; its first origin
+    stays.
     """
     ours = {
         REASON: problem.reason,
@@ -119,12 +119,12 @@ def dead_letter_headers(
 
 
 def original_headers(headers: Iterable[tuple[str, bytes]]) -> RawHeaders:
-    """A dead letter's headers without those that say why it is one."""
+    """A dead letter's headers without reason and origin."""
     return [(name, value) for name, value in headers if name not in OURS]
 
 
 def headers_again(headers: Iterable[tuple[str, bytes]], origin: Origin) -> RawHeaders:
-    """Headers with which a refused record is sent again.
+    """Headers with which a refused record is retried.
 
     Args:
         headers: Those of its dead letter, or the original ones.
@@ -140,7 +140,7 @@ def headers_again(headers: Iterable[tuple[str, bytes]], origin: Origin) -> RawHe
 
 
 def names_an_origin(names: Iterable[str]) -> bool:
-    """Whether names of headers say that a record was sent before."""
+    """Whether names of headers mark a record as retried."""
     return not _ORIGIN.isdisjoint(names)
 
 
@@ -156,12 +156,12 @@ def origin_of(
         offset: Its offset there.
 
     Returns:
-        The place of the record that was refused first; the record's own place if it was not
-        sent before.
+        The place of the record that was refused first; the record's own place if it is no
+        retry.
 
     Raises:
-        InvalidRecord: It says that it was sent before, but not from an earlier place of the
-            same partition: whoever reads this partition could not tell what became of that.
+        InvalidRecord: It is marked as a retry, but its first origin is no earlier place of the
+            same partition, so this partition's reader could not know that record's fate.
     """
     if not names_an_origin(name for name, _ in headers):
         return Origin(topic, partition, offset)
@@ -181,7 +181,7 @@ def origin_of(
 
 
 def never_refused(origin: Origin) -> InvalidRecord:
-    """Why a record is refused whose first origin has no dead letter."""
+    """The reason to refuse a record whose first origin has no dead letter."""
     return InvalidRecord(
         BAD_ORIGIN,
         f"its headers say that it was refused first at {origin.topic} {origin.partition}:"
@@ -195,14 +195,14 @@ def first_origin(headers: Sequence[tuple[str, bytes]], source: Origin) -> Origin
 
     Args:
         headers: The letter's headers.
-        source: The record that it says was refused.
+        source: Place of the refused record, as the letter states it.
 
     Returns:
-        The place that the refused record named, if that counted; else the record's own.
+        The first origin that the refused record carried, if that was valid; else its own place.
     """
     if header(headers, REASON) == BAD_ORIGIN:
         return source
     try:
         return origin_of(headers, *source)
-    except InvalidRecord:  # written before its reason was `BAD_ORIGIN`, or by others
+    except InvalidRecord:  # written by an earlier release without `BAD_ORIGIN`, or by others
         return source

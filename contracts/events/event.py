@@ -1,8 +1,8 @@
-"""What every kind of event declares about itself: type, topic, key, encoding.
+"""Base of all kinds of events; each declares its type, topic, key and encoding.
 
 A kind is one file in this folder: a struct derived from `Event`, with `Event.TYPE` and
-`Event.TOPIC`. The publisher, the readers, the JSON Schemas and the AsyncAPI document take all
-they need from there.
+`Event.TOPIC`. The publisher, the readers, the JSON Schemas and the AsyncAPI document are derived
+from these declarations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Event(msgspec.Struct, frozen=True):
     CONTENT_TYPE: ClassVar[str] = JSON
     #: Whether the record's headers carry the offset of its source record.
     DERIVED: ClassVar[bool] = False
-    #: Name in the schemas; empty for the one that `TYPE` gives.
+    #: Name in the schemas; empty for the name derived from `TYPE`.
     SCHEMA: ClassVar[str] = ""
     #: Attribute that is the record's key.
     KEY: ClassVar[str] = "asset"

@@ -1,4 +1,4 @@
-"""Which version served from which source offset: the answer to "who served asset A at T?"."""
+"""Fences: from which source offset each version serves, so which version served an asset at T."""
 
 from __future__ import annotations
 

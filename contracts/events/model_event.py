@@ -1,8 +1,8 @@
-"""The model registry's events: one append-only log says what may serve, and what does.
+"""The model registry's events: an append-only log of the versions that may serve and that serve.
 
-A version goes registered → approved or rejected; an approved one becomes ready on each
-replica, then active, and retired when another takes its place. `Activated` and `RolledBack`
-start a serving epoch; epochs only grow, so a repeated or late event changes nothing.
+A version is registered, then approved or rejected; an approved version becomes ready on each
+replica, then active, and is retired when another replaces it. `Activated` and `RolledBack` start
+a serving epoch; epochs only grow, so a repeated or late event changes nothing.
 """
 
 from __future__ import annotations

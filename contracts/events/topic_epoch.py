@@ -1,15 +1,15 @@
 """Positions: Kafka offsets that stay unique when a topic is created anew or loses its end.
 
-Kafka numbers records from 0 again after a topic was deleted and created, and gives offsets a
-second time after an unclean leader election or the loss of a disk. Whoever remembers a bare
-offset would take the new records for old ones. So we remember *positions*: the number of the
-partition's incarnation times `PER_INCARNATION`, plus the offset. As long as nothing happens to
-a topic its incarnation is 0, and positions are Kafka's offsets.
+Kafka numbers records from 0 again after a topic was deleted and created, and reuses offsets after
+an unclean leader election or the loss of a disk. A service that stored a bare offset would mistake
+the new records for old ones. So services store *positions*: the number of the partition's
+incarnation times `PER_INCARNATION`, plus the offset. As long as a topic is never created anew and
+loses no records, its incarnation is 0, and positions equal Kafka's offsets.
 
-Two facts that Kafka keeps tell incarnations apart. A topic that was created anew has another
-topic id. A log that lost its end goes on under a larger leader epoch (KIP-101, KIP-320), so a
-record that we know under one epoch is gone if its offset is in the log under a larger one, or
-past the log's end. `topic.epochs` records both as they are seen, oldest first:
+Two facts that Kafka stores distinguish incarnations. A topic that was created anew has another
+topic id. A log that lost its end continues under a larger leader epoch (KIP-101, KIP-320), so a
+record that is known under one epoch is lost if its offset is in the log under a larger one, or
+past the log's end. `topic.epochs` records both as they are observed, oldest first:
 
 >>> from datetime import datetime, UTC
 >>> at = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,14 +33,14 @@ from millrace.contracts.events.event import Event
 from millrace.contracts.moment import Moment
 from millrace.contracts.topics import TOPIC_EPOCHS, Topic
 
-#: Offsets of an incarnation, at most. Positions stay below 2**53, the largest integer that every
-#: JSON reader takes exactly, for nine thousand incarnations.
+#: Largest number of offsets of an incarnation. Positions stay below 2**53, up to which every JSON
+#: reader represents integers exactly, for nine thousand incarnations.
 PER_INCARNATION: Final = 10**12
 #: The leader epoch of a partition without any record.
 NO_EPOCH: Final = -1
 _METADATA: Final = "incarnation="
-#: Ends the metadata of a committed offset: readers made with librdkafka take it for a C string
-#: without its length, and would read on in foreign memory.
+#: Terminates the metadata of a committed offset: clients built on librdkafka treat it as a C string
+#: without a length, and would otherwise read beyond it.
 _END: Final = "\0"
 
 
@@ -83,17 +83,17 @@ def position_of(incarnation: int, offset: int) -> int:
 
 
 def parts_of(position: int) -> tuple[int, int]:
-    """Take a position apart: the incarnation and the Kafka offset."""
+    """Split a position into the incarnation and the Kafka offset."""
     return divmod(position, PER_INCARNATION)
 
 
 def metadata_of(incarnation: int) -> str:
-    """Text that goes with a committed offset, and names the incarnation that it is of."""
+    """Metadata of a committed offset, which names its incarnation."""
     return f"{_METADATA}{incarnation}{_END}"
 
 
 def incarnation_of(metadata: str | None) -> int:
-    """Read `metadata_of`; 0 where there is no such text.
+    """Parse the text of `metadata_of`; 0 if there is none.
 
     >>> incarnation_of(metadata_of(3)), incarnation_of("")
     (3, 0)
@@ -241,7 +241,7 @@ def new_incarnation(
     if log.topic_id != last.topic_id:
         why = f"the topic was created anew: its id is {log.topic_id}, it was {last.topic_id}"
         return begin(max(incarnation, last.incarnation) + 1, 0, log.last_epoch, why)
-    if incarnation != last.incarnation:  # nothing of the present incarnation was processed
+    if incarnation != last.incarnation:  # no record of the present incarnation was processed
         return None
     fork = log.end if log.newer is None else min(log.newer.offset, log.end)
     if fork >= known_offset:

@@ -224,7 +224,7 @@ def read_window(data: bytes, content_type: str | None) -> tuple[WindowBody, Layo
             body = _unpack(data)
         elif content_type == JSON:
             plain = _parse(data)
-            if plain.v != VERSION:  # before its rows are looked at
+            if plain.v != VERSION:  # before its rows are read
                 raise _unknown(plain.v)
             body = _body_of(plain)
         elif content_type is None:

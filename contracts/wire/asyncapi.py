@@ -18,11 +18,11 @@ from millrace.contracts.topics import (
 )
 from millrace.contracts.wire.messages import MESSAGES, Document, Message, components
 
-#: Topics that are for others, too.
+#: Topics that other systems may read.
 _EVENTS: Final = tuple(topic for topic in TOPICS if not topic.internal)
-#: Topics that other systems may write to; the rest is for them to read.
+#: Topics that other systems may also write to; the others are read-only for them.
 _OPEN: Final = (SENSOR_WINDOWS, TRAINING_REQUESTS)
-#: Headers of a record that was refused and sent again.
+#: Headers of a refused record that is retried.
 _FIRST_ORIGIN: Final = {
     dead_letter.ORIGIN_TOPIC: "If it was sent again: topic of the record that was refused first.",
     dead_letter.ORIGIN_PARTITION: "Its partition there, to which it is sent again.",
@@ -134,7 +134,7 @@ def _dead_letter() -> Document:
         dead_letter.TIMESTAMP: "Its timestamp there, milliseconds since 1970 UTC.",
     }
     may_say: dict[str, str] = {
-        # Inference must not write it: the stream processor finds out by it how far it has come.
+        # Inference must not write it: the stream processor recovers its progress from it.
         SOURCE_OFFSET: "The same offset, in letters of the stream processor; those of inference"
         " are without.",
         **_FIRST_ORIGIN,

@@ -27,7 +27,7 @@ def headers_of(event: Event, source: str, at: datetime) -> RawHeaders:
 
     Args:
         event: The event.
-        source: Who made it, for example ``/millrace/trainer``.
+        source: Its producer, for example ``/millrace/trainer``.
         at: When.
     """
     return cloud_event(event.event_id, event.TYPE, source, event.CONTENT_TYPE, at)
@@ -65,9 +65,9 @@ class EventReader(Generic[E]):
         return event
 
     def valid(self, data: bytes | None) -> E | None:
-        """Decode a record's value; None if it is not such an event: somebody else wrote it.
+        """Decode a record's value; None if it is not such an event, as of a foreign producer.
 
-        For readers that others answer to: whoever must report such a record decodes it themselves.
+        For readers that may ignore such a record; a reader that must report it calls the object.
         """
         try:
             return self(data or b"")

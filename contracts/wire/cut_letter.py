@@ -1,15 +1,15 @@
-"""A dead letter that would not fit into `dead.letters`: the head of its value, and its facts.
+"""Cuts a dead letter that would not fit into `dead.letters` to the head of its value.
 
-The letter says the value's size and SHA-256, and how many of its bytes it holds. The whole value is
-in the object store, under a key that follows from the place of the record; if the store did not
-take it in time, the letter says so, and the value is in the source topic until its retention.
+The letter states the value's size and SHA-256, and the size of the head. The whole value is in the
+object store, under a key derived from the place of the record; if the store did not accept it in
+time, the letter notes that, and the value is in the source topic until its retention.
 
-    value ─► fits? ─► the letter as ever
+    value ─► fits? ─► an ordinary letter
                 └─► object store ─► head of the value + size, digest, key
                             └─ no answer ─► head of the value + size, digest, note
 
 A key or headers that are themselves too large are cut, too: the names of headers stay, and the
-letter says how many bytes it had. Those are in the source topic alone.
+letter states the original size. Their full content is only in the source topic.
 
 >>> letter = cut_letter(b"pump-1", b"x" * 9, [], object_key("sensor.windows", 3, 417), head_bytes=4)
 >>> letter.value, cut_of(letter.headers).size, cut_of(letter.headers).key
@@ -35,16 +35,16 @@ from millrace.contracts.events.dead_letter import (
 from millrace.contracts.headers import CONTENT_TYPE, RawHeaders, header
 from millrace.contracts.wire.sizes import headers_size
 
-#: Bytes of a value, and of a key, that a cut letter holds.
+#: Bytes of a value, and of a key, in a cut letter.
 HEAD_BYTES: Final = 64 << 10
-#: Bytes of original headers that a letter holds, and of one of their values if they are more.
+#: Largest total size of original headers in a letter, and of one of their values if they exceed it.
 MOST_HEADERS: Final = 1 << 20
 MOST_HEADER_VALUE: Final = 256
 _UNSTORED: Final = "the value is not in the object store; it is in its topic until its retention"
 
 
 class CutLetter(NamedTuple):
-    """A letter as it is written."""
+    """A cut letter: key, value and headers of the record to write."""
 
     key: bytes | None
     value: bytes
@@ -52,7 +52,7 @@ class CutLetter(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """What a cut letter says of the record as it came.
+    """A cut letter's description of the original record.
 
     Attributes:
         size: Bytes of its value.
@@ -68,7 +68,7 @@ class Cut(NamedTuple):
 
 
 def object_key(topic: str, partition: int, offset: int) -> str:
-    """Where the whole value of a record is kept."""
+    """Object key of a record's whole value."""
     return f"dead-letters/{topic}/{partition}/{offset:020}"
 
 
@@ -108,7 +108,7 @@ def cut_letter(
 
 
 def cut_of(headers: RawHeaders) -> Cut | None:
-    """Read what a letter says of its record; None if it holds all of it."""
+    """Read a cut letter's description of its record; None if the letter is complete."""
     size, digest = header(headers, VALUE_BYTES), header(headers, VALUE_SHA256)
     if size is None or digest is None or not (size.isascii() and size.isdecimal()):
         return None
@@ -117,11 +117,11 @@ def cut_of(headers: RawHeaders) -> Cut | None:
 
 
 def _within(headers: RawHeaders) -> RawHeaders:
-    """Cut headers' values; what is still too much is left out, but for what a retry needs."""
+    """Cut headers' values; drop headers beyond the limit, except those that a retry needs."""
     left = MOST_HEADERS
     kept: RawHeaders = []
     seen: set[str] = set()
-    for name, value in reversed(headers):  # the last of a name counts
+    for name, value in reversed(headers):  # the last header of a name counts
         pair = name, (value or b"")[:MOST_HEADER_VALUE]
         needed = name.lower() == CONTENT_TYPE or names_an_origin([name])
         size = headers_size([pair])

@@ -1,4 +1,4 @@
-"""Consumer groups that others than their members ask about."""
+"""Names of consumer groups that are also queried by non-members."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from typing import Final
 STREAM_PROCESSOR: Final = "millrace.stream-processor"
 #: The archiver.
 ARCHIVER: Final = "millrace.archiver"
-#: The inference replicas: its members are those that are live.
+#: The inference replicas: the group's members are the live ones.
 INFERENCE: Final = "millrace.inference"

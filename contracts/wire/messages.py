@@ -1,6 +1,6 @@
 """Every kind of record that has a schema, found from the events' own declarations.
 
-Field descriptions are those of the docstrings: what is said once in code is said everywhere.
+Field descriptions are taken from the docstrings, so that each is written once, in the code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Message:
 
     Attributes:
         name: Its name in the documents.
-        topic: Where it is.
+        topic: Its topic.
         ce_type: Its CloudEvents type.
         content_type: Media type of its value.
         body: Struct or union of structs that its value is.
@@ -55,7 +55,7 @@ def declared_kinds() -> list[type[Event]]:
 
 
 def message_of(kind: type[Event]) -> Message:
-    """Describe a kind of event; one with kinds of its own is the union of those."""
+    """Describe a kind of event; one with subkinds is their union."""
     name = kind.SCHEMA or kind.TYPE.split(".")[1].replace("-", "_")
     body = reduce(or_, kind.__subclasses__() or [kind])
     return Message(name, kind.TOPIC, kind.TYPE, kind.CONTENT_TYPE, body, kind.DERIVED)
@@ -91,7 +91,7 @@ def _describe(part: Document) -> Document:
 
 
 def _docstring(text: str) -> tuple[str, dict[str, str]]:
-    """Split a Google docstring into what it says of a whole and of its attributes."""
+    """Split a Google docstring into its summary and the descriptions of its attributes."""
     summary, _, rest = cleandoc(text).partition("\nAttributes:\n")
     fields = re.findall(r"^ {4}(\w+): ((?:.+\n?(?:^ {8}.*\n?)*))", rest, flags=re.MULTILINE)
     return _flat(summary), {name: _flat(said) for name, said in fields}

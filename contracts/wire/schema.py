@@ -50,10 +50,10 @@ def files() -> dict[str, bytes]:
 
 
 def out_of_step(read: Callable[[str], bytes | None], there: set[str]) -> list[str]:
-    """Find files that differ from what is generated, are missing, or are no longer made.
+    """Find files that differ from the generated ones, are missing, or are not generated any more.
 
     Args:
-        read: Reads a stored file, None if it is not there.
+        read: Reads a stored file, None if it does not exist.
         there: Names of the stored files.
     """
     made = files()

@@ -1,8 +1,8 @@
-r"""Somebody else's text, so that it does nothing to a terminal, a log or a page.
+r"""Escapes text of unknown origin, so that it cannot affect a terminal, a log or a page.
 
-Whatever is not printable is shown as Python would write it: control characters of both sets,
-line breaks, marks that turn the direction of writing, characters that have no width. Nothing
-else changes. Names, details and headers come from records that anybody may have written.
+Characters that are not printable are shown as Python escapes: control characters (C0 and C1), line
+breaks, bidirectional marks, characters of zero width. Nothing else changes. Names, details and
+headers come from records that any producer may have written.
 
 >>> print(visible("pump\x1b[2J\n\u202e"), visible("pump[/a] Größe"))
 pump\x1b[2J\n\u202e pump[/a] Größe
@@ -14,16 +14,16 @@ import json
 
 
 def visible(text: str) -> str:
-    """Escape what is not printable; one line comes of any text."""
+    """Escape characters that are not printable; the result is one line."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def visible_json(data: bytes) -> str:
-    """Text of a JSON document that says the same, with what is not printable escaped.
+    """Text of an equivalent JSON document, with characters that are not printable escaped.
 
-    Outside of strings JSON has line breaks only, and those stay.
+    Outside of strings, line breaks are the only such characters in JSON, and those stay.
 
     Args:
         data: The document, UTF-8.
