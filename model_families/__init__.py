@@ -1,12 +1,12 @@
 """Kinds of models: each has a folder; artefacts are common to all.
 
 ```
-family         the port: what every kind of model does
-known          the families that there are
+family         the port of model families: operations of every kind of model
+known          the available families
 artefact       files of a model version: packed, published, fetched as untrusted data
-tensors        files of tensors: packed, and read as untrusted
+tensors        packs files of tensors, and reads them as untrusted data
 padding        batches padded to a few warmed sizes
-examples       what a fit learns from: normalised windows with truth and weight
+examples       data of a fit: normalised windows with truth and weight
 lstm_highway/  an LSTM beside a linear highway
 ```
 """

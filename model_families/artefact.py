@@ -1,22 +1,21 @@
 """A model version's files: packed, published under immutable keys, and fetched as untrusted.
 
 An artefact is five objects under one prefix. The manifest names the others with their size
-and SHA-256, and the shape and type of every tensor; the manifest's own SHA-256 stands in
-`model.events`. So whoever has the registry's event can tell whether a single bit was
-altered. Nothing in an artefact is code: the network is rebuilt by ours from
-``architecture.json``.
+and SHA-256, and the shape and type of every tensor; the manifest's own SHA-256 is in
+`model.events`. So a reader of the registry's event detects any altered bit. An artefact contains
+no code: our code rebuilds the network from ``architecture.json``.
 
 ```
 models/<model>/v<version>-<run id>/manifest.json
-                                   architecture.json       what our code builds
+                                   architecture.json       description of the network
                                    normaliser.json         its units
                                    weights.safetensors     float32, finite
                                    optimizer.safetensors   so that training can continue
 ```
 
 Everything is checked before it is returned: digests and sizes while fetching, then tensor
-names, shapes, types and finiteness against the manifest. Sizes are limited before anything
-is allocated for them.
+names, shapes, types and finiteness against the manifest. Sizes are checked before memory is
+allocated.
 """
 
 from collections.abc import Mapping
@@ -68,7 +67,7 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an artefact consists of.
+    """Contents of an artefact.
 
     Attributes:
         model: The model.
@@ -94,8 +93,8 @@ class LoadedArtefact:
     """An artefact that passed every check.
 
     Attributes:
-        manifest: What it says it is.
-        architecture: What our code builds the network from.
+        manifest: Its manifest.
+        architecture: Description from which our code builds the network.
         normaliser: Its units.
         weights: The network's variables, float32, in the network's order.
         optimizer: The optimizer's variables, in its order; None if they were not kept.
@@ -122,7 +121,7 @@ class PackedArtefact:
 
     @property
     def reference(self) -> Artefact:
-        """What a `registered` event says of it."""
+        """Its reference in a `registered` event."""
         return Artefact(self.prefix, sha256(self.files[MANIFEST]).hexdigest())
 
 
@@ -172,7 +171,7 @@ def pack(
 def publish(store: ObjectStore, packed: PackedArtefact) -> Artefact:
     """Put an artefact's files into the store, the manifest last.
 
-    A crash leaves files that nothing refers to; doing it again puts the same bytes.
+    A crash leaves unreferenced files; a repeated call writes the same bytes.
 
     Raises:
         ServerError: The store does not answer.
@@ -189,11 +188,11 @@ def fetch(store: ObjectStore, artefact: Artefact) -> LoadedArtefact:
     """Fetch an artefact and check all of it.
 
     Args:
-        store: Where it is.
-        artefact: What the registry says of it.
+        store: The object store.
+        artefact: Its reference in the registry.
 
     Raises:
-        DataError: Something is missing, altered, too large, misshapen or not finite.
+        DataError: A file or tensor is missing, altered, too large, misshapen or not finite.
         ServerError: The store does not answer.
     """
     where = artefact.prefix
@@ -225,7 +224,7 @@ def _decode(data: bytes, kind: type[T], where: str) -> T:
 
 
 def _check_manifest(manifest: Manifest, where: str) -> None:
-    """Check the manifest against itself, before anything that it names is fetched."""
+    """Check the manifest for consistency, before any of its files is fetched."""
     if manifest.format != 1:
         raise DataError(f"{where} has format {manifest.format}; this program reads format 1")
     wanted = {ARCHITECTURE, NORMALISER, WEIGHTS}

@@ -1,4 +1,4 @@
-"""What a fit learns from: normalised windows with their truth, and how much each counts."""
+"""Data of a fit: normalised windows with their truth and weight."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -20,7 +20,7 @@ class Examples:
         y: float32 of shape (n, steps, targets), standard deviations, any finite number where
             unknown.
         known: float32 of shape (n, targets), 1 or 0.
-        weight: How much each counts in the fit, float32 of shape (n,), positive.
+        weight: Weight of each in the fit, float32 of shape (n,), positive.
     """
 
     x: Float32
@@ -34,7 +34,7 @@ class Examples:
         return len(self.x)
 
     def take(self, rows: npt.NDArray[np.intp]) -> Self:
-        """Select rows by index; their order is kept as given."""
+        """Select rows by index, in the given order."""
         return type(self)(
             self.x[rows], self.present[rows], self.y[rows], self.known[rows], self.weight[rows]
         )

@@ -1,4 +1,4 @@
-"""The port of model families: what every kind of model does, from a task to a forecast.
+"""The port of model families: the operations of a kind of model, from a task to a forecast.
 
 ```
 ModelSpec ─► architecture ─► fit (examples) ─► weights ─► artefact
@@ -6,8 +6,8 @@ ModelSpec ─► architecture ─► fit (examples) ─► weights ─► artefa
                  windows ─► forecaster ◄─ runtime ◄───────────┘
 ```
 
-An artefact says by its architecture's ``kind`` which family reads it; a model's ``recipe`` says
-which family its trainings use. See docs/ports/model_families.md for how to write your own.
+The ``kind`` of an artefact's architecture names the family that reads it; a model's ``recipe``
+names the family that its trainings use. See docs/ports/model_families.md for how to write your own.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ Tensors = dict[str, npt.NDArray[Any]]
 
 
 class FitSettings(msgspec.Struct, frozen=True):
-    """How to fit; a family uses what it has a use for.
+    """Settings of a fit; a family uses those that apply to it.
 
     Attributes:
-        seed: Of everything that is drawn: initial weights, order of examples, dropout.
+        seed: Seed of all random numbers: initial weights, order of examples, dropout.
         batch: Examples in a step.
-        learning_rate: At the first step; it falls along a cosine to nearly 0.
+        learning_rate: Initial learning rate; it decays along a cosine to nearly 0.
         weight_decay: AdamW's.
         clip_norm: Limit of a gradient's norm.
         dropout: Share of the recurrent outputs that a step drops.
         max_epochs: Most passes over the examples.
-        max_steps: Most steps, whatever the epochs; bounds the time of a fit.
+        max_steps: Most steps, whatever the number of epochs; bounds the time of a fit.
         patience: Epochs without a lower validation error before the fit ends.
         penalties: Ridge penalties of a linear part to choose from.
     """
@@ -59,12 +59,12 @@ class FitSettings(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Where a warm start begins.
+    """State from which a warm start continues.
 
     Attributes:
         weights: The serving version's, in this run's units (see `ModelFamily.rescale`).
-        optimizer: Its optimizer's state; None, or one of another network, begins with a
-            fresh one.
+        optimizer: Its optimizer's state; if it is None or of another network, a fresh one is
+            used.
     """
 
     weights: Weights
@@ -73,12 +73,12 @@ class Start:
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What a fit made.
+    """Result of a fit.
 
     Attributes:
         weights: The model's variables, float32, by name.
         optimizer: The optimizer's variables, by name; empty if there is none.
-        figures: What people may want to know of the fit, as plain values.
+        figures: Figures about the fit for people, as plain values.
     """
 
     weights: Weights
@@ -87,7 +87,7 @@ class Fitted:
 
 
 class Forecaster(Protocol):
-    """What turns windows into forecasts."""
+    """Turns windows into forecasts."""
 
     def __call__(self, values: Float32, present: Bools) -> Float32:
         """Forecast.
@@ -102,10 +102,10 @@ class Forecaster(Protocol):
 
 
 class Runtime(Protocol):
-    """An architecture, ready to serve; its versions are only weights."""
+    """An architecture, ready to serve; its versions differ only in their weights."""
 
     def load(self, weights: Mapping[str, Float32]) -> Forecaster:
-        """Make a version of it; cheap, because it disturbs what serves meanwhile.
+        """Make a version of it; must be cheap, because it delays the serving version.
 
         Raises:
             DataError: The weights are not this architecture's.
@@ -147,10 +147,10 @@ class ModelFamily(ABC, Generic[A]):
 
     @abstractmethod
     def check(self, architecture: A, spec: ModelSpec) -> None:
-        """Check that an architecture reads and forecasts what a task says.
+        """Check that an architecture matches a task's inputs and forecasts.
 
         Raises:
-            DataError: It does not.
+            DataError: It does not match.
         """
 
     @abstractmethod
@@ -166,38 +166,38 @@ class ModelFamily(ABC, Generic[A]):
 
         Args:
             architecture: What to fit.
-            train: What to learn from.
-            validation: When to stop; shares no sample with ``train``.
-            settings: How to fit.
+            train: Training examples.
+            validation: Examples for early stopping; shares no sample with ``train``.
+            settings: Settings of the fit.
             start: The serving version; None starts afresh.
 
         Raises:
-            DataError: There is nothing to learn from, or the fit has diverged.
+            DataError: There are no usable examples, or the fit has diverged.
         """
 
     @abstractmethod
     def rescale(
         self, architecture: A, weights: Weights, old: Normaliser, new: Normaliser
     ) -> Weights:
-        """Carry weights over to other units, so that the same readings are forecast."""
+        """Convert weights to other units, so that the same readings are forecast."""
 
     @abstractmethod
     def runtime(self, architecture: A) -> Runtime:
         """Build an architecture for serving; may take seconds."""
 
     def prepare_fit(self) -> None:
-        """Load what a fit needs, and make it repeat itself; called once, before anything else."""
+        """Load a fit's libraries and make them deterministic; called once, before anything else."""
 
     def prepare_serving(self) -> None:
         """Set up the process for serving; called once, before anything else."""
 
     @property
     def memory_errors(self) -> tuple[type[Exception], ...]:
-        """What its libraries raise where there is no memory."""
+        """Exceptions that its libraries raise when memory is exhausted."""
         return (MemoryError,)
 
     def forecast(
         self, architecture: A, weights: Weights, values: Float32, present: Bools
     ) -> Float32:
-        """Forecast once, outside of serving; see `Forecaster`."""
+        """Forecast once, outside serving; see `Forecaster`."""
         return np.asarray(self.runtime(architecture).load(weights)(values, present))

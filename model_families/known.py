@@ -1,4 +1,4 @@
-"""The families that there are. A new one is a folder, or a file, and a line here."""
+"""The available families. A new one is a folder, or a file, and a line here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def family_named(kind: str) -> ModelFamily[Any]:
     """Find a family by the recipe of a model.
 
     Raises:
-        DataError: There is none of that name.
+        DataError: There is no family of that name.
     """
     family = FAMILIES.get(kind)
     if family is None:
@@ -31,6 +31,6 @@ def family_of(architecture: Mapping[str, Any]) -> ModelFamily[Any]:
     """Find the family of an artefact's architecture.
 
     Raises:
-        DataError: It names none that this program has.
+        DataError: It names no available family.
     """
     return family_named(str(architecture.get("kind")))

@@ -1,4 +1,4 @@
-"""Batches padded to a few warmed sizes, so that nothing is traced while a network serves.
+"""Pads batches to a few warmed sizes, so that nothing is traced while a network serves.
 
 >>> [plan(n) for n in (1, 129, 520)]
 [[(0, 1, 128)], [(0, 129, 512)], [(0, 512, 512), (512, 520, 128)]]

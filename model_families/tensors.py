@@ -1,4 +1,4 @@
-"""Files of tensors: packed, and read as untrusted against their entries in a manifest."""
+"""Packs files of tensors, and reads them as untrusted data against their manifest entries."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def pack_tensors(file: str, tensors: Mapping[str, Tensor], types: frozenset[str]
             raise DataError(f"{file}: {name} is {tensor.dtype}; publish {sorted(types)}")
         if not np.isfinite(tensor).all():
             raise DataError(f"{file}: {name} is not finite; the training has diverged")
-    # safetensors 0.8.0 stores the bytes of an array as they lie in memory, under its logical
-    # shape, and raises nothing: a transposed or strided tensor would come back as another one.
+    # safetensors 0.8.0 stores an array's memory as it is, under its logical shape, and raises no
+    # error: a transposed or strided tensor would be read back as a different one.
     return save({name: np.asarray(tensor, order="C") for name, tensor in tensors.items()})
 
 
@@ -59,10 +59,10 @@ def entries_of(tensors: Mapping[str, Tensor]) -> list[TensorEntry]:
 
 
 def check_entries(entries: list[TensorEntry], types: frozenset[str], where: str) -> None:
-    """Check what a manifest says of a file, before the file is fetched.
+    """Check a file's entries in a manifest, before the file is fetched.
 
     Raises:
-        DataError: There are too many tensors, or one has a name, type or shape that cannot be.
+        DataError: There are too many tensors, or one has an invalid name, type or shape.
     """
     if len(entries) > MAX_TENSORS or len({entry.name for entry in entries}) != len(entries):
         raise DataError(f"{where}: more than {MAX_TENSORS} tensors, or one is named twice")
@@ -78,7 +78,8 @@ def read_tensors(data: bytes, entries: list[TensorEntry], where: str) -> dict[st
         Tensors in the order of the manifest's entries.
 
     Raises:
-        DataError: It is none, its tensors are not those of the manifest, or not finite.
+        DataError: It is no safetensors file, its tensors are not those of the manifest, or not
+            finite.
     """
     try:
         found = load(data)

@@ -1,4 +1,4 @@
-"""The port's view of forecaster, fit and runtime; TensorFlow is imported where it runs."""
+"""Implements the port with forecaster, fit and runtime; TensorFlow is imported where it runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LstmHighway(ModelFamily[Architecture]):
         return read_architecture(values)
 
     def check(self, architecture: Architecture, spec: ModelSpec) -> None:
-        """Check that a network is a task's."""
+        """Check that a network matches a task."""
         a = architecture
         if (a.window, a.sensors) != (spec.window, len(spec.sensors)):
             raise DataError(f"the network reads {a.window} x {a.sensors} readings")
@@ -57,7 +57,7 @@ class LstmHighway(ModelFamily[Architecture]):
         settings: FitSettings,
         start: Start | None,
     ) -> Fitted:
-        """Solve the highway, then train the LSTM on what it leaves."""
+        """Solve the highway, then train the LSTM on its residuals."""
         from millrace.model_families.lstm_highway.fit import fit  # noqa: PLC0415  (TensorFlow)
 
         return fit(architecture, train, validation, settings, start)
@@ -65,7 +65,7 @@ class LstmHighway(ModelFamily[Architecture]):
     def rescale(
         self, architecture: Architecture, weights: Weights, old: Normaliser, new: Normaliser
     ) -> Weights:
-        """Carry weights over to other units, exactly."""
+        """Convert weights to other units, exactly."""
         return rescale(architecture, weights, old, new)
 
     def runtime(self, architecture: Architecture) -> Runtime:
@@ -77,19 +77,19 @@ class LstmHighway(ModelFamily[Architecture]):
     def forecast(
         self, architecture: Architecture, weights: Weights, values: Float32, present: Bools
     ) -> Float32:
-        """Forecast with the network as it was trained, without tracing all sizes."""
+        """Forecast with the Keras network, without tracing all sizes."""
         from millrace.model_families.lstm_highway.fit import forecast  # noqa: PLC0415  (likewise)
 
         return forecast(architecture, weights, values, present.astype(np.float32))
 
     def prepare_fit(self) -> None:
-        """Load TensorFlow, and make it repeat itself."""
+        """Load TensorFlow, and make it deterministic."""
         from millrace.model_families.lstm_highway.fit import prepare  # noqa: PLC0415  (likewise)
 
         prepare()
 
     def prepare_serving(self) -> None:
-        """Let TensorFlow use one thread."""
+        """Limit TensorFlow to one thread."""
         from millrace.model_families.lstm_highway.runtime import (  # noqa: PLC0415  (likewise)
             use_one_thread,
         )
@@ -98,7 +98,7 @@ class LstmHighway(ModelFamily[Architecture]):
 
     @property
     def memory_errors(self) -> tuple[type[Exception], ...]:
-        """TensorFlow has its own."""
+        """TensorFlow's own exception."""
         from tensorflow.errors import ResourceExhaustedError  # noqa: PLC0415  (likewise)
 
         return (MemoryError, ResourceExhaustedError)

@@ -1,11 +1,11 @@
-"""The fit: examples in, weights, optimizer state and history out.
+"""Fits the network to examples; returns weights, optimizer state and history.
 
-The highway is solved in closed form first (see `highway`); then the LSTM and its head
-learn what the highway leaves, by AdamW on the mean absolute error, until the validation error
-has not fallen for a while. The best epoch's weights are kept, and epoch 0 is one of them: the
-network with the new highway and, on a warm start, the old LSTM. That combination may be worse
-than the serving version, whose LSTM was fitted to another highway: only the gate decides
-whether the challenger is better.
+The highway is solved in closed form first (see `highway`); then the LSTM and its head learn the
+highway's residuals, by AdamW on the mean absolute error, until the validation error has not fallen
+for `FitSettings.patience` epochs. The best epoch's weights are kept, and epoch 0 is one of them:
+the network with the new highway and, on a warm start, the old LSTM. That combination may be worse
+than the serving version, whose LSTM was fitted to another highway: only the gate decides whether
+the challenger is better.
 
 Deterministic: the same examples, settings and start give the same bits on the same machine
 with the same packages. `prepare` has to be called before TensorFlow does anything else.
@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Epoch(msgspec.Struct, frozen=True):
-    """One pass.
+    """One pass over the examples.
 
     Attributes:
         training: Mean absolute training error, weighted; None for epoch 0, before any step.
@@ -48,7 +48,7 @@ class Epoch(msgspec.Struct, frozen=True):
 
 
 def prepare(threads: int = 1) -> None:
-    """Make TensorFlow repeat itself; call once, before anything else uses it.
+    """Make TensorFlow deterministic; call once, before anything else uses it.
 
     Args:
         threads: Threads within and between operations; more than 1 is still deterministic,
@@ -73,14 +73,14 @@ def fit(
     """Fit the network.
 
     Args:
-        architecture: What to fit.
-        train: What to learn from.
-        validation: When to stop; shares no sample with ``train``.
-        settings: How to fit.
+        architecture: The network to fit.
+        train: Training examples.
+        validation: Examples for early stopping; shares no sample with ``train``.
+        settings: Settings of the fit.
         start: The serving version; None starts afresh.
 
     Raises:
-        DataError: There is nothing to learn from, or the fit has diverged.
+        DataError: There are no usable examples, or the fit has diverged.
     """
     if not len(train) or not validation.known.any():
         raise DataError(
@@ -150,10 +150,10 @@ class _Loop:
         self._step = tf.function(step, reduce_retracing=True)
 
     def restore(self, state: Tensors) -> None:
-        """Continue with another fit's moments; start afresh if they are not of this network.
+        """Continue with another fit's moments; start afresh if they do not match this network.
 
-        They may be another optimizer's, or of a release that named or shaped them otherwise:
-        moments are worth a few steps, never a failed run.
+        They may belong to another optimizer, or to a release that named or shaped them differently:
+        moments save a few steps, so a mismatch must not fail the run.
         """
         own = {v.path: tuple(v.shape) for v in self._optimizer.variables}
         if own != {name: value.shape for name, value in state.items()}:
@@ -173,7 +173,7 @@ class _Loop:
         best, kept = 0, self._snapshot()
         done = 0
         for epoch in range(1, epochs + 1):
-            # Whole batches only: what is missing in the last one is drawn again.
+            # Whole batches only: the last one is filled with examples from the start of the order.
             order = np.resize(rng.permutation(len(train)), per_epoch * settings.batch)
             losses = []
             for rows in order.reshape(per_epoch, settings.batch):

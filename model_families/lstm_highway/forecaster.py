@@ -1,6 +1,6 @@
-"""The forecasting network: an `Architecture` (plain data) goes in, a Keras model comes out.
+"""The forecasting network: builds a Keras model from an `Architecture` (plain data).
 
-A window and its sensors' presence become a forecast in the same normalised units:
+It maps a window and its sensors' presence to a forecast in the same normalised units:
 
 ```
 window  (batch, window, sensors) ──► centre: subtract each sensor's last value, mask absent ones
@@ -11,14 +11,14 @@ last value of each target sensor ───────────────�
                                                               (batch, steps, targets)
 ```
 
-Highway and head start at zero, so a network that has learned nothing forecasts persistence.
-Centring makes it blind to the level of a sensor, and so to a harmless shift of one
+Highway and head start at zero, so an untrained network forecasts persistence.
+Centring makes it invariant to the level of a sensor, and so to a harmless shift of one
 (reversible instance normalisation, Kim et al., ICLR 2022); the linear highway beside the
 recurrent part is LSTNet's (Lai et al., SIGIR 2018). Consecutive samples are grouped into
 patches, because a recurrent step costs the same whatever its width.
 
-Artefacts are untrusted, so nothing but numbers within limits describes a network. TensorFlow
-is imported by `build`, not by this module.
+Artefacts are untrusted, so a network is described only by numbers within limits. TensorFlow is
+imported by `build`, not by this module.
 
 >>> Architecture(window=60, sensors=4, steps=1, targets=(0, 1)).patch
 3
@@ -38,7 +38,7 @@ from millrace.model_families.family import Weights
 
 #: Steps of the LSTM at most; longer windows make wider patches.
 MAX_RECURRENT_STEPS: Final = 24
-#: Variables of the network at most; what asks for more is refused before it is built.
+#: Variables of the network at most; a larger architecture is refused before it is built.
 MAX_PARAMETERS: Final = 5_000_000
 
 KIND: Final = "lstm-highway-1"
@@ -51,15 +51,15 @@ Size = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the network looks like; JSON in an artefact.
+    """Architecture of the network; JSON in an artefact.
 
     Attributes:
-        window: Samples in.
-        sensors: Sensors in.
+        window: Samples of an input window.
+        sensors: Sensors of an input window.
         steps: Rows of a forecast: 1, or the horizon.
         targets: Column of each forecast sensor, in the order of a forecast's columns.
         units: Width of the LSTM.
-        kind: The only kind there is, so that an artefact of a later one is recognised.
+        kind: The only kind so far, so that an artefact of a later kind is recognised.
 
     Raises:
         DataError: A target is not a sensor, or the network would be too large.
@@ -73,7 +73,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     kind: Literal["lstm-highway-1"] = "lstm-highway-1"
 
     def __post_init__(self) -> None:
-        """Check what types cannot say."""
+        """Check the constraints that types cannot express."""
         columns = set(self.targets)
         if not columns or len(columns) != len(self.targets):
             raise DataError(f"architecture: targets must be named, each once; got {self.targets}")
@@ -87,12 +87,12 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     @property
     def patch(self) -> int:
-        """Consecutive samples that the LSTM takes at a step."""
+        """Consecutive samples in one step of the LSTM."""
         return -(-self.window // MAX_RECURRENT_STEPS)
 
     @property
     def recurrent_steps(self) -> int:
-        """Steps that the LSTM takes; the first patch is padded with zeros at its start."""
+        """Steps of the LSTM; the first patch is padded with zeros at its start."""
         return -(-self.window // self.patch)
 
     @property
@@ -122,7 +122,7 @@ def read_architecture(values: Mapping[str, Any]) -> Architecture:
     """Read an artefact's architecture.
 
     Raises:
-        DataError: It is not one that this program can build.
+        DataError: This program cannot build it.
     """
     try:
         return msgspec.convert(dict(values), Architecture)
@@ -134,9 +134,9 @@ def build(architecture: Architecture, *, dropout: float = 0.0) -> Any:
     """Build the network, with every variable fresh.
 
     Args:
-        architecture: What it looks like.
-        dropout: Share of the LSTM's outputs that a training step drops; adds no variable
-            that a model in service would need, so serve with 0.
+        architecture: Its architecture.
+        dropout: Share of the LSTM's outputs that a training step drops; it adds no variables
+            that serving needs, so serve with 0.
 
     Returns:
         A ``keras.Model``: inputs float32 (batch, window, sensors) and float32 presence
@@ -171,7 +171,7 @@ def build(architecture: Architecture, *, dropout: float = 0.0) -> Any:
 
 
 def weights_of(model: Any) -> Weights:
-    """Take a network's variables, by name, in the network's order."""
+    """Copy a network's variables, by name, in the network's order."""
     return {variable.path: value_of(variable) for variable in model.weights}
 
 
@@ -181,10 +181,10 @@ def value_of(variable: Any) -> npt.NDArray[Any]:
 
 
 def set_weights(model: Any, weights: Weights) -> None:
-    """Give a network its variables.
+    """Set a network's variables.
 
     Raises:
-        DataError: Names or shapes are not the network's.
+        DataError: Names or shapes do not match the network.
     """
     wanted = {variable.path: tuple(variable.shape) for variable in model.weights}
     given = {name: value.shape for name, value in weights.items()}
@@ -197,16 +197,16 @@ def set_weights(model: Any, weights: Weights) -> None:
 def rescale(
     architecture: Architecture, weights: Weights, old: Normaliser, new: Normaliser
 ) -> Weights:
-    """Carry weights over to other units, so that the network forecasts the same readings.
+    """Convert weights to other units, so that the network forecasts the same readings.
 
-    The network sees centred values only, so the means cancel, and it is linear in its inputs
-    where they enter and in its outputs where they leave: the change is exact.
+    The network receives only centred values, so the means cancel, and its first and last layers are
+    linear: the conversion is exact.
 
     Args:
         architecture: The network.
         weights: Its variables, in the units of ``old``.
-        old: Units that the weights were learned in.
-        new: Units that they are wanted in.
+        old: Units in which the weights were learned.
+        new: Units to convert them to.
 
     Returns:
         The variables in the units of ``new``.

@@ -1,9 +1,8 @@
-"""The forecaster's linear highway, solved in closed form: examples in, its kernel out.
+"""Solves the kernel of the forecaster's linear highway in closed form.
 
-Ridge regression of the change from the last value on the centred window. It needs no steps
-and no learning rate, is the best linear forecaster of *all* the history at every run, and
-leaves the LSTM only what is not linear. How much to shrink is chosen on the validation
-stretch.
+It is a ridge regression of the change from the last value on the centred window. It needs no steps
+and no learning rate, is the best linear forecaster of *all* the history at every run, and leaves
+only the nonlinear part to the LSTM. The penalty is chosen on the validation stretch.
 
 Reference: A. E. Hoerl, R. W. Kennard, Ridge Regression, Technometrics 12 (1970).
 """
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from millrace.model_families.examples import Examples
 from millrace.model_families.lstm_highway.forecaster import Architecture
 
-#: Examples whose inputs are float64 at the same time.
+#: Examples whose inputs are converted to float64 at a time.
 _PART: Final = 2_048
 
 Floats = npt.NDArray[np.float64]
@@ -29,12 +28,12 @@ def solve_highway(
     validation: Examples,
     penalties: tuple[float, ...],
 ) -> tuple[npt.NDArray[np.float32], float]:
-    """Solve the highway for each penalty and keep the one that forecasts best.
+    """Solve the highway for each penalty and keep the solution that forecasts best.
 
     Args:
         architecture: The network.
-        train: What to learn from.
-        validation: What to choose the penalty on.
+        train: Training examples.
+        validation: Examples on which the penalty is chosen.
         penalties: Penalties on the squared kernel, in examples.
 
     Returns:
@@ -81,14 +80,14 @@ def _parts(examples: Examples) -> Iterator[Examples]:
 
 
 def centred(examples: Examples) -> Floats:
-    """Flatten windows less their last values, 0 where absent: (n, window * sensors)."""
+    """Flatten windows minus their last values, 0 where absent: (n, window * sensors)."""
     moved: npt.NDArray[Any] = examples.x - examples.x[:, -1:, :]
     masked = moved * examples.present[:, None, :]
     return masked.reshape(len(masked), -1).astype(np.float64)
 
 
 def _changes(architecture: Architecture, examples: Examples) -> Floats:
-    """Flatten the truth less the last values, 0 where unknown: (n, steps * targets)."""
+    """Flatten the truth minus the last values, 0 where unknown: (n, steps * targets)."""
     last = examples.x[:, -1:, list(architecture.targets)]
     change = (examples.y - last) * examples.known[:, None, :]
     return change.reshape(len(change), -1).astype(np.float64)

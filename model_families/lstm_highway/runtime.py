@@ -39,10 +39,10 @@ _log = structlog.get_logger(__name__)
 
 
 def use_one_thread() -> None:
-    """Let TensorFlow use one thread, before it has run anything: the machine has other work."""
+    """Limit TensorFlow to one thread, before its first use: other processes share the machine."""
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    # XLA has no other setting for it; it reads this when it first compiles.
+    # XLA has no other setting for it; it reads this one when it first compiles.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_XLA_FLAGS}".strip()
 
 
@@ -55,7 +55,7 @@ class Network:
         self._shape = (architecture.window, architecture.sensors)
         self._wanted = {v.path: tuple(v.shape) for v in model.weights}
         self._order = [v.path for v in model.trainable_variables]
-        # What is neither learned nor saved (the state of unused random seeds) stays the model's.
+        # Variables that are neither trained nor saved (unused random seeds) become constants.
         rest = [tf.constant(v.numpy()) for v in model.non_trainable_variables]
 
         def run(weights: list[tf.Tensor], values: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
@@ -79,7 +79,7 @@ class Network:
         """Convert a version's weights for the compiled functions.
 
         Raises:
-            DataError: They are not this architecture's.
+            DataError: They do not match this architecture.
         """
         given = {name: tuple(w.shape) for name, w in weights.items()}
         if given != self._wanted:
