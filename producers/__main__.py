@@ -8,7 +8,7 @@ from millrace.producers.command_line import app
 
 
 def main() -> int:
-    """Run a command; an error for people is one line."""
+    """Run a command; errors for people are printed as one line."""
     try:
         app()
     except MillraceError as error:

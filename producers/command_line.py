@@ -1,8 +1,8 @@
 """The edge's commands: `replay`, `simulate`, `host`, `flush`.
 
-Run as ``python -m millrace.producers``. Each makes windows and a tempo, and hands both to
-`replay.replay`. Ctrl-C ends a run cleanly: what was handed over is delivered or waits in the
-spool, the summary is still given, and the exit code says so.
+Run as ``python -m millrace.producers``. Each command builds windows and a tempo, and passes both
+to `send_loop.replay`. Ctrl-C ends a run cleanly: windows that were handed over are delivered or
+kept in the spool, the summary is still printed, and the exit code shows the interruption.
 """
 
 import platform
@@ -232,14 +232,14 @@ def flush_command(
 
 
 def _cut(spec: ModelSpec) -> str:
-    """Name what windows are cut by, so that other windows have another spool."""
+    """Name the parameters of cutting, so that differently cut windows have another spool."""
     return f"{spec.name} {digest_of(repr(spec))[:8]}"
 
 
 def _spool_options(
     folder: Path | None, limit: str, *, no_spool: bool, restart: bool = False
 ) -> SpoolOptions | None:
-    """What the options about the spool say together."""
+    """Combine the options about the spool."""
     if no_spool and (folder is not None or restart):
         raise SettingsError("--no-spool excludes --spool and --restart")
     return None if no_spool else SpoolOptions(folder, parse_bytes(limit), restart)
@@ -253,7 +253,7 @@ def _settings() -> Settings:
 
 
 def _moment(text: str | None, option: str) -> datetime | None:
-    """Read a time from the command line; without a zone it is UTC."""
+    """Parse a time of the command line; without a zone it is UTC."""
     if text is None:
         return None
     try:
@@ -266,7 +266,7 @@ def _moment(text: str | None, option: str) -> datetime | None:
 
 
 def _spoiler(share: float, seed: int) -> Callable[[Forwarder, SensorWindow], int]:
-    """Make what sends a bad record after a share of the windows, seeded."""
+    """Build a seeded callback that sends a bad record after a share of the windows."""
     rng = np.random.default_rng(seed)
 
     def after(forwarder: Forwarder, window: SensorWindow) -> int:

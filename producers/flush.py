@@ -1,4 +1,4 @@
-"""``edge flush``: what waits in spools is sent, without the sources that filled them."""
+"""``edge flush``: sends the windows in spools, without the sources that filled them."""
 
 import sys
 from pathlib import Path
@@ -29,11 +29,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Flushed(msgspec.Struct, frozen=True):
-    """What became of the spools.
+    """Result of a flush.
 
     Attributes:
         sent: Windows that the broker confirmed.
-        spools: What each spool held and holds.
+        spools: Figures of each spool.
         interrupted: Whether a person ended it.
     """
 
@@ -45,12 +45,12 @@ class Flushed(msgspec.Struct, frozen=True):
 def flush_spools(
     settings: Settings, folder: Path | None, *, any_cluster: bool, as_json: bool
 ) -> None:
-    """Send what spools hold; those of running edges and other namespaces are passed over.
+    """Send the windows in spools; spools of running edges and other namespaces are skipped.
 
     Args:
-        settings: Where Kafka is, whose namespace counts, and under which home spools lie.
+        settings: Where Kafka is, the namespace, and the home of the spools.
         folder: The one spool to send; None for all.
-        any_cluster: Whether windows for another cluster go to this one.
+        any_cluster: Whether windows for another cluster are sent to this one.
         as_json: Whether to print the result as JSON.
 
     Raises:

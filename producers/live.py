@@ -2,9 +2,9 @@
 
     source's thread: readings ─► LiveWindows per asset ─► queue ─► send loop's thread
 
-The queue is bounded: a source that is faster than delivery waits, and then it is up to the device
-whether readings are lost. A source that fails ends the run with its error, after the windows that
-it completed before.
+The queue is bounded: a source that is faster than delivery blocks, and then it depends on the
+device whether readings are lost. A source that fails ends the run with its error, after the windows
+that it completed before.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from millrace.producers.sources.source import Reading, Source
 from millrace.producers.windows import LiveWindows
 
 _log = structlog.get_logger(__name__)
-#: Windows that wait for the send loop, at most.
+#: Capacity of the queue to the send loop, windows.
 MOST_WAITING: Final = 1000
-#: How long a source may take to end once it is asked to, seconds.
+#: How long a source may take to end after the stop event, seconds.
 END_SECONDS: Final = 5.0
-#: How long a full queue is waited for before the source looks whether it is to end, seconds.
+#: Interval at which a source that is blocked on a full queue checks the stop event, seconds.
 _ROOM_SECONDS: Final = 0.1
 
 
 def live_windows(source: Source, ended: Callable[[], bool]) -> Generator[SensorWindow | None]:
-    """Yield a source's windows as they come; None whenever there is none yet.
+    """Yield a source's windows as they are completed; None whenever there is none yet.
 
     Args:
-        source: The source; its thread starts with the first window asked for.
-        ended: Whether it is to end; windows that it completed until then still come.
+        source: The source; its thread starts with the first call of ``next``.
+        ended: Returns whether to stop; windows that are completed until then are still yielded.
 
     Raises:
-        DataError: A reading is not one of the source's own spec.
+        DataError: A reading does not match the source's own spec.
         MillraceError: The source failed.
     """
     reader = _Reader(source)
@@ -58,7 +58,7 @@ def live_windows(source: Source, ended: Callable[[], bool]) -> Generator[SensorW
                     " `stop.wait`, and end when that is set"
                 )
             window = reader.next()
-            if window is not None:  # it is delivery that takes the time
+            if window is not None:  # the source made progress: restart its time limit
                 ends = time.monotonic() + END_SECONDS
             yield window
         while (window := reader.next()) is not None:
@@ -85,29 +85,29 @@ class _Reader:
         return not self._thread.is_alive()
 
     def start(self) -> None:
-        """Start to read."""
+        """Start reading."""
         self._thread.start()
 
     def next(self) -> SensorWindow | None:
-        """Take the oldest window, if there is one."""
+        """Take the oldest window, if any."""
         try:
             return self._windows.get_nowait()
         except queue.Empty:
             return None
 
     def stop(self) -> None:
-        """Ask the source to end."""
+        """Set the source's stop event."""
         self._stop.set()
 
     def abandon(self) -> None:
-        """End without the windows that nobody takes any more, and say how many those are."""
+        """End, and log how many windows in the queue are discarded."""
         self._abandoned.set()
         self._stop.set()
         if left := self._windows.qsize():
             _log.warning("windows of a live source are not sent", windows=left)
 
     def check(self) -> None:
-        """Raise what the source failed with."""
+        """Raise the source's error, if it failed."""
         if self._error is not None:
             raise self._error
 
@@ -128,7 +128,7 @@ class _Reader:
             self._error = error
 
     def _put(self, window: SensorWindow) -> bool:
-        """Hand a window over; waits while there is no room. False if nobody takes any more."""
+        """Enqueue a window; blocks while the queue is full. False if the reader was abandoned."""
         while not self._abandoned.is_set():
             try:
                 self._windows.put(window, timeout=_ROOM_SECONDS)
@@ -144,7 +144,7 @@ def _check_name(asset: str, source: Source) -> None:
 
 
 def _check(reading: Reading, spec: ModelSpec, source: Source) -> None:
-    """Check that a reading is one of its spec."""
+    """Check that a reading matches its spec."""
     if len(reading.values) != len(spec.sensors):
         raise DataError(
             f"{source.title}: a reading of {reading.asset} has {len(reading.values)} values;"

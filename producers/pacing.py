@@ -1,9 +1,9 @@
-"""When the next window is due: pure arithmetic, with every time as an argument.
+"""Computes when the next window is due: pure arithmetic, with every time as an argument.
 
-A tempo says how much wall time passes between two windows: recorded time divided by a
-speed-up, an even rate, or none. While a training run is in progress the training speed
-holds as well, and the slower of the two counts: a training of 20 s would otherwise swallow
-days of recorded time that it would not on a real machine.
+A tempo determines the wall time between two windows: recorded time divided by a speed-up, a
+constant rate, or no pacing. While a training run is in progress the training speed applies as well,
+and the slower of the two counts: otherwise days of recorded time would pass during a training of
+20 s, which would not happen on a real machine.
 
 >>> pacer = Pacer(Tempo(speed=600.0), training_speed=60.0)
 >>> pacer.due(0, now=5.0, training=False)
@@ -18,13 +18,13 @@ from typing import Final
 
 from millrace.contracts.errors import SettingsError
 
-#: A sender that is later than this starts its schedule anew instead of rushing, seconds.
+#: A sender that is later than this restarts its schedule instead of catching up, seconds.
 MAX_LATE: Final = 1.0
 
 
 @dataclass(frozen=True)
 class Tempo:
-    """How windows follow each other; as fast as possible when neither is given.
+    """Pace of the windows; as fast as possible when neither is given.
 
     Attributes:
         speed: Recorded seconds per second.
@@ -38,7 +38,7 @@ class Tempo:
     rate: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no tempo."""
+        """Refuse an invalid tempo."""
         if self.speed is not None and self.rate is not None:
             raise SettingsError("give --speed or --rate, not both")
         for name, value in (("--speed", self.speed), ("--rate", self.rate)):
@@ -46,14 +46,14 @@ class Tempo:
                 raise SettingsError(f"{name} is {value:g}: give a number above 0")
 
     def gap(self, recorded_ms: int) -> float:
-        """Wall seconds between two windows that are so much recorded time apart."""
+        """Wall seconds between two windows that are ``recorded_ms`` of recorded time apart."""
         if self.speed is not None:
             return max(recorded_ms, 0) / 1000 / self.speed
         return 1 / self.rate if self.rate is not None else 0.0
 
 
 class Pacer:
-    """Remembers the last window sent, and says when the next is due."""
+    """Stores the last window's times, and computes when the next one is due."""
 
     def __init__(
         self, tempo: Tempo, training_speed: float | None = None, max_idle: float | None = None
@@ -64,8 +64,8 @@ class Pacer:
             tempo: The usual one.
             training_speed: Recorded seconds per second while a training run is in progress;
                 None for no slow-down.
-            max_idle: Longest wait between windows, seconds: what a longer silence of the
-                recording is cut to. None for no limit.
+            max_idle: Longest wait between windows, seconds; a longer gap of the recording is
+                shortened to it. None for no limit.
         """
         self._tempo = tempo
         self._training = Tempo(speed=training_speed)
@@ -73,7 +73,7 @@ class Pacer:
         self._last: tuple[int, float] | None = None
 
     def due(self, end_ms: int, now: float, *, training: bool) -> float:
-        """Say when a window is due.
+        """Compute when a window is due.
 
         Args:
             end_ms: Event time of its end.
@@ -92,5 +92,5 @@ class Pacer:
         return last_due + (gap if self._max_idle is None else min(gap, self._max_idle))
 
     def sent(self, end_ms: int, *, due: float, now: float) -> None:
-        """Note that a window was sent, which had been due at a time."""
+        """Note that a window was sent, and when it was due."""
         self._last = (end_ms, max(due, now - MAX_LATE))

@@ -1,4 +1,4 @@
-"""A window becomes the record that goes to Kafka: key, value, headers, timestamp."""
+"""Encodes a window as a Kafka record: key, value, headers, timestamp."""
 
 from typing import Literal, NamedTuple
 
@@ -19,7 +19,7 @@ class Record(NamedTuple):
     """A record of `sensor.windows`.
 
     Attributes:
-        key: The asset; None and empty are for broken devices.
+        key: The asset; None and empty keys occur only with broken devices.
         value: The window's bytes.
         headers: CloudEvents headers.
         at_ms: When the edge took it over, milliseconds UTC; Kafka's CreateTime, so that the
@@ -49,7 +49,7 @@ def window_record(window: SensorWindow, encoding: Encoding, source: str, at_ms: 
 
     Args:
         window: The window.
-        encoding: How.
+        encoding: The encoding.
         source: Which edge sends it.
         at_ms: When, milliseconds UTC.
     """

@@ -1,7 +1,7 @@
-"""Whether a training run of a model is in progress, so that the replay's clock is honest.
+"""Detects whether a training run of a model is in progress, so that a replay can be slowed.
 
-`training.runs` and `model.events` come in, a yes or no goes out. A run is in progress from
-``started`` until it is rejected or failed, or approved and its version serving.
+It reads `training.runs` and `model.events`. A run is in progress from ``started`` until it is
+rejected or failed, or approved and its version serves.
 """
 
 from datetime import datetime, timedelta
@@ -15,9 +15,9 @@ from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.settings import Settings
 from millrace.registry.state import Model, State
 
-#: A run that has not been heard of for this long is taken to have died with its trainer.
+#: A run without an event for this long counts as aborted together with its trainer.
 SILENT_AFTER: Final = timedelta(minutes=10)
-#: An approved version that no replica takes up within this time holds nothing up any more.
+#: An approved version that does not serve within this time no longer slows the replay.
 UNSERVED_AFTER: Final = timedelta(minutes=1)
 
 
@@ -25,8 +25,8 @@ def in_progress(run: TrainingRun, model: Model | None, now: datetime) -> bool:
     """Decide whether a run slows the replay down.
 
     Args:
-        run: The run, as far as it has come.
-        model: Its model in the registry, if it is there.
+        run: The latest record of the run.
+        model: Its model in the registry, if it is known.
         now: The wall clock, UTC.
     """
     age = now - run.updated_at
@@ -45,7 +45,7 @@ class RunWatch:
         """Start at the first event.
 
         Raises:
-            ServerError: No broker answers, or a topic is not there.
+            ServerError: No broker answers, or a topic does not exist.
         """
         self._model = model
         self._runs: dict[str, TrainingRun] = {}
@@ -54,7 +54,7 @@ class RunWatch:
         self._log = LogReader(settings, [TRAINING_RUNS])
 
     def training(self, now: datetime) -> bool:
-        """Take in what has arrived, and say whether a run is in progress; does not wait."""
+        """Process new events, and return whether a run is in progress; does not block."""
         for _, message in self._log.poll(0):
             run = self._read.valid(message.value())
             if run is not None and run.model == self._model:
@@ -64,6 +64,6 @@ class RunWatch:
         return any(in_progress(run, model, now) for run in self._runs.values())
 
     def close(self) -> None:
-        """Leave the broker."""
+        """Close the clients."""
         self._log.close()
         self._feed.close()

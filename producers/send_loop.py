@@ -1,4 +1,4 @@
-"""Windows, each when it is due, to a forwarder: the loop that all edge commands share.
+"""Passes each window to a forwarder when it is due: the loop that all edge commands share.
 
 ```
 windows ──► Pacer (due?) ──► Forwarder ──► summary
@@ -20,12 +20,12 @@ from millrace.contracts.events.window import SensorWindow
 from millrace.producers.delivery.forwarder import END_SECONDS, Forwarder, SpoolCounts
 from millrace.producers.pacing import Pacer
 
-#: How long the loop waits before it looks around again, seconds.
+#: Longest wait of the loop before its next iteration, seconds.
 LOOK_SECONDS: Final = 0.05
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """What was sent.
+    """Summary of a run.
 
     Attributes:
         model: The model that the windows are for.
@@ -33,11 +33,11 @@ class Summary(msgspec.Struct, frozen=True):
         bad: Bad records that were mixed in on purpose and confirmed.
         seconds: Wall time.
         windows_per_second: Good windows over wall time.
-        slowed_seconds: Wall time during which a training run held the replay back.
+        slowed_seconds: Wall time during which a training run slowed the replay.
         event_from: End of the first window taken over; None if there was none.
         event_until: End of the last.
         interrupted: Whether a person ended it.
-        spool: What the spool did; None when it was sent from memory.
+        spool: Figures of the spool; None if windows were sent from memory.
         not_recorded: Windows of a live source for which there was no room.
     """
 
@@ -66,26 +66,26 @@ def replay(
     after: Callable[[SensorWindow], int] = lambda _: 0,
     live: bool = False,
 ) -> Summary:
-    """Hand over windows when they are due, and wait until all of them have arrived.
+    """Hand over windows when they are due, and wait until all of them are confirmed.
 
     Args:
         found: The windows, in the order in which they are due; None while a live source has none.
         forwarder: Delivers them.
-        pacer: Says when each is due.
+        pacer: Computes when each is due.
         model: The model that they are for.
-        training: Whether a training run is in progress, at a wall time.
-        stopping: Whether to end early.
-        progress: Told of each window sent, and whether a run slows the replay.
-        after: Called after each window; sends bad records and says how many.
-        live: Whether the windows end by themselves after a stop: what was measured until then is
-            handed over.
+        training: Returns whether a training run is in progress at a wall time.
+        stopping: Returns whether to end early.
+        progress: Called with each window sent, and whether a run slows the replay.
+        after: Called after each window; sends bad records and returns their number.
+        live: Whether the windows end by themselves after a stop: windows that were measured until
+            then are handed over.
 
     Returns:
-        What was sent. After an early end, what was handed over has arrived or waits in the
+        The summary. After an early end, windows that were handed over are confirmed or kept in the
         spool.
 
     Raises:
-        MillraceError: The source failed; what it gave before was handed over.
+        MillraceError: The source failed; its earlier windows were handed over.
         ServerError: A window could not be delivered.
     """
     began = time.monotonic()
@@ -101,7 +101,7 @@ def replay(
             if due is None:
                 break
             if not forwarder.send(window):
-                continue  # counted by the forwarder; the next wait sees whether the run is to end
+                continue  # counted by the forwarder; the next wait checks for a stop
             pacer.sent(window.end_ms, due=due, now=time.monotonic())
             spoiled = after(window)
             bad += range(forwarder.handed - spoiled + 1, forwarder.handed + 1)
@@ -109,7 +109,7 @@ def replay(
             last = window.end_ms
             progress(window, slow.now)
     except MillraceError:
-        forwarder.flush(END_SECONDS)  # what the source gave before it failed
+        forwarder.flush(END_SECONDS)  # the windows before the source's failure
         raise
     forwarder.flush()
     seconds = time.monotonic() - began
@@ -141,7 +141,7 @@ def _wait(
     """Wait until a window is due, serving delivery reports meanwhile.
 
     Returns:
-        When it was due; None if the replay is to end first.
+        When it was due; None if the replay is stopped first.
     """
     while not stopping():
         now = time.monotonic()
@@ -153,7 +153,7 @@ def _wait(
 
 
 class _Slow:
-    """Whether a run slows the replay, asked every `LOOK_SECONDS`, and for how long it has."""
+    """Whether a run slows the replay, checked every `LOOK_SECONDS`, and for how long it has."""
 
     def __init__(self, training: Callable[[datetime], bool]) -> None:
         self.now = False
@@ -162,7 +162,7 @@ class _Slow:
         self._looked: float | None = None
 
     def look(self, now: float) -> bool:
-        """Ask again if it is time to."""
+        """Check again if the interval has passed."""
         if self._looked is None or now - self._looked >= LOOK_SECONDS:
             if self.now and self._looked is not None:
                 self.seconds += now - self._looked

@@ -1,7 +1,7 @@
-"""What every edge command does around its windows: deliver, show progress, stop cleanly.
+"""Common frame of every edge command: delivers windows, shows progress, stops cleanly.
 
-The first SIGINT or SIGTERM asks the loop to end: it flushes for a few seconds, and the summary
-says what was delivered and what waits in the spool. A second one has its usual effect.
+The first SIGINT or SIGTERM stops the loop: it flushes for a few seconds, and the summary states
+the numbers of windows delivered and left in the spool. A second signal has its usual effect.
 """
 
 import signal
@@ -43,7 +43,7 @@ from millrace.producers.sources.position import after as after_position
 
 _log = structlog.get_logger(__name__)
 
-#: What a shell adds to the number of the signal that ended a program.
+#: Offset of the exit code of a program that a signal ended, as in a shell.
 SIGNALLED: Final = 128
 #: Time between two updates of the progress bar, seconds.
 _SHOW_SECONDS: Final = 0.1
@@ -51,7 +51,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class Session:
-    """One run of an edge command; a context within which signals ask it to end."""
+    """One run of an edge command; a context within which signals stop it cleanly."""
 
     def __init__(self, settings: Settings, model: str, *, as_json: bool) -> None:
         """Prepare a run.
@@ -69,11 +69,11 @@ class Session:
 
     @property
     def stopping(self) -> bool:
-        """Whether a signal has asked the run to end."""
+        """Whether a signal has requested the end of the run."""
         return self._signal is not None
 
     def __enter__(self) -> Self:
-        """Take the signals."""
+        """Install the signal handlers."""
         for number in _SIGNALS:
             self._exit.callback(signal.signal, number, signal.signal(number, self._stop))
         return self
@@ -84,7 +84,7 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Give the signals back."""
+        """Restore the former signal handlers."""
         self._exit.close()
 
     def deliver(
@@ -100,13 +100,13 @@ class Session:
         """Send the windows and print the summary.
 
         Args:
-            run: How they are delivered.
-            found: The windows; a recording's, which are a sequence, go on after those that its
-                spool has had.
-            pacer: Says when each is due.
-            total: How many there are, if that is known.
+            run: Parameters of the delivery.
+            found: The windows; those of a recording, which are a sequence, resume after the last
+                one that its spool has had.
+            pacer: Computes when each is due.
+            total: Their number, if known.
             watched: Whether training runs slow the replay down.
-            after: See `replay`; told the forwarder, too.
+            after: See `replay`; also receives the forwarder.
 
         Raises:
             ServerError: Kafka does not answer, or a window could not be delivered.
@@ -148,7 +148,7 @@ class Session:
         self.end()
 
     def end(self) -> None:
-        """End the run; after a signal with the exit code that tells so.
+        """End the run; after a signal with the corresponding exit code.
 
         Raises:
             typer.Exit: A signal ended the run.
@@ -157,7 +157,7 @@ class Session:
             raise typer.Exit(SIGNALLED + self._signal)
 
     def _forwarder(self, run: Run, bar: "_Bar", stack: ExitStack) -> tuple[Forwarder, bytes | None]:
-        """Open what the windows are delivered with; says where the source goes on."""
+        """Open the forwarder; also returns the place at which the source resumes."""
         forwarder, position = stack.enter_context(
             open_forwarder(self._settings, run, lambda: self.stopping, bar.tell)
         )
@@ -171,7 +171,7 @@ class Session:
 
 
 class _Bar:
-    """A progress bar that is cheap enough to be told of every window."""
+    """A progress bar that is cheap enough to be updated with every window."""
 
     def __init__(self, model: str, *, shown: bool) -> None:
         self._forwarder: Forwarder | None = None
@@ -206,19 +206,19 @@ class _Bar:
         self._bar.stop()
 
     def begin(self, total: int | None, forwarder: Forwarder) -> None:
-        """Show how far the windows are, and what is noteworthy about their delivery."""
+        """Show the progress of the windows, and notes about their delivery."""
         self._forwarder = forwarder
         self._bar.update(self._task, total=total)
 
     def tell(self, said: str) -> None:
-        """Say a line to a person who watches, or else to the log."""
+        """Print a line above the bar, or else log it."""
         if self._bar.disable or not self._bar.console.is_terminal:
             _log.warning(said)
         else:
             self._bar.console.print(said, style="yellow", highlight=False)
 
     def advance(self, window: SensorWindow, slowed: bool) -> None:  # noqa: FBT001  (a callback)
-        """Count a window, and show it if it is time to."""
+        """Count a window, and update the bar if the interval has passed."""
         self._done += 1
         now = time.monotonic()
         if now - self._shown_at < _SHOW_SECONDS:
@@ -234,7 +234,7 @@ class _Bar:
 
 
 class _Note(ProgressColumn):
-    """A word about the delivery, shown also while no window advances the bar."""
+    """A note about the delivery, also updated while no window advances the bar."""
 
     def __init__(self, note: Callable[[], str]) -> None:
         super().__init__()

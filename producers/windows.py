@@ -1,10 +1,10 @@
-"""Readings become windows: pure, for a whole table at once or live, sample by sample.
+"""Cuts readings into windows: pure, for a whole table at once or live, sample by sample.
 
 A *run* is the longest stretch of samples of one asset and segment that lie on a grid: each
 no more than `MAX_SPACING` periods after the one before it, and within half a period of its
 place on the run's grid, start + i * period. Windows are cut from runs alone, full ones only,
-one every ``stride`` samples from the run's first, so none crosses a gap or a segment. A
-window is *due* at its end, one period after its last sample: then an edge could have sent it.
+one every ``stride`` samples from the run's first, so none crosses a gap or a segment. A window is
+*due* at its end, one period after its last sample, which is when an edge could first send it.
 
 >>> from millrace.contracts.model_spec import ModelSpec
 >>> spec = ModelSpec("tank", ("level",), 1.0, window=2, horizon=1, stride=1)
@@ -30,9 +30,9 @@ from millrace.contracts.model_spec import ModelSpec
 from millrace.producers.sources.position import order_of
 from millrace.producers.sources.recording import ASSET, SEGMENT, TIME
 
-#: Samples further apart than this many periods are not of one run.
+#: Samples further apart than this many periods belong to different runs.
 MAX_SPACING: Final = 1.5
-#: Samples nearer to each other than this many periods are not, either.
+#: So do samples that are nearer to each other than this many periods.
 MIN_SPACING: Final = 0.5
 #: How far from its place on the run's grid a sample may lie, periods.
 MAX_SLIP: Final = 0.5
@@ -86,7 +86,7 @@ def between(
 ) -> list[SensorWindow]:
     """Keep the windows that are due in (after, until].
 
-    So consecutive stretches share no window and lack none.
+    So consecutive stretches neither share nor miss a window.
     """
     low = to_ms(after) if after is not None else -(1 << 62)
     high = to_ms(until) if until is not None else 1 << 62
@@ -101,7 +101,7 @@ def runs(times: Int64, period_ms: float) -> list[slice]:
         period_ms: Nominal time between samples.
 
     Returns:
-        Slices of the samples, in order, together all of them.
+        Slices in order, which together cover all samples.
     """
     spacing = np.diff(times)
     breaks = (
@@ -149,15 +149,15 @@ class LiveWindows:
     def add(
         self, time_ms: int, reading: npt.NDArray[np.floating[Any]], segment: str = ""
     ) -> SensorWindow | None:
-        """Take a reading, later than the one before it.
+        """Add a reading, which must be later than the previous one.
 
         Args:
             time_ms: Its event time, milliseconds UTC.
             reading: One value per sensor, NaN where missing.
-            segment: Its segment; another one starts a run.
+            segment: Its segment; a new segment starts a run.
 
         Returns:
-            The window that it completes, if it does.
+            The window that the reading completes, if any.
         """
         period = self._spec.period_seconds * 1000
         spacing = time_ms - self._last

@@ -9,8 +9,8 @@ memory_spool     a spool in memory, lost with the process
 spool_folder     location, owner and lock of a spool
 backlog          spooled records that are not produced yet
 in_flight        records that are produced and not confirmed yet
-confirmed        how far the broker has confirmed a spool
-outage_detector  whether the broker is away
+confirmed        file with the number up to which a spool is confirmed
+outage_detector  detects whether the broker is unavailable
 handshake        checks topic and model before the first window is sent
 ```
 """

@@ -1,4 +1,4 @@
-"""Spooled records that are not produced yet: the next ones at hand, the rest in the spool.
+"""Spooled records that are not produced yet: the next ones in memory, the rest in the spool.
 
 >>> from millrace.producers.delivery.memory_spool import MemorySpool
 >>> spool = MemorySpool()
@@ -17,27 +17,27 @@ from typing import Final
 from millrace.producers.delivery.spool import Spool
 from millrace.producers.record import Record
 
-#: Records, and bytes of their values, after which no more of them are kept in memory.
+#: Largest number of records, and bytes of their values, that are kept in memory.
 MEMORY_RECORDS: Final = 2_000
 _MEMORY_BYTES: Final = 16 << 20
 
 
 class Backlog:
-    """What is to be produced, in order; begins with all that waits in a spool."""
+    """Records to produce, in order; starts with all unconfirmed records of a spool."""
 
     def __init__(self, spool: Spool) -> None:
-        """Begin after what is confirmed."""
+        """Start after the last confirmed record."""
         self._spool = spool
         self._memory: deque[tuple[int, Record]] = deque()
         self._bytes = 0
         self._read = spool.confirmed
 
     def __len__(self) -> int:
-        """How many are to be produced."""
+        """Number of records to produce."""
         return len(self._memory) + self._spool.last - self._read
 
     def spooled(self, records: Sequence[Record], size: int) -> None:
-        """Note what was just appended to the spool; it stays in memory if nothing is before it.
+        """Note a batch that was just appended; it stays in memory if no record precedes it.
 
         Args:
             records: The batch.
@@ -62,6 +62,6 @@ class Backlog:
         return self._memory[0] if self._memory else None
 
     def produced(self) -> None:
-        """Let go of the next record."""
+        """Drop the next record, which was produced."""
         _, record = self._memory.popleft()
         self._bytes -= len(record.value)

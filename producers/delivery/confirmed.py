@@ -1,7 +1,7 @@
-"""How far a spool is confirmed: one number in a file that is overwritten in place.
+"""The number of a spool's last confirmed record, in a file that is overwritten in place.
 
-It takes its space when it is made, so that it can be written when the disk is full. For the
-moment in which a spool's database is begun anew it keeps the spool's notes as well.
+The file allocates its space when it is created, so that it can be written when the disk is full.
+While a spool's database is recreated, it holds the spool's notes as well.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-#: The number, and how many bytes of saved notes follow.
+#: The number, and the size of the saved notes that follow, bytes.
 _HEAD: Final = struct.Struct("<qq")
 _BYTES: Final = 16 << 10
 
@@ -25,20 +25,20 @@ class Confirmed:
 
     Attributes:
         through: The number; 0 in a new file.
-        notes: Notes that were saved last and not let go of since.
+        notes: Notes that were saved last and not discarded since.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or make it.
+        """Open the file, or create it.
 
         Raises:
-            OSError: It cannot be made or read.
+            OSError: It cannot be created or read.
         """
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self.through = 0
         self.notes: dict[str, bytes] = {}
         written = os.pread(self._file, _BYTES, 0)
-        if len(written) < _BYTES:  # new, or its maker was killed
+        if len(written) < _BYTES:  # new, or incomplete, because its creator was killed
             os.pwrite(self._file, bytes(_BYTES), 0)
             return
         self.through, length = _HEAD.unpack_from(written)
@@ -46,7 +46,7 @@ class Confirmed:
             self.notes = _decode(written[_HEAD.size : _HEAD.size + length])
 
     def write(self, through: int) -> None:
-        """Write the number, and let go of saved notes.
+        """Write the number, and discard saved notes.
 
         Raises:
             OSError: It cannot be written.
@@ -55,7 +55,7 @@ class Confirmed:
         self.through = through
 
     def save(self, notes: Mapping[str, bytes]) -> bool:
-        """Save notes beside the number; they are on the disk when this returns.
+        """Save notes beside the number; they are synced to disk when this returns.
 
         Returns:
             False if they are too long.
@@ -72,7 +72,7 @@ class Confirmed:
         return True
 
     def close(self) -> None:
-        """Close the file; once is enough."""
+        """Close the file; idempotent."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -1,7 +1,7 @@
-"""Windows go through a spool to Kafka; one file, since its states share one loop.
+"""Delivers windows through a spool to Kafka; one file, since its states share one loop.
 
-An edge that loses the broker, or its life, loses no window. (Through a spool in memory, what waits
-is lost with the process; the run then ends with an error.)
+An edge loses no window when the broker is unavailable or when it is killed itself. (With a spool in
+memory, unconfirmed windows are lost with the process; the run then ends with an error.)
 
 ```
 send ──► batch ──► Spool.append ──► librdkafka ──► broker
@@ -12,17 +12,17 @@ CONNECTING ──first answer──► DELIVERING ──silence──► AWAY �
 any of them ──no room──► FULL ──room again──► what it was
 ```
 
-A window is on disk before it is produced, and leaves the disk when the broker has it. While
-the broker is there, a source that can wait is held to its pace and little waits on disk;
-while it is away, windows are spooled at the source's pace until the spool is full. Then a
-recording is read no further, and what a live source measures is counted as not recorded.
-librdkafka never gives a record up, and its queue is bounded: the spool is the place to wait.
+A window is on disk before it is produced, and is removed when the broker has confirmed it. While
+the broker is available, a source that can wait is slowed to the pace of delivery and little is on
+disk; while it is unavailable, windows are spooled at the source's pace until the spool is full.
+Then a recording is read no further, and windows of a live source are counted as not recorded.
+librdkafka never gives up a record, and its queue is bounded: records are kept in the spool.
 
-What a crash repeats: what was produced and not yet written down as confirmed, at most
-`in_flight.REPEATS` windows of an asset, in order; a stream processor recognises them. What it
-loses: of a recording nothing; of a live source what was measured since the last batch, some
-`_LINGER_SECONDS` ago. Confirmation goes by a prefix over all partitions, so a partition
-without a leader soon holds up the others: their windows wait in the spool, too.
+A crash repeats windows that were produced and not yet recorded as confirmed, at most
+`in_flight.REPEATS` of an asset, in order; a stream processor recognises them. A crash loses nothing
+of a recording, and of a live source the readings since the last batch, some `_LINGER_SECONDS` ago.
+Confirmation is a prefix over all partitions, so a partition without a leader soon blocks the
+others: their windows stay in the spool, too.
 """
 
 import time
@@ -56,8 +56,8 @@ NOT_RECORDED: Final = Counter(
     "millrace_edge_windows_not_recorded_total", "Windows of a live source that no room was for"
 )
 
-#: How the producer behind a spool differs: it never gives up, its queue is small, and it
-#: does not wait for company, because batches come as such.
+#: Settings of a producer behind a spool: it never gives up, its queue is small, and it does not
+#: linger, because records arrive in batches.
 PRODUCER: Final = {
     "message.timeout.ms": 0,
     "queue.buffering.max.messages": 10_000,
@@ -65,28 +65,29 @@ PRODUCER: Final = {
     "linger.ms": 1,
 }
 
-#: A batch is spooled when it has so many records, bytes, or seconds.
+#: Records, bytes and seconds after which a batch is spooled.
 _BATCH_RECORDS: Final = 500
 _BATCH_BYTES: Final = 4 << 20
 _LINGER_SECONDS: Final = 0.02
-#: A slow disk is left alone for so many times as long as its last write took, up to so long.
+#: Linger of a batch, as a multiple of the last write's duration, and its upper bound: it spares a
+#: slow disk.
 _REST: Final = 4.0
 _LONGEST_LINGER_SECONDS: Final = 0.25
-#: Time between two attempts to write to a full spool, and to reach a broker at the start.
+#: Pause between two attempts to write to a full spool, and to reach a broker at the start.
 _AGAIN_SECONDS: Final = 0.5
-#: Longest wait before looking around again, seconds.
+#: Longest wait before the next turn of the loop, seconds.
 _LOOK_SECONDS: Final = 0.05
-#: How long a source that waits for room leaves librdkafka to itself, seconds.
+#: Poll interval while a source is blocked on a full queue or spool, seconds.
 _ROOM_SECONDS: Final = 0.005
 
-#: How long a run that is asked to end waits for the broker, seconds.
+#: How long a run that is being stopped waits for confirmations, seconds.
 END_SECONDS: Final = 5.0
 
 Connect = Callable[[], bool]
 
 
 class State(Enum):
-    """State of the delivery, see the module."""
+    """State of the delivery, see the module's docstring."""
 
     CONNECTING = auto()
     DELIVERING = auto()
@@ -95,13 +96,13 @@ class State(Enum):
 
 
 class SpoolCounts(msgspec.Struct, frozen=True):
-    """What a spool on disk did in a run.
+    """Figures of a spool on disk in a run.
 
     Attributes:
-        folder: Where it is, or was: one that is done with is removed.
-        found: Windows that waited there at the start, sent before all others.
+        folder: Its folder; a finished spool is removed.
+        found: Unconfirmed windows in it at the start, sent before all others.
         spooled: Windows of this run that were written to it.
-        waiting: Windows that wait there at the end.
+        waiting: Unconfirmed windows in it at the end.
     """
 
     folder: str
@@ -116,7 +117,7 @@ class Forwarder:
     Attributes:
         handed: Records taken over in this run.
         spooled: Those of them that are, or were, on disk.
-        found: Records that waited in the spool before it.
+        found: Records that were left in the spool by earlier runs.
         not_recorded: Windows for which there was no room.
         finished: Whether the source has ended and its windows are confirmed.
     """
@@ -135,20 +136,21 @@ class Forwarder:
         stopping: Callable[[], bool] = lambda: False,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Take a spool; what waits in it goes first.
+        """Take over a spool; the records in it are sent first.
 
         Args:
             spool: Held by this process.
             client: An idempotent producer with the settings `PRODUCER`.
-            topic: Where windows go.
+            topic: Topic of the windows.
             source: CloudEvents source of the windows.
-            encoding: How windows are coded.
+            encoding: Encoding of the windows.
             live: Whether the source cannot wait.
-            positions: Whether to remember the place in the source.
-            connect: Says whether the broker is ready; asked until it says so, and nothing is
+            positions: Whether to store the place in the source.
+            connect: Returns whether the broker is ready; polled until it is, and nothing is
                 produced before.
-            stopping: Whether the run is to end.
-            tell: Told, in one line, when the broker goes and comes and when there is no room.
+            stopping: Returns whether the run is being stopped.
+            tell: Called with one line when the broker becomes unavailable or available, and when
+                there is no room.
         """
         self.handed = self.spooled = self.not_recorded = 0
         self.found = spool.waiting
@@ -182,12 +184,12 @@ class Forwarder:
 
     @property
     def left(self) -> int:
-        """Those of this run among them: the last ones."""
+        """Unconfirmed records of this run: the last ones in the spool."""
         return min(self.waiting, self.handed)
 
     @property
     def state(self) -> State:
-        """State now."""
+        """The present state."""
         if self._full:
             return State.FULL
         if self._absence.away:
@@ -196,7 +198,7 @@ class Forwarder:
 
     @property
     def note(self) -> str:
-        """What a person who watches should know; empty when all is well."""
+        """A note about the delivery for people; empty when there are no problems."""
         match self.state:
             case State.FULL:
                 return "no room in the spool"
@@ -207,7 +209,7 @@ class Forwarder:
                 return f"{self.waiting:,} in the spool" if is_late else ""
 
     def counts(self) -> SpoolCounts | None:
-        """What its spool did; None if it is not on disk."""
+        """Figures of its spool; None if it is not on disk."""
         if not self._spool.is_durable:
             return None
         return SpoolCounts(
@@ -218,12 +220,12 @@ class Forwarder:
         )
 
     def send(self, window: SensorWindow) -> bool:
-        """Take over a window; its record's timestamp is the wall clock now.
+        """Take over a window; its record's timestamp is the present wall clock.
 
-        Waits for room, unless the source is live.
+        Blocks while there is no room, unless the source is live.
 
         Returns:
-            Whether it was taken: not if the run is to end while it waits, nor, of a live
+            Whether it was accepted: not if the run is stopped while this blocks, nor, for a live
             source, if there is no room.
 
         Raises:
@@ -238,7 +240,7 @@ class Forwarder:
         return True
 
     def send_record(self, key: bytes | None, value: bytes, headers: RawHeaders, at_ms: int) -> bool:
-        """Take over a record as it is; see `send`.
+        """Take over a record unchanged; see `send`.
 
         Args:
             key: Its key.
@@ -252,7 +254,7 @@ class Forwarder:
         return True
 
     def poll(self, seconds: float) -> None:
-        """Spool, produce and confirm, for so long.
+        """Spool, produce and confirm for a time.
 
         Raises:
             ServerError: The broker refused a window.
@@ -271,10 +273,10 @@ class Forwarder:
     def flush(self, seconds: float | None = None) -> None:
         """Spool the rest, and wait until the broker has everything.
 
-        When the run is to end, for no longer than `END_SECONDS`: the rest stays in the spool.
+        While the run is being stopped, for at most `END_SECONDS`: the rest stays in the spool.
 
         Args:
-            seconds: Longest wait; None for as long as it takes.
+            seconds: Longest wait; None for no limit.
 
         Raises:
             ServerError: The broker refused a window, or the rest would be lost with the process.
@@ -300,16 +302,16 @@ class Forwarder:
             )
 
     def close(self) -> None:
-        """Bring to disk what is in memory, if there is room."""
+        """Write records in memory to disk, if there is room."""
         if self._pending:
             self._store_at = 0.0
             self._store()
             self._drop_pending()
-        # What librdkafka holds is in the spool.
+        # Records in librdkafka's queue are in the spool, too.
         self._client.purge()
 
     def _drop_pending(self) -> None:
-        """Let go of what the spool did not take; a recording still has it, a live source not."""
+        """Drop records that the spool refused; a recording has them still, a live source not."""
         if self._live:
             self._lose(len(self._pending))
         self.handed -= len(self._pending)
@@ -318,7 +320,7 @@ class Forwarder:
         self._say_lost()
 
     def _room(self) -> bool:
-        """Wait until one more record may be taken; False if it may not."""
+        """Wait until there is room for one more record; False if there will be none."""
         while self._crowded or not (
             self._live or self._absence.away or len(self._backlog) < MEMORY_RECORDS
         ):
@@ -336,7 +338,7 @@ class Forwarder:
 
     @property
     def _crowded(self) -> bool:
-        """Whether a whole batch waits in memory, because the spool does not take it."""
+        """Whether a whole batch is kept in memory, because the spool does not accept it."""
         return len(self._pending) >= _BATCH_RECORDS or self._pending_bytes >= _BATCH_BYTES
 
     def _lose(self, count: int) -> None:
@@ -363,7 +365,7 @@ class Forwarder:
             self._turn()
 
     def _turn(self) -> float:
-        """Do what there is to do now, without waiting; returns the time."""
+        """Run one iteration without waiting; returns the time."""
         now = time.monotonic()
         if self._pending and now - self._pending_since >= self._linger:
             self._store()
@@ -421,7 +423,7 @@ class Forwarder:
         return self._connected
 
     def _produce(self) -> None:
-        """Hand records to librdkafka while it has room, from memory or else from the disk."""
+        """Produce records while librdkafka's queue has room, from memory or else from the disk."""
         while (next_one := self._backlog.next()) is not None:
             number, record = next_one
             if not self._flight.has_room(record.key):
@@ -454,7 +456,7 @@ class Forwarder:
             self._problem = error.str()
 
     def _settle(self, now: float) -> None:
-        """Write down how far the broker has confirmed."""
+        """Record up to which number the broker has confirmed."""
         through = self._flight.settle()
         if through is None:
             return
@@ -463,7 +465,7 @@ class Forwarder:
         self._absence.heard(now)
 
     def _watch(self, now: float) -> None:
-        """Notice that the broker goes or comes."""
+        """Detect that the broker becomes unavailable or available."""
         expecting = bool(self._flight) or not self._connected
         if (change := self._absence.look(now, expecting=expecting)) is not None:
             count = (
@@ -472,7 +474,7 @@ class Forwarder:
             self._tell(f"{change}; {count} in {self._spool.place}")
 
     def _say_lost(self) -> None:
-        """Say once how many windows there was no room for."""
+        """Report once how many windows were lost because there was no room."""
         if self._lost_since:
             self._tell(f"{self._lost_since:,} windows were not recorded for want of room")
             self._lost_since = 0

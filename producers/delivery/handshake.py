@@ -1,7 +1,7 @@
-"""A broker is greeted before the first window goes to it: topic there, model declared.
+"""Checks that the topic exists, and declares the model, before the first window is produced.
 
-A source that can wait does it at once; for a live one a thread does it, for as long as it
-takes, so that measuring goes on meanwhile.
+A source that can wait does this synchronously; for a live source a thread does it, without a time
+limit, so that measuring continues meanwhile.
 """
 
 import threading
@@ -16,33 +16,33 @@ from millrace.infra.kafka.clients import partitions_of
 from millrace.infra.kafka.handshake import shake_hands
 from millrace.infra.settings import Settings
 
-#: Who declares the edge's models.
+#: CloudEvents source of the edge's declarations.
 DECLARED_BY: Final = "/millrace/edge"
-#: How long one attempt to reach a broker takes, seconds, and how long the next one waits.
+#: Timeout of one attempt to reach a broker, and pause before the next one, seconds.
 _TRY_SECONDS: Final = 1.0
 _REST_SECONDS: Final = 0.2
 
 
 def connect(settings: Settings, client: Producer, topic: str, spec: ModelSpec | None) -> str:
-    """See that a broker answers and has the topic, and declare the model.
+    """Check that a broker answers and has the topic, and declare the model.
 
     Args:
         settings: Where Kafka is.
-        client: A client of the same.
-        topic: Where windows go, with its namespace.
+        client: A client of that Kafka.
+        topic: Topic of the windows, with its namespace.
         spec: The model; None for none.
 
     Returns:
         Id of the cluster.
 
     Raises:
-        DataError: Another model stands in the way of the declaration.
-        ServerError: No broker answers, or the topic is not there.
+        DataError: Another model conflicts with the declaration.
+        ServerError: No broker answers, or the topic does not exist.
     """
     try:
         partitions_of(client, topic)
     except ServerError:
-        shake_hands(settings, _TRY_SECONDS)  # says why, if Kafka does not let us in
+        shake_hands(settings, _TRY_SECONDS)  # raises with the reason if Kafka refuses us
         raise
     if spec is not None:
         declare_model(settings, spec, DECLARED_BY)
@@ -50,16 +50,16 @@ def connect(settings: Settings, client: Producer, topic: str, spec: ModelSpec | 
 
 
 class BrokerHandshake:
-    """Greets a broker as soon as there is one, without anybody waiting for it."""
+    """Connects to a broker in the background, as soon as one is available."""
 
     def __init__(
         self, settings: Settings, client: Producer, topic: str, spec: ModelSpec | None
     ) -> None:
-        """Begin; see `connect`."""
+        """Start the thread; see `connect`."""
         self._cluster: str | None = None
         self._error: MillraceError | None = None
         self._rest = threading.Event()
-        # A daemon: a run that ends does not wait for a broker that is away.
+        # A daemon: a run that ends does not wait for an unavailable broker.
         threading.Thread(
             target=self._run, args=(settings, client, topic, spec), name="greeting", daemon=True
         ).start()
@@ -69,7 +69,7 @@ class BrokerHandshake:
 
         Raises:
             DataError: As `connect`.
-            ServerError: The topic is not there, or the broker went away again.
+            ServerError: The topic does not exist, or the broker became unavailable again.
         """
         if self._error is not None:
             raise self._error

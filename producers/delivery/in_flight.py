@@ -1,9 +1,9 @@
-"""What was produced and is not yet written down as confirmed: pure counting.
+"""Tracks records that were produced and are not yet recorded as confirmed: pure counting.
 
-Reports come per partition in order and across partitions in any; only the longest run of
-numbers from the first without a gap can be written down. Of each asset no more than
-`REPEATS` are under way, so that what a crash repeats is less than the windows that a stream
-processor remembers of an asset, and each repeat is recognised.
+Delivery reports arrive in order within a partition and in any order across partitions; only the
+longest prefix of numbers without a gap can be recorded. Of each asset at most `REPEATS` records are
+in flight, so that a crash repeats fewer windows than a stream processor remembers of an asset, and
+each repeat is recognised.
 
 >>> flight = InFlight()
 >>> for number in (1, 2, 3):
@@ -17,21 +17,21 @@ processor remembers of an asset, and each repeat is recognised.
 from collections import Counter, deque
 from typing import Final
 
-#: Most windows of one asset whose confirmation is not written down.
+#: Most windows of one asset whose confirmation is not recorded yet.
 REPEATS: Final = 192
 
 
 class InFlight:
-    """Numbers of records that are under way, in the order in which they were produced."""
+    """Numbers of records in flight, in the order in which they were produced."""
 
     def __init__(self) -> None:
-        """Nothing is under way."""
+        """Start with nothing in flight."""
         self._order: deque[tuple[int, bytes | None]] = deque()
         self._confirmed: set[int] = set()
         self._of: Counter[bytes | None] = Counter()
 
     def __len__(self) -> int:
-        """How many are under way, or confirmed after one that is."""
+        """Number of records that are in flight, or confirmed after one that is in flight."""
         return len(self._order)
 
     def has_room(self, key: bytes | None) -> bool:
@@ -39,16 +39,16 @@ class InFlight:
         return self._of[key] < REPEATS
 
     def add(self, number: int, key: bytes | None) -> None:
-        """Note that a record was produced; numbers come in order."""
+        """Note that a record was produced; numbers ascend."""
         self._order.append((number, key))
         self._of[key] += 1
 
     def confirm(self, number: int) -> None:
-        """Note that the broker has a record."""
+        """Note that the broker has confirmed a record."""
         self._confirmed.add(number)
 
     def settle(self) -> int | None:
-        """Let go of those that are confirmed without a gap.
+        """Drop the records that are confirmed without a gap.
 
         Returns:
             Number of the last of them; None if there are none.

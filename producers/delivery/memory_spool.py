@@ -1,4 +1,4 @@
-"""A spool in memory: what waits in it is lost with the process.
+"""A spool in memory: its records are lost with the process.
 
 >>> spool = MemorySpool()
 >>> spool.append([Record(b"pump-1", b"first", [], 0), Record(b"pump-1", b"second", [], 0)])
@@ -17,7 +17,7 @@ from typing import Final
 from millrace.producers.delivery.spool import SpoolFullError
 from millrace.producers.record import Record
 
-#: Default of the largest size, bytes of values.
+#: Default largest size, bytes of values.
 LIMIT_BYTES: Final = 64 << 20
 
 
@@ -29,10 +29,10 @@ class MemorySpool:
     position = None
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
-        """Begin an empty one.
+        """Create an empty spool.
 
         Args:
-            limit_bytes: Bytes of values that it may hold; an empty one takes any batch.
+            limit_bytes: Bytes of values that it may hold; an empty one accepts any batch.
         """
         self.last = self.confirmed = self.size = 0
         self._limit = limit_bytes
@@ -44,7 +44,7 @@ class MemorySpool:
         return len(self._records)
 
     def append(self, records: Sequence[Record], position: bytes | None = None) -> None:  # noqa: ARG002
-        """Add a batch; a place in the source is not kept: it would be lost, too.
+        """Add a batch; the place in the source is ignored, since it would be lost, too.
 
         Raises:
             SpoolFullError: No room.
@@ -72,7 +72,7 @@ class MemorySpool:
         return found
 
     def confirm(self, through: int) -> None:
-        """Let go of every record up to a number."""
+        """Drop every record up to a number."""
         for _ in range(through - self.confirmed):
             self.size -= len(self._records.popleft().value)
         self.confirmed = through

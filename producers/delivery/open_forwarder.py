@@ -26,17 +26,17 @@ from millrace.producers.record import Encoding
 
 
 class Run(NamedTuple):
-    """What a run's deliveries depend on.
+    """Parameters of a run's deliveries.
 
     Attributes:
         spec: The model to declare before the first window; None for none.
         address: CloudEvents source of the windows.
-        source: Whose spool it is.
-        spool: About the spool; None to send from memory.
-        encoding: How windows are coded.
-        live: Whether the source cannot wait, and so begins without a broker, too.
-        positions: Whether the source can go on from a place.
-        any_cluster: Whether windows that were spooled for another cluster go to this one.
+        source: The spool's owner.
+        spool: Options of the spool; None to send from memory.
+        encoding: Encoding of the windows.
+        live: Whether the source cannot wait, and so starts even without a broker.
+        positions: Whether the source can resume at a place.
+        any_cluster: Whether windows that were spooled for another cluster are sent to this one.
     """
 
     spec: ModelSpec | None
@@ -53,15 +53,15 @@ class Run(NamedTuple):
 def open_forwarder(
     settings: Settings, run: Run, stopping: Callable[[], bool], tell: Callable[[str], None]
 ) -> Iterator[tuple[Forwarder, bytes | None]]:
-    """Have a forwarder, and the place in the source where it goes on.
+    """Open a forwarder; yields it and the place at which the source resumes.
 
-    Unless the source is live, the broker has answered, the topic is there and the model
-    declared when this returns. In the end, a spool that holds nothing to send and no place to
-    go on from is removed.
+    Unless the source is live, the broker has answered, the topic exists and the model is declared
+    when the block begins. When it ends, a spool without records to send and without a place to
+    resume at is removed.
 
     Raises:
-        DataError: The spool is damaged, or another model stands in the way.
-        ServerError: No broker answers, or the topic is not there.
+        DataError: The spool is damaged, or another model conflicts.
+        ServerError: No broker answers, or the topic does not exist.
         SettingsError: The spool is used by another edge, or belongs to another source.
     """
     client = producer(settings, PRODUCER)
@@ -94,7 +94,7 @@ def _forwarding(
     stopping: Callable[[], bool],
     tell: Callable[[str], None],
 ) -> Iterator[Forwarder]:
-    """Have a forwarder of a spool that has looked around once."""
+    """Open a forwarder of a spool, and run its loop once."""
     forwarder = Forwarder(
         spool,
         client,
@@ -117,11 +117,11 @@ def _forwarding(
 def connection(
     settings: Settings, client: Producer, run: Run, spool: MemorySpool | SqliteSpool
 ) -> Callable[[], bool]:
-    """Make what a forwarder asks whether the broker is ready for a spool's windows.
+    """Build the forwarder's check whether the broker is ready for a spool's windows.
 
-    Raises (what is made):
-        DataError: Another model stands in the way of the declaration.
-        ServerError: No broker answers (unless the source is live), or the topic is not there.
+    Raises (the returned function):
+        DataError: Another model conflicts with the declaration.
+        ServerError: No broker answers (unless the source is live), or the topic does not exist.
         SettingsError: The spool's windows are for another cluster.
     """
     topic = settings.named(SENSOR_WINDOWS.name)

@@ -1,6 +1,6 @@
-"""Whether the broker is away: pure, with the time as an argument.
+"""Detects whether the broker is unavailable: pure, with the time as an argument.
 
-It is away when something has been under way for `AWAY_SECONDS` and none of it was confirmed.
+It is unavailable when records have been in flight for `AWAY_SECONDS` and none was confirmed.
 
 >>> absence = OutageDetector(now=0.0)
 >>> absence.look(now=1.0, expecting=True), absence.look(now=2.0, expecting=True)
@@ -12,36 +12,36 @@ It is away when something has been under way for `AWAY_SECONDS` and none of it w
 
 from typing import Final
 
-#: The broker is away when it has confirmed nothing for so long.
+#: Time without a confirmation after which the broker counts as unavailable.
 AWAY_SECONDS: Final = 2.0
 
 
 class OutageDetector:
-    """Remembers when the broker was last heard of."""
+    """Tracks the time of the broker's last answer."""
 
     def __init__(self, now: float) -> None:
-        """Begin as if the broker had been heard of just now."""
+        """Start as if the broker had just answered."""
         self._heard_at = now
         self._since: float | None = None
 
     @property
     def away(self) -> bool:
-        """Whether the broker is away, as of the last look."""
+        """Whether the broker was unavailable at the last check."""
         return self._since is not None
 
     def heard(self, now: float) -> None:
-        """Note that the broker answered, or that nothing had been asked of it until now."""
+        """Note that the broker answered, or that no record was in flight until now."""
         self._heard_at = now
 
     def look(self, now: float, *, expecting: bool) -> str | None:
-        """Look at the clock.
+        """Check the time since the last answer.
 
         Args:
             now: The time, seconds.
             expecting: Whether an answer is expected.
 
         Returns:
-            What has changed, for people; None if nothing has.
+            A message about a change of the state; None if it has not changed.
         """
         silent = now - self._heard_at
         if self._since is None:

@@ -1,7 +1,7 @@
 """The port of spools: a first-in, first-out queue of records that the broker has not confirmed.
 
-A record is appended before it is produced, and confirmed when the broker has it. Records are
-numbered from 1 without a gap. See docs/ports/spools.md for how to write your own.
+A record is appended before it is produced, and confirmed when the broker has acknowledged it.
+Records are numbered from 1 without a gap. See docs/ports/spools.md for how to write your own.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from millrace.producers.record import Record
 
 
 class SpoolFullError(MillraceError):
-    """There is no room for more records now; nothing of the batch was taken."""
+    """There is no room for more records now; no record of the batch was accepted."""
 
 
 class Spool(Protocol):
@@ -35,22 +35,22 @@ class Spool(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes that it takes."""
+        """Its size, bytes."""
         ...
 
     @property
     def is_durable(self) -> bool:
-        """Whether what waits outlives the process."""
+        """Whether its records outlive the process."""
         ...
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """Its location, for people."""
         ...
 
     @property
     def position(self) -> bytes | None:
-        """Place in the source after the last record, as `append` was told; None if unknown."""
+        """Place in the source after the last record, as passed to `append`; None if unknown."""
         ...
 
     def append(self, records: Sequence[Record], position: bytes | None = None) -> None:
@@ -86,6 +86,6 @@ class Spool(Protocol):
         """Note that the broker has every record up to a number.
 
         Raises:
-            SpoolFullError: It could not be written down.
+            SpoolFullError: The number could not be written.
         """
         ...

@@ -1,8 +1,8 @@
-"""Where a spool lies, whose it is, and that only one edge uses it.
+"""Location and owner of a spool, and the lock that lets only one edge use it.
 
 A spool belongs to a namespace, a Kafka cluster and a source (a recording and its stretch, the
 simulation, a machine). By default each such source has a folder of its own under
-`Settings.home`, so that one run never sends or skips what belongs to another:
+`Settings.home`, so that one run never sends or skips windows of another:
 
 ```
 <home>/edge/<name>-<digest of namespace and source>/spool.sqlite, confirmed, lock
@@ -27,7 +27,7 @@ from millrace.producers.delivery.sqlite_spool import DATABASE, LIMIT_BYTES, Sqli
 
 #: Folder of the spools in `Settings.home`.
 SPOOLS: Final = "edge"
-#: A limit below which a spool could not hold one large record.
+#: Smallest limit: a smaller spool could not hold one large record.
 LEAST_BYTES: Final = 16 << 20
 
 _LOCK: Final = "lock"
@@ -36,11 +36,11 @@ _UNITS: Final = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 
 class SpoolOwner(NamedTuple):
-    """What an edge reads.
+    """The source that a spool belongs to.
 
     Attributes:
-        name: Begins the folder's name.
-        identity: Tells the source from all others of the same name, for people, too.
+        name: Prefix of the folder's name.
+        identity: Distinguishes the source from all others of the same name, also for people.
     """
 
     name: str
@@ -48,12 +48,12 @@ class SpoolOwner(NamedTuple):
 
 
 class SpoolOptions(NamedTuple):
-    """What the command line says about the spool.
+    """Options of the command line about the spool.
 
     Attributes:
         folder: Its folder; None for the default.
         limit_bytes: Size to which it may grow.
-        restart: Whether a source begins again instead of going on where it was.
+        restart: Whether a source starts again instead of resuming at its place.
     """
 
     folder: Path | None = None
@@ -62,13 +62,13 @@ class SpoolOptions(NamedTuple):
 
 
 def parse_bytes(text: str) -> int:
-    """Read a size.
+    """Parse a size.
 
     >>> parse_bytes("512M"), parse_bytes("1GiB"), parse_bytes("20000000")
     (536870912, 1073741824, 20000000)
 
     Raises:
-        SettingsError: It is no size, or too small for a spool.
+        SettingsError: It is not a size, or too small for a spool.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
     size = 0 if match is None else int(float(match[1]) * (2 ** _UNITS[match[2]]))
@@ -117,12 +117,12 @@ def lock_spool(folder: Path) -> Iterator[None]:
         if not (folder / DATABASE).exists():
             path.unlink(missing_ok=True)
         os.close(descriptor)
-        with suppress(OSError):  # it holds something
+        with suppress(OSError):  # it is not empty
             folder.rmdir()
 
 
 def _lock(path: Path) -> int | None:
-    """Lock a file that lies where it should: its last holder may just have removed it."""
+    """Lock a file, and check that it still exists: its last holder may just have removed it."""
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = try_lock(path)
@@ -137,11 +137,11 @@ def _lock(path: Path) -> int | None:
 def claim(
     spool: SqliteSpool, settings: Settings, source: SpoolOwner, spec: ModelSpec | None
 ) -> None:
-    """Make a spool that of a source, or see that it is.
+    """Assign a spool to a source, or check that it belongs to it.
 
     Args:
         spool: Held by this process.
-        settings: Whose namespace counts.
+        settings: Names the namespace.
         source: The source.
         spec: The model to declare before the windows are sent; None for none.
 
@@ -168,18 +168,18 @@ def claim(
 
 
 def claim_cluster(spool: SqliteSpool, cluster: str, *, anyway: bool = False) -> None:
-    """See that a spool's windows were meant for the cluster that answers.
+    """Check that a spool's windows were meant for the cluster that answers.
 
-    What waits for another cluster is never sent to this one unasked. A spool in which nothing
-    waits forgets the other: a source begins again on a new cluster.
+    Windows that were spooled for another cluster are never sent to this one by default. An empty
+    spool is reassigned to this cluster: a source starts again on a new cluster.
 
     Args:
         spool: Held by this process.
         cluster: Id of the cluster.
-        anyway: Whether windows for another cluster go to this one.
+        anyway: Whether windows for another cluster are sent to this one.
 
     Raises:
-        SettingsError: Windows wait for another cluster.
+        SettingsError: The spool holds windows for another cluster.
     """
     known = spool.about.get(_CLUSTER, b"").decode()
     if known == cluster:
@@ -209,7 +209,7 @@ def namespace_of(spool: SqliteSpool) -> str:
 
 
 def describe(spool: SqliteSpool) -> str:
-    """Whose a spool is, for people."""
+    """Describe a spool's owner, for people."""
     about = {name: value.decode() for name, value in spool.about.items()}
     where = f" in namespace {about[_NAMESPACE]}" if about.get(_NAMESPACE) else ""
     return f"{about.get(_SOURCE, 'an unknown source')}{where}"

@@ -1,21 +1,21 @@
 """A first-in, first-out queue in SQLite; one file, since all of it upholds one guarantee.
 
-Records wait on disk until the broker has them:
+Records are kept on disk until the broker has confirmed them:
 
 ```
 append ──► spool.sqlite (one transaction a batch, on the disk when it returns) ──► read
 confirm ──► the file `confirmed`: a number, overwritten in place
-trim    ──► deletes what is confirmed
+trim    ──► deletes confirmed records
 ```
 
-Guarantee: what `append` has returned from outlives a kill and a power cut, in its order,
-until it is confirmed. How far it is confirmed is a number of its own file and not a
-transaction, because it then costs nothing to write it down at once, and needs no space: a
-spool that has filled the disk can still be emptied, and a crash repeats only what was not
-confirmed. If the number is lost, everything that is still there is sent again; if the
-machine loses power between the two files, the larger of the two last numbers counts, so that
-no number is given twice. Where even deleting finds no space, an emptied database is begun
-anew, and `confirmed` keeps the notes meanwhile. One process and one thread own a spool
+Guarantee: when `append` has returned, its records survive a kill and a power cut, in order, until
+they are confirmed. The last confirmed number is in a file of its own and not in the database,
+because it can then be written at once, at no cost, and without further disk space: a spool that
+has filled the disk can still be emptied, and a crash repeats only unconfirmed records. If the
+number is lost, all records that are still in the spool are resent; if the machine loses power
+between writing the two files, the larger of the two last numbers counts, so that no number is
+assigned twice. If there is not even space for deleting, an empty database is recreated, and
+`confirmed` holds the notes meanwhile. One process and one thread own a spool
 (`producers.delivery.spool_folder`).
 """
 
@@ -34,22 +34,22 @@ from millrace.producers.delivery.confirmed import Confirmed
 from millrace.producers.delivery.spool import SpoolFullError
 from millrace.producers.record import Record
 
-#: The database in a spool's folder, and what SQLite puts beside it.
+#: The database in a spool's folder, and SQLite's own files beside it.
 DATABASE: Final = "spool.sqlite"
 CONFIRMED: Final = "confirmed"
-#: Default of the largest size of the database, bytes.
+#: Default largest size of the database, bytes.
 LIMIT_BYTES: Final = 1 << 30
 
 _APPLICATION: Final = int.from_bytes(b"MRSP")
 _VERSION: Final = 1
 _PAGE_BYTES: Final = 16 << 10
-#: Pages of journal after which SQLite copies them into the database: 8 MiB.
+#: Journal pages at which SQLite checkpoints them into the database: 8 MiB.
 _JOURNAL_PAGES: Final = 512
 #: Confirmed records that may stay in the database before they are deleted.
 _TRIM_RECORDS: Final = 4_000
-#: A database smaller than this is not worth beginning anew, bytes.
+#: A database smaller than this is not worth recreating, bytes.
 _SMALL_BYTES: Final = 1 << 20
-#: A disk with so much space left is not full.
+#: Free space from which a disk does not count as full.
 _ROOM_BYTES: Final = 16 << 20
 _POSITION: Final = "position"
 
@@ -69,7 +69,7 @@ class SqliteSpool:
     """The queue of one folder; see `spool.Spool`.
 
     Attributes:
-        folder: Where it is.
+        folder: Its folder.
         last: Number of the last record appended; they count up from 1.
         confirmed: All records up to this number are confirmed.
     """
@@ -77,15 +77,15 @@ class SqliteSpool:
     is_durable = True
 
     def __init__(self, folder: Path, limit_bytes: int = LIMIT_BYTES) -> None:
-        """Open a spool, or begin an empty one.
+        """Open a spool, or create an empty one.
 
         Args:
-            folder: Its folder; made if it is not there.
-            limit_bytes: Size to which the database may grow; its journal comes on top.
+            folder: Its folder; created if it does not exist.
+            limit_bytes: Size to which the database may grow, without its journal.
 
         Raises:
-            DataError: What is there is damaged or no spool; says how to mend it.
-            SpoolFullError: There is no space to begin one.
+            DataError: The file is damaged or no spool; the message names the remedy.
+            SpoolFullError: There is no space to create one.
         """
         self.folder = folder
         self._path = folder / DATABASE
@@ -127,12 +127,12 @@ class SqliteSpool:
 
     @property
     def about(self) -> Mapping[str, bytes]:
-        """What was noted about it, see `note`."""
+        """Its notes, see `note`."""
         return {name: value for name, value in self._about.items() if name != _POSITION}
 
     @property
     def position(self) -> bytes | None:
-        """Place in the source of the last record appended, as `append` was told."""
+        """Place in the source after the last record, as passed to `append`; None if unknown."""
         return self._about.get(_POSITION)
 
     def append(self, records: Sequence[Record], position: bytes | None = None) -> None:
@@ -149,7 +149,7 @@ class SqliteSpool:
         try:
             self._append(records, position)
         except SpoolFullError:
-            # What is confirmed may be given up; if not even that can be written, the file can.
+            # Delete confirmed records; if there is no space even for that, recreate the file.
             if not self._trim() and not self._renew():
                 raise
             self._append(records, position)
@@ -198,7 +198,7 @@ class SqliteSpool:
             self._trim()
 
     def note(self, about: Mapping[str, bytes]) -> None:
-        """Write down what the records belong to, beside what was noted before.
+        """Store notes about the records' owner, in addition to earlier notes.
 
         Raises:
             SpoolFullError: No room.
@@ -209,7 +209,7 @@ class SqliteSpool:
         self._noted = True
 
     def forget_position(self) -> None:
-        """Let the source begin again.
+        """Delete the place, so that the source starts again.
 
         Raises:
             SpoolFullError: No room.
@@ -219,7 +219,7 @@ class SqliteSpool:
         self._about.pop(_POSITION, None)
 
     def clear(self) -> None:
-        """Forget position and notes, when nothing waits; numbers go on from the last."""
+        """Delete position and notes of an empty spool; numbering continues."""
         with self._transaction() as db:
             db.execute("DELETE FROM windows")
             db.execute("DELETE FROM about")
@@ -227,9 +227,9 @@ class SqliteSpool:
         self._trimmed = self.confirmed
 
     def close(self) -> None:
-        """Close the files; what waits stays there."""
+        """Close the files; unconfirmed records stay in them."""
         if self._db is not None:
-            with suppress(sqlite3.Error):  # a journal that cannot be copied now is read later
+            with suppress(sqlite3.Error):  # a journal that cannot be checkpointed is read later
                 self._db.close()
             self._db = None
         self._mark.close()
@@ -267,7 +267,7 @@ class SqliteSpool:
         db.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", list(notes.items()))
 
     def _trim(self) -> bool:
-        """Delete what is confirmed; False if there is no space even for that, or nothing."""
+        """Delete confirmed records; False if there are none, or no space even for that."""
         if self._trimmed == self.confirmed:
             return False
         try:
@@ -282,10 +282,10 @@ class SqliteSpool:
         return True
 
     def _renew(self) -> bool:
-        """Begin the database anew when nothing waits in it, which gives all its space back.
+        """Recreate the database when it holds no unconfirmed record, which frees all its space.
 
         Returns:
-            Whether there was something to gain.
+            Whether space was freed.
         """
         if self.waiting:
             return False
@@ -310,10 +310,10 @@ class SqliteSpool:
         return [self.folder / name for name in names]
 
     def _open(self) -> sqlite3.Connection:
-        """Connect, check what is there, or lay out a new file."""
+        """Connect, and check the file or lay out a new one."""
         db = sqlite3.connect(self._path, isolation_level=None, timeout=0)
         try:
-            # Exclusive: no shared memory, and nobody else can write while we live.
+            # Exclusive: no shared memory, and no other process can write while this one lives.
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
             db.execute("PRAGMA journal_mode = WAL")
@@ -327,7 +327,7 @@ class SqliteSpool:
         return db
 
     def _check(self, db: sqlite3.Connection) -> None:
-        """See that a file is a sound spool; lay out a new one."""
+        """Check that a file is a sound spool; create the tables of a new one."""
         (application,) = db.execute("PRAGMA application_id").fetchone()
         (version,) = db.execute("PRAGMA user_version").fetchone()
         (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -363,12 +363,12 @@ class SqliteSpool:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Say what SQLite and the file system say in words that help."""
+        """Convert errors of SQLite and the file system into errors with a remedy."""
         try:
             yield
         except sqlite3.DatabaseError as error:
             match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-                case sqlite3.SQLITE_FULL:  # its word for our limit and for the disk's end
+                case sqlite3.SQLITE_FULL:  # raised at our limit and on a full disk
                     raise SpoolFullError(self._full(str(error), at_limit=True)) from error
                 case sqlite3.SQLITE_IOERR:
                     raise SpoolFullError(self._full(str(error))) from error

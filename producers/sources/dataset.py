@@ -1,4 +1,4 @@
-"""A recorded dataset: files named by a ``dataset.toml`` become one table of readings.
+"""A recorded dataset: reads the files of a ``dataset.toml`` into one table of readings.
 
 ```
 dataset.toml ──► Description ──► files ──► tables ──► readings in UTC, one row per sample
@@ -21,15 +21,15 @@ from millrace.producers.sources.recording import ASSET, SEGMENT, TIME, Story
 from millrace.producers.sources.tables import S3, fetch, read_table, resolve
 
 DESCRIPTION: Final = "dataset.toml"
-#: Share of a recording that trains the first model where the description tells no story.
+#: Share of a recording that trains the first model if the description has no story.
 TRAINING_SHARE: Final = 0.25
 
 
 def open_dataset(where: str, settings: Settings) -> "Dataset":
-    """Read a description; the files are read when their readings are asked for.
+    """Read a description; the files are read when their readings are requested.
 
     Raises:
-        DataError: There is no description, or it is not a valid one.
+        DataError: There is no description, or it is not valid.
         ServerError: The object store does not answer.
     """
     if where.startswith(S3):
@@ -50,8 +50,8 @@ class Dataset:
         """Take a checked description.
 
         Args:
-            description: What is recorded.
-            where: Path or address of the description, which its files are relative to.
+            description: The description.
+            where: Path or address of the description, to which its files are relative.
             settings: Where the object store is.
         """
         self._description = description
@@ -60,7 +60,7 @@ class Dataset:
 
     @property
     def spec(self) -> ModelSpec:
-        """What a model of these readings reads and forecasts."""
+        """Model spec for these readings."""
         return self._description.spec
 
     @property
@@ -70,7 +70,7 @@ class Dataset:
 
     @cached_property
     def story(self) -> Story:
-        """The story that is told, or else the whole recording, its first part to train on."""
+        """The described story, or else the whole recording, its first part to train on."""
         told = self._description.story
         if told is not None:
             story = story_of(self._description, told, self._where)
@@ -173,5 +173,5 @@ def _numbers(column: "pd.Series[float]", where: str) -> "pd.Series[float]":
         numbers = pd.to_numeric(column).astype("float64")
     except (ValueError, TypeError) as error:
         raise DataError(f"{where}: not numbers: {error}; leave missing readings empty") from error
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, and validation names it
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, which validation reports
         return numbers.astype("float32")

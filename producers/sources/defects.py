@@ -1,4 +1,4 @@
-"""Windows as broken devices send them: each a good window with one thing wrong with it.
+"""Windows as broken devices send them: each is a good window with one defect.
 
 Pure functions from a good window to a record and the reason that its dead letter must name.
 
@@ -33,7 +33,7 @@ _SOURCE: Final = "/millrace/edge/defects"
 
 
 class BadWindow(NamedTuple):
-    """A record to send, and what must become of it.
+    """A record to send, and its expected dead letter.
 
     Attributes:
         key: The record's key.
@@ -52,7 +52,7 @@ def make_bad(window: SensorWindow, reason: str, rng: Rng) -> BadWindow:
     """Spoil a window so that it is refused for a reason.
 
     Args:
-        window: A good one; it is left as it is.
+        window: A good one; it is not changed.
         reason: One of `REASONS`.
         rng: Chooses among the ways to spoil it.
     """
@@ -63,7 +63,7 @@ def make_bad(window: SensorWindow, reason: str, rng: Rng) -> BadWindow:
 def bad_windows(
     good: Sequence[SensorWindow], rng: Rng, reasons: Sequence[str] | None = None
 ) -> Iterator[BadWindow]:
-    """Make one bad record for each reason in turn, over and over, from good windows.
+    """Make one bad record for each reason in turn, repeatedly, from good windows.
 
     Args:
         good: The windows to spoil, one after the other.

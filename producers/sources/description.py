@@ -1,8 +1,7 @@
-"""A ``dataset.toml``, checked: what is recorded, where, and what a model learns from it.
+"""Parses and checks a ``dataset.toml``: the recording, its files, and the task of a model.
 
-Text comes in, a typed `Description` goes out, or a `DataError` that names the file, the key
-and how to mend it. Nothing is guessed: an unknown key is an error, for it is most often a
-known one misspelt.
+It returns a typed `Description`, or raises a `DataError` that names the file, the key and the
+remedy. Nothing is guessed: an unknown key is an error, since it is usually a misspelt known one.
 
 >>> text = '''
 ... name = "tank"
@@ -56,11 +55,11 @@ class Sensor(_Strict, frozen=True):
 
 
 class Labels(_Strict, frozen=True):
-    """Labels of people; accepted and not used yet.
+    """Manual labels; accepted and not used yet.
 
     Attributes:
         column: Their column.
-        normal: Values that mean that all is well.
+        normal: Values that mean normal operation.
     """
 
     column: Name
@@ -68,7 +67,7 @@ class Labels(_Strict, frozen=True):
 
 
 class Task(_Strict, frozen=True):
-    """What a model learns from a window; see `ModelSpec`."""
+    """The forecasting task of a model; see `ModelSpec`."""
 
     kind: Literal["forecast"]
     window: Count
@@ -80,7 +79,7 @@ class Task(_Strict, frozen=True):
 
 
 class StoryTable(_Strict, frozen=True):
-    """The story, times as TOML dates or ISO 8601 text, UTC unless they say otherwise."""
+    """The story, times as TOML dates or ISO 8601 text, UTC unless they have another zone."""
 
     train_from: Name
     train_until: Name
@@ -97,17 +96,17 @@ class Description(_Strict, frozen=True):
         time: Column of the event time; naive times are UTC.
         period_seconds: Nominal time between samples.
         sensors: The sensors of a window, in order.
-        task: What a model learns.
+        task: The forecasting task.
         title: One line for people.
         licence: Licence of the recording.
         asset: Column that names the asset.
         asset_name: The asset, where there is no such column.
-        assets: Only these, if any are named.
+        assets: The assets to use; all if none are named.
         segment: Column that names the uninterrupted stretch of recording.
-        labels: Labels of people.
+        labels: Manual labels.
         story: The stretch that a demonstration replays.
-        absent: Sensors that an asset does not have, by asset: their readings are missing
-            whatever the files say, and their columns need not be there.
+        absent: Sensors that an asset does not have, by asset: their readings count as missing
+            whatever the files contain, and their columns need not exist.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -147,14 +146,14 @@ class Description(_Strict, frozen=True):
 
 
 def describe(text: str, where: str) -> Description:
-    """Read a description.
+    """Parse a description.
 
     Args:
         text: TOML.
         where: Its path or address, for errors.
 
     Raises:
-        DataError: Says the file, the key and what to change.
+        DataError: It is not valid; names the file, the key and the remedy.
     """
     try:
         found = msgspec.convert(msgspec.to_builtins(tomllib.loads(text)), Description)
@@ -170,10 +169,10 @@ def describe(text: str, where: str) -> Description:
 
 
 def story_of(description: Description, table: StoryTable, where: str) -> Story:
-    """Read the story's times.
+    """Parse the story's times.
 
     Raises:
-        DataError: A time is not one, or they are not in order.
+        DataError: A time is not valid, or they are not in order.
     """
     train_from, train_until, replay_until = (
         _moment(getattr(table, key), f"{where}: story.{key}")
@@ -189,7 +188,7 @@ def story_of(description: Description, table: StoryTable, where: str) -> Story:
 
 
 def _say(problem: str) -> str:
-    """Put msgspec's finding as ``key: what is wrong``."""
+    """Format msgspec's error as ``key: problem``."""
     what, _, path = problem.partition(" - at `")
     key = path.rstrip("`").removeprefix("$").removeprefix(".")
     unknown = re.search(r"unknown field `(.+)`", what)
@@ -243,7 +242,7 @@ def _check_sensors(found: Description, where: str) -> None:
 
 
 def _moment(text: str, where: str) -> datetime:
-    """Read a time; without a zone it is UTC."""
+    """Parse a time; without a zone it is UTC."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""This machine's own sensors by psutil: a live asset on every desk."""
+"""This machine's own sensors, read with psutil: a live asset that needs no device."""
 
 import sys
 import threading
@@ -34,10 +34,10 @@ def host_spec(period_seconds: float = 1.0) -> ModelSpec:
 
 
 class HostSensors:
-    """Reads this machine; rates are over the time since the reading before."""
+    """Reads this machine's sensors; rates are averages since the previous reading."""
 
     def __init__(self) -> None:
-        """Take a first look at the counters."""
+        """Read the initial values of the counters."""
         self._before = _counters()
         psutil.cpu_percent()
 
@@ -45,7 +45,7 @@ class HostSensors:
         """Read all sensors.
 
         Args:
-            seconds: Time since the reading before.
+            seconds: Time since the previous reading.
 
         Returns:
             float64, one value per name in `SENSORS`; NaN where the machine has no such
@@ -69,14 +69,14 @@ class HostSource:
     """This machine, live: a reading in each slot of the period.
 
     Slots are multiples of the period since 1970, so that a restart leaves a gap and not a shift. A
-    machine that was held up misses its slots: a gap, too.
+    machine that was suspended or overloaded misses slots, which leaves a gap, too.
     """
 
     def __init__(self, asset: str, period_seconds: float = 1.0) -> None:
-        """Name this machine.
+        """Create the source.
 
         Args:
-            asset: Its name.
+            asset: Name of this machine.
             period_seconds: Time between readings.
         """
         self.spec: Final = host_spec(period_seconds)
@@ -85,7 +85,7 @@ class HostSource:
         self._asset = asset
 
     def readings(self, stop: threading.Event) -> Iterator[Reading]:
-        """Measure until it is to end."""
+        """Measure until ``stop`` is set."""
         sensors, spec = HostSensors(), self.spec
         before = time.monotonic()
         slot = _slot(spec)
@@ -116,7 +116,7 @@ def _counters() -> tuple[float, float]:
 
 def _celsius() -> float:
     """Hottest thermometer of the machine, NaN without one."""
-    if sys.platform != "linux":  # psutil reads thermometers nowhere else
+    if sys.platform != "linux":  # psutil reads thermometers only on Linux
         return np.nan
     found = psutil.sensors_temperatures()
     return max((probe.current for probes in found.values() for probe in probes), default=np.nan)

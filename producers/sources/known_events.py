@@ -1,6 +1,6 @@
-"""What really happens to the simulated fleet: the drifts, faults and defects, exactly.
+"""Ground truth of the simulated fleet: the exact list of its drifts, faults and defects.
 
-A detector can be judged by this list, and a demonstration drawn with it.
+Detectors are evaluated against this list, and a demonstration is plotted with it.
 
 >>> from datetime import UTC
 >>> [event.kind for event in known_events(datetime(2025, 3, 3, tzinfo=UTC))]
@@ -20,20 +20,20 @@ PERIOD_SECONDS: Final = 60.0
 #: The duty cycle before and after the firmware update, samples.
 CYCLE: Final = 24.0
 NEW_CYCLE: Final = 15.0
-#: How much more a recalibrated transmitter reads, in its unit.
+#: Offset of a recalibrated transmitter, in its unit.
 RECALIBRATION: Final = 2.0
-#: By how much demand grows, and over how many samples.
+#: Growth of demand, and the number of samples over which it grows.
 GROWTH: Final = 0.12
 GROWTH_SAMPLES: Final = 240
-#: Wear of a bearing when it is replaced.
+#: Wear of a bearing at which it is replaced.
 WORN: Final = 0.2
 
 
 class KnownEvent(msgspec.Struct, frozen=True):
-    """Something that really happens to the fleet.
+    """An event of the fleet's ground truth.
 
     Attributes:
-        kind: What it is.
+        kind: Kind of event.
         assets: The pumps concerned.
         sensor: The sensor concerned; None if all are.
         starts: Event time at which it begins (UTC).
@@ -50,7 +50,7 @@ class KnownEvent(msgspec.Struct, frozen=True):
 
 
 def known_events(starts: datetime) -> tuple[KnownEvent, ...]:
-    """Tell everything that happens in the story.
+    """List all events of the story.
 
     Args:
         starts: Event time of its first sample.

@@ -1,4 +1,4 @@
-"""Opens a recording by what a person types: a path, an ``s3://`` address, or ``fleet``."""
+"""Opens a recording by a path, an ``s3://`` address, or the name ``fleet``."""
 
 from typing import Final
 
@@ -22,7 +22,7 @@ def open_recording(where: str, settings: Settings) -> Recording:
         settings: Where the object store is.
 
     Raises:
-        DataError: There is no such description, or it is not a valid one.
+        DataError: There is no such description, or it is not valid.
         ServerError: The object store does not answer.
     """
     return Fleet() if where == FLEET else open_dataset(where, settings)

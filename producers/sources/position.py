@@ -1,7 +1,7 @@
 """A place in a recording: the last window that was taken from it.
 
-Windows of a recording come in the order of `order_of`, so its place is that of one window,
-whatever was added to the recording since.
+Windows of a recording are sorted by `order_of`, so the place is the sort key of one window, and
+stays valid when data are added to the recording.
 """
 
 from bisect import bisect_right
@@ -18,7 +18,7 @@ _decode = msgspec.msgpack.Decoder(Order).decode
 
 
 def order_of(window: SensorWindow) -> Order:
-    """What windows of a recording are sorted by: when they are due, asset, segment."""
+    """Sort key of a recording's windows: due time, asset, segment."""
     return (window.end_ms, window.asset, window.segment)
 
 
@@ -28,7 +28,7 @@ def position_of(window: SensorWindow) -> bytes:
 
 
 def after(position: bytes | None, found: Sequence[SensorWindow]) -> Sequence[SensorWindow]:
-    """The windows that come after a place.
+    """The windows after a place.
 
     Args:
         position: From `position_of`; None for the beginning.

@@ -1,4 +1,4 @@
-"""How the simulated pumps behave: demand drives flow, flow drives everything else.
+"""Physical model of the simulated pumps: demand drives flow, flow drives all other sensors.
 
 Each pump set follows a duty cycle that its control loop imposes (a fundamental and its first
 harmonic, with a wandering demand on top). A valve follows demand with a lag. From the flow q:
@@ -8,9 +8,9 @@ harmonic, with a wandering demand on top). A valve follows demand with a lag. Fr
 - bearing temperature: first-order warming towards ambient + heat, proportional to current²,
 - vibration: least at the best efficiency point, growing with the distance from it.
 
-Time runs in samples; all pumps are computed at once. What happens to the fleet (drifts,
-faults) comes in as arrays over time and pump, what the pumps do goes out; no instrument has
-looked yet (see `simulate` for those).
+Time is counted in samples; all pumps are computed at once. The inputs are the conditions of the
+fleet (drifts, faults) as arrays over time and pump; the outputs are true values without the
+instruments' noise (see `simulate` for that).
 """
 
 from dataclasses import dataclass
@@ -36,17 +36,17 @@ DAY: Final = 1440
 #: Valve lag and thermal time constant, samples.
 VALVE_LAG: Final = 1.6
 WARMING: Final = 25.0
-#: Flow at which the pumps usually run, m3/h.
+#: Usual flow of the pumps, m3/h.
 USUAL_FLOW: Final = 60.0
 #: Flow at the best efficiency point, m3/h.
 BEST_FLOW: Final = 85.0
-#: Samples that are computed before the first one that counts, so that all is warm.
+#: Samples that are computed before the first one that counts, so that temperatures settle.
 WARM_UP: Final = 200
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """What happens to the fleet, each of shape (samples, pumps).
+    """Conditions of the fleet, each of shape (samples, pumps).
 
     Attributes:
         cycle: Length of the duty cycle, samples.
@@ -60,10 +60,10 @@ class Conditions:
 
 
 def run_pumps(conditions: Conditions, rng: np.random.Generator) -> Floats:
-    """Compute what the pumps do.
+    """Compute the sensors' true values.
 
     Args:
-        conditions: What happens to them.
+        conditions: Conditions of the fleet.
         rng: Draws their individual properties and the wandering of demand.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What a source of recorded readings offers: a table of readings and the story in it."""
+"""The port of recordings: a table of readings and the story in it."""
 
 from datetime import datetime
 from typing import Final, Protocol
@@ -15,7 +15,7 @@ SEGMENT: Final = "segment"
 
 
 class Story(msgspec.Struct, frozen=True):
-    """The stretch of a recording that a demonstration tells.
+    """The stretch of a recording that a demonstration replays.
 
     Attributes:
         assets: The assets in it.
@@ -35,7 +35,7 @@ class Recording(Protocol):
 
     @property
     def spec(self) -> ModelSpec:
-        """What a model of these readings reads and forecasts."""
+        """Model spec for these readings."""
         ...
 
     @property
@@ -45,7 +45,7 @@ class Recording(Protocol):
 
     @property
     def story(self) -> Story:
-        """The stretch to tell."""
+        """The stretch to replay."""
         ...
 
     def frame(self) -> pd.DataFrame:
@@ -58,7 +58,7 @@ class Recording(Protocol):
             twice in a segment of an asset.
 
         Raises:
-            DataError: The recording is not what its description says.
+            DataError: The recording does not match its description.
             ServerError: The object store does not answer.
         """
         ...

@@ -1,9 +1,9 @@
-"""The simulated fleet: a recording whose every drift, fault and defect is known exactly.
+"""The simulated fleet: a recording of which every drift, fault and defect is known exactly.
 
 Twelve pump sets report once a minute. The story trains on quiet days; then a transmitter is
 recalibrated (harmless), demand grows (covariate drift), a bearing wears (fault), and a
-firmware update changes the control loop's duty cycle on all pumps (concept drift): what
-follows from a window is then no longer what it was. The same seed gives the same readings.
+firmware update changes the control loop's duty cycle on all pumps (concept drift): the relation
+between a window and its future then changes. The same seed gives the same readings.
 
 ```
 known_events ──► Conditions ──► pump_physics ──► instruments (noise, gaps, defects) ──► frame
@@ -50,7 +50,7 @@ SPEC: Final = ModelSpec("fleet", SENSORS, PERIOD_SECONDS, window=32, horizon=8, 
 STARTS: Final = datetime(2025, 3, 3, tzinfo=UTC)
 SEED: Final = 20_250_303
 
-#: Samples of the story, and of its first stretch, which trains.
+#: Samples of the story, and of its first stretch, for training.
 SAMPLES: Final = 5_400
 TRAINING_SAMPLES: Final = 1_600
 
@@ -69,12 +69,12 @@ ABSENT: Final = {"PUMP-12": ("vibration",)}
 
 @dataclass(frozen=True)
 class Fleet:
-    """A stretch of the fleet's life.
+    """A stretch of the fleet's operation.
 
     Attributes:
         starts: Event time of the first sample.
         samples: Number of samples.
-        events: What happens; nothing, for a quiet fleet.
+        events: Its events; none, for a quiet fleet.
         seed: Same seed, same readings.
         segment: Segment of all readings.
     """
@@ -87,7 +87,7 @@ class Fleet:
 
     @property
     def spec(self) -> ModelSpec:
-        """What a model of the fleet reads and forecasts."""
+        """Model spec for the fleet."""
         return SPEC
 
     @property
@@ -97,7 +97,7 @@ class Fleet:
 
     @property
     def story(self) -> Story:
-        """A quiet stretch to train on, then everything that happens."""
+        """A quiet stretch to train on, then all events."""
         minute = timedelta(seconds=PERIOD_SECONDS)
         return Story(
             ASSETS,
@@ -120,7 +120,7 @@ class Fleet:
 
     @cached_property
     def _measured(self) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """What the instruments say, and which samples there are at all."""
+        """The instruments' readings, and which samples were recorded."""
         properties, weather, noise, losses = (
             np.random.default_rng([self.seed, stream]) for stream in range(4)
         )
@@ -135,7 +135,7 @@ class Fleet:
         return readings, _recorded(readings.shape[:2], losses)
 
     def _conditions(self, rng: np.random.Generator) -> Conditions:
-        """Turn what happens to the pumps themselves into physics."""
+        """Convert events of the pumps themselves into physical conditions."""
         shape = (self.samples, len(ASSETS))
         cycle, demand, wear = np.full(shape, CYCLE), np.ones(shape), np.zeros(shape)
         for event in self.events:
@@ -153,7 +153,7 @@ class Fleet:
         return Conditions(cycle * rng.uniform(0.97, 1.03, len(ASSETS)), demand, wear)
 
     def _distort(self, readings: Floats, event: KnownEvent) -> None:
-        """Turn what happens to an instrument into its readings."""
+        """Apply an event of an instrument to its readings."""
         if event.sensor is None:
             return
         rows, pumps = self._place(event)
@@ -175,11 +175,11 @@ class Fleet:
 def quiet_windows(total: int, until: datetime) -> Iterator[SensorWindow]:
     """Yield windows of the fleet's quiet days, for a steady load.
 
-    The same few days are told again and again, each time later and as a segment of their
-    own, so that no window has the id of another.
+    The same few days are repeated, each time later and as a segment of their own, so that no two
+    windows have the same id.
 
     Args:
-        total: How many windows.
+        total: Number of windows.
         until: Event time by which the last of them has ended.
     """
     day = windows(Fleet(samples=QUIET_SAMPLES, events=()).frame(), SPEC)
@@ -196,7 +196,7 @@ def quiet_windows(total: int, until: datetime) -> Iterator[SensorWindow]:
 
 
 def _recorded(shape: tuple[int, ...], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Choose the samples that there are: short gaps, and pumps that come in one by one.
+    """Choose the recorded samples: with short gaps, and with pumps that start one by one.
 
     The pumps start at different samples, so that their windows do not all end at once.
     """

@@ -1,6 +1,6 @@
-"""The port of live sources: readings of one or many assets, as they come.
+"""The port of live sources: readings of one or many assets, as they are measured.
 
-A source knows nothing of windows, spools or Kafka. It is read on a thread of its own
+A source is independent of windows, spools and Kafka. It is read on a thread of its own
 (`producers.live`), so it may block, and a slow broker does not make it miss a reading. Recordings
 are `recording.Recording`. See docs/ports/sources.md for how to write your own.
 """
@@ -22,7 +22,7 @@ class Reading(NamedTuple):
 
     Attributes:
         asset: The machine.
-        time_ms: Event time, milliseconds UTC; later than the asset's reading before.
+        time_ms: Event time, milliseconds UTC; later than the asset's previous reading.
         values: One number per sensor of the spec, in its order and physical units; NaN where
             missing.
         segment: Names an uninterrupted stretch of recording; empty where the source has none.
@@ -39,12 +39,12 @@ class Source(Protocol):
 
     @property
     def spec(self) -> ModelSpec:
-        """What a model of these readings reads and forecasts."""
+        """Model spec for these readings."""
         ...
 
     @property
     def name(self) -> str:
-        """Names the source among those of this machine; its spool is kept under it."""
+        """Unique name of the source on this machine; its spool is stored under this name."""
         ...
 
     @property
@@ -53,13 +53,13 @@ class Source(Protocol):
         ...
 
     def readings(self, stop: threading.Event) -> Iterator[Reading]:
-        """Yield readings until the source ends or is asked to.
+        """Yield readings until the source ends or ``stop`` is set.
 
         Args:
-            stop: Set when it is to end; within `producers.live.END_SECONDS` it must. Waiting is
-                done with ``stop.wait``.
+            stop: Once it is set, the source must end within `producers.live.END_SECONDS`. A source
+                waits with ``stop.wait``.
 
         Raises:
-            MillraceError: The device cannot be read; says what, where, and how to mend it.
+            MillraceError: The device cannot be read; names the failure, its place and the remedy.
         """
         ...

@@ -1,7 +1,7 @@
-"""Files and objects as tables: CSV, gzipped CSV and Parquet, local or ``s3://``.
+"""Reads files and objects as tables: CSV, gzipped CSV and Parquet, local or ``s3://``.
 
-Where something is comes in as text; bytes are fetched whole (a recording that feeds a
-demonstration fits in memory), and only the columns that are asked for are parsed.
+Locations are paths or addresses; files are fetched whole (a recording for a demonstration fits in
+memory), and only the requested columns are parsed.
 """
 
 import gzip
@@ -24,7 +24,7 @@ S3: Final = "s3://"
 
 
 def resolve(where: str, beside: str) -> str:
-    """Find a file that a description names.
+    """Resolve the location of a file that a description names.
 
     >>> resolve("a.csv", "s3://plant/pumps/dataset.toml")
     's3://plant/pumps/a.csv'
@@ -42,7 +42,7 @@ def fetch(where: str, settings: Settings) -> bytes:
     """Read a file or an object whole.
 
     Raises:
-        DataError: It is not there or not readable.
+        DataError: It does not exist or is not readable.
         ServerError: The object store does not answer.
     """
     if where.startswith(S3):
@@ -63,15 +63,15 @@ def read_table(
 
     Args:
         data: The file's bytes.
-        where: Its name, whose ending says what it is.
-        wanted: Columns that must be there.
-        optional: Columns that are taken if they are there.
+        where: Its name, whose suffix determines the format.
+        wanted: Required columns.
+        optional: Columns that are read if they exist.
 
     Returns:
         The wanted columns, and those of the optional ones that the file has.
 
     Raises:
-        DataError: Not such a file, or a wanted column is not in it.
+        DataError: The file is not of its format, or a wanted column is missing.
     """
     try:
         if where.endswith(".parquet"):
