@@ -122,7 +122,7 @@ class Archiver:
             Number of objects written.
 
         Raises:
-            KafkaException: The client cannot go on.
+            KafkaException: The client cannot continue.
             ServerError: Broker or store do not answer.
         """
         if self._stale is not None:

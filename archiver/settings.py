@@ -14,16 +14,16 @@ class ArchiverSettings(FromEnvironment):
     Attributes:
         max_records: Most records of an object.
         max_bytes: Most bytes of an object, uncompressed.
-        max_seconds: How long a record waits for its object.
-        awaited_seconds: The same, while a run waits for the archive; the time that a fetch may
-            take (`archiver`) comes before it.
-        stall_seconds: How much longer than ``max_seconds`` a record may wait before the process
-            ends, to be started again.
+        max_seconds: How long a record is buffered before its object is written.
+        awaited_seconds: The same, while a training run is waiting for the archive; the time of a
+            fetch (`archiver`) comes in addition.
+        stall_seconds: How much longer than ``max_seconds`` a record may be buffered before the
+            process ends, to be restarted.
         merge_objects: Objects that are merged into one, and again so many of those.
         merge_bytes: Largest object that merging makes.
-        merge_seconds: How often it is looked what there is to merge.
-        retired_seconds: How long objects that were merged are kept for readers that know them;
-            longer than a run takes to read its data.
+        merge_seconds: Interval between two searches for objects to merge.
+        retired_seconds: How long merged objects are kept for readers that have listed them; longer
+            than a run takes to read its data.
     """
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_ARCHIVER_", frozen=True, extra="ignore")

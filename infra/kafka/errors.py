@@ -69,7 +69,7 @@ def raise_error(message: Message) -> None:
     """Turn a consumer's error message into an exception, unless it is transient.
 
     Raises:
-        KafkaException: The client cannot go on.
+        KafkaException: The client cannot continue.
     """
     error = message.error()
     if error is None or is_partition_end(error) or is_transient(error):

@@ -76,7 +76,7 @@ class LogReader:
             batch: Most records to return.
 
         Raises:
-            KafkaException: The client cannot go on.
+            KafkaException: The client cannot continue.
         """
         for message in self._client.consume(batch, timeout):
             error = message.error()
@@ -97,7 +97,7 @@ class LogReader:
             batch: Most records that are fetched from the client at once.
 
         Raises:
-            KafkaException: The client cannot go on.
+            KafkaException: The client cannot continue.
             ServerError: No broker answers.
         """
         ends: dict[tuple[str, int], int] = {}
@@ -139,7 +139,7 @@ def read_ranges(client: Consumer, topic: str, ranges: Mapping[int, Range]) -> It
         ranges: One for each partition that is read.
 
     Raises:
-        KafkaException: The client cannot go on.
+        KafkaException: The client cannot continue.
     """
     places = [TopicPartition(topic, p, first) for p, (first, end) in ranges.items() if first < end]
     client.assign(places)

@@ -100,7 +100,7 @@ class Stall:
     Attributes:
         seconds: For how long.
         still: Partitions that stand still, if a record lies between the committed offset and
-            the end of one; none if it is the start that does not go on.
+            the end of one; none if it is the start that makes no progress.
     """
 
     seconds: float
