@@ -32,7 +32,13 @@ from millrace.contracts.topics import (
 )
 from millrace.contracts.wire.groups import ARCHIVER
 from millrace.infra.archive.gaps import BATCH, HEADERS, RECORD, Gap, note_gap
-from millrace.infra.archive.objects import CONTENT_TYPE, ArchivedObject, Record, encode_records
+from millrace.infra.archive.objects import (
+    CONTENT_TYPE,
+    START,
+    ArchivedObject,
+    Record,
+    encode_records,
+)
 from millrace.infra.kafka.batch_end import batch_end
 from millrace.infra.kafka.clients import consumer, watermarks
 from millrace.infra.kafka.errors import (
@@ -100,6 +106,8 @@ class Archiver:
         #: Per partition that is read: the Kafka offset below which every record is archived, and
         #: the offset after the last record that was read; both only grow.
         self._stored: dict[Place, int] = {}
+        #: Position after the last archived record of each; 0 for none.
+        self._ends: dict[Place, int] = {}
         self._read: dict[Place, int] = {}
         #: Offsets that the group has committed in the present incarnations; -1 for none.
         self._committed: dict[Place, int] = {}
@@ -345,10 +353,12 @@ class Archiver:
         """Store one object, then drop its records: the store holds the progress."""
         topic = self._topics[place.topic].name
         item = ArchivedObject(topic, place.partition, records[0].offset, records[-1].offset)
-        data = encode_records(records)
+        end = self._ends[place]
+        data = encode_records(records, end or START)
         fault_points.reached("archiver.before-output")
         self._store.put(item.key, data, CONTENT_TYPE)
         self._buffers[place].drop(len(records))
+        self._ends[place] = item.last + 1
         _records.labels(topic).inc(len(records))
         _objects.labels(topic).inc()
         _bytes.labels(topic).inc(len(data))
@@ -445,6 +455,7 @@ class Archiver:
         self._client.assign([TopicPartition(*place, start) for place, start in starts.items()])
         self._assigned = self._search = None
         self._stored = starts
+        self._ends = dict(ends)
         self._read = dict(starts)
         self._committed_at = 0.0
         _log.info("archiving", partitions=len(starts))

@@ -39,7 +39,7 @@ from millrace.infra.archive.objects import (
     DamagedObjectError,
     merge_objects,
 )
-from millrace.infra.object_store import MissingObjectError, ObjectStore
+from millrace.infra.object_store import AlteredObjectError, MissingObjectError, ObjectStore
 from millrace.infra.process import fault_points
 from millrace.infra.process.guard_thread import GuardThread
 
@@ -193,7 +193,10 @@ class Merger(GuardThread):
         self, topic: str, partition: int, group: Sequence[Entry]
     ) -> Iterator[tuple[str, bytes]]:
         for item in named(topic, partition, group):
-            yield item.key, self._store.get(item.key)
+            try:
+                yield item.key, self._store.get(item.key)
+            except AlteredObjectError as error:
+                raise DamagedObjectError(item.key, "was altered in the store") from error
 
     def _write(self, topic: str, partition: int, index: Index) -> None:
         self._store.put(index_key(topic, partition), index.encode(), "application/json")

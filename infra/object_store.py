@@ -23,10 +23,16 @@ _TROUBLE = (MinioException, urllib3.exceptions.HTTPError, OSError)
 #: An object up to this size is uploaded in one request: the store has it completely or not at
 #: all, and a crash leaves no parts of an interrupted upload.
 _ONE_REQUEST: Final = 1 << 30
+#: Name of the metadata that hold an object's SHA-256.
+_DIGEST: Final = "sha256"
 
 
 class MissingObjectError(DataError):
     """An object is not in the store."""
+
+
+class AlteredObjectError(DataError):
+    """An object is not what it was when it was stored."""
 
 
 class StoredObject(NamedTuple):
@@ -88,11 +94,12 @@ class ObjectStore:
             raise self._trouble("create bucket", error) from error
 
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> str:
-        """Store an object.
+        """Store an object, with its SHA-256 in its metadata.
 
         Returns:
             SHA-256 of the data, hexadecimal.
         """
+        digest = sha256(data).hexdigest()
         try:
             self._client.put_object(
                 self.bucket,
@@ -100,14 +107,15 @@ class ObjectStore:
                 io.BytesIO(data),
                 len(data),
                 content_type=content_type,
+                metadata={_DIGEST: digest},
                 part_size=_ONE_REQUEST,
             )
         except _TROUBLE as error:
             raise self._trouble(f"put {key}", error) from error
-        return sha256(data).hexdigest()
+        return digest
 
     def get(self, key: str, *, digest: str | None = None, limit: int = 1 << 30) -> bytes:
-        """Fetch an object.
+        """Fetch an object; one that was stored by `put` must have the digest that it had then.
 
         Args:
             key: Its key.
@@ -116,13 +124,15 @@ class ObjectStore:
 
         Raises:
             MissingObjectError: It does not exist.
-            DataError: It is too large, or its digest differs; or no object can have this key.
+            AlteredObjectError: Its digest differs.
+            DataError: It is too large, or no object can have this key.
             ServerError: The store does not answer, refuses, or has no such bucket; or this
                 machine has no memory for the object.
         """
         try:
             with self._client.get_object(self.bucket, key) as response:
                 data: bytes = response.read(limit + 1)
+                stored = response.headers.get(f"x-amz-meta-{_DIGEST}")
         except S3Error as error:
             if error.code == "NoSuchKey":
                 raise MissingObjectError(f"object {self.bucket}/{key} is not there") from error
@@ -135,8 +145,12 @@ class ObjectStore:
             raise self._trouble(f"get {key}", error) from error
         if len(data) > limit:
             raise DataError(f"object {key} is larger than {limit} bytes")
-        if digest is not None and (found := sha256(data).hexdigest()) != digest:
-            raise DataError(f"object {key} has SHA-256 {found}, not {digest}: it was altered")
+        wanted = {given for given in (digest, stored) if given is not None}
+        if wanted and wanted != {found := sha256(data).hexdigest()}:
+            other = next(given for given in sorted(wanted) if given != found)
+            raise AlteredObjectError(
+                f"object {key} has SHA-256 {found}, not {other}: it was altered"
+            )
         return data
 
     def objects(self, prefix: str, *, after: str | None = None) -> Iterator[StoredObject]:

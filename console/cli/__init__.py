@@ -11,6 +11,7 @@ drift            `millrace drift list`
 models           `millrace models`
 topics           `millrace topics list` and `create`
 topics_grow      `millrace topics grow`
+archive          `millrace archive`
 dead_letters/    `millrace dead-letters`
 missing_modules  names the extra to install when a module is missing
 ```

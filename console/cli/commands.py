@@ -30,7 +30,9 @@ app.add_typer(predictions_app, name="predictions")
 app.add_typer(drift_app, name="drift")
 app.add_typer(models_app, name="models")
 app.add_typer(topics_app, name="topics")
+archive_app = typer.Typer(help="The archive in the object store.", no_args_is_help=True)
 app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(archive_app, name="archive")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Asset = Annotated[str | None, typer.Option("--asset", "-a", help="Only of this asset.")]
@@ -219,6 +221,31 @@ def topics_grow(
     from millrace.console.cli.topics_grow import grow_topics
 
     grow_topics(partitions, dry_run=dry_run, as_json=as_json)
+
+
+@archive_app.command("ls")
+def archive_ls(
+    topic: Annotated[str | None, typer.Argument(help="Only this topic.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what the archive holds, by topic and partition."""
+    from millrace.console.cli.archive import list_archive
+
+    list_archive(topic, as_json=as_json)
+
+
+@archive_app.command("verify")
+def archive_verify(
+    topic: Annotated[str | None, typer.Argument(help="Only this topic.")] = None,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Do not compare its end with the topics.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read the whole archive; ends with status 1 if a record is missing, doubled or altered."""
+    from millrace.console.cli.archive import verify
+
+    verify(topic, alone=alone, as_json=as_json)
 
 
 @dead_letters_app.command("list")

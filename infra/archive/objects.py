@@ -8,13 +8,16 @@ A record is archived unchanged (key, value, headers, timestamp), so that a repla
 same bytes, and a change of our structures never makes the archive unreadable. Objects are written
 small, so that records reach training runs early, and are merged into larger ones later
 (`archiver.merger`): an object whose offsets another one covers is superseded by it.
+
+The metadata of an object name the position that it follows: that after the last record of the
+object before it, or `START` for a partition's first one. So a missing object is detected without
+Kafka, in whose topics transaction markers take offsets, too.
 """
 
 import io
 import re
-import struct
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import sha256
+from itertools import chain
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -41,6 +44,9 @@ SCHEMA: Final = pa.schema(
         pa.field("headers", pa.list_(_PAIR)),
     ]
 )
+#: What the first object of a partition follows.
+START: Final = -1
+_FOLLOWS: Final = b"millrace.follows"
 _KEY: Final = re.compile(
     rf"{ROOT}/(?P<topic>[^/]+)/partition=(?P<partition>\d+)/(?P<first>\d{{20}})-(?P<last>\d{{20}})\.parquet"
 )
@@ -102,8 +108,13 @@ def parse_key(key: str) -> ArchivedObject | None:
     )
 
 
-def encode_records(records: Sequence[Record]) -> bytes:
+def encode_records(records: Sequence[Record], follows: int | None = None) -> bytes:
     """Write records as one Parquet file, zstd.
+
+    Args:
+        records: The records, by offset.
+        follows: Position after the last record of the object before; `START` if there is none;
+            None says nothing of it.
 
     The columns are built from buffers: ``pa.array`` would import pandas, which takes seconds
     and more memory than all the rest of the archiver.
@@ -130,11 +141,28 @@ def encode_records(records: Sequence[Record]) -> bytes:
         ),
     ]
     sink = io.BytesIO()
-    table = pa.Table.from_arrays(columns, schema=SCHEMA)
+    table = pa.Table.from_arrays(columns, schema=_schema(follows))
     pq.write_table(table, sink, compression="zstd", row_group_size=max(len(records), 1))
     # Arrow's pool would keep the writer's memory for the next object: a tenth of the archiver's.
     pa.default_memory_pool().release_unused()
     return sink.getvalue()
+
+
+def _schema(follows: int | None) -> pa.Schema:
+    return SCHEMA if follows is None else SCHEMA.with_metadata({_FOLLOWS: b"%d" % follows})
+
+
+def follows_of(data: bytes, where: str) -> int | None:
+    """Read which position an object follows; None if it does not say.
+
+    Raises:
+        DamagedObjectError: It is not a Parquet file of the archive.
+    """
+    try:
+        said = (pq.read_schema(io.BytesIO(data)).metadata or {}).get(_FOLLOWS)
+        return None if said is None else int(said)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DamagedObjectError(where, f"cannot be read: {error}") from error
 
 
 def _integer_column(values: list[int]) -> pa.Array:
@@ -182,7 +210,7 @@ def merge_objects(parts: Iterable[tuple[str, bytes]]) -> bytes:
     becomes a Python object.
 
     Args:
-        parts: Keys and contents, by first offset.
+        parts: Keys and contents, by first offset; at least one.
 
     Raises:
         DamagedObjectError: A part is not a Parquet file of the archive.
@@ -190,8 +218,11 @@ def merge_objects(parts: Iterable[tuple[str, bytes]]) -> bytes:
     sink = io.BytesIO()
     waiting: list[pa.Table] = []
     next_offset = 0
-    with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
-        for key, data in parts:
+    remaining = iter(parts)
+    begin = next(remaining)
+    schema = _schema(follows_of(begin[1], begin[0]))
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        for key, data in chain([begin], remaining):
             for table in _tables(data, key, next_offset, None):
                 next_offset = table.column("offset")[-1].as_py() + 1
                 waiting.append(table)
@@ -201,36 +232,6 @@ def merge_objects(parts: Iterable[tuple[str, bytes]]) -> bytes:
             _write_group(writer, waiting)
     pa.default_memory_pool().release_unused()
     return sink.getvalue()
-
-
-class RecordDigest:
-    """SHA-256 over all fields of records, independent of how they are stored.
-
-    Each field is preceded by its length, so that no two sequences of records give the same
-    input; null has the length -1.
-
-    >>> digest = RecordDigest()
-    >>> digest.add(Record(0, 0, None, b"x", []))
-    >>> digest.hexadecimal[:8]
-    '2ee68196'
-    """
-
-    def __init__(self) -> None:
-        """Start without records."""
-        self._digest = sha256()
-
-    def add(self, record: Record) -> None:
-        """Add the next record."""
-        pairs = [part for name, value in record.headers for part in (name.encode(), value)]
-        parts = [struct.pack(">qqi", record.offset, record.timestamp_ms, len(record.headers))]
-        for part in (record.key, record.value, *pairs):
-            parts += (struct.pack(">i", -1 if part is None else len(part)), part or b"")
-        self._digest.update(b"".join(parts))
-
-    @property
-    def hexadecimal(self) -> str:
-        """The digest of the records so far."""
-        return self._digest.hexdigest()
 
 
 def _tables(data: bytes, where: str, first: int, until: int | None) -> Iterator[pa.Table]:

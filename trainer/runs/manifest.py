@@ -25,10 +25,10 @@ from millrace.contracts.source import Source
 from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.archive.catalogue import Catalogue
+from millrace.infra.archive.digest import RecordDigest
 from millrace.infra.archive.objects import (
     ArchivedObject,
     Record,
-    RecordDigest,
     decode_records,
     encode_records,
     parse_key,
