@@ -31,7 +31,7 @@ from millrace.contracts.topics import (
     Topic,
 )
 from millrace.contracts.wire.groups import ARCHIVER
-from millrace.infra.archive.gaps import BATCH, HEADERS, RECORD, Gap, note_gap
+from millrace.infra.archive.gaps import BATCH, EXPIRED, HEADERS, RECORD, Gap, note_gap
 from millrace.infra.archive.objects import (
     CONTENT_TYPE,
     START,
@@ -312,8 +312,7 @@ class Archiver:
     def _note_gap(self, place: Place, first: int, end: int, why: str) -> None:
         """Count, log and store a range that is not archived, or not completely."""
         topic = self._topics[place.topic].name
-        position = self._incarnations.position(place, first)
-        note_gap(self._store, topic, place.partition, Gap(position, position + end - first, why))
+        self._store_gap(place, first, end, why)
         _skipped.labels(topic, why).inc(end - first)
         _log.error(
             "records are archived without their headers" if why == HEADERS else "records skipped",
@@ -323,6 +322,11 @@ class Archiver:
             last=end - 1,
             why=why,
         )
+
+    def _store_gap(self, place: Place, first: int, end: int, why: str) -> None:
+        """Store the Kafka offsets of a gap, as positions."""
+        topic, position = self._topics[place.topic].name, self._incarnations.position(place, first)
+        note_gap(self._store, topic, place.partition, Gap(position, position + end - first, why))
 
     def _are_the_same(self) -> bool:
         """Whether the topics still have the ids that are read; if not, begin anew."""
@@ -446,7 +450,9 @@ class Archiver:
         ends = self._search.result()
         if ends is None:
             return
-        starts = self._incarnations.take_over(ends)
+        starts, expired = self._incarnations.take_over(ends)
+        for place, (first, end) in expired.items():
+            self._store_gap(place, first, end, EXPIRED)
         try:
             self._committed = self._committed_before(starts, ends)
         except KafkaException as error:  # the group may have moved on

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import NO_EPOCH, Lineage, parts_of, position_of
@@ -27,6 +27,19 @@ from millrace.infra.topics.epochs import TopicEpochs
 _ORIGIN: Final = "/millrace/archiver"
 #: Time limit of a query for topic ids while records are buffered, seconds.
 _ANSWER_SECONDS: Final = 3.0
+
+
+class TakenOver(NamedTuple):
+    """Partitions that were taken over.
+
+    Attributes:
+        starts: Kafka offsets at which reading begins.
+        expired: Kafka offsets of records that expired before they were read: the first one, and
+            the one after the last.
+    """
+
+    starts: dict[Place, int]
+    expired: dict[Place, tuple[int, int]]
 
 
 class Incarnations:
@@ -60,7 +73,7 @@ class Incarnations:
         """
         return position_of(self._lineage(place).incarnation, high)
 
-    def take_over(self, ends: Mapping[Place, int]) -> dict[Place, int]:
+    def take_over(self, ends: Mapping[Place, int]) -> TakenOver:
         """Compare logs with their archives.
 
         Args:
@@ -68,8 +81,7 @@ class Incarnations:
                 there is none.
 
         Returns:
-            Kafka offsets at which reading begins. Records that expired before they were read
-            are counted and logged.
+            Where reading begins, and which records expired before; these are counted and logged.
 
         Raises:
             ServerError: No broker answers; or the archive has an incarnation that `topic.epochs`
@@ -81,7 +93,7 @@ class Incarnations:
         known: dict[str, dict[int, int]] = defaultdict(dict)
         for place, end in ends.items():
             known[place.topic][place.partition] = end
-        starts = {}
+        starts, expired = {}, {}
         for name, by_partition in known.items():
             topic = self._topics[name]
             spans = self._epochs.verify(topic, by_partition)
@@ -98,12 +110,13 @@ class Incarnations:
                 start = lineage.start(offset, incarnation)
                 if start < low:
                     tell_lost(topic, self._group, partition, start, low)
+                    expired[place] = (start, low)
                 starts[place] = max(start, low)
         for place in ends:
             lineage = self._lineage(place)
             self._read[place] = lineage.incarnation
             self._seen[place] = NO_EPOCH if lineage.last is None else lineage.last.leader_epoch
-        return starts
+        return TakenOver(starts, expired)
 
     def follow(self, place: Place, leader_epoch: int, offset: int, read: int) -> bool:
         """Note a record's leader epoch, before the record is buffered.

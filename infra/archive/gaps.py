@@ -5,7 +5,7 @@ archive/<topic>/partition=<p>/gaps.json
 ```
 
 A gap is noted before the records after it are stored, so a record that is not in the archive is
-in a gap, or had expired before it was read (`infra.progress.losses`).
+in a gap.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ BATCH: Final = "batch"
 RECORD: Final = "record"
 #: A record with a header whose name is not UTF-8: it is archived without its headers.
 HEADERS: Final = "headers"
+#: Records that expired before they were read.
+EXPIRED: Final = "expired"
 
 
 class Gap(msgspec.Struct, frozen=True, array_like=True):
@@ -32,7 +34,7 @@ class Gap(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         first: First position.
         until: Position after the last one.
-        why: `BATCH`, `RECORD` or `HEADERS`.
+        why: `BATCH`, `RECORD`, `HEADERS` or `EXPIRED`.
     """
 
     first: int

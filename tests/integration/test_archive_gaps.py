@@ -6,12 +6,14 @@ import sys
 import time
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from millrace.archiver.archiving import Archiver
 from millrace.archiver.settings import ArchiverSettings
+from millrace.console.operations.archive import verify_archive
 from millrace.contracts.topics import MAX_BATCH_BYTES, SENSOR_WINDOWS
 from millrace.infra.archive.catalogue import Catalogue
-from millrace.infra.archive.gaps import BATCH, HEADERS, Gap, read_gaps
+from millrace.infra.archive.gaps import BATCH, EXPIRED, HEADERS, Gap, read_gaps
 from millrace.infra.archive.objects import decode_records
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.local.waiting import wait_until
@@ -123,3 +125,25 @@ def test_a_record_with_a_strange_header_is_archived_without_headers(
     write(settings, b"after")
     assert archived(settings, store, 2) == [(0, b"before"), (1, b"strange"), (2, b"after")]
     assert read_gaps(store, SENSOR_WINDOWS.name, 0) == (Gap(1, 2, HEADERS),)
+
+
+def test_records_that_expired_before_they_were_archived_are_a_gap(
+    settings: Settings, store: ObjectStore
+) -> None:
+    """At the beginning of an archive, and behind its end."""
+    topic = settings.named(SENSOR_WINDOWS.name)
+
+    def expire(until: int) -> None:
+        client = admin(settings)
+        place = TopicPartition(topic, 0, until)
+        client.delete_records([place])[place].result(30)
+
+    write(settings, b"0", b"1", b"2")
+    expire(2)
+    assert archived(settings, store, 2) == [(2, b"2")]
+    write(settings, b"3", b"4", b"5")
+    expire(5)
+    assert archived(settings, store, 5) == [(2, b"2"), (5, b"5")]
+    assert read_gaps(store, SENSOR_WINDOWS.name, 0) == (Gap(0, 2, EXPIRED), Gap(3, 5, EXPIRED))
+    (found,) = verify_archive(store, settings)
+    assert (found.records, found.problems, len(found.gaps)) == (2, (), 2)
