@@ -4,7 +4,8 @@
 # TensorFlow 2.21 run eagerly on one thread. Compiled by XLA all 512 are the same, but other ones than for
 # 8 rows: batches of one compiled size agree with themselves only. A forecast that must not depend on what
 # shares its batch needs one compiled size, or sizes that were compared.
-# Seen on x86-64: NumPy 3 for 512 rows and 4 for 1000, TensorFlow up to 2, XLA 1; XLA's for 8 rows differ for a matrix of 240 x 24.
+# Seen on x86-64: NumPy 3 for 512 rows and 4 for 1000, TensorFlow up to 2, XLA 1; XLA's for 8 rows are others
+# for a matrix of 240 x 24.
 # Guessed before: a row's result depends on its numbers, and perhaps on the batch's size, not on its place.
 #
 # Exits with 0 while that is so, with 1 as soon as the libraries behave otherwise.
