@@ -35,8 +35,10 @@ from millrace.infra.kafka.errors import is_partition_end, raise_error
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.settings import Settings
 
-#: How long it may take to read other records, or all that there are, seconds.
+#: How long it may take to read other records, seconds.
 _ORDER_SECONDS: Final = 30.0
+#: How long it may take to read all that there are, seconds.
+_READ_SECONDS: Final = 10.0
 # A broker that is away is part of many cases: librdkafka would say so on stderr.
 _CLIENT: Final = {"log_level": 0, "enable.partition.eof": True}
 FOLLOWED: Final = (
@@ -125,21 +127,21 @@ class Observer:
         """Wait until everything is read that is in the topics now.
 
         Returns:
-            Whether that is so; False if no broker says what there is.
+            Whether that is so; False if no broker says what there is, or not all comes in time.
 
         Raises:
-            ServerError: It cannot be read in time.
+            ServerError: The observer sees nothing any more.
         """
         try:
             ends = self._ask_ends()
+            wait_until(
+                lambda: all(self._read.get(place, 0) >= end for place, end in ends.items()),
+                "the observer to read to the end",
+                seconds=_READ_SECONDS,
+            )
         except ServerError:
+            self.check()
             return False
-        wait_until(
-            lambda: all(self._read.get(place, 0) >= end for place, end in ends.items()),
-            "the observer to read to the end",
-            seconds=_ORDER_SECONDS,
-            meanwhile=self.check,
-        )
         return True
 
     def leave(self) -> None:
@@ -148,6 +150,14 @@ class Observer:
         One client must not see two topics of a name: librdkafka may end the process then.
         """
         self._have(self._let_go)
+
+    def reopen(self) -> None:
+        """Read on with another client; returns once it does.
+
+        After a broker's restart a partition of librdkafka 2.8 may wait for ever for its leader
+        epoch to be validated (its issue 4492). Services have watchdogs for that.
+        """
+        self._have(self._reopen)
 
     def begin_again(self, topic: Topic, firsts: Mapping[int, int]) -> None:
         """Read partitions from an offset on, as another incarnation; returns once it does.
@@ -247,6 +257,9 @@ class Observer:
             key = topic, partition
             self._begun[key] = (first, self._begun.get(key, (0, 0))[1] + 1)
             self._ends[key] = first
+        self._reopen()
+
+    def _reopen(self) -> None:
         self._let_go()
         self._read.clear()
         self._client = reader(self._settings, _CLIENT)
