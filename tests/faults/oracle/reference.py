@@ -10,7 +10,7 @@ stamps, and then the registry, which without it would ask for fences of the refe
 from __future__ import annotations
 
 import threading
-import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,8 +27,10 @@ from millrace.contracts.topics import (
     SERVING_LEDGER,
     Topic,
 )
+from millrace.contracts.wire.groups import STREAM_PROCESSOR
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.local.waiting import wait_until
+from millrace.infra.progress.committed import committed_offsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
 from tests.faults.harness.observer import Observer, Seen
@@ -37,9 +39,7 @@ from tests.faults.oracle.state import Memory, differences, memories
 
 #: In this order, each confirmed before the next; those that stand together as they came.
 _COPIED: Final = ((SERVING_LEDGER,), (MODEL_EVENTS,), (SENSOR_WINDOWS, PREDICTIONS))
-#: How long the reference's memory may stand still before it counts as what it comes to, and how
-#: long that may take in all, seconds.
-AGREE_SECONDS: Final = 30.0
+#: How long the reference may take to process everything, seconds.
 _PATIENCE: Final = 180.0
 
 
@@ -68,6 +68,8 @@ class Reference:
         self._make = start
         self._folder = folder
         self._copied: dict[str, int] = {}
+        #: How many records each partition has got.
+        self._ends: dict[tuple[Topic, int], int] = defaultdict(int)
         self._program: Program | None = None
         self._observer: Observer | None = None
         self._start_up: threading.Thread | None = None
@@ -91,33 +93,42 @@ class Reference:
             raise ServerError("the reference run did not start")
         found: list[str] = []
         seen: list[dict[bytes, Memory]] = []
-        grown = observer.count(CHANGELOG)
-        since = time.monotonic()
 
         def check() -> None:
             program.check()
             observer.check()
 
-        def settled() -> bool:
-            nonlocal grown, since
-            if observer.count(CHANGELOG) > grown:
-                grown, since = observer.count(CHANGELOG), time.monotonic()
+        def compare() -> bool:
+            """Compare the memories that are known here; say whether they are equal."""
             seen[:] = (
                 memories(self._disturbed.records(CHANGELOG)),
                 memories(observer.records(CHANGELOG)),
             )
             found[:] = differences(*seen)
-            return not found or time.monotonic() - since > AGREE_SECONDS
+            return not found
 
-        wait_until(
-            settled,
-            "the state of an undisturbed run",
-            seconds=_PATIENCE,
-            meanwhile=check,
-        )
+        def settled() -> bool:
+            if compare():
+                return True
+            # It writes memory before it commits, so all of it is there, and none will follow.
+            done = self._has_processed_all() and observer.read_to_end()
+            return done and (compare() or True)
+
+        wait_until(settled, "the state of an undisturbed run", seconds=_PATIENCE, meanwhile=check)
         if found:
             self._keep(*seen)
         return found
+
+    def _has_processed_all(self) -> bool:
+        """Whether it has committed everything that was copied."""
+        topics = (SENSOR_WINDOWS, PREDICTIONS)
+        places = {topic: range(self._settings.kafka_partitions) for topic in topics}
+        committed = committed_offsets(self._settings, STREAM_PROCESSOR, places)
+        return all(
+            (at := committed[topic].get(partition)) is not None and at.offset >= end
+            for (topic, partition), end in self._ends.items()
+            if topic in committed
+        )
 
     def begin(self) -> None:
         """Start it, if that was not done, on a thread of its own: it takes seconds."""
@@ -176,6 +187,7 @@ class Reference:
                 raise ServerError("the reference run could not be fed")
 
     def _write(self, topic: Topic, record: Seen) -> None:
+        self._ends[topic, record.partition] += 1
         while True:
             try:
                 self._client.produce(
