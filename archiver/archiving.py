@@ -357,8 +357,7 @@ class Archiver:
         """Store one object, then drop its records: the store holds the progress."""
         topic = self._topics[place.topic].name
         item = ArchivedObject(topic, place.partition, records[0].offset, records[-1].offset)
-        end = self._ends[place]
-        data = encode_records(records, end or START)
+        data = encode_records(records, self._ends[place] or START)
         fault_points.reached("archiver.before-output")
         self._store.put(item.key, data, CONTENT_TYPE)
         self._buffers[place].drop(len(records))
@@ -478,6 +477,7 @@ class Archiver:
         self._buffers.clear()
         self._assigned = self._search = None
         self._stored = {}
+        self._ends = {}
         self._read = {}
         self._committed = {}
         self._incarnations.forget()

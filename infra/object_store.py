@@ -146,11 +146,12 @@ class ObjectStore:
         if len(data) > limit:
             raise DataError(f"object {key} is larger than {limit} bytes")
         wanted = {given for given in (digest, stored) if given is not None}
-        if wanted and wanted != {found := sha256(data).hexdigest()}:
-            other = next(given for given in sorted(wanted) if given != found)
-            raise AlteredObjectError(
-                f"object {key} has SHA-256 {found}, not {other}: it was altered"
-            )
+        if wanted:
+            found = sha256(data).hexdigest()
+            if other := wanted - {found}:
+                raise AlteredObjectError(
+                    f"object {key} has SHA-256 {found}, not {min(other)}: it was altered"
+                )
         return data
 
     def objects(self, prefix: str, *, after: str | None = None) -> Iterator[StoredObject]:

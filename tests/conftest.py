@@ -23,7 +23,7 @@ from testcontainers.core.wait_strategies import HttpWaitStrategy, LogMessageWait
 from millrace.infra import embedded
 from millrace.infra.embedded.instance import choose_port
 from millrace.infra.settings import Settings
-from tests.places import jar_folder
+from tests.places import jar_folder, settings_at
 
 # What is printed is as wide as in a file, whatever terminal the tests are run in.
 os.environ.pop("COLUMNS", None)
@@ -59,14 +59,7 @@ def namespace() -> str:
 @pytest.fixture
 def settings(servers: embedded.Endpoints, namespace: str, tmp_path: Path) -> Settings:
     """Settings that reach the servers, in the test's own namespace and folder."""
-    return Settings.read(
-        home=tmp_path / "var",
-        namespace=namespace,
-        kafka_bootstrap_servers=servers.kafka_bootstrap_servers,
-        s3_endpoint=servers.s3_endpoint,
-        s3_access_key=servers.s3_access_key,
-        s3_secret_key=servers.s3_secret_key,
-    )
+    return settings_at(servers, tmp_path / "var", namespace)
 
 
 def _named_by_settings() -> embedded.Endpoints | None:

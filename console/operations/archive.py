@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Literal
@@ -16,7 +16,7 @@ from millrace.contracts.errors import DataError
 from millrace.contracts.events.topic_epoch import parts_of, position_of
 from millrace.contracts.topics import TOPICS
 from millrace.contracts.wire.groups import ARCHIVER
-from millrace.infra.archive.catalogue import read_index
+from millrace.infra.archive.catalogue import entries_from, read_index
 from millrace.infra.archive.continuity import Link, find_breaks
 from millrace.infra.archive.gaps import Gap, read_gaps
 from millrace.infra.archive.index import Entry, uncovered
@@ -27,7 +27,6 @@ from millrace.infra.archive.objects import (
     decode_records,
     follows_of,
     parse_key,
-    prefix_of,
 )
 from millrace.infra.kafka.clients import reader, watermarks
 from millrace.infra.kafka.log_reader import read_ranges
@@ -172,7 +171,7 @@ def _look(store: ObjectStore, settings: Settings | None, place: Place) -> Verifi
     """Verify a partition once."""
     index = read_index(store, *place)
     retired = {(each.first, each.last) for each in index.retired} if index is not None else set()
-    listed = [e for e in _objects_of(store, *place) if (e.first, e.last) not in retired]
+    listed = [e for e in entries_from(store, *place, 0) if (e.first, e.last) not in retired]
     problems: list[Problem] = []
     links: list[Link] = []
     records = 0
@@ -283,11 +282,6 @@ def _listed(store: ObjectStore, topic: str | None) -> dict[Place, list[Entry]]:
             entry = Entry(item.first, item.last, one.bytes)
             found[item.topic, item.partition].append(entry)
     return found
-
-
-def _objects_of(store: ObjectStore, topic: str, partition: int) -> Sequence[Entry]:
-    items = ((parse_key(one.key), one.bytes) for one in store.objects(prefix_of(topic, partition)))
-    return [Entry(item.first, item.last, size) for item, size in items if item is not None]
 
 
 def _moments(store: ObjectStore, item: ArchivedObject) -> tuple[datetime, datetime]:

@@ -120,17 +120,20 @@ class Network:
         values = _normal(rng, (SIZES[-1], *self._shape))
         present = rng.random((SIZES[-1], self._shape[1])) < _PRESENT
         wanted = self._forecast(weights, values, present, SIZES[-1:])
-        found = []
-        for size in SIZES:
+
+        def agrees(size: int) -> bool:
             turned = self._forecast(
                 weights, np.roll(values, _TURN, axis=0), np.roll(present, _TURN, axis=0), (size,)
             )
-            given = np.roll(turned, -_TURN, axis=0)
-            if np.array_equal(given, wanted):
-                found.append(size)
-            else:
-                _log.warning("batch size not used", size=size, why="its forecasts differ in bits")
-        return (*found, *([] if SIZES[-1] in found else SIZES[-1:]))
+            return np.array_equal(np.roll(turned, -_TURN, axis=0), wanted)
+
+        *smaller, largest = SIZES
+        if not agrees(largest):
+            _log.warning("forecasts may differ in their last bits by their place", size=largest)
+        used = [size for size in smaller if agrees(size)]
+        if used != smaller:
+            _log.warning("smaller batches differ in bits from the largest", used=used)
+        return (*used, largest)
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Float32:

@@ -11,11 +11,13 @@ from typing import TypeVar
 
 from confluent_kafka import Message, TopicPartition
 
+from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.topics import Topic
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.clients import partitions_of, reader
 from millrace.infra.kafka.errors import raise_error
 from millrace.infra.settings import Settings
+from tests.faults.harness.programs import Program
 from tests.places import PROJECT
 
 E = TypeVar("E")
@@ -30,6 +32,16 @@ def environment(settings: Settings) -> dict[str, str]:
         if value is not None
     }
     return {**os.environ, **named}
+
+
+def archiver(settings: Settings, limits: ArchiverSettings, folder: Path) -> Program:
+    """An archiver in a process of its own, which is started again if it ends; not started yet."""
+    told = {
+        **environment(settings),
+        "MILLRACE_ARCHIVER_MAX_RECORDS": str(limits.max_records),
+        "MILLRACE_ARCHIVER_MAX_SECONDS": str(limits.max_seconds),
+    }
+    return Program("archiver", "millrace.archiver", told, folder / "archiver.log")
 
 
 class Service:

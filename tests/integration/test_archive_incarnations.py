@@ -28,10 +28,10 @@ from millrace.infra.object_store import ObjectStore
 from millrace.infra.progress.committed import committed_offsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from tests.faults.harness.programs import Program
-from tests.integration.observing import environment
+from tests.integration.observing import archiver
 from tests.integration.own_broker import Broker
 from tests.log_files import cut_log
+from tests.places import settings_at
 from tests.topics import create_anew
 
 pytestmark = pytest.mark.timeout(240)
@@ -54,12 +54,7 @@ class World:
         self.settings = settings
         self.store = ObjectStore(settings)
         self.sent = 0
-        told = {
-            **environment(settings),
-            "MILLRACE_ARCHIVER_MAX_RECORDS": str(LIMITS.max_records),
-            "MILLRACE_ARCHIVER_MAX_SECONDS": str(LIMITS.max_seconds),
-        }
-        self.archiver = Program("archiver", "millrace.archiver", told, folder / "archiver.log")
+        self.archiver = archiver(settings, LIMITS, folder)
 
     def send(self, count: int) -> None:
         """Write records to the first partition, in batches of 50 at most."""
@@ -99,14 +94,12 @@ class World:
 def world(tmp_path: Path, servers: embedded.Endpoints, namespace: str) -> Iterator[World]:
     """Topics and a bucket."""
     broker = Broker(tmp_path)
-    settings = Settings.read(
-        home=tmp_path / "var",
-        namespace=namespace,
+    settings = settings_at(
+        servers,
+        tmp_path / "var",
+        namespace,
         kafka_bootstrap_servers=f"127.0.0.1:{broker.port}",
         kafka_partitions=2,
-        s3_endpoint=servers.s3_endpoint,
-        s3_access_key=servers.s3_access_key,
-        s3_secret_key=servers.s3_secret_key,
     )
     made = World(broker, settings, tmp_path)
     try:
@@ -159,15 +152,15 @@ def test_an_incarnation_is_begun_in_the_group_before_it_has_an_object(
         return places[SENSOR_WINDOWS][0].offset
 
     assert committed() == 200
-    archiver = Archiver(world.settings, LIMITS, world.store)
+    inside = Archiver(world.settings, LIMITS, world.store)
 
     def work() -> None:
-        archiver.step(time.monotonic())
+        inside.step(time.monotonic())
 
     try:
         wait_until(lambda: committed() == left, "the beginning", seconds=SECONDS, meanwhile=work)
     finally:
-        archiver.close()
+        inside.close()
 
 
 @pytest.mark.parametrize(("running", "grown"), [(True, 30), (False, 400)])

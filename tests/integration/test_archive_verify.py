@@ -28,8 +28,8 @@ from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import AlteredObjectError, ObjectStore
 from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
-from tests.faults.harness.programs import Program
-from tests.integration.observing import environment
+from tests.integration.observing import archiver
+from tests.places import settings_at
 
 TOPIC = SENSOR_WINDOWS.name
 DECLARED = [SENSOR_WINDOWS, PREDICTIONS, OUTCOMES, TRAINING_RUNS, TOPIC_EPOCHS]
@@ -55,25 +55,14 @@ class Archive:
 def archive(servers: embedded.Endpoints, tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """Topics and an archive that all tests share."""
     folder = tmp_path_factory.mktemp("archive")
-    settings = Settings.read(
-        home=folder / "var",
-        namespace=f"test-{secrets.token_hex(4)}",
-        kafka_bootstrap_servers=servers.kafka_bootstrap_servers,
-        kafka_partitions=1,
-        s3_endpoint=servers.s3_endpoint,
-        s3_access_key=servers.s3_access_key,
-        s3_secret_key=servers.s3_secret_key,
+    settings = settings_at(
+        servers, folder / "var", f"test-{secrets.token_hex(4)}", kafka_partitions=1
     )
     create_topics(admin(settings), settings, DECLARED)
     store = ObjectStore(settings)
     store.create_bucket()
-    told = {
-        **environment(settings),
-        "MILLRACE_ARCHIVER_MAX_RECORDS": str(SIZE),
-        "MILLRACE_ARCHIVER_MAX_SECONDS": "0.5",
-    }
-    archiver = Program("archiver", "millrace.archiver", told, folder / "archiver.log")
-    archiver.start()
+    program = archiver(settings, ArchiverSettings(max_records=SIZE, max_seconds=0.5), folder)
+    program.start()
     try:
         client = producer(settings)
         for number in range(RECORDS):
@@ -83,10 +72,10 @@ def archive(servers: embedded.Endpoints, tmp_path_factory: pytest.TempPathFactor
             lambda: [line.until for line in archive_lines(store)] == [RECORDS],
             "the archive",
             seconds=SECONDS,
-            meanwhile=archiver.check,
+            meanwhile=program.check,
         )
     finally:
-        archiver.stop()
+        program.stop()
     return Archive(settings, {one.key: store.get(one.key) for one in store.objects("archive/")})
 
 

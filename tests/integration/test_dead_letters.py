@@ -44,7 +44,7 @@ from millrace.infra.settings import Settings
 from millrace.infra.topics.admin import create_topics
 from tests.builders import pump_spec, pump_window
 from tests.integration.observing import Observer, Service, environment
-from tests.places import PROJECT
+from tests.places import PROJECT, settings_at
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -149,15 +149,7 @@ class Story:
 def story(servers: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     """Start the stream processor and inference, with one model."""
     folder = tmp_path_factory.mktemp("letters")
-    settings = Settings.read(
-        home=folder,
-        namespace=f"letters-{folder.name}",
-        kafka_bootstrap_servers=servers.kafka_bootstrap_servers,
-        kafka_partitions=2,
-        s3_endpoint=servers.s3_endpoint,
-        s3_access_key=servers.s3_access_key,
-        s3_secret_key=servers.s3_secret_key,
-    )
+    settings = settings_at(servers, folder, f"letters-{folder.name}", kafka_partitions=2)
     create_topics(admin(settings), settings)
     ObjectStore(settings).create_bucket()
     declare_model(settings, PUMP, "/test")

@@ -70,6 +70,7 @@ from tests.builders import (
     rolled_back,
 )
 from tests.integration.observing import Observer, Service
+from tests.places import settings_at
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -271,15 +272,7 @@ def spoiled_windows(count: int) -> list[BadWindow]:
 
 def settings_for(servers: embedded.Endpoints, home: Path) -> Settings:
     """Settings in a namespace of their own."""
-    made = Settings.read(
-        home=home,
-        namespace=f"loop-{secrets.token_hex(4)}",
-        kafka_bootstrap_servers=servers.kafka_bootstrap_servers,
-        kafka_partitions=PARTITIONS,
-        s3_endpoint=servers.s3_endpoint,
-        s3_access_key=servers.s3_access_key,
-        s3_secret_key=servers.s3_secret_key,
-    )
+    made = settings_at(servers, home, f"loop-{secrets.token_hex(4)}", kafka_partitions=PARTITIONS)
     create_topics(admin(made), made)
     ObjectStore(made).create_bucket()
     return made

@@ -46,6 +46,7 @@ from tests.faults.oracle.evidence import Evidence, gather, ledger_of, model_even
 from tests.faults.oracle.recovery import seconds_to_recover
 from tests.faults.oracle.reference import Reference
 from tests.integration.observing import environment as environment_of
+from tests.places import settings_at
 
 __all__ = ["PARTITIONS", "PATIENCE", "SOURCE", "Plant"]
 
@@ -91,15 +92,7 @@ class Plant(Processes):
             ServerError: The servers do not answer.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        settings = Settings.read(
-            home=folder / "var",
-            namespace=namespace,
-            kafka_bootstrap_servers=endpoints.kafka_bootstrap_servers,
-            kafka_partitions=PARTITIONS,
-            s3_endpoint=endpoints.s3_endpoint,
-            s3_access_key=endpoints.s3_access_key,
-            s3_secret_key=endpoints.s3_secret_key,
-        )
+        settings = settings_at(endpoints, folder / "var", namespace, kafka_partitions=PARTITIONS)
         super().__init__(settings, folder)
         self.servers = servers
         create_topics(admin(self.settings), self.settings)
@@ -265,16 +258,17 @@ class Plant(Processes):
         Returns:
             Whether that was so in time; if not, the oracle will say what is missing.
         """
-        now = time.monotonic()
-        deadline, reopened = now + seconds, [now]
+        reopened = time.monotonic()
+        deadline = reopened + seconds
 
         def is_over() -> bool:
+            nonlocal reopened
             if self._is_quiet():
                 return True
             now = time.monotonic()
-            if now - reopened[0] > _REOPEN_SECONDS:
+            if now - reopened > _REOPEN_SECONDS:
                 self.observer.reopen()
-                reopened[0] = now
+                reopened = now
             return now > deadline
 
         self.until(is_over, "all to be quiet", seconds + PATIENCE)

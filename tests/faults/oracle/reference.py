@@ -98,21 +98,15 @@ class Reference:
             program.check()
             observer.check()
 
-        def compare() -> bool:
-            """Compare the memories that are known here; say whether they are equal."""
+        def settled() -> bool:
+            # It writes memory before it commits, so all of it is there, and none will follow.
+            is_done = self._has_processed_all() and observer.read_to_end()
             seen[:] = (
                 memories(self._disturbed.records(CHANGELOG)),
                 memories(observer.records(CHANGELOG)),
             )
             found[:] = differences(*seen)
-            return not found
-
-        def settled() -> bool:
-            if compare():
-                return True
-            # It writes memory before it commits, so all of it is there, and none will follow.
-            done = self._has_processed_all() and observer.read_to_end()
-            return done and (compare() or True)
+            return is_done or not found
 
         wait_until(settled, "the state of an undisturbed run", seconds=_PATIENCE, meanwhile=check)
         if found:
