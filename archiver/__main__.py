@@ -1,4 +1,4 @@
-"""Archives topics as Parquet objects in the object store; training and replay read them.
+"""Archives the topics of record as Parquet objects in the object store.
 
 ```
 python -m millrace.archiver
@@ -14,10 +14,10 @@ records are dropped when their partition is revoked. A static group membership f
 that hangs and resumes after it was replaced; the one object that it might then still be writing
 is the only possible overlap, and readers deduplicate records. Records that cannot be read or
 stored are skipped, counted, logged, and noted in the store (`gaps`); a record that was lost from
-its log before it was stored is not archived.
+its log before it was stored is not archived, nor one that a compacted topic no longer had.
 
 A second thread merges the objects (`archiver.merger`), so that the time to start or to read does
-not grow with the age of the archive.
+not grow with the age of the archive, and removes those that are older than the retention.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import sys
 import time
 from typing import Final
 
-from millrace.archiver.archiving import ARCHIVED, Archiver
+from millrace.archiver.archiving import Archiver
 from millrace.archiver.merger import Merger
 from millrace.archiver.settings import ArchiverSettings
-from millrace.contracts.topics import TOPIC_EPOCHS, TRAINING_RUNS
+from millrace.contracts.topics import ARCHIVED
 from millrace.contracts.wire.groups import ARCHIVER
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.partition_watch import PartitionWatch
@@ -62,7 +62,7 @@ def _work(service: Service) -> None:
         return f"no progress for {silent:.0f} s" if late else None
 
     health.alive = alive
-    await_kafka(settings, [*ARCHIVED, TRAINING_RUNS, TOPIC_EPOCHS], stop)
+    await_kafka(settings, ARCHIVED, stop)
     partitions = await_partitions(settings, stop)
     await_store(settings, stop)
     last_step = time.monotonic()

@@ -5,10 +5,11 @@ The guarantee is in `archiver`.
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -20,25 +21,22 @@ from millrace.archiver.buffer import Buffer
 from millrace.archiver.incarnations import Incarnations
 from millrace.archiver.settings import ArchiverSettings
 from millrace.archiver.starts import StartSearch
+from millrace.contracts.clock import now as wall_clock
 from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import NO_EPOCH, parts_of
 from millrace.contracts.headers import RawHeaders
 from millrace.contracts.topics import (
+    ARCHIVED,
     MAX_BATCH_BYTES,
     OUTCOMES,
-    PREDICTIONS,
     SENSOR_WINDOWS,
     Topic,
 )
 from millrace.contracts.wire.groups import ARCHIVER
+from millrace.infra.archive.catalogue import ArchiveEnd
 from millrace.infra.archive.gaps import BATCH, EXPIRED, HEADERS, RECORD, Gap, note_gap
-from millrace.infra.archive.objects import (
-    CONTENT_TYPE,
-    START,
-    ArchivedObject,
-    Record,
-    encode_records,
-)
+from millrace.infra.archive.objects import ArchivedObject, Record
+from millrace.infra.archive.parquet import CONTENT_TYPE, START, encode_records
 from millrace.infra.kafka.batch_end import batch_end
 from millrace.infra.kafka.clients import consumer, watermarks
 from millrace.infra.kafka.errors import (
@@ -48,6 +46,7 @@ from millrace.infra.kafka.errors import (
     is_unknown_topic,
     raise_error,
 )
+from millrace.infra.kafka.message_headers import message_headers
 from millrace.infra.kafka.place import Place
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process import fault_points
@@ -55,9 +54,8 @@ from millrace.infra.progress.committed import committed_offsets
 from millrace.infra.settings import Settings
 from millrace.infra.topics.ids import member_name
 
-ARCHIVED: Final[Sequence[Topic]] = (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES)
-
-
+#: What a training run that waits for the archive is going to read.
+_AWAITED: Final[Collection[Topic]] = (SENSOR_WINDOWS, OUTCOMES)
 #: Smallest fetch, bytes, and the longest wait for one, milliseconds: at a low rate a fetch for
 #: every record would keep the broker busy. This delay comes before `awaited_seconds` begin.
 _FETCH_BYTES: Final = 1 << 18
@@ -100,14 +98,16 @@ class Archiver:
         self._limits = limits
         self._store = store
         self._topics = {settings.named(topic.name): topic for topic in ARCHIVED}
+        for topic in ARCHIVED:  # a topic of which nothing is archived has a rate, too: 0
+            _records.labels(topic.name)
         self._buffers: dict[Place, Buffer] = {}
         self._runs = AwaitedRuns(settings)
         self._incarnations = Incarnations(settings, ARCHIVER, self._topics)
         #: Per partition that is read: the Kafka offset below which every record is archived, and
         #: the offset after the last record that was read; both only grow.
         self._stored: dict[Place, int] = {}
-        #: Position after the last archived record of each; 0 for none.
-        self._ends: dict[Place, int] = {}
+        #: Where the archive of each ends.
+        self._ends: dict[Place, ArchiveEnd] = {}
         self._read: dict[Place, int] = {}
         #: Offsets that the group has committed in the present incarnations; -1 for none.
         self._committed: dict[Place, int] = {}
@@ -137,8 +137,12 @@ class Archiver:
             self._join_anew(self._stale)
         written = self._consume(now)
         self._begin()
-        awaited = self._runs.waiting()
-        due = [p for p, b in self._buffers.items() if b.due(self._limits, now, awaited=awaited)]
+        waited_for = _AWAITED if self._runs.waiting() else ()
+        due = [
+            place
+            for place, buffer in self._buffers.items()
+            if buffer.due(self._limits, now, awaited=self._topics[place.topic] in waited_for)
+        ]
         written += self._write(due)
         if now - self._looked_at >= _LOOK_SECONDS:
             self._looked_at = now
@@ -211,15 +215,19 @@ class Archiver:
         self._stale = why
 
     def _join_anew(self, why: str) -> None:
-        """Join the group with a new client.
+        """Join the group with new clients.
 
-        The leaders and leader epochs that the present client has cached may belong to a topic
-        that has been deleted.
+        The leaders and leader epochs that the present clients have cached may belong to a topic
+        that has been deleted; `topic.epochs` and `training.runs` may themselves be such topics.
         """
         _log.warning("the assignment begins anew", why=why)
         self._leave()
         self._forget()
         self._stale = None
+        self._runs.close()
+        self._incarnations.close()
+        self._runs = AwaitedRuns(self._settings)
+        self._incarnations = Incarnations(self._settings, ARCHIVER, self._topics)
         self._client = self._join()
 
     def _consume(self, now: float) -> int:
@@ -287,17 +295,12 @@ class Archiver:
         _oldest.set(wall - oldest)
 
     def _headers(self, message: Message, place: Place) -> RawHeaders:
-        """Return a record's headers; none, and a gap, if a header's name is not UTF-8.
-
-        The client has no other access to them, and `headers` must not be called twice: the second
-        call returns a null pointer in the place of the name.
-        """
-        try:
-            return [(name, value or b"") for name, value in message.headers() or []]
-        except (SystemError, UnicodeError):
+        """Return a record's headers; none, and a gap, if they cannot be read."""
+        headers = message_headers(message)
+        if headers is None:
             offset = message.offset() or 0
             self._note_gap(place, offset, offset + 1, HEADERS)
-            return []
+        return headers or []
 
     def _skip_batch(self, message: Message) -> None:
         """Skip a record batch that cannot be decompressed within the bound."""
@@ -347,21 +350,23 @@ class Archiver:
         """
         if not places or not self._are_the_same():
             return 0
+        today = wall_clock().date()
         return sum(
-            self._store_object(place, records)
+            self._store_object(place, date, records)
             for place in places
-            for records in list(self._buffers[place].objects())
+            for date, records in list(self._buffers[place].objects(self._ends[place].date, today))
         )
 
-    def _store_object(self, place: Place, records: list[Record]) -> int:
+    def _store_object(self, place: Place, date: dt.date, records: list[Record]) -> int:
         """Store one object, then drop its records: the store holds the progress."""
-        topic = self._topics[place.topic].name
-        item = ArchivedObject(topic, place.partition, records[0].offset, records[-1].offset)
-        data = encode_records(records, self._ends[place] or START)
+        declared = self._topics[place.topic]
+        topic = declared.name
+        item = ArchivedObject(topic, place.partition, records[0].offset, records[-1].offset, date)
+        data = encode_records(records, self._ends[place].position or START, declared)
         fault_points.reached("archiver.before-output")
         self._store.put(item.key, data, CONTENT_TYPE)
         self._buffers[place].drop(len(records))
-        self._ends[place] = item.last + 1
+        self._ends[place] = ArchiveEnd(item.last + 1, date)
         _records.labels(topic).inc(len(records))
         _objects.labels(topic).inc()
         _bytes.labels(topic).inc(len(data))
@@ -449,11 +454,12 @@ class Archiver:
         ends = self._search.result()
         if ends is None:
             return
-        starts, expired = self._incarnations.take_over(ends)
+        positions = {place: end.position for place, end in ends.items()}
+        starts, expired = self._incarnations.take_over(positions)
         for place, (first, end) in expired.items():
             self._store_gap(place, first, end, EXPIRED)
         try:
-            self._committed = self._committed_before(starts, ends)
+            self._committed = self._committed_before(starts, positions)
         except KafkaException as error:  # the group may have moved on
             self._begin_anew(f"offsets are not committed: {error}")
             return

@@ -90,28 +90,26 @@ class Incarnations:
         """
         self._read.clear()
         self._seen.clear()
-        known: dict[str, dict[int, int]] = defaultdict(dict)
+        known: dict[Topic, dict[int, int]] = defaultdict(dict)
         for place, end in ends.items():
-            known[place.topic][place.partition] = end
+            known[self._topics[place.topic]][place.partition] = end
+        spans = self._epochs.verify_all(known) if known else {}
         starts, expired = {}, {}
-        for name, by_partition in known.items():
-            topic = self._topics[name]
-            spans = self._epochs.verify(topic, by_partition)
-            for partition, (low, _) in spans.items():
-                place = Place(name, partition)
-                lineage = self._lineage(place)
-                incarnation, offset = parts_of(by_partition[partition])
-                if incarnation > lineage.incarnation:
-                    raise ServerError(
-                        f"the archive of {place} has incarnation {incarnation}, topic.epochs knows"
-                        f" {lineage.incarnation}: restore topic.epochs from a copy, or choose"
-                        " another MILLRACE_NAMESPACE"
-                    )
-                start = lineage.start(offset, incarnation)
-                if start < low:
-                    tell_lost(topic, self._group, partition, start, low)
-                    expired[place] = (start, low)
-                starts[place] = max(start, low)
+        for place, end in ends.items():
+            topic, lineage = self._topics[place.topic], self._lineage(place)
+            incarnation, offset = parts_of(end)
+            if incarnation > lineage.incarnation:
+                raise ServerError(
+                    f"the archive of {place} has incarnation {incarnation}, topic.epochs knows"
+                    f" {lineage.incarnation}: restore topic.epochs from a copy, or choose"
+                    " another MILLRACE_NAMESPACE"
+                )
+            low, _ = spans[topic][place.partition]
+            start = lineage.start(offset, incarnation)
+            if start < low:
+                tell_lost(topic, self._group, place.partition, start, low)
+                expired[place] = (start, low)
+            starts[place] = max(start, low)
         for place in ends:
             lineage = self._lineage(place)
             self._read[place] = lineage.incarnation

@@ -24,6 +24,8 @@ class ArchiverSettings(FromEnvironment):
         merge_seconds: Interval between two searches for objects to merge.
         retired_seconds: How long merged objects are kept for readers that have listed them; longer
             than a run takes to read its data.
+        retention_days: How many days readings and results (`REMOVABLE`) are kept, by the dates of
+            the objects; 0 keeps everything forever.
     """
 
     model_config = SettingsConfigDict(env_prefix="MILLRACE_ARCHIVER_", frozen=True, extra="ignore")
@@ -37,3 +39,4 @@ class ArchiverSettings(FromEnvironment):
     merge_bytes: int = Field(default=32 << 20, ge=1)
     merge_seconds: float = Field(default=60.0, gt=0)
     retired_seconds: float = Field(default=900.0, gt=0)
+    retention_days: int = Field(default=0, ge=0)

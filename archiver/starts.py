@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from millrace.infra.archive.catalogue import find_end
+from millrace.infra.archive.catalogue import ArchiveEnd, find_end
 from millrace.infra.kafka.place import Place
 from millrace.infra.object_store import ObjectStore
 
@@ -39,8 +39,8 @@ class StartSearch:
         self._found = pool.map_async(self._search, topics, chunksize=1)
         pool.close()
 
-    def result(self) -> dict[Place, int] | None:
-        """The position after the last archived record of each; None until all are known.
+    def result(self) -> dict[Place, ArchiveEnd] | None:
+        """Where the archive of each ends; None until all are known.
 
         Raises:
             ServerError: The store does not answer.
@@ -49,7 +49,7 @@ class StartSearch:
             return None
         return dict(zip(self._topics, self._found.get(), strict=True))
 
-    def _search(self, place: Place) -> int:
+    def _search(self, place: Place) -> ArchiveEnd:
         end = find_end(self._store, self._topics[place], place.partition, self._near[place])
-        _log.info("end of the archive", place=str(place), end=end)
+        _log.info("end of the archive", place=str(place), end=end.position, date=str(end.date))
         return end

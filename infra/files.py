@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -20,6 +22,21 @@ def replace_file(path: Path, content: str | bytes) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(content.encode() if isinstance(content, str) else content)
     draft.replace(path)
+
+
+@contextmanager
+def draft_of(path: Path) -> Iterator[Path]:
+    """Name a file that becomes another one in one step, when the block ends without an error.
+
+    Raises:
+        OSError: It cannot be written; the file before is untouched, and the draft is removed.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def try_lock(path: Path) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ import urllib3
 from minio import Minio
 from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
+from urllib3 import BaseHTTPResponse
 
 from millrace.contracts.errors import DataError, ServerError
 from millrace.infra.kafka.refusals import store_trouble
@@ -129,20 +131,9 @@ class ObjectStore:
             ServerError: The store does not answer, refuses, or has no such bucket; or this
                 machine has no memory for the object.
         """
-        try:
-            with self._client.get_object(self.bucket, key) as response:
-                data: bytes = response.read(limit + 1)
-                stored = response.headers.get(f"x-amz-meta-{_DIGEST}")
-        except S3Error as error:
-            if error.code == "NoSuchKey":
-                raise MissingObjectError(f"object {self.bucket}/{key} is not there") from error
-            raise self._trouble(f"get {key}", error) from error
-        except ValueError as error:  # raised by the client for a key that no object can have
-            raise DataError(f"object {self.bucket}/{key!a}: {error}") from error
-        except MemoryError as error:
-            raise ServerError(f"no memory on this machine to get {self.bucket}/{key}") from error
-        except _TROUBLE as error:
-            raise self._trouble(f"get {key}", error) from error
+        with self._got(key) as response:
+            data: bytes = response.read(limit + 1)
+            stored = response.headers.get(f"x-amz-meta-{_DIGEST}")
         if len(data) > limit:
             raise DataError(f"object {key} is larger than {limit} bytes")
         wanted = {given for given in (digest, stored) if given is not None}
@@ -154,6 +145,39 @@ class ObjectStore:
                 )
         return data
 
+    def end_of(self, stored: StoredObject, most: int) -> bytes:
+        """Fetch the last bytes of an object; its digest is not checked.
+
+        Args:
+            stored: The object, as a listing shows it.
+            most: Number of bytes; all of a smaller object.
+
+        Raises:
+            MissingObjectError: It does not exist.
+            ServerError: The store does not answer, or refuses.
+        """
+        length = min(most, stored.bytes)
+        with self._got(stored.key, stored.bytes - length, length) as response:
+            data: bytes = response.read()
+        return data
+
+    @contextmanager
+    def _got(self, key: str, first: int = 0, length: int = 0) -> Iterator[BaseHTTPResponse]:
+        """Open an object's content, from a byte on; all the rest for a length of 0."""
+        try:
+            with self._client.get_object(self.bucket, key, first, length) as response:
+                yield response
+        except S3Error as error:
+            if error.code == "NoSuchKey":
+                raise MissingObjectError(f"object {self.bucket}/{key} is not there") from error
+            raise self._trouble(f"get {key}", error) from error
+        except ValueError as error:  # raised by the client for a key that no object can have
+            raise DataError(f"object {self.bucket}/{key!a}: {error}") from error
+        except MemoryError as error:
+            raise ServerError(f"no memory on this machine to get {self.bucket}/{key}") from error
+        except _TROUBLE as error:
+            raise self._trouble(f"get {key}", error) from error
+
     def objects(self, prefix: str, *, after: str | None = None) -> Iterator[StoredObject]:
         """List the objects under a prefix, in order of their keys.
 
@@ -161,9 +185,30 @@ class ObjectStore:
             prefix: Common prefix of the keys.
             after: Leave out keys up to and including this one.
         """
+        return self._list(prefix, after, recursive=True)
+
+    def children(self, prefix: str, *, after: str | None = None) -> Iterator[StoredObject]:
+        """List what is directly under a prefix: objects, then folders.
+
+        Args:
+            prefix: A folder; ends with a slash.
+            after: Leave out keys up to and including this one.
+
+        Yields:
+            Objects, and folders as keys that end with a slash, each in order of their keys.
+        """
+        folders = []
+        for one in self._list(prefix, after, recursive=False):
+            if one.key.endswith("/"):
+                folders.append(one)
+            else:
+                yield one
+        yield from folders
+
+    def _list(self, prefix: str, after: str | None, *, recursive: bool) -> Iterator[StoredObject]:
         try:
             for item in self._client.list_objects(
-                self.bucket, prefix, recursive=True, start_after=after
+                self.bucket, prefix, recursive=recursive, start_after=after
             ):
                 if item.object_name is not None:
                     yield StoredObject(item.object_name, item.size or 0)

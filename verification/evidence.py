@@ -34,6 +34,7 @@ from millrace.contracts.topics import (
 )
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.log_reader import read_all
+from millrace.infra.kafka.message_headers import message_headers
 from millrace.infra.settings import Settings
 
 K = TypeVar("K", bound=Event)
@@ -115,7 +116,7 @@ def gather(settings: Settings) -> Evidence:
 
 def raw_headers(message: Message) -> RawHeaders:
     """A record's headers with their bytes."""
-    return list(message.headers() or [])
+    return message_headers(message) or []
 
 
 def _events(settings: Settings, kind: type[K], found: Evidence) -> list[K]:

@@ -1,15 +1,21 @@
-"""`millrace archive`: what the archive holds, and whether all of it is there and unaltered."""
+"""`millrace archive`: what the archive holds, whether all of it is there, and its export."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import typer
 
-from millrace.console.operations.archive import Verified, archive_lines, verify_archive
+from millrace.console.operations.archive.export import Exported, archived_topic, export_topic
+from millrace.console.operations.archive.export_file import format_of
+from millrace.console.operations.archive.listing import archive_lines
+from millrace.console.operations.archive.reading import TimeSpan
+from millrace.console.operations.archive.verify import Verified, verify_archive
+from millrace.console.operations.moments import parse_moment
 from millrace.console.terminal.output import answers, print_json, remarks, table
+from millrace.contracts.clock import now
 from millrace.contracts.errors import SettingsError
-from millrace.contracts.topics import TOPICS
 from millrace.infra.local.address import settings_of_running_system
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.exit_status import FAILED
@@ -21,7 +27,7 @@ def list_archive(topic: str | None, *, as_json: bool) -> None:
     Raises:
         DataError: An object cannot be read.
         ServerError: Nothing runs, or the store does not answer.
-        SettingsError: There is no such topic.
+        SettingsError: The topic is not archived.
     """
     _check(topic)
     lines = archive_lines(ObjectStore(settings_of_running_system(must_answer=False)), topic)
@@ -59,7 +65,7 @@ def verify(topic: str | None, *, alone: bool, as_json: bool) -> None:
 
     Raises:
         ServerError: Nothing runs, or the store or the broker does not answer.
-        SettingsError: There is no such topic.
+        SettingsError: The topic is not archived.
         typer.Exit: Something is wrong.
     """
     _check(topic)
@@ -79,6 +85,74 @@ def verify(topic: str | None, *, alone: bool, as_json: bool) -> None:
         _print(found)
     if any(each.problems for each in found):
         raise typer.Exit(FAILED)
+
+
+def export(
+    topic: str,
+    file: Path,
+    *,
+    since: str | None,
+    until: str | None,
+    partition: int | None,
+    as_json: bool,
+) -> None:
+    """Write a topic's records into a file, and print what was written.
+
+    Args:
+        topic: The topic.
+        file: The file; its name's end chooses the format.
+        since: First Kafka timestamp, see `parse_moment`.
+        until: The moment after the last Kafka timestamp.
+        partition: Export this partition only.
+        as_json: Whether to print JSON.
+
+    Raises:
+        DataError: Nothing of it is archived, or an object is missing or cannot be read.
+        ServerError: Nothing runs, or the store does not answer.
+        SettingsError: The topic is not archived, there is no such partition, a time is none, or the
+            file cannot be written.
+    """
+    chosen = archived_topic(topic)
+    format_of(file)
+    at = now()
+    span = TimeSpan(parse_moment("--from", since, at), parse_moment("--until", until, at))
+    if span.since is not None and span.until is not None and span.since >= span.until:
+        raise SettingsError(f"--from {since} is not before --until {until}")
+    if not file.absolute().parent.is_dir():
+        raise SettingsError(f"{file}: there is no folder {file.absolute().parent}")
+    store = ObjectStore(settings_of_running_system(must_answer=False))
+    with remarks.status(f"exporting {topic}") as status:
+        done = export_topic(
+            store,
+            chosen,
+            file,
+            span,
+            partition,
+            progress=lambda what: status.update(f"exporting {topic}, {what}"),
+        )
+    if as_json:
+        print_json(done)
+    else:
+        _print_export(done)
+
+
+def _print_export(done: Exported) -> None:
+    answers.print(
+        f"{done.rows:,} records of {done.topic} in {done.file}, {done.bytes:,} bytes",
+        soft_wrap=True,
+    )
+    if done.undecoded:
+        remarks.print(
+            f"{done.undecoded:,} records cannot be decoded: their rows have the reason in"
+            " record_problem, and the original bytes in record_value",
+            soft_wrap=True,
+        )
+    for gap in done.missing:
+        remarks.print(
+            f"the archive lacks positions {gap.first} to {gap.until - 1} of partition"
+            f" {gap.partition}: {gap.why}",
+            soft_wrap=True,
+        )
 
 
 def _print(found: Iterable[Verified]) -> None:
@@ -112,11 +186,10 @@ def _print(found: Iterable[Verified]) -> None:
 
 
 def _check(topic: str | None) -> None:
-    """Refuse a topic that is not declared.
+    """Refuse a topic that is not archived.
 
     Raises:
         SettingsError: It is not; names those that are.
     """
-    known = [each.name for each in TOPICS]
-    if topic is not None and topic not in known:
-        raise SettingsError(f"there is no topic {topic!r}; choose one of {', '.join(known)}")
+    if topic is not None:
+        archived_topic(topic)

@@ -7,9 +7,12 @@ Each imports what it needs, so that `--help` is quick. Every command has `--json
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
+
+_TIME: Final = "2026-11-21T06:00 (UTC), or 30m, 2h, 7d ago."
 
 app = typer.Typer(
     name="millrace",
@@ -39,7 +42,7 @@ Asset = Annotated[str | None, typer.Option("--asset", "-a", help="Only of this a
 Reason = Annotated[str | None, typer.Option(help="Only with this reason.")]
 Since = Annotated[
     str | None,
-    typer.Option(help="Only those refused since then: 2026-11-21T06:00 (UTC), or 30m, 2h, 7d ago."),
+    typer.Option(help=f"Only those refused since then: {_TIME}"),
 ]
 
 
@@ -246,6 +249,31 @@ def archive_verify(
     from millrace.console.cli.archive import verify
 
     verify(topic, alone=alone, as_json=as_json)
+
+
+@archive_app.command("export")
+def archive_export(
+    topic: Annotated[str, typer.Argument(help="The topic.")],
+    file: Annotated[
+        Path, typer.Option("--to", help="The file: a name that ends in .parquet or .csv.")
+    ],
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help=f"Only records with a Kafka timestamp since then: {_TIME}"),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only records with a Kafka timestamp before then.")
+    ] = None,
+    partition: Annotated[int | None, typer.Option(min=0, help="Only this partition.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a topic's records into a file, decoded: a column for each field of the events.
+
+    A record that cannot be decoded has a row, too, with the reason and the original bytes.
+    """
+    from millrace.console.cli.archive import export
+
+    export(topic, file, since=since, until=until, partition=partition, as_json=as_json)
 
 
 @dead_letters_app.command("list")

@@ -6,10 +6,11 @@ models         the registry: versions, refused events; declarations, requests to
 datasets       declares the model of a dataset
 topics         the declared topics: settings, creation, more partitions
 drift          drift alerts
-archive        the archive: contents, completeness, integrity
+archive/       the archive: contents, completeness, integrity, export
 dead_letters/  dead letters: read, select, retry
 accounts       balance of each service, from its metrics
 lags           lag of each consumer group
+moments        parses the times that commands take
 topic_tail     last records of a topic, then new ones
 ```
 """

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from confluent_kafka import KafkaException
 
-from millrace.contracts.topics import NORMALIZED, OUTCOMES, PREDICTIONS, SENSOR_WINDOWS, Topic
+from millrace.contracts.topics import ARCHIVED, NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, Topic
 from millrace.contracts.wire.groups import ARCHIVER, INFERENCE, STREAM_PROCESSOR
 from millrace.infra.kafka.clients import partitions_of, reader
 from millrace.infra.kafka.place import Place
@@ -19,7 +19,7 @@ from millrace.infra.settings import Settings
 READ_BY: Final[Mapping[str, Sequence[Topic]]] = {
     STREAM_PROCESSOR: (SENSOR_WINDOWS, PREDICTIONS),
     INFERENCE: (NORMALIZED,),
-    ARCHIVER: (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES),
+    ARCHIVER: ARCHIVED,
 }
 
 

@@ -68,6 +68,16 @@ def _descendants(kind: type[Event]) -> list[type[Event]]:
 MESSAGES: Final = tuple(message_of(kind) for kind in declared_kinds())
 
 
+def types_on(topic: Topic) -> list[str]:
+    """CloudEvents types of a topic's events; none for records of unknown content.
+
+    >>> from millrace.contracts.topics import MODEL_EVENTS
+    >>> types_on(MODEL_EVENTS)
+    ['millrace.model-event.v1']
+    """
+    return sorted({message.ce_type for message in MESSAGES if message.topic == topic})
+
+
 def components(bodies: list[Any], prefix: str) -> tuple[list[Document], dict[str, Document]]:
     """Generate schemas of structs, with their docstrings as descriptions."""
     found, parts = msgspec.json.schema_components(bodies, ref_template=prefix + "{name}")

@@ -1,19 +1,44 @@
 """Lists a partition's archived objects: from its index, and from a listing after the index's end.
 
 Listing a whole partition takes one request per thousand objects. The index names the objects
-before its end, so a listing begins there.
+before its end, so a listing begins there: at the date of its last object. A partition's dates are
+listed in one request, since each is a folder.
 """
 
-from typing import Final
+import datetime as dt
+from collections.abc import Iterator
+from itertools import islice
+from typing import Final, NamedTuple
 
-from millrace.infra.archive.index import Entry, Index, decode_index, index_key, named, uncovered
-from millrace.infra.archive.objects import ArchivedObject, parse_key, prefix_of
+from millrace.infra.archive.index import Entry, Index, decode_index, named, uncovered
+from millrace.infra.archive.objects import (
+    ROOT,
+    ArchivedObject,
+    folder_of,
+    parse_folder,
+    parse_key,
+    parse_prefix,
+    prefix_of,
+)
+from millrace.infra.archive.side_files import INDEX, read_side_file
 from millrace.infra.object_store import MissingObjectError, ObjectStore
 
 #: Records before the topic's end at which the search for an archive's end starts, and the factor
 #: by which that distance grows from one attempt to the next.
 _NEAR: Final = 250
 _FARTHER: Final = 32
+
+
+class ArchiveEnd(NamedTuple):
+    """Where a partition's archive ends.
+
+    Attributes:
+        position: Position after the last archived record; 0 if there is none.
+        date: Date of the last object; None if it has none.
+    """
+
+    position: int = 0
+    date: dt.date | None = None
 
 
 class Catalogue:
@@ -35,7 +60,7 @@ class Catalogue:
         self._whole = whole
         self._entries: dict[tuple[str, int], list[Entry]] = {}
 
-    def refresh(self, topic: str, partition: int) -> list[ArchivedObject]:
+    def entries(self, topic: str, partition: int) -> list[Entry]:
         """List a partition's objects: the first call lists all, later calls only new ones.
 
         Returns:
@@ -45,13 +70,23 @@ class Catalogue:
             ServerError: The store does not answer.
         """
         place = topic, partition
-        known = self._entries.get(place)
-        if known is None:
+        if place in self._entries:
+            known = self._entries[place]
+            end = _end(known)
+        else:
             index = Index() if self._whole else read_index(self._store, topic, partition) or Index()
-            known = list(index.entries)
-        found = uncovered([*known, *entries_from(self._store, topic, partition, _end(known))])
-        self._entries[place] = found
-        return named(topic, partition, found)
+            known, end = list(index.entries), ArchiveEnd(index.end, index.date)
+        new = entries_from(self._store, topic, partition, end.position, end.date)
+        self._entries[place] = uncovered([*known, *new])
+        return self._entries[place]
+
+    def refresh(self, topic: str, partition: int) -> list[ArchivedObject]:
+        """List a partition's objects, see `entries`.
+
+        Raises:
+            ServerError: The store does not answer.
+        """
+        return named(topic, partition, self.entries(topic, partition))
 
     def covering(self, topic: str, partition: int, first: int, until: int) -> list[ArchivedObject]:
         """Return the listed objects that have records of a range.
@@ -66,7 +101,7 @@ class Catalogue:
             ServerError: The store does not answer.
         """
         if (topic, partition) not in self._entries:
-            self.refresh(topic, partition)
+            self.entries(topic, partition)
         found = self._entries[topic, partition]
         return named(topic, partition, (e for e in found if e.first < until and e.last >= first))
 
@@ -76,8 +111,17 @@ class Catalogue:
         Raises:
             ServerError: The store does not answer.
         """
-        self.refresh(topic, partition)
-        return _end(self._entries[topic, partition])
+        return _end(self.entries(topic, partition)).position
+
+
+def archived_partitions(store: ObjectStore, topic: str) -> list[int]:
+    """List the partitions of a topic of which something is archived.
+
+    Raises:
+        ServerError: The store does not answer.
+    """
+    found = (parse_prefix(one.key) for one in store.children(f"{ROOT}/{topic}/"))
+    return sorted(partition for partition in found if partition is not None)
 
 
 def read_index(store: ObjectStore, topic: str, partition: int) -> Index | None:
@@ -87,13 +131,18 @@ def read_index(store: ObjectStore, topic: str, partition: int) -> Index | None:
         ServerError: The store does not answer.
     """
     try:
-        return decode_index(store.get(index_key(topic, partition)))
+        return decode_index(read_side_file(store, topic, partition, INDEX))
     except MissingObjectError:
         return None
 
 
 def entries_from(
-    store: ObjectStore, topic: str, partition: int, first: int, most: int | None = None
+    store: ObjectStore,
+    topic: str,
+    partition: int,
+    first: int,
+    date: dt.date | None = None,
+    most: int | None = None,
 ) -> list[Entry]:
     """List objects whose first offset is at or after a given one.
 
@@ -102,27 +151,45 @@ def entries_from(
         topic: The topic.
         partition: Its partition.
         first: The offset.
+        date: Date before which no such object is; None if that is not known.
         most: Most objects to list; all when None.
 
     Raises:
         ServerError: The store does not answer.
     """
+    return list(islice(_entries_from(store, topic, partition, first, date), most))
+
+
+def _entries_from(
+    store: ObjectStore, topic: str, partition: int, first: int, date: dt.date | None
+) -> Iterator[Entry]:
     prefix = prefix_of(topic, partition)
-    found: list[Entry] = []
-    for one in store.objects(prefix, after=f"{prefix}{first:020d}"):
+    after = f"{prefix}{first:020d}" if date is None else _month_of(topic, partition, date)
+    for one in store.children(prefix, after=after):
+        found = parse_folder(one.key)
+        if found is not None and (date is None or found >= date):
+            yield from _entries_of(store, topic, partition, found, first)
+        elif (item := parse_key(one.key)) is not None:
+            yield Entry(item.first, item.last, one.bytes)
+
+
+def _entries_of(
+    store: ObjectStore, topic: str, partition: int, date: dt.date | None, first: int
+) -> Iterator[Entry]:
+    """List the objects of one date from an offset on."""
+    folder = folder_of(topic, partition, date)
+    for one in store.children(folder, after=f"{folder}{first:020d}"):
         item = parse_key(one.key)
         if item is not None:
-            found.append(Entry(item.first, item.last, one.bytes))
-        if len(found) == most:
-            break
-    return found
+            yield Entry(item.first, item.last, one.bytes, date=date)
 
 
-def find_end(store: ObjectStore, topic: str, partition: int, near: int) -> int:
-    """Find the offset after the last archived record, without listing the archive.
+def find_end(store: ObjectStore, topic: str, partition: int, near: int) -> ArchiveEnd:
+    """Find where a partition's archive ends, without listing the archive.
 
-    An archive ends close to its topic's end, so the listing begins a little before that, and
-    farther before it if nothing is found there; never before the index's end.
+    An archive ends in the folder of its last date, and close to its topic's end. So the listing
+    begins in that folder a little before the topic's end, and farther before it if nothing is found
+    there; never before the index's end.
 
     Args:
         store: The archive's store.
@@ -130,21 +197,40 @@ def find_end(store: ObjectStore, topic: str, partition: int, near: int) -> int:
         partition: Its partition.
         near: The topic's end.
 
-    Returns:
-        The offset; 0 if nothing is archived.
-
     Raises:
         ServerError: The store does not answer.
     """
-    floor = (read_index(store, topic, partition) or Index()).end
-    back = _NEAR
-    while True:
-        begin = max(floor, near - back)
-        found = entries_from(store, topic, partition, begin)
-        if found or begin == floor:
-            return max(floor, _end(found))
-        back *= _FARTHER
+    index = read_index(store, topic, partition) or Index()
+    for date in _dates_from(store, topic, partition, index.date)[::-1]:
+        back = _NEAR
+        while True:
+            begin = max(index.end, near - back)
+            found = _end(list(_entries_of(store, topic, partition, date, begin)))
+            if found.position or begin == index.end:
+                break
+            back *= _FARTHER
+        if found.position > index.end:
+            return found
+    return ArchiveEnd(index.end, index.date)
 
 
-def _end(entries: list[Entry]) -> int:
-    return max((one.last + 1 for one in entries), default=0)
+def _dates_from(
+    store: ObjectStore, topic: str, partition: int, first: dt.date | None
+) -> list[dt.date | None]:
+    """List the dates of a partition from a given one on; objects without a date come first."""
+    prefix = prefix_of(topic, partition)
+    # Names of objects without a date are digits, and sort before the underscore.
+    after = f"{prefix}_" if first is None else _month_of(topic, partition, first)
+    found = (parse_folder(one.key) for one in store.children(prefix, after=after))
+    dates = sorted(date for date in found if date is not None and (first is None or date >= first))
+    return [None, *dates] if first is None else list(dates)
+
+
+def _month_of(topic: str, partition: int, date: dt.date) -> str:
+    """Key from which a listing has the folders of a date's month and of later ones."""
+    return folder_of(topic, partition, date)[: -len("01/")]
+
+
+def _end(entries: list[Entry]) -> ArchiveEnd:
+    last = max(entries, key=lambda one: one.last, default=None)
+    return ArchiveEnd() if last is None else ArchiveEnd(last.last + 1, last.date)

@@ -1,7 +1,8 @@
 """Finds gaps and overlaps between the objects of a partition's archive. Pure.
 
-Every object names the position that it follows (`infra.archive.objects`), so a missing object
-leaves a break in the chain:
+Every object names the position that it follows (`infra.archive.parquet`), so a missing object
+leaves a break in the chain, whereas offsets without a record (of a compacted topic, or of
+transaction markers) leave none:
 
 >>> def item(first, last):
 ...     return ArchivedObject("outcomes", 0, first, last)
@@ -20,7 +21,8 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from millrace.infra.archive.gaps import HEADERS, Gap
-from millrace.infra.archive.objects import START, ArchivedObject
+from millrace.infra.archive.objects import ArchivedObject
+from millrace.infra.archive.parquet import START
 
 
 class Link(NamedTuple):

@@ -1,69 +1,60 @@
-"""Objects of the archive: records of a topic as Parquet, named by partition and offsets.
+"""Names of the archive's objects: topic, partition, date and positions.
 
 ```
-archive/<topic>/partition=<p>/<first>-<last>.parquet      offsets, 20 digits
+archive/<topic>/partition=<p>/date=<YYYY-MM-DD>/<first>-<last>.parquet    positions, 20 digits
+archive/<topic>/partition=<p>/<first>-<last>.parquet                      by an earlier build
 ```
 
-A record is archived unchanged (key, value, headers, timestamp), so that a replay produces the
-same bytes, and a change of our structures never makes the archive unreadable. Objects are written
-small, so that records reach training runs early, and are merged into larger ones later
-(`archiver.merger`): an object whose offsets another one covers is superseded by it.
+Topic folders are Hive-partitioned, so any reader of Parquet sees partition and date as columns.
+The date is that of the records' Kafka timestamps (UTC), and never decreases along a partition
+(`archiver.buffer`), so folders in the order of their dates hold positions in ascending order, and
+objects without a date come before all others.
 
-The metadata of an object name the position that it follows: that after the last record of the
-object before it, or `START` for a partition's first one. So a missing object is detected without
-Kafka, in whose topics transaction markers take offsets, too.
+Objects are written small, so that records reach training runs early, and are merged into larger
+ones later (`archiver.merger`): an object whose positions another one covers is superseded by it.
 """
 
-import io
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
-from typing import Final, NamedTuple
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
+import datetime as dt
+import re
+from typing import Final, NamedTuple
 
 from millrace.contracts.errors import DataError
 from millrace.contracts.headers import RawHeaders
 
 ROOT: Final = "archive"
-#: Bytes and records at which a row group of a merged object is complete: a reader holds one in
-#: memory at a time.
-_GROUP_BYTES: Final = 4 << 20
-_GROUP_RECORDS: Final = 5_000
-CONTENT_TYPE: Final = "application/vnd.apache.parquet"
-_PAIR: Final = pa.struct([pa.field("name", pa.string()), pa.field("value", pa.binary())])
-SCHEMA: Final = pa.schema(
-    [
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("timestamp_ms", pa.int64(), nullable=False),
-        pa.field("key", pa.binary()),
-        pa.field("value", pa.binary()),
-        pa.field("headers", pa.list_(_PAIR)),
-    ]
-)
-#: What the first object of a partition follows.
-START: Final = -1
-_FOLLOWS: Final = b"millrace.follows"
+_DATE: Final = "date="
 _KEY: Final = re.compile(
-    rf"{ROOT}/(?P<topic>[^/]+)/partition=(?P<partition>\d+)/(?P<first>\d{{20}})-(?P<last>\d{{20}})\.parquet"
+    rf"{ROOT}/(?P<topic>[^/]+)/partition=(?P<partition>\d+)/(?:{_DATE}(?P<date>[0-9-]{{10}})/)?"
+    r"(?P<first>\d{20})-(?P<last>\d{20})\.parquet"
 )
+_PREFIX: Final = re.compile(rf"{ROOT}/[^/]+/partition=(?P<partition>\d+)/")
+_FOLDER: Final = re.compile(rf"{ROOT}/[^/]+/partition=\d+/{_DATE}(?P<date>[0-9-]{{10}})/")
 
 
 class ArchivedObject(NamedTuple):
-    """An object of the archive; orders by topic, partition and offset."""
+    """An object of the archive; orders by topic, partition and position.
+
+    Attributes:
+        topic: The topic, without the namespace.
+        partition: Its partition.
+        first: Position of its first record.
+        last: Position of its last record.
+        date: Date of its records; None for an object of an earlier build.
+    """
 
     topic: str
     partition: int
     first: int
     last: int
+    date: dt.date | None = None
 
     @property
     def key(self) -> str:
         """Its key in the object store."""
-        return f"{prefix_of(self.topic, self.partition)}{self.first:020d}-{self.last:020d}.parquet"
+        folder = folder_of(self.topic, self.partition, self.date)
+        return f"{folder}{self.first:020d}-{self.last:020d}.parquet"
 
 
 class DamagedObjectError(DataError):
@@ -80,7 +71,11 @@ class DamagedObjectError(DataError):
 
 
 class Record(NamedTuple):
-    """A record as it was consumed."""
+    """A record as it was consumed; ``offset`` is its position.
+
+    A record is archived unchanged (key, value, headers, timestamp), so that a replay produces the
+    same bytes, and a change of our structures never makes the archive unreadable.
+    """
 
     offset: int
     timestamp_ms: int
@@ -90,187 +85,54 @@ class Record(NamedTuple):
 
 
 def prefix_of(topic: str, partition: int) -> str:
-    """Key prefix of a partition's objects."""
+    """Key prefix of everything that the archive has of a partition."""
     return f"{ROOT}/{topic}/partition={partition}/"
+
+
+def folder_of(topic: str, partition: int, date: dt.date | None) -> str:
+    """Key prefix of a partition's objects of a date.
+
+    >>> folder_of("outcomes", 3, dt.date(2026, 12, 1))
+    'archive/outcomes/partition=3/date=2026-12-01/'
+    """
+    prefix = prefix_of(topic, partition)
+    return prefix if date is None else f"{prefix}{_DATE}{date}/"
 
 
 def parse_key(key: str) -> ArchivedObject | None:
     """Parse an object key; None if it is not one of the archive's.
 
     >>> parse_key(ArchivedObject("outcomes", 3, 0, 41).key)
-    ArchivedObject(topic='outcomes', partition=3, first=0, last=41)
+    ArchivedObject(topic='outcomes', partition=3, first=0, last=41, date=None)
     """
     found = _KEY.fullmatch(key)
     if found is None:
         return None
-    return ArchivedObject(
-        found["topic"], int(found["partition"]), int(found["first"]), int(found["last"])
-    )
+    date = _date(found["date"])
+    if date is None and found["date"] is not None:
+        return None
+    place = found["topic"], int(found["partition"])
+    return ArchivedObject(*place, int(found["first"]), int(found["last"]), date)
 
 
-def encode_records(records: Sequence[Record], follows: int | None = None) -> bytes:
-    """Write records as one Parquet file, zstd.
+def parse_prefix(prefix: str) -> int | None:
+    """Parse the key prefix of a partition; None if it is no such prefix.
 
-    Args:
-        records: The records, by offset.
-        follows: Position after the last record of the object before; `START` if there is none;
-            None says nothing of it.
-
-    The columns are built from buffers: ``pa.array`` would import pandas, which takes seconds
-    and more memory than all the rest of the archiver.
+    >>> parse_prefix(prefix_of("outcomes", 3))
+    3
     """
-    headers = [pair for record in records for pair in record.headers]
-    pairs = pa.StructArray.from_arrays(
-        [
-            _bytes_column([name.encode() for name, _ in headers], pa.string()),
-            _bytes_column([value for _, value in headers], pa.binary()),
-        ],
-        fields=list(_PAIR),
-    )
-    ends = np.cumsum([0, *(len(record.headers) for record in records)])
-    columns = [
-        _integer_column([record.offset for record in records]),
-        _integer_column([record.timestamp_ms for record in records]),
-        _bytes_column([record.key for record in records], pa.binary()),
-        _bytes_column([record.value for record in records], pa.binary()),
-        pa.Array.from_buffers(
-            SCHEMA.field("headers").type,
-            len(records),
-            [None, pa.py_buffer(ends.astype(np.int32))],
-            children=[pairs],
-        ),
-    ]
-    sink = io.BytesIO()
-    table = pa.Table.from_arrays(columns, schema=_schema(follows))
-    pq.write_table(table, sink, compression="zstd", row_group_size=max(len(records), 1))
-    # Arrow's pool would keep the writer's memory for the next object: a tenth of the archiver's.
-    pa.default_memory_pool().release_unused()
-    return sink.getvalue()
+    found = _PREFIX.fullmatch(prefix)
+    return None if found is None else int(found["partition"])
 
 
-def _schema(follows: int | None) -> pa.Schema:
-    return SCHEMA if follows is None else SCHEMA.with_metadata({_FOLLOWS: b"%d" % follows})
+def parse_folder(prefix: str) -> dt.date | None:
+    """Parse the key prefix of a date's objects; None if it is no such prefix."""
+    found = _FOLDER.fullmatch(prefix)
+    return None if found is None else _date(found["date"])
 
 
-def follows_of(data: bytes, where: str) -> int | None:
-    """Read which position an object follows; None if it does not say.
-
-    Raises:
-        DamagedObjectError: It is not a Parquet file of the archive.
-    """
+def _date(text: str | None) -> dt.date | None:
     try:
-        said = (pq.read_schema(io.BytesIO(data)).metadata or {}).get(_FOLLOWS)
-        return None if said is None else int(said)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DamagedObjectError(where, f"cannot be read: {error}") from error
-
-
-def _integer_column(values: list[int]) -> pa.Array:
-    buffer = pa.py_buffer(np.array(values, np.int64))
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, buffer])
-
-
-def _bytes_column(values: Sequence[bytes | None], kind: pa.DataType) -> pa.Array:
-    """Build a column of strings or bytes, null where None."""
-    ends = np.cumsum([0, *(len(value or b"") for value in values)]).astype(np.int32)
-    there = np.packbits(np.array([v is not None for v in values], np.bool_), bitorder="little")
-    buffers = [
-        pa.py_buffer(there),
-        pa.py_buffer(ends),
-        pa.py_buffer(b"".join(v or b"" for v in values)),
-    ]
-    return pa.Array.from_buffers(kind, len(values), buffers)
-
-
-def decode_records(
-    data: bytes, where: str, first: int = 0, until: int | None = None
-) -> Iterator[Record]:
-    """Read records back, in order, one row group in memory at a time.
-
-    Args:
-        data: The object.
-        where: Its key, for the error message.
-        first: First offset wanted.
-        until: Offset after the last one wanted; all when None.
-
-    Raises:
-        DamagedObjectError: It is not a Parquet file of the archive.
-    """
-    for table in _tables(data, where, first, until):
-        for batch in table.to_batches():
-            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                headers = [(pair["name"], pair["value"]) for pair in row[4] or []]
-                yield Record(row[0], row[1], row[2], row[3], headers)
-
-
-def merge_objects(parts: Iterable[tuple[str, bytes]]) -> bytes:
-    """Write the records of objects as one object, each offset once.
-
-    One row group and the result are in memory at a time. Records are moved as columns; none
-    becomes a Python object.
-
-    Args:
-        parts: Keys and contents, by first offset; at least one.
-
-    Raises:
-        DamagedObjectError: A part is not a Parquet file of the archive.
-    """
-    sink = io.BytesIO()
-    waiting: list[pa.Table] = []
-    next_offset = 0
-    remaining = iter(parts)
-    begin = next(remaining)
-    schema = _schema(follows_of(begin[1], begin[0]))
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-        for key, data in chain([begin], remaining):
-            for table in _tables(data, key, next_offset, None):
-                next_offset = table.column("offset")[-1].as_py() + 1
-                waiting.append(table)
-                if _is_group(waiting):
-                    _write_group(writer, waiting)
-        if waiting:
-            _write_group(writer, waiting)
-    pa.default_memory_pool().release_unused()
-    return sink.getvalue()
-
-
-def _tables(data: bytes, where: str, first: int, until: int | None) -> Iterator[pa.Table]:
-    """Read the rows of an offset range, without pandas, a row group at a time."""
-    try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        if not file.schema_arrow.equals(SCHEMA):
-            raise DamagedObjectError(
-                where, f"has other columns than the archive's: {file.schema_arrow.names}"
-            )
-        for number in range(file.num_row_groups):
-            bounds = file.metadata.row_group(number).column(0).statistics
-            known = bounds is not None and bounds.has_min_max
-            if known and (bounds.max < first or (until is not None and bounds.min >= until)):
-                continue
-            table = file.read_row_group(number)
-            offsets = _integers(table.column("offset").combine_chunks())
-            begin = int(np.searchsorted(offsets, first))
-            end = len(offsets) if until is None else int(np.searchsorted(offsets, until))
-            if begin < end:
-                yield table.slice(begin, end - begin)
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedObjectError(where, f"cannot be read: {error}") from error
-
-
-def _integers(column: pa.Array) -> npt.NDArray[np.int64]:
-    """View the memory of a column without nulls: `to_numpy` would import pandas."""
-    values = np.frombuffer(column.buffers()[1], np.int64)
-    return values[column.offset : column.offset + len(column)]
-
-
-def _is_group(tables: list[pa.Table]) -> bool:
-    rows = sum(table.num_rows for table in tables)
-    size: int = sum(table.nbytes for table in tables)
-    return rows >= _GROUP_RECORDS or size >= _GROUP_BYTES
-
-
-def _write_group(writer: pq.ParquetWriter, tables: list[pa.Table]) -> None:
-    """Write tables as one row group, and clear the list."""
-    table = pa.concat_tables(tables)
-    writer.write_table(table, row_group_size=max(table.num_rows, 1))
-    tables.clear()
+        return None if text is None else dt.date.fromisoformat(text)
+    except ValueError:
+        return None

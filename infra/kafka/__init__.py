@@ -11,6 +11,7 @@ model_feed  follows `model.events` and folds the registry
 log_reader  reads topics without a group: to the end, over ranges, or continuously
 errors      classifies errors: transient, forbidden, end of partition, …
 retry       retries of transient errors
+message_headers  headers of a record, also where a name is not UTF-8
 batch_end   finds the end of a record batch that cannot be decompressed
 ```
 """

@@ -41,6 +41,7 @@ POINTS: Final = frozenset(
         "archiver.before-output",
         "archiver.between-output-and-commit",
         "archiver.between-merge-and-index",
+        "archiver.between-gap-and-index",
         "archiver.between-removal-and-index",
         "trainer.before-registered",
         "trainer.between-registered-and-verdict",

@@ -19,6 +19,7 @@ from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.topics import Topic
 from millrace.infra.kafka.clients import OPEN_MS, reader, watermarks
 from millrace.infra.kafka.errors import raise_error
+from millrace.infra.kafka.message_headers import message_headers
 from millrace.infra.settings import Settings
 
 #: Records that are first read from a partition's end, and the factor by which that grows while
@@ -137,7 +138,7 @@ def _offsets(
     while any(reached[p] < end for p, (_, end) in spans.items()):
         for message in client.consume(_AT_ONCE, timeout=_GATHER_SECONDS):
             raise_error(message)
-            headers = list(message.headers() or [])
+            headers = message_headers(message) or []
             offset = header(headers, SOURCE_OFFSET)
             partition = message.partition()
             if partition is None or offset is None or not offset.isdecimal():

@@ -10,26 +10,20 @@ records that were processed already.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Final
 
 import structlog
-from confluent_kafka import (
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import TopicPartition
 from prometheus_client import Counter
 
 from millrace.contracts.clock import now
-from millrace.contracts.errors import ServerError
 from millrace.contracts.events.topic_epoch import (
     NO_EPOCH,
     Lineage,
     Log,
-    Newer,
     TopicEpoch,
     new_incarnation,
     new_leader_epoch,
@@ -38,14 +32,13 @@ from millrace.contracts.events.topic_epoch import (
 from millrace.contracts.invalid_record import InvalidRecord
 from millrace.contracts.topics import TOPIC_EPOCHS, Topic
 from millrace.contracts.wire.codec import EventReader
-from millrace.infra.kafka.batch_end import batch_end
-from millrace.infra.kafka.clients import ANSWER_SECONDS, OPEN_MS, Reader, reader, watermarks
-from millrace.infra.kafka.errors import is_partition_end, is_undecompressible, raise_error
+from millrace.infra.kafka.clients import ANSWER_SECONDS, OPEN_MS, reader, watermarks
 from millrace.infra.kafka.log_reader import LogReader
 from millrace.infra.kafka.place import Place
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.settings import Settings
 from millrace.infra.topics.ids import describe_topics
+from millrace.infra.topics.leader_epochs import Span, first_newer, last_epochs
 
 _log = structlog.get_logger(__name__)
 _INCARNATIONS: Final = Counter(
@@ -53,14 +46,6 @@ _INCARNATIONS: Final = Counter(
     "Incarnations of partitions that this process has noticed",
     ["topic"],
 )
-#: Offsets before a log's end among which there usually is a record; the others are transaction
-#: markers.
-LAST_RECORDS: Final = 64
-#: How long to gather arriving records, seconds.
-_POLL_SECONDS: Final = 0.02
-_BATCH: Final = 500
-
-Span = tuple[int, int]
 
 
 class TopicEpochs:
@@ -136,13 +121,30 @@ class TopicEpochs:
             ServerError: No broker answers.
             KafkaException: It refuses.
         """
+        ids = None if topic_id is None else {topic.name: topic_id}
+        return self.verify_all({topic: known}, ids)[topic]
+
+    def verify_all(
+        self, known: Mapping[Topic, Mapping[int, int]], ids: Mapping[str, str] | None = None
+    ) -> dict[Topic, dict[int, Span]]:
+        """Verify the logs of several topics at once, see `verify`.
+
+        Args:
+            known: Position after the last record that was processed, by topic and partition.
+            ids: The topics' ids by name, if they were just queried; None to query them.
+
+        Returns:
+            First offset of each log, and the one after its last record, by topic and partition.
+
+        Raises:
+            ServerError: No broker answers.
+            KafkaException: It refuses.
+        """
         self.refresh()
-        if topic_id is None:
-            topic_id = self.ids([topic])[topic.name]
-        logs, spans = self._logs(topic, topic_id, known)
-        for partition, log in sorted(logs.items()):
-            lineage = self.lineage(topic, partition)
-            event = new_incarnation(lineage, topic.name, partition, known[partition], log, now())
+        logs, spans = self._logs(known, self.ids(known) if ids is None else ids)
+        for (topic, partition), log in logs.items():
+            lineage, position = self.lineage(topic, partition), known[topic][partition]
+            event = new_incarnation(lineage, topic.name, partition, position, log, now())
             if event is None:
                 continue
             if event.reason:
@@ -186,10 +188,15 @@ class TopicEpochs:
         self._lineages[event.topic, event.partition].apply(event)
 
     def _logs(
-        self, topic: Topic, topic_id: str, known: Mapping[int, int]
-    ) -> tuple[dict[int, Log], dict[int, Span]]:
+        self, known: Mapping[Topic, Mapping[int, int]], ids: Mapping[str, str]
+    ) -> tuple[dict[tuple[Topic, int], Log], dict[Topic, dict[int, Span]]]:
         """Read the facts that `new_incarnation` needs, and the logs' first and end offsets."""
-        name = self._settings.named(topic.name)
+        places = {
+            Place(self._settings.named(topic.name), partition): (topic, partition)
+            for topic, partitions in known.items()
+            for partition in sorted(partitions)
+        }
+        lasts = {place: self.lineage(*one).last for place, one in places.items()}
         client = reader(
             self._settings,
             {
@@ -199,96 +206,32 @@ class TopicEpochs:
             },
         )
         try:
-            spans = {p: watermarks(client, TopicPartition(name, p)) for p in known}
-            lasts = _last_epochs(self._settings, client, name, spans)
-            processed: dict[int, Span] = {}
-            for partition, (low, high) in spans.items():
-                last = self.lineage(topic, partition).last
-                incarnation, offset = parts_of(known[partition])
+            spans = {place: watermarks(client, TopicPartition(*place)) for place in places}
+            ends = last_epochs(self._settings, client, spans)
+            processed: dict[Place, Span] = {}
+            for place, (topic, partition) in places.items():
+                last, (low, high) = lasts[place], spans[place]
+                incarnation, offset = parts_of(known[topic][partition])
                 if last is not None and (last.topic_id, last.incarnation) == (
-                    topic_id,
+                    ids[topic.name],
                     incarnation,
                 ):
-                    processed[partition] = (low, min(offset, high))
-            before = _last_epochs(self._settings, client, name, processed)
+                    processed[place] = (low, min(offset, high))
+            before = last_epochs(self._settings, client, processed)
             logs = {}
-            for partition, (_, high) in spans.items():
-                last = self.lineage(topic, partition).last
+            for place, (topic, partition) in places.items():
+                last = lasts[place]
                 newer = None
-                if last is not None and NO_EPOCH < last.leader_epoch < before.get(partition, -1):
-                    span = processed[partition]
-                    newer = _first_newer(
-                        self._settings, client, name, partition, last.leader_epoch, span
+                if last is not None and NO_EPOCH < last.leader_epoch < before.get(place, -1):
+                    newer = first_newer(
+                        self._settings, client, place, last.leader_epoch, processed[place]
                     )
-                logs[partition] = Log(topic_id, high, lasts.get(partition, NO_EPOCH), newer)
-            return logs, spans
+                logs[topic, partition] = Log(
+                    ids[topic.name], spans[place][1], ends.get(place, NO_EPOCH), newer
+                )
         finally:
             client.close()
-
-
-def _last_epochs(
-    settings: Settings, client: Reader, name: str, spans: Mapping[int, Span]
-) -> dict[int, int]:
-    """Leader epoch of the last record in [first, end) of partitions that have one near the end."""
-    begins = {p: max(first, end - LAST_RECORDS) for p, (first, end) in spans.items() if first < end}
-    found: dict[int, int] = {}
-    for message in _read(settings, client, name, begins):
-        partition, offset = message.partition() or 0, message.offset() or 0
-        if offset < spans[partition][1]:
-            found[partition] = _epoch_of(message)
-        if offset >= spans[partition][1] - 1:
-            begins.pop(partition, None)
-    return found
-
-
-def _first_newer(
-    settings: Settings, client: Reader, name: str, partition: int, leader_epoch: int, span: Span
-) -> Newer | None:
-    """Find where larger leader epochs begin in [first, end): they ascend along a log."""
-    first, end = span
-    newer: Newer | None = None
-    while first < end:
-        middle = (first + end) // 2
-        begins = {partition: middle}
-        message = next(_read(settings, client, name, begins), None)
-        epoch = NO_EPOCH if message is None else _epoch_of(message)
-        if epoch > leader_epoch:
-            end, newer = middle, Newer(middle, epoch)
-        else:
-            first = middle + 1
-    return newer
-
-
-def _read(
-    settings: Settings, client: Reader, name: str, begins: dict[int, int]
-) -> Iterator[Message]:
-    """Read partitions, each from an offset to its end, or until it is taken out of ``begins``.
-
-    A record batch that cannot be decompressed is skipped.
-    """
-    client.assign([TopicPartition(name, p, offset) for p, offset in begins.items()])
-    heard = time.monotonic()
-    while begins:
-        for message in client.consume(_BATCH, _POLL_SECONDS):
-            heard = time.monotonic()
-            error = message.error()
-            partition = message.partition() or 0
-            if error is not None and is_partition_end(error):
-                begins.pop(partition, None)
-                continue
-            if error is not None and is_undecompressible(error):
-                end = batch_end(settings, Place(name, partition), message.offset() or 0)
-                client.seek(TopicPartition(name, partition, end))
-                heard = time.monotonic()
-                continue
-            raise_error(message)
-            if error is None and partition in begins:
-                yield message
-        if time.monotonic() - heard > ANSWER_SECONDS:
-            raise ServerError(f"no record of {name} arrives")
-
-
-def _epoch_of(message: Message) -> int:
-    """A record's leader epoch; -1 in a log that was written before Kafka had leader epochs."""
-    epoch = message.leader_epoch()
-    return NO_EPOCH if epoch is None else epoch
+        by_topic: dict[Topic, dict[int, Span]] = {topic: {} for topic in known}
+        for place, (topic, partition) in places.items():
+            by_topic[topic][partition] = spans[place]
+        return logs, by_topic

@@ -36,11 +36,8 @@ def environment(settings: Settings) -> dict[str, str]:
 
 def archiver(settings: Settings, limits: ArchiverSettings, folder: Path) -> Program:
     """An archiver in a process of its own, which is started again if it ends; not started yet."""
-    told = {
-        **environment(settings),
-        "MILLRACE_ARCHIVER_MAX_RECORDS": str(limits.max_records),
-        "MILLRACE_ARCHIVER_MAX_SECONDS": str(limits.max_seconds),
-    }
+    cuts = {f"MILLRACE_ARCHIVER_{name.upper()}": str(value) for name, value in limits}
+    told = {**environment(settings), **cuts}
     return Program("archiver", "millrace.archiver", told, folder / "archiver.log")
 
 

@@ -10,11 +10,11 @@ from confluent_kafka import TopicPartition
 
 from millrace.archiver.archiving import Archiver
 from millrace.archiver.settings import ArchiverSettings
-from millrace.console.operations.archive import verify_archive
+from millrace.console.operations.archive.verify import verify_archive
 from millrace.contracts.topics import MAX_BATCH_BYTES, SENSOR_WINDOWS
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.gaps import BATCH, EXPIRED, HEADERS, Gap, read_gaps
-from millrace.infra.archive.objects import decode_records
+from millrace.infra.archive.parquet import decode_records
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
@@ -111,8 +111,8 @@ def test_batches_beyond_the_bound_are_skipped_and_noted(
 def test_a_record_with_a_strange_header_is_archived_without_headers(
     settings: Settings, store: ObjectStore
 ) -> None:
-    """The name of the header is no UTF-8, which the client cannot tell."""
-    write(settings, b"before")
+    """The name of the header is no UTF-8, which the client cannot tell, after many usual ones."""
+    write(settings, *[b"before"] * 100)
     subprocess.run(
         [
             *(sys.executable, "-c", STRANGE),
@@ -123,8 +123,10 @@ def test_a_record_with_a_strange_header_is_archived_without_headers(
         check=True,
     )
     write(settings, b"after")
-    assert archived(settings, store, 2) == [(0, b"before"), (1, b"strange"), (2, b"after")]
-    assert read_gaps(store, SENSOR_WINDOWS.name, 0) == (Gap(1, 2, HEADERS),)
+    found = archived(settings, store, 101)
+    assert found[:100] == [(number, b"before") for number in range(100)]
+    assert found[100:] == [(100, b"strange"), (101, b"after")]
+    assert read_gaps(store, SENSOR_WINDOWS.name, 0) == (Gap(100, 101, HEADERS),)
 
 
 def test_records_that_expired_before_they_were_archived_are_a_gap(
@@ -145,5 +147,5 @@ def test_records_that_expired_before_they_were_archived_are_a_gap(
     expire(5)
     assert archived(settings, store, 5) == [(2, b"2"), (5, b"5")]
     assert read_gaps(store, SENSOR_WINDOWS.name, 0) == (Gap(0, 2, EXPIRED), Gap(3, 5, EXPIRED))
-    (found,) = verify_archive(store, settings)
+    (found,) = verify_archive(store, settings, SENSOR_WINDOWS.name)
     assert (found.records, found.problems, len(found.gaps)) == (2, (), 2)

@@ -11,17 +11,12 @@ import pytest
 from millrace.archiver.archiving import Archiver
 from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.events.topic_epoch import PER_INCARNATION, parts_of
-from millrace.contracts.topics import (
-    OUTCOMES,
-    PREDICTIONS,
-    SENSOR_WINDOWS,
-    TOPIC_EPOCHS,
-    TRAINING_RUNS,
-)
+from millrace.contracts.topics import ARCHIVED, SENSOR_WINDOWS
 from millrace.contracts.wire.groups import ARCHIVER
 from millrace.infra import embedded
 from millrace.infra.archive.catalogue import Catalogue
-from millrace.infra.archive.objects import Record, decode_records
+from millrace.infra.archive.objects import Record
+from millrace.infra.archive.parquet import decode_records
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
@@ -35,7 +30,6 @@ from tests.places import settings_at
 from tests.topics import create_anew
 
 pytestmark = pytest.mark.timeout(240)
-DECLARED = [SENSOR_WINDOWS, PREDICTIONS, OUTCOMES, TRAINING_RUNS, TOPIC_EPOCHS]
 LIMITS = ArchiverSettings(max_records=70, max_seconds=0.3)
 SECONDS = 60.0
 
@@ -104,7 +98,7 @@ def world(tmp_path: Path, servers: embedded.Endpoints, namespace: str) -> Iterat
     made = World(broker, settings, tmp_path)
     try:
         broker.start()
-        create_topics(admin(settings), settings, DECLARED)
+        create_topics(admin(settings), settings, ARCHIVED)
         made.store.create_bucket()
         yield made
     finally:

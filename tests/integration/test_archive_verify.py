@@ -12,17 +12,12 @@ from minio.commonconfig import CopySource
 
 from millrace.archiver.merger import Merger
 from millrace.archiver.settings import ArchiverSettings
-from millrace.console.operations.archive import Problem, archive_lines, verify_archive
-from millrace.contracts.topics import (
-    OUTCOMES,
-    PREDICTIONS,
-    SENSOR_WINDOWS,
-    TOPIC_EPOCHS,
-    TRAINING_RUNS,
-)
+from millrace.console.operations.archive.listing import archive_lines
+from millrace.console.operations.archive.verify import Problem, verify_archive
+from millrace.contracts.topics import ARCHIVED, SENSOR_WINDOWS
 from millrace.infra import embedded
 from millrace.infra.archive.index import Index, index_key
-from millrace.infra.archive.objects import ArchivedObject
+from millrace.infra.archive.objects import ArchivedObject, parse_key
 from millrace.infra.kafka.clients import admin, producer
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import AlteredObjectError, ObjectStore
@@ -32,7 +27,6 @@ from tests.integration.observing import archiver
 from tests.places import settings_at
 
 TOPIC = SENSOR_WINDOWS.name
-DECLARED = [SENSOR_WINDOWS, PREDICTIONS, OUTCOMES, TRAINING_RUNS, TOPIC_EPOCHS]
 #: Records in the archive, and in each of its objects.
 RECORDS, SIZE = 200, 20
 SECONDS = 60.0
@@ -58,7 +52,7 @@ def archive(servers: embedded.Endpoints, tmp_path_factory: pytest.TempPathFactor
     settings = settings_at(
         servers, folder / "var", f"test-{secrets.token_hex(4)}", kafka_partitions=1
     )
-    create_topics(admin(settings), settings, DECLARED)
+    create_topics(admin(settings), settings, ARCHIVED)
     store = ObjectStore(settings)
     store.create_bucket()
     program = archiver(settings, ArchiverSettings(max_records=SIZE, max_seconds=0.5), folder)
@@ -69,7 +63,7 @@ def archive(servers: embedded.Endpoints, tmp_path_factory: pytest.TempPathFactor
             client.produce(settings.named(TOPIC), b"%d" % number, partition=0)
         assert client.flush(30) == 0
         wait_until(
-            lambda: [line.until for line in archive_lines(store)] == [RECORDS],
+            lambda: [line.until for line in archive_lines(store, TOPIC)] == [RECORDS],
             "the archive",
             seconds=SECONDS,
             meanwhile=program.check,
@@ -97,29 +91,28 @@ def store(archive: Archive) -> ObjectStore:
 
 def problems(store: ObjectStore, settings: Settings | None = None) -> list[Problem]:
     """What is wrong with the only partition."""
-    (found,) = verify_archive(store, settings)
+    (found,) = verify_archive(store, settings, TOPIC)
     return list(found.problems)
 
 
 def items(store: ObjectStore) -> list[ArchivedObject]:
     """Its objects, by offset."""
-    keys = [one.key for one in store.objects(f"archive/{TOPIC}/partition=0/")]
-    firsts = [key.rsplit("/", 1)[1].removesuffix(".parquet").split("-") for key in keys]
-    return [ArchivedObject(TOPIC, 0, int(first), int(last)) for first, last in firsts]
+    found = [parse_key(one.key) for one in store.objects(f"archive/{TOPIC}/partition=0/")]
+    return [item for item in found if item is not None]
 
 
 def test_a_whole_archive_has_no_problems(store: ObjectStore, settings: Settings) -> None:
     """Before and after its objects were merged, with the broker and without."""
     for compared in (settings, None):
-        (found,) = verify_archive(store, compared)
+        (found,) = verify_archive(store, compared, TOPIC)
         assert (found.records, found.problems, found.gaps) == (RECORDS, (), ())
     merger = Merger(store, ArchiverSettings(merge_objects=4), lambda: {(TOPIC, 0)})
     while merger.round(TOPIC, 0, 0.0):
         pass
-    (line,) = archive_lines(store)
+    (line,) = archive_lines(store, TOPIC)
     assert (line.first, line.until) == (0, RECORDS)
     assert line.objects < RECORDS / SIZE
-    (found,) = verify_archive(store, settings)
+    (found,) = verify_archive(store, settings, TOPIC)
     assert (found.records, found.problems) == (RECORDS, ())
 
 
@@ -183,7 +176,7 @@ def test_an_object_that_was_altered_behind_our_back_is_named(
 def test_an_object_under_a_wrong_name_is_damaged(store: ObjectStore) -> None:
     """A copy that says to hold the records after the end is not one of them."""
     last = items(store)[-1]
-    other = ArchivedObject(TOPIC, 0, last.last + 1, last.last + SIZE)
+    other = last._replace(first=last.last + 1, last=last.last + SIZE)
     store._client.copy_object(store.bucket, other.key, CopySource(store.bucket, last.key))
     assert "damaged" in {problem.kind for problem in problems(store)}
 
@@ -192,7 +185,7 @@ def test_a_doubled_range_is_named_unless_it_is_retired(store: ObjectStore) -> No
     """Readers take a record once; but nobody should have written it twice."""
     first, second = items(store)[:2]
     data = store.get(first.key)
-    half = ArchivedObject(TOPIC, 0, first.first, second.last)
+    half = first._replace(last=second.last)
     merger = Merger(store, ArchiverSettings(merge_objects=2), lambda: {(TOPIC, 0)})
     while merger.round(TOPIC, 0, 0.0):
         pass

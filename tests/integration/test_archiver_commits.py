@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from prometheus_client import REGISTRY
 
 from millrace.archiver.archiving import Archiver
 from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.topics import PREDICTIONS
 from millrace.contracts.wire.groups import ARCHIVER
 from millrace.infra.kafka.clients import admin, producer
+from millrace.infra.kafka.place import Place
 from millrace.infra.local.waiting import wait_until
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.progress.committed import committed_offsets
@@ -61,9 +61,11 @@ def test_a_record_that_waits_takes_no_marker_back(
     write(settings)
     seen: list[int] = []
 
+    place = Place(settings.named(PREDICTIONS.name), 0)
+
     def record_waits() -> bool:
         seen.append(committed(settings))
-        return (REGISTRY.get_sample_value("millrace_archiver_buffered_bytes") or 0) > 0
+        return place in archiver._buffers and bool(archiver._buffers[place].records)
 
     wait_until(record_waits, "the record", seconds=60, meanwhile=work)
     for _ in range(3):

@@ -48,13 +48,8 @@ from millrace.contracts.topics import (
 from millrace.contracts.wire.codec import EventReader, encode, headers_of
 from millrace.contracts.wire.groups import INFERENCE
 from millrace.infra.archive.catalogue import Catalogue
-from millrace.infra.archive.objects import (
-    ArchivedObject,
-    Record,
-    decode_records,
-    encode_records,
-    prefix_of,
-)
+from millrace.infra.archive.objects import ArchivedObject, Record, prefix_of
+from millrace.infra.archive.parquet import decode_records, encode_records
 from millrace.infra.kafka.clients import admin, consumer, producer
 from millrace.infra.kafka.log_reader import read_all
 from millrace.infra.kafka.publisher import Publisher

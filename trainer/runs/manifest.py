@@ -26,13 +26,9 @@ from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.digest import RecordDigest
-from millrace.infra.archive.objects import (
-    ArchivedObject,
-    Record,
-    decode_records,
-    encode_records,
-    parse_key,
-)
+from millrace.infra.archive.gaps import RemovedRecordsError, read_gaps, removed_until
+from millrace.infra.archive.objects import ArchivedObject, Record, parse_key
+from millrace.infra.archive.parquet import decode_records, encode_records
 from millrace.infra.object_store import ObjectStore
 from millrace.trainer.data.dataset import Dataset, Place, Truth, build_dataset, truths_of
 from millrace.trainer.runs.job import Ends
@@ -195,6 +191,7 @@ def read_dataset(
 
     Raises:
         MissingObjectError: An object of the catalogue is missing.
+        RemovedRecordsError: The archive's retention has removed records.
         DataError: Records were altered or removed, or no window has its truth.
         ServerError: The store does not answer.
     """
@@ -242,6 +239,7 @@ class Archive:
         """Read the records of ranges, in order, a few objects ahead.
 
         Raises:
+            RemovedRecordsError: The archive's retention has removed records of a range.
             DataError: The records of a range are not those that were pinned; raised after the last
                 one.
         """
@@ -255,9 +253,7 @@ class Archive:
                     yield from self._range(pinned, [(i.key, data[i.key]) for i in items], read)
 
     def _holders(self, pinned: PinnedObject) -> list[ArchivedObject]:
-        item = parse_key(pinned.key)
-        if item is None:
-            raise DataError(f"{pinned.key} is no object of the archive: the manifest is damaged")
+        item = _item(pinned)
         return self._catalogue.covering(item.topic, item.partition, item.first, item.last + 1)
 
     def _range(
@@ -266,7 +262,7 @@ class Archive:
         objects: list[tuple[str, bytes]],
         read: Callable[[int, Record], T | None],
     ) -> Iterator[T]:
-        partition = int(pinned.key.split("partition=")[1].split("/")[0])
+        partition = _item(pinned).partition
         digest = RecordDigest()
         # Version 1 has digests of whole objects, which the same writer reproduces.
         whole: list[Record] = []
@@ -286,10 +282,29 @@ class Archive:
             same = [data for key, data in objects if key == pinned.key]
             made = sha256(same[0] if same else encode_records(whole)).hexdigest()
         if made != pinned.sha256:
+            self._check_retention(pinned)
             raise DataError(
                 f"the records of {pinned.key} up to {pinned.until} have SHA-256 {made}, not"
                 f" {pinned.sha256}: the archive was altered, or records of it were removed"
             )
+
+    def _check_retention(self, pinned: PinnedObject) -> None:
+        """Explain records that are not there by the archive's retention, if that is the reason."""
+        item = _item(pinned)
+        removed = removed_until(read_gaps(self._store, item.topic, item.partition))
+        if pinned.first < removed:
+            raise RemovedRecordsError(
+                f"the archive's retention has removed the records of {item.topic}/{item.partition}"
+                f" before position {removed}, and the run reads from {pinned.first} on: it cannot"
+                " be made again (MILLRACE_ARCHIVER_RETENTION_DAYS)"
+            )
+
+
+def _item(pinned: PinnedObject) -> ArchivedObject:
+    item = parse_key(pinned.key)
+    if item is None:
+        raise DataError(f"{pinned.key} is no object of the archive: the manifest is damaged")
+    return item
 
 
 def _fetched(

@@ -12,9 +12,9 @@ from millrace.console.operations.dead_letters.letter import (
     Reference,
     State,
     counts,
-    parse_since,
 )
 from millrace.console.operations.dead_letters.listing import choose_letters, line_of
+from millrace.console.operations.moments import parse_moment
 from millrace.console.terminal.output import answers, print_json, table
 from millrace.contracts.clock import now
 from millrace.contracts.events.dead_letter import Origin
@@ -32,7 +32,7 @@ def list_letters(
     Args:
         reason: Only letters with this reason.
         asset: Only letters of this asset.
-        since: Only letters since this time; see `parse_since`.
+        since: Only letters since this time; see `parse_moment`.
         limit: Number of letters to show; 0 for all.
         as_json: Print an object with ``letters`` and ``counts``.
 
@@ -40,7 +40,7 @@ def list_letters(
         ServerError: The system is not running.
         SettingsError: ``since`` is no valid time.
     """
-    choice = Choice(reason, asset, parse_since(since, now()))
+    choice = Choice(reason, asset, parse_moment("--since", since, now()))
     found, known = choose_letters(settings_of_running_system(), choice)
     shown = found[-limit:] if limit else found
     summary = counts(found, known)

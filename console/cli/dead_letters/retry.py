@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from millrace.console.cli.dead_letters.listing import place_text, visible
-from millrace.console.operations.dead_letters.letter import (
-    Choice,
-    parse_reference,
-    parse_since,
-)
+from millrace.console.operations.dead_letters.letter import Choice, parse_reference
 from millrace.console.operations.dead_letters.resend import Mend
 from millrace.console.operations.dead_letters.retry import Retry, retry
+from millrace.console.operations.moments import parse_moment
 from millrace.console.terminal.output import answers, print_json, table
 from millrace.contracts.clock import now
 from millrace.contracts.errors import DataError, SettingsError
@@ -68,7 +65,7 @@ def retry_letters(
             "say which dead letters: by name (partition:offset), or by --reason, --asset or"
             " --since, or --all"
         )
-    choice = Choice(reason, asset, parse_since(since, now())) if by_choice else None
+    choice = Choice(reason, asset, parse_moment("--since", since, now())) if by_choice else None
     changes = any(part is not None for part in (value, key, content_type))
     if changes and len(places) != 1:
         raise SettingsError("--value, --key and --content-type mend one letter: name it")

@@ -10,13 +10,12 @@ A letter is named by its place in `dead.letters`, ``partition:offset``.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from sys import intern
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -27,9 +26,6 @@ from millrace.contracts.events.dead_letter import Origin, first_origin
 from millrace.contracts.headers import SOURCE_OFFSET, RawHeaders, header
 from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.contracts.wire.cut_letter import cut_of
-
-_SPAN: Final = re.compile(r"(\d+)([smhdw])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 #: Offset of the accepted retry, by origin.
 MendedPlaces = Mapping[Origin, int]
@@ -247,30 +243,6 @@ def counts(letters: Sequence[Letter], known: Mapping[Reference, State]) -> list[
         )
         for reason, total in sorted(totals.items(), key=lambda pair: (-pair[1], pair[0]))
     ]
-
-
-def parse_since(text: str | None, now: datetime) -> datetime | None:
-    """Parse a time: ISO 8601 (UTC if it names no zone), or an age such as ``90m``.
-
-    >>> parse_since("2h", datetime(2026, 1, 1, 12, tzinfo=UTC)).isoformat()
-    '2026-01-01T10:00:00+00:00'
-
-    Raises:
-        SettingsError: The text is neither.
-    """
-    if text is None:
-        return None
-    span = _SPAN.fullmatch(text)
-    try:
-        if span is not None:
-            return now - timedelta(seconds=int(span[1]) * _SECONDS[span[2]])
-        moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as error:
-        raise SettingsError(
-            f"--since {text!r}: give a time such as 2026-11-21T06:00, or how long ago: 90s, 30m,"
-            " 2h, 7d, 1w"
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _number(text: str | None) -> int:

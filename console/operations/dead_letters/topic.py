@@ -18,6 +18,7 @@ from millrace.contracts.topics import DEAD_LETTERS, MENDED, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import EventReader
 from millrace.infra.kafka.clients import ANSWER_SECONDS, partitions_of, reader, watermarks
 from millrace.infra.kafka.log_reader import read_all, read_ranges
+from millrace.infra.kafka.message_headers import message_headers
 from millrace.infra.settings import Settings
 from millrace.infra.topics.epochs import TopicEpochs
 
@@ -119,7 +120,7 @@ def read_record(settings: Settings, place: Origin) -> Message | None:
 
 def headers_in(message: Message) -> RawHeaders:
     """A record's headers with their bytes; a null is empty."""
-    return [(name, value or b"") for name, value in message.headers() or []]
+    return message_headers(message) or []
 
 
 def bytes_of(data: str | bytes | None) -> bytes | None:

@@ -15,7 +15,7 @@ from typing import Final
 from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.infra import embedded
 from millrace.infra.archive.catalogue import Catalogue
-from millrace.infra.archive.objects import decode_records
+from millrace.infra.archive.parquet import decode_records
 from millrace.infra.local.programs import ARCHIVER
 from tests.faults.cases.case import case
 from tests.faults.cases.edge import owed_for, record, until_sent

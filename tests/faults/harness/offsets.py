@@ -12,7 +12,13 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from millrace.contracts.topics import NORMALIZED, PREDICTIONS, SENSOR_WINDOWS, Topic
+from millrace.contracts.topics import (
+    ARCHIVED,
+    NORMALIZED,
+    PREDICTIONS,
+    SENSOR_WINDOWS,
+    Topic,
+)
 from millrace.infra.kafka.clients import consumer
 from millrace.infra.settings import Settings
 
@@ -20,7 +26,7 @@ from millrace.infra.settings import Settings
 GROUPS: Final[Mapping[str, Sequence[Topic]]] = {
     "millrace.stream-processor": (SENSOR_WINDOWS, PREDICTIONS),
     "millrace.inference": (NORMALIZED,),
-    "millrace.archiver": (SENSOR_WINDOWS, PREDICTIONS),
+    "millrace.archiver": ARCHIVED,
 }
 #: What is committed, even while a transaction is open that will commit more; and silence.
 _CLIENT: Final = {"isolation.level": "read_uncommitted", "log_level": 0}
@@ -79,9 +85,9 @@ class OffsetSampler:
     def _ask(self, group: str, client: Consumer) -> None:
         names = {self._settings.named(topic.name): topic.name for topic in GROUPS[group]}
         places = [
-            TopicPartition(name, partition)
-            for name in names
-            for partition in range(self._settings.kafka_partitions)
+            TopicPartition(self._settings.named(topic.name), partition)
+            for topic in GROUPS[group]
+            for partition in range(self._settings.kafka_partitions if topic.by_asset else 1)
         ]
         try:
             client.poll(0)  # lets it drop what it wants to tell about connections

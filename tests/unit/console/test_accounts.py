@@ -5,7 +5,6 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from millrace.archiver.archiving import ARCHIVED
 from millrace.console.operations.accounts import (
     BalanceLine,
     LossLine,
@@ -15,8 +14,6 @@ from millrace.console.operations.accounts import (
     restarts,
     unsettled,
 )
-from millrace.console.operations.lags import READ_BY
-from millrace.contracts.wire.groups import ARCHIVER
 
 MIDNIGHT = time.mktime((2026, 11, 30, 0, 0, 0, 0, 0, -1))
 
@@ -94,8 +91,3 @@ def test_losses_and_restarts_are_concerns() -> None:
         [RestartLine("a", 9, 2), RestartLine("b", 4, 3)],
     )
     assert [one.split(" ")[0] for one in found] == ["3", "b"]
-
-
-def test_the_group_of_the_archiver_is_known() -> None:
-    """Status asks about the group and the topics that the archiver has."""
-    assert list(READ_BY[ARCHIVER]) == list(ARCHIVED)

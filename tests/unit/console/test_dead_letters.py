@@ -16,12 +16,12 @@ from millrace.console.operations.dead_letters.letter import (
     counts,
     letter_of,
     parse_reference,
-    parse_since,
     states,
     why_final,
 )
 from millrace.console.operations.dead_letters.resend import Mend, again
 from millrace.console.operations.dead_letters.retry import choose, refusal
+from millrace.console.operations.moments import parse_moment
 from millrace.contracts.errors import DataError, SettingsError
 from millrace.contracts.events.dead_letter import (
     BATCH_RECORDS,
@@ -148,7 +148,7 @@ def test_only_open_letters_are_chosen() -> None:
     chosen, passed = choose(letters, Choice(), known)
     assert chosen == [Reference(2, 2), Reference(2, 4)]
     assert passed == {"sent again": 1, "mended": 1}
-    late = Choice(since=parse_since("2026-11-21T12:05", NOW))
+    late = Choice(since=parse_moment("--since", "2026-11-21T12:05", NOW))
     assert choose(letters, late, known) == ([Reference(2, 4)], {})
     assert choose(letters, Choice(asset="pump-2"), known) == ([], {})
     assert choose(letters, Choice(reason="oversized"), known) == ([], {})
@@ -167,7 +167,7 @@ def test_only_open_letters_are_chosen() -> None:
 )
 def test_a_moment_is_a_time_or_how_long_ago(text: str, expected: str) -> None:
     """ISO 8601, UTC unless it says otherwise; or a number and a unit."""
-    moment = parse_since(text, NOW)
+    moment = parse_moment("--since", text, NOW)
     assert moment is not None
     assert moment.isoformat() == expected
 
@@ -176,7 +176,7 @@ def test_a_moment_is_a_time_or_how_long_ago(text: str, expected: str) -> None:
 def test_what_is_no_moment_is_told(text: str) -> None:
     """The message shows how one is written."""
     with pytest.raises(SettingsError, match="2026-11-21T06:00"):
-        parse_since(text, NOW)
+        parse_moment("--since", text, NOW)
 
 
 @pytest.mark.parametrize("text", ["", "3", "3:", ":4", "3:-1", "a:b", "1:2:3", "\u00b2:1"])

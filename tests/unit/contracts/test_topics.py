@@ -1,9 +1,12 @@
 """The topics, as declared."""
 
 from millrace.contracts.topics import (
+    ARCHIVED,
     FOREVER,
     MAX_RECORD_BYTES,
     MAX_WINDOW_BYTES,
+    NORMALIZED,
+    REMOVABLE,
     SENSOR_WINDOWS,
     TOPICS,
 )
@@ -47,3 +50,16 @@ def test_what_must_be_kept_is_kept() -> None:
         "millrace.stream-processor-assets-changelog",
     }
     assert {topic.name for topic in TOPICS if topic.compacted} <= kept
+
+
+def test_everything_is_archived_that_cannot_be_derived() -> None:
+    """Normalised windows follow from windows and the registry, a service's own state from both."""
+    derived = {topic for topic in TOPICS if topic.internal or topic == NORMALIZED}
+    assert set(ARCHIVED) == set(TOPICS) - derived
+
+
+def test_what_kafka_keeps_forever_the_archive_keeps_too() -> None:
+    """Its retention concerns readings and results only."""
+    assert set(REMOVABLE) < set(ARCHIVED)
+    assert not [topic.name for topic in REMOVABLE if topic.retention_ms == FOREVER]
+    assert all(topic.by_asset for topic in REMOVABLE)

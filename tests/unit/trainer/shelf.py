@@ -12,7 +12,7 @@ class Shelf:
 
     Attributes:
         objects_by_key: What it holds.
-        fetched: Keys that were fetched.
+        fetched: Keys of objects that were fetched whole.
         listings: How often it was listed.
         changes_left: Changes until it breaks off; None for no end.
     """
@@ -45,6 +45,23 @@ class Shelf:
         return (
             StoredObject(key, len(self.objects_by_key[key])) for key in keys if key > (after or "")
         )
+
+    def children(self, prefix: str, *, after: str | None = None) -> Iterator[StoredObject]:
+        """List what is directly under a prefix, folders last."""
+        folders = set()
+        for one in self.objects(prefix, after=after):
+            name, slash, _ = one.key[len(prefix) :].partition("/")
+            if slash:
+                folders.add(f"{prefix}{name}/")
+            else:
+                yield one
+        yield from (StoredObject(folder, 0) for folder in sorted(folders))
+
+    def end_of(self, stored: StoredObject, most: int) -> bytes:
+        """Fetch the last bytes of an object."""
+        if stored.key not in self.objects_by_key:
+            raise MissingObjectError(f"object {stored.key} is not there")
+        return self.objects_by_key[stored.key][-most:]
 
     def remove(self, keys: Iterable[str]) -> None:
         """Remove objects."""

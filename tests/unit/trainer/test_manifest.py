@@ -16,7 +16,8 @@ from millrace.contracts.source import Source
 from millrace.contracts.topics import OUTCOMES, SENSOR_WINDOWS
 from millrace.contracts.wire.codec import encode
 from millrace.infra.archive.catalogue import Catalogue
-from millrace.infra.archive.objects import ArchivedObject, Record, decode_records, encode_records
+from millrace.infra.archive.objects import ArchivedObject, Record
+from millrace.infra.archive.parquet import decode_records, encode_records
 from millrace.infra.object_store import ObjectStore
 from millrace.trainer.runs.manifest import Archive, DataManifest, fetch_manifest, pin
 from tests.unit.trainer.shelf import Shelf

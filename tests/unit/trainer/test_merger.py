@@ -1,5 +1,6 @@
 """Objects of the archive are merged, and whatever breaks off, each record is there once."""
 
+import datetime as dt
 from contextlib import suppress
 from typing import cast
 
@@ -9,13 +10,22 @@ from millrace.archiver.merge_plan import plan
 from millrace.archiver.merger import Merger
 from millrace.archiver.settings import ArchiverSettings
 from millrace.contracts.errors import ServerError
-from millrace.infra.archive.catalogue import Catalogue, find_end, read_index
+from millrace.infra.archive.catalogue import (
+    ArchiveEnd,
+    Catalogue,
+    entries_from,
+    find_end,
+    read_index,
+)
+from millrace.infra.archive.gaps import BATCH, Gap, note_gap, read_gaps
 from millrace.infra.archive.index import UNREADABLE, Entry, Index, index_key
-from millrace.infra.archive.objects import ArchivedObject, Record, decode_records, encode_records
+from millrace.infra.archive.objects import ArchivedObject, Record, prefix_of
+from millrace.infra.archive.parquet import decode_records, encode_records
 from millrace.infra.object_store import ObjectStore
 from tests.unit.trainer.shelf import Shelf
 
 TOPIC = "outcomes"
+DAY = dt.date(2026, 12, 1)
 LIMITS = ArchiverSettings(merge_objects=4, merge_bytes=1 << 20, retired_seconds=10)
 
 
@@ -29,11 +39,11 @@ def store_of(shelf: Shelf) -> ObjectStore:
     return cast("ObjectStore", shelf)
 
 
-def archive(shelf: Shelf, offsets: range, most: int = 2) -> None:
-    """Archive records in objects of a few."""
-    for first in range(offsets.start, offsets.stop, most):
-        held = [record(o) for o in range(first, min(first + most, offsets.stop))]
-        item = ArchivedObject(TOPIC, 0, first, held[-1].offset)
+def archive(shelf: Shelf, offsets: range, most: int = 2, date: dt.date | None = None) -> None:
+    """Archive records in objects of a few; without a date, as an earlier build did it."""
+    for first in range(0, len(offsets), most):
+        held = [record(o) for o in offsets[first : first + most]]
+        item = ArchivedObject(TOPIC, 0, held[0].offset, held[-1].offset, date)
         shelf.put(item.key, encode_records(held))
 
 
@@ -134,6 +144,111 @@ def test_an_index_that_is_damaged_counts_for_nothing(data: bytes) -> None:
     assert (read_index(store_of(shelf), TOPIC, 0) or Index()).end > 0
 
 
+def test_no_object_spans_two_dates() -> None:
+    """A day that is over is merged whatever it has; the present one grows by levels."""
+    shelf = Shelf()
+    for day in range(3):
+        archive(shelf, range(26 * day, 26 * day + 26), date=DAY + dt.timedelta(day))
+    merge_all(shelf)
+    items = Catalogue(store_of(shelf)).refresh(TOPIC, 0)
+    assert [(i.first, i.last, i.date) for i in items[:2]] == [
+        (0, 25, DAY),
+        (26, 51, DAY + dt.timedelta(1)),
+    ]
+    assert [i.last for i in items[2:]] == [59, 67, 75, 77]
+    merge_all(shelf, now=100.0)
+    assert parquet(shelf) == 6
+    assert read(shelf) == read(shelf, whole=True) == [record(o) for o in range(78)]
+
+
+def test_a_few_records_a_day_are_an_object_a_day() -> None:
+    """Though their objects never become as many as are merged otherwise."""
+    shelf = Shelf()
+    for day in range(30):
+        archive(shelf, range(3 * day, 3 * day + 3), most=1, date=DAY + dt.timedelta(day))
+        merge_all(shelf, now=100.0 * day)
+    merge_all(shelf, now=10_000.0)
+    assert parquet(shelf) == 29 + 3
+    index = read_index(store_of(shelf), TOPIC, 0)
+    assert index is not None
+    assert (len(index.entries), index.retired) == (29, ())
+
+
+def test_an_archive_of_an_earlier_build_is_gone_on_with() -> None:
+    """Objects without a date, and an index and gaps under their former names."""
+    shelf = Shelf()
+    archive(shelf, range(0, 60, 2), most=1)  # every other position, as of transactions
+    store = store_of(shelf)
+    former = prefix_of(TOPIC, 0)
+    shelf.put(f"{former}gaps.json", b'{"gaps":[[70,71,"record"]],"v":1}')
+    shelf.put(f"{former}index.json", b'{"entries":[],"retired":[],"v":1}')
+    merge_all(shelf)
+    old = Catalogue(store).refresh(TOPIC, 0)
+    assert {item.date for item in old} == {None}
+    assert find_end(store, TOPIC, 0, 10**6) == ArchiveEnd(59, None)
+    archive(shelf, range(80, 100), date=DAY)
+    assert find_end(store, TOPIC, 0, 10**6) == ArchiveEnd(100, DAY)
+    note_gap(store, TOPIC, 0, Gap(75, 76, BATCH))
+    merge_all(shelf, now=50.0)
+    merge_all(shelf, now=100.0)
+    wanted = [record(o) for o in (*range(0, 60, 2), *range(80, 100))]
+    assert read(shelf) == read(shelf, whole=True) == wanted
+    assert [i.last for i in Catalogue(store).refresh(TOPIC, 0) if i.date is None] == [58]
+    assert read_gaps(store, TOPIC, 0) == (Gap(70, 71, "record"), Gap(75, 76, BATCH))
+    names = {key.rpartition("/")[2] for key in shelf.objects_by_key}
+    assert {name for name in names if name.endswith(".json")} == {"_index.json", "_gaps.json"}
+
+
+INDEX_1 = b'{"entries":[[0,7,999,1],[8,15,999,1]],"retired":[[0,1,5.0],[2,3,5.0]],"v":1}'
+
+
+@pytest.mark.parametrize("changes", range(0, 60, 2))
+def test_an_upgrade_that_dies_anywhere_loses_and_repeats_nothing(changes: int) -> None:
+    """An index of version 1 with retired objects, and days after it."""
+    shelf = Shelf()
+    archive(shelf, range(16), most=8)
+    archive(shelf, range(4))
+    archive(shelf, range(16, 30))
+    shelf.put(f"{prefix_of(TOPIC, 0)}index.json", INDEX_1)
+    for day in range(3):
+        archive(shelf, range(30 + 9 * day, 39 + 9 * day), date=DAY + dt.timedelta(day))
+    wanted = [record(o) for o in range(57)]
+    shelf.changes_left = changes
+    with suppress(ServerError):
+        for moment in range(20):
+            merger(shelf).round(TOPIC, 0, 20.0 * moment)
+    assert read(shelf) == read(shelf, whole=True) == wanted
+    shelf.changes_left = None
+    merge_all(shelf, now=3000.0)
+    merge_all(shelf, now=4000.0)
+    assert read(shelf) == read(shelf, whole=True) == wanted
+    assert [i.date for i in Catalogue(store_of(shelf)).refresh(TOPIC, 0)][:3] == [
+        None,
+        DAY,
+        DAY + dt.timedelta(1),
+    ]
+    assert shelf.objects_by_key.keys() == {
+        index_key(TOPIC, 0),
+        *(item.key for item in Catalogue(store_of(shelf)).refresh(TOPIC, 0)),
+    }
+
+
+def test_the_end_of_years_is_found_in_the_last_day() -> None:
+    """A thousand days, each with some objects: a few requests, of which none lists them all."""
+    shelf = Shelf()
+    for day in range(1000):
+        shelf.put(ArchivedObject(TOPIC, 0, day, day, DAY + dt.timedelta(day)).key, b"")
+    last = DAY + dt.timedelta(999)
+    assert find_end(store_of(shelf), TOPIC, 0, 1000) == ArchiveEnd(1000, last)
+    assert shelf.listings <= 2
+    shelf.objects_by_key.pop(ArchivedObject(TOPIC, 0, 999, 999, last).key)
+    assert find_end(store_of(shelf), TOPIC, 0, 1000).position == 999
+    assert entries_from(store_of(shelf), TOPIC, 0, 997, DAY + dt.timedelta(997)) == [
+        Entry(997, 997, 0, 0, DAY + dt.timedelta(997)),
+        Entry(998, 998, 0, 0, DAY + dt.timedelta(998)),
+    ]
+
+
 def test_an_index_that_names_what_is_gone_is_made_anew() -> None:
     """An archiver that hung may leave an old one, whose objects were merged and deleted."""
     shelf = Shelf()
@@ -190,8 +305,8 @@ def test_the_end_is_found_without_listing_the_archive(end: int, behind: int) -> 
     shelf = Shelf()
     for last in range(max(end - 40, 0), end):
         shelf.put(ArchivedObject(TOPIC, 0, last, last).key, b"")
-    assert find_end(store_of(shelf), TOPIC, 0, end + behind) == end
-    assert shelf.listings <= 9
+    assert find_end(store_of(shelf), TOPIC, 0, end + behind).position == end
+    assert shelf.listings <= 10
 
 
 def test_ninety_days_of_objects_are_few_and_each_is_rewritten_rarely() -> None:

@@ -1,64 +1,30 @@
-"""The archive: what it holds, and whether all of it is there and unaltered."""
+"""Verifies that each record that was archived is there, once and unaltered."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Literal
 
 import msgspec
 from confluent_kafka import TopicPartition
 
-from millrace.console.operations.lags import READ_BY
+from millrace.console.operations.archive.listing import Place, listed_entries
 from millrace.contracts.errors import DataError
 from millrace.contracts.events.topic_epoch import parts_of, position_of
-from millrace.contracts.topics import TOPICS
+from millrace.contracts.topics import ARCHIVED, TOPICS
 from millrace.contracts.wire.groups import ARCHIVER
 from millrace.infra.archive.catalogue import entries_from, read_index
 from millrace.infra.archive.continuity import Link, find_breaks
 from millrace.infra.archive.gaps import Gap, read_gaps
-from millrace.infra.archive.index import Entry, uncovered
-from millrace.infra.archive.objects import (
-    ROOT,
-    ArchivedObject,
-    DamagedObjectError,
-    decode_records,
-    follows_of,
-    parse_key,
-)
+from millrace.infra.archive.index import named
+from millrace.infra.archive.objects import ArchivedObject, DamagedObjectError
+from millrace.infra.archive.parquet import decode_records, follows_of
 from millrace.infra.kafka.clients import reader, watermarks
 from millrace.infra.kafka.log_reader import read_ranges
 from millrace.infra.object_store import AlteredObjectError, MissingObjectError, ObjectStore
 from millrace.infra.progress.committed import committed_offsets
 from millrace.infra.settings import Settings
-
-Place = tuple[str, int]
-
-
-class ArchiveLine(msgspec.Struct, frozen=True):
-    """A partition of the archive, as `millrace archive ls` shows it.
-
-    Attributes:
-        topic: The topic, without the namespace.
-        partition: Its partition.
-        objects: Number of objects that hold its records.
-        bytes: Their size.
-        first: Position of the first record.
-        until: Position after the last record.
-        oldest: Kafka timestamp of the first record.
-        newest: Kafka timestamp of the last one.
-    """
-
-    topic: str
-    partition: int
-    objects: int
-    bytes: int
-    first: int
-    until: int
-    oldest: datetime
-    newest: datetime
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -101,35 +67,6 @@ class Verified(msgspec.Struct, frozen=True):
     compared: bool = False
 
 
-def archive_lines(store: ObjectStore, topic: str | None = None) -> list[ArchiveLine]:
-    """List the archive's partitions, of one topic or of all.
-
-    Raises:
-        DataError: An object cannot be read.
-        ServerError: The store does not answer.
-    """
-    lines = []
-    for (name, partition), listed in sorted(_listed(store, topic).items()):
-        entries = uncovered(listed)
-        first, last = (
-            ArchivedObject(name, partition, each.first, each.last)
-            for each in (entries[0], entries[-1])
-        )
-        lines.append(
-            ArchiveLine(
-                name,
-                partition,
-                len(entries),
-                sum(each.bytes for each in entries),
-                first.first,
-                last.last + 1,
-                _moments(store, first)[0],
-                _moments(store, last)[1],
-            )
-        )
-    return lines
-
-
 def verify_archive(
     store: ObjectStore,
     settings: Settings | None,
@@ -140,7 +77,8 @@ def verify_archive(
 
     Checked are each object's SHA-256, its records against its key, and that each object follows
     the one before. Where a broker answers, the end is compared with the archiver's committed
-    offset: records between both were archived, too.
+    offset: records between both were archived, too. What the archive's retention has removed is a
+    known gap, and so is what the archiver could not read.
 
     Args:
         store: The archive's store.
@@ -154,7 +92,7 @@ def verify_archive(
     Raises:
         ServerError: The store or the broker does not answer.
     """
-    places = set(_listed(store, topic))
+    places = set(listed_entries(store, topic))
     if settings is not None:
         places |= _committed_places(settings, topic)
     for place in sorted(places):
@@ -170,13 +108,12 @@ def verify_archive(
 def _look(store: ObjectStore, settings: Settings | None, place: Place) -> Verified:
     """Verify a partition once."""
     index = read_index(store, *place)
-    retired = {(each.first, each.last) for each in index.retired} if index is not None else set()
-    listed = [e for e in entries_from(store, *place, 0) if (e.first, e.last) not in retired]
+    retired = set() if index is None else set(named(*place, index.retired))
+    listed = [one for one in named(*place, entries_from(store, *place, 0)) if one not in retired]
     problems: list[Problem] = []
     links: list[Link] = []
     records = 0
-    for entry in sorted(listed, key=lambda each: (each.first, -each.last)):
-        item = ArchivedObject(*place, entry.first, entry.last)
+    for item in sorted(listed, key=lambda each: (each.first, -each.last)):
         try:
             data = store.get(item.key)
             links.append(Link(item, follows_of(data, item.key)))
@@ -190,7 +127,11 @@ def _look(store: ObjectStore, settings: Settings | None, place: Place) -> Verifi
             problems.append(Problem(kind, item.first, item.last + 1, str(error)))
             if not links or links[-1].item != item:
                 links.append(Link(item, None))
-    gaps = read_gaps(store, *place)
+    try:
+        gaps = read_gaps(store, *place)
+    except DamagedObjectError as error:
+        gaps = ()
+        problems.append(Problem("damaged", 0, 1, str(error)))
     problems += [
         Problem(
             each.kind,
@@ -261,7 +202,7 @@ def _committed_places(settings: Settings, topic: str | None) -> set[Place]:
     """Partitions of which the archiver has committed an offset."""
     asked = {
         each: range(settings.kafka_partitions if each.by_asset else 1)
-        for each in READ_BY[ARCHIVER]
+        for each in ARCHIVED
         if topic in (None, each.name)
     }
     found = committed_offsets(settings, ARCHIVER, asked)
@@ -271,21 +212,3 @@ def _committed_places(settings: Settings, topic: str | None) -> set[Place]:
         for partition, committed in places.items()
         if committed.offset > 0
     }
-
-
-def _listed(store: ObjectStore, topic: str | None) -> dict[Place, list[Entry]]:
-    """List all objects of the archive, by partition."""
-    found: dict[Place, list[Entry]] = defaultdict(list)
-    for one in store.objects(f"{ROOT}/" if topic is None else f"{ROOT}/{topic}/"):
-        item = parse_key(one.key)
-        if item is not None:
-            entry = Entry(item.first, item.last, one.bytes)
-            found[item.topic, item.partition].append(entry)
-    return found
-
-
-def _moments(store: ObjectStore, item: ArchivedObject) -> tuple[datetime, datetime]:
-    """Kafka timestamps of an object's first and last record."""
-    stamps = [each.timestamp_ms for each in decode_records(store.get(item.key), item.key)]
-    first, last = (datetime.fromtimestamp(ms / 1000, UTC) for ms in (stamps[0], stamps[-1]))
-    return first, last
