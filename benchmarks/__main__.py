@@ -24,6 +24,7 @@ from benchmarks.memory import memory
 from benchmarks.plan import Benchmark, Plan
 from benchmarks.processing import processing
 from benchmarks.profiled import summarise
+from benchmarks.replay_speed import replay_speed
 from benchmarks.result import Result, Row, load
 from benchmarks.servers import Servers, running_servers
 from benchmarks.show import print_markdown, show
@@ -41,6 +42,7 @@ BENCHMARKS: Final[dict[str, Benchmark]] = {
     "growth": growth,
     "swaps": swaps,
     "memory": memory,
+    "replay": replay_speed,
 }
 SHOW: Final = "show"
 ALL: Final = "all"

@@ -120,7 +120,7 @@ def _measure(plant: Plant, steps: list[Step], tell: Tell) -> _Measured:
                     break
                 judged += 1
             time.sleep(_LOOK_SECONDS)
-        _drain(plant)
+        drain(plant)
         observer.terminate()
         sent = sent_of(edge)
     if not target.exists():
@@ -148,7 +148,7 @@ def _cost(*services: Service) -> dict[str, Cost]:
     return found
 
 
-def _drain(plant: Plant) -> None:
+def drain(plant: Plant) -> None:
     """Give the last windows time to arrive, but not a hopeless backlog."""
     stamped = written(plant.settings, NORMALIZED.name)
     patience = time.monotonic() + DRAIN_SECONDS
@@ -161,7 +161,7 @@ def _drain(plant: Plant) -> None:
         last = count
 
 
-def _of(step: Sent, arrivals: Arrivals) -> Arrivals:
+def windows_of(step: Sent, arrivals: Arrivals) -> Arrivals:
     """Predictions about a step's windows, without those sent while it settled."""
     sent = column(arrivals, "sent")
     settle = SETTLE_SECONDS * 1000 if step.rate > 1 else 0.0
@@ -198,7 +198,7 @@ def sustained(step: Sent, arrivals: Arrivals) -> bool:
 def _latency(measured: _Measured) -> Table:
     rows: list[Row] = []
     for step in measured.sent:
-        mine = _of(step, measured.arrivals)
+        mine = windows_of(step, measured.arrivals)
         waits = column(mine, "arrived") - column(mine, "sent")
         own = percentile_cells(column(mine, "latency"))
         rows.append(
@@ -224,7 +224,7 @@ def _latency(measured: _Measured) -> Table:
 def _stages(measured: _Measured) -> Table:
     rows: list[Row] = []
     for step in measured.sent[: len(RATES)]:
-        mine = _of(step, measured.arrivals)
+        mine = windows_of(step, measured.arrivals)
         if len(mine):
             rows += [
                 {"windows/s": step.rate, **row} for row in stage_rows(mine, measured.normalised)

@@ -56,7 +56,7 @@ ONE: Final = "one predict per record"
 
 
 @dataclass(frozen=True)
-class _Speed:
+class Speed:
     """One run.
 
     Attributes:
@@ -75,7 +75,7 @@ class _Speed:
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """Windows and the network that reads them.
 
     Attributes:
@@ -96,9 +96,9 @@ class _Case:
 
 
 CASES: Final = (
-    _Case(Load(assets=100), repeats=3),
-    _Case(Load(assets=100), units=LARGE_UNITS),
-    _Case(Load(assets=100, samples=96)),
+    Case(Load(assets=100), repeats=3),
+    Case(Load(assets=100), units=LARGE_UNITS),
+    Case(Load(assets=100, samples=96)),
 )
 
 
@@ -107,7 +107,7 @@ def inference_speed(plan: Plan) -> list[Table]:
     return [_table(plan, case) for case in (CASES[:1] if plan.quick else CASES)]
 
 
-def _table(plan: Plan, case: _Case) -> Table:
+def _table(plan: Plan, case: Case) -> Table:
     load, network = case.load, case.network
     windows = QUICK_WINDOWS if plan.quick else WINDOWS
     seconds = QUICK_SECONDS if plan.quick else SECONDS
@@ -118,9 +118,9 @@ def _table(plan: Plan, case: _Case) -> Table:
     run_stream_processor(
         settings, windows, servers=plan.servers, watch=None, seconds=STAMP_SECONDS, tell=tell
     )
-    contenders: dict[str, Callable[[Tell], _Speed]] = {
-        BARE: lambda _: _bare(plan, settings, case, "bare", seconds / 2),
-        KERAS: lambda _: _bare(plan, settings, case, "keras", seconds / 2),
+    contenders: dict[str, Callable[[Tell], Speed]] = {
+        BARE: lambda _: bare_model(plan, settings, case, "bare", seconds / 2),
+        KERAS: lambda _: bare_model(plan, settings, case, "keras", seconds / 2),
         TRANSPORT: lambda tell: _loop(plan, settings, case, ("transport", windows, seconds), tell),
         OURS: lambda tell: _ours(plan, settings, windows, seconds, tell),
         EAGER: lambda tell: _loop(plan, settings, case, ("eager", windows, seconds), tell),
@@ -137,7 +137,7 @@ def _table(plan: Plan, case: _Case) -> Table:
     )
 
 
-def _rows(found: dict[str, list[_Speed]]) -> list[Row]:
+def _rows(found: dict[str, list[Speed]]) -> list[Row]:
     rates = {name: spread([run.rate for run in runs]) for name, runs in found.items()}
     rows: list[Row] = []
     for name, runs in found.items():
@@ -162,7 +162,7 @@ def _rows(found: dict[str, list[_Speed]]) -> list[Row]:
     return rows
 
 
-def _ours(plan: Plan, settings: Settings, windows: int, seconds: float, tell: Tell) -> _Speed:
+def _ours(plan: Plan, settings: Settings, windows: int, seconds: float, tell: Tell) -> Speed:
     kept = (SENSOR_WINDOWS.name, NORMALIZED.name, MODEL_EVENTS.name)
     renew(settings, INFERENCE, PREDICTIONS.name, kept)
     logs = plan.servers.folder / "log"
@@ -183,7 +183,7 @@ def _ours(plan: Plan, settings: Settings, windows: int, seconds: float, tell: Te
         finish=finish,
     )
     sizes, between = _batches(settings)
-    return _Speed(run.rate, float(np.median(sizes)), between, run.cores, run.broker_cores)
+    return Speed(run.rate, float(np.median(sizes)), between, run.cores, run.broker_cores)
 
 
 def _batches(settings: Settings) -> tuple[list[int], list[float]]:
@@ -201,8 +201,8 @@ def _batches(settings: Settings) -> tuple[list[int], list[float]]:
 
 
 def _loop(
-    plan: Plan, settings: Settings, case: _Case, how: tuple[str, int, float], tell: Tell
-) -> _Speed:
+    plan: Plan, settings: Settings, case: Case, how: tuple[str, int, float], tell: Tell
+) -> Speed:
     mode, windows, seconds = how
     group = f"{mode}.{uuid4().hex[:8]}"
     output = f"predictions.{group}"
@@ -225,12 +225,12 @@ def _loop(
     )
     remove_topic(settings, output)
     size = {"one": 1.0, "transport": MOST}.get(mode, BATCH)
-    return _Speed(run.rate, size, json.loads(target.read_text()), run.cores, run.broker_cores)
+    return Speed(run.rate, size, json.loads(target.read_text()), run.cores, run.broker_cores)
 
 
-def _bare(plan: Plan, settings: Settings, case: _Case, mode: str, duration: float) -> _Speed:
+def bare_model(plan: Plan, settings: Settings, case: Case, mode: str, duration: float) -> Speed:
     """Run the bare model on each of our sizes; the fastest is the limit."""
-    best: _Speed | None = None
+    best: Speed | None = None
     for size in sorted(SIZES)[-2:]:
         task = Task(case.load.spec, case.network, "", "", "", size, duration / 2)
         path, target = _task(plan, settings, task, mode)
@@ -239,7 +239,7 @@ def _bare(plan: Plan, settings: Settings, case: _Case, mode: str, duration: floa
         ) as service:
             service.await_end()
         seconds: list[float] = json.loads(target.read_text())
-        made = _Speed(size / float(np.median(seconds)), float(size), seconds)
+        made = Speed(size / float(np.median(seconds)), float(size), seconds)
         best = made if best is None or made.rate > best.rate else best
     if best is None:
         raise ValueError("inference has no batch sizes")

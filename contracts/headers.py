@@ -15,6 +15,8 @@ CONTENT_TYPE = "content-type"
 ID = "ce_id"
 #: Source record of a derived record, so that duplicates are found without decoding.
 SOURCE_OFFSET = "millrace_source_offset"
+#: Of a prediction: processor and TensorFlow version that made it (`inference.serving.platform`).
+PLATFORM = "millrace_platform"
 
 
 def cloud_event(

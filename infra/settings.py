@@ -109,6 +109,16 @@ class Settings(FromEnvironment):
         """Put a topic, group or transactional id into the namespace."""
         return f"{self.namespace}.{name}" if self.namespace else name
 
+    def environment(self) -> dict[str, str]:
+        """Environment variables from which `read` makes these settings; secrets included."""
+        return {
+            f"MILLRACE_{name.upper()}": value.get_secret_value()
+            if isinstance(value, SecretStr)
+            else str(value)
+            for name, value in self.model_dump().items()
+            if value is not None
+        }
+
     @property
     def bucket(self) -> str:
         """The bucket, in the namespace."""

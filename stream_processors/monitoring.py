@@ -11,7 +11,7 @@ one by one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,10 @@ from millrace.contracts.clock import event_time, now, to_ms
 from millrace.contracts.events.event import Event
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
+from millrace.contracts.headers import RawHeaders
 from millrace.contracts.model_spec import PERSISTENCE
 from millrace.contracts.source import Source
+from millrace.contracts.topics import Topic
 from millrace.contracts.wire.codec import encode, headers_of
 from millrace.drift.monitor import Finding, watch_inputs
 from millrace.drift.selection import Detectors
@@ -34,17 +36,30 @@ from millrace.stream_processors.outcomes.join_task import join_task
 from millrace.stream_processors.outcomes.outcome import outcome_of
 from millrace.stream_processors.rows import picked
 from millrace.stream_processors.state.asset import Asset
-from millrace.stream_processors.transport.outputs import Outputs
 from millrace.stream_processors.windows.validation import Block
 
 _log = structlog.get_logger(__name__)
 ORIGIN: Final = "/millrace/stream-processor"
 
 
+class Writer(Protocol):
+    """Writes alerts and outcomes, as `transport.outputs.Outputs` does."""
+
+    def write(
+        self,
+        topic: Topic | str,
+        key: bytes | str | None,
+        value: bytes,
+        headers: RawHeaders,
+        partition: int = 0,
+    ) -> None:
+        """Write a record."""
+
+
 class DriftMonitor:
     """Feeds detectors and the join; writes alerts and outcomes."""
 
-    def __init__(self, registry: Registry, outputs: Outputs, detectors: Detectors) -> None:
+    def __init__(self, registry: Registry, outputs: Writer, detectors: Detectors) -> None:
         """Take the collaborators.
 
         Args:

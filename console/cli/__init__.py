@@ -12,6 +12,10 @@ models           `millrace models`
 topics           `millrace topics list` and `create`
 topics_grow      `millrace topics grow`
 archive          `millrace archive`
+replay           `millrace replay`
+what_if          `millrace replay --what-if-drift`
+score            `millrace score`
+compare          `millrace compare`
 dead_letters/    `millrace dead-letters`
 missing_modules  names the extra to install when a module is missing
 ```

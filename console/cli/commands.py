@@ -226,6 +226,131 @@ def topics_grow(
     grow_topics(partitions, dry_run=dry_run, as_json=as_json)
 
 
+@app.command()
+def replay(
+    arrived_from: Annotated[
+        str | None,
+        typer.Option("--from", help=f"Only windows that arrived since then: {_TIME}"),
+    ] = None,
+    arrived_until: Annotated[
+        str | None, typer.Option("--until", help="Only windows that arrived before this.")
+    ] = None,
+    asset: Annotated[
+        list[str] | None, typer.Option("--asset", "-a", help="Only of this asset; repeatable.")
+    ] = None,
+    offsets: Annotated[
+        list[str] | None,
+        typer.Option(help="Only PARTITION:FIRST-UNTIL of sensor.windows; repeatable."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="as-served (each window on the version that served it), active, a version's"
+            " number, or MODEL@NUMBER."
+        ),
+    ] = "as-served",
+    to: Annotated[
+        str | None,
+        typer.Option(help="Where predictions go: TOPIC, FILE.parquet or s3://bucket/prefix."),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Compare with what was published; status 1 on a difference."),
+    ] = False,
+    what_if_drift: Annotated[
+        bool,
+        typer.Option(
+            "--what-if-drift", help="Show which alerts other detectors would have raised."
+        ),
+    ] = False,
+    inputs: Annotated[
+        str | None,
+        typer.Option(help="Their detectors of inputs, as PageHinkley(threshold=9)."),
+    ] = None,
+    error: Annotated[str | None, typer.Option(help="Those of a forecast's error.")] = None,
+    skill: Annotated[str | None, typer.Option(help="Those of its skill.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and the measured speed only.")
+    ] = False,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most processes.", show_default="one less than cores"),
+    ] = None,
+    full_speed: Annotated[
+        bool,
+        typer.Option(
+            "--full-speed", help="Compete with live services for this machine's processors."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Replay a stretch of the past, from the archive and the topics, beside the live system.
+
+    The same command continues a replay that was ended, and writes nothing twice.
+    """
+    from millrace.console.cli import replay as replays
+
+    request = replays.request_of(arrived_from, arrived_until, asset or [], offsets or [], model)
+    if what_if_drift:
+        from millrace.console.cli.what_if import what_if_drift as with_others
+
+        with_others(request, inputs=inputs, error=error, skill=skill, as_json=as_json)
+        return
+    if verify:
+        replays.verify(request, processes=processes, full_speed=full_speed, as_json=as_json)
+        return
+    replays.replay(
+        request,
+        to,
+        dry_run=dry_run,
+        processes=processes,
+        full_speed=full_speed,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def score(
+    dataset: Annotated[str, typer.Argument(help="A dataset.toml, or 'fleet'.")],
+    to: Annotated[str, typer.Option(help="FILE.parquet or s3://bucket/prefix.")],
+    model: Annotated[
+        str, typer.Option(help="MODEL@NUMBER, a version's number, or active.")
+    ] = "active",
+    as_json: AsJson = False,
+) -> None:
+    """Predict all windows of a recording with a version, without sending them anywhere."""
+    from millrace.console.cli.score import score as score_recording
+
+    score_recording(dataset, model, to, as_json=as_json)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="MODEL@NUMBER, a number, active or persistence.")],
+    b: Annotated[str, typer.Argument(help="The same of the version that may be better.")],
+    arrived_from: Annotated[
+        str | None,
+        typer.Option("--from", help=f"Only windows that arrived since then: {_TIME}"),
+    ] = None,
+    arrived_until: Annotated[
+        str | None, typer.Option("--until", help="Only windows that arrived before this.")
+    ] = None,
+    asset: Annotated[
+        list[str] | None, typer.Option("--asset", "-a", help="Only of this asset; repeatable.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with a plot to this file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two versions on the same past windows, by what was measured later."""
+    from millrace.console.cli.compare import compare as compare_two
+    from millrace.console.cli.replay import request_of
+
+    request = request_of(arrived_from, arrived_until, asset or [], [], "as-served")
+    compare_two(a, b, request, html, as_json=as_json)
+
+
 @archive_app.command("ls")
 def archive_ls(
     topic: Annotated[str | None, typer.Argument(help="Only this topic.")] = None,

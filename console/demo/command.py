@@ -12,11 +12,12 @@ from millrace.console.demo.kills import Kill
 from millrace.console.demo.live_view import LiveView
 from millrace.console.demo.report.page import render_page
 from millrace.console.demo.report.pictures import draw
-from millrace.console.demo.report.report import Report, encode_report
+from millrace.console.demo.report.report import ReplayCounts, Report, encode_report
 from millrace.console.demo.runner import DemoRunner
 from millrace.console.demo.scenario import Scenario, open_scenario
 from millrace.console.demo.scoreboard import Scoreboard
 from millrace.console.demo.summary import Measured, build_report
+from millrace.console.operations.replay import Request, plan_replay, run_verification
 from millrace.console.terminal.output import answers, print_json, remark, remarks, table
 from millrace.console.terminal.progress import Progress
 from millrace.contracts.clock import now
@@ -25,6 +26,7 @@ from millrace.infra.local.home import Home
 from millrace.infra.local.leftovers import demo_namespace, empty_folder, remove_from_servers
 from millrace.infra.local.system import running_system
 from millrace.infra.settings import Settings
+from millrace.replay.verify import Comparison
 from millrace.verification.evidence import Evidence, gather
 
 #: The demonstration requests the first training itself, once its stretch is processed.
@@ -89,6 +91,8 @@ def run_demo(
                 runner.memory.measure,
             )
             report = build_report(scenario, settings.namespace, evidence, performance, measured)
+            progress.waiting_for("a replay of everything, as it was served")
+            report = msgspec.structs.replace(report, replayed=_replay(system.settings))
         report = msgspec.structs.replace(report, seconds=round(time.monotonic() - began, 1))
         (home.demo / "report.json").write_bytes(encode_report(report))
         progress.waiting_for("the report to be drawn")
@@ -116,6 +120,16 @@ def _pace(scenario: Scenario) -> str:
         f" {plan.speed:,.0f} times recorded time ({plan.rate:.0f} windows/s), and at"
         f" {plan.training_speed:,.0f} times while a model is being trained"
     )
+
+
+def _replay(settings: Settings) -> ReplayCounts:
+    """Replay the run as served, and compare each forecast with the published one."""
+    began = time.monotonic()
+    planned = plan_replay(settings, Request(), None)
+    found = run_verification(settings, planned, lambda *_: None, processes=None, idle=False)
+    total = sum(found.values(), Comparison())
+    seconds = round(time.monotonic() - began, 1)
+    return ReplayCounts(total.equal, total.different, total.missing, total.extra, seconds)
 
 
 def _score(scenario: Scenario, evidence: Evidence, runner: DemoRunner) -> Scoreboard:
@@ -150,6 +164,14 @@ def print_summary(report: Report) -> None:
             ],
         )
     )
+    if report.replayed is not None:
+        again = report.replayed
+        answers.print(
+            f"replayed as served in {again.seconds:.0f} s: {again.equal:,} predictions equal, bit"
+            f" for bit; {again.different} different, {again.missing} missing, {again.extra} extra",
+            highlight=False,
+            soft_wrap=True,
+        )
     answers.print(
         table(
             "mean absolute error, in standard deviations of the first stretch",
@@ -187,7 +209,7 @@ def judge(report: Report) -> None:
     """Fail a run with deviations in its windows.
 
     Raises:
-        DataError: Windows are missing, duplicated, mixed or altered.
+        DataError: Windows are missing, duplicated, mixed or altered, or a replay gives others.
     """
     wrong = {
         name: count
@@ -197,3 +219,9 @@ def judge(report: Report) -> None:
     if wrong:
         found = ", ".join(f"{count} {name}" for name, count in wrong.items())
         raise DataError(f"the checker found windows {found}; see report.json and the logs")
+    again = report.replayed
+    if again is not None and (again.different or again.missing or again.extra):
+        raise DataError(
+            f"the replay found {again.different} predictions different, {again.missing} missing and"
+            f" {again.extra} extra; see report.json"
+        )

@@ -6,6 +6,10 @@ models         the registry: versions, refused events; declarations, requests to
 datasets       declares the model of a dataset
 topics         the declared topics: settings, creation, more partitions
 drift          drift alerts
+replay         replays: plans, runs, verification
+compare        compares two versions on past windows
+what_if        what other drift detectors would have found
+score          scores a recording with a version
 archive/       the archive: contents, completeness, integrity, export
 dead_letters/  dead letters: read, select, retry
 accounts       balance of each service, from its metrics

@@ -7,10 +7,11 @@ from typing import Final
 
 from millrace.contracts.events import dead_letter
 from millrace.contracts.events.event import JSON
-from millrace.contracts.headers import CONTENT_TYPE, SOURCE_OFFSET
+from millrace.contracts.headers import CONTENT_TYPE, PLATFORM, SOURCE_OFFSET
 from millrace.contracts.topics import (
     DEAD_LETTERS,
     FOREVER,
+    PREDICTIONS,
     SENSOR_WINDOWS,
     TOPICS,
     TRAINING_REQUESTS,
@@ -107,6 +108,8 @@ def _headers(message: Message) -> Document:
     own: dict[str, Document] = {}
     if message.derived:
         own = {SOURCE_OFFSET: _text("Offset of the source record.")}
+        if message.topic == PREDICTIONS:
+            own[PLATFORM] = _text("Processor and TensorFlow version that made the forecast.")
     elif message.topic == SENSOR_WINDOWS:
         own = {name: _text(text) for name, text in _FIRST_ORIGIN.items()}
     return {

@@ -20,10 +20,11 @@ import numpy.typing as npt
 from millrace.contracts.events.event import JSON
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.headers import ID, SOURCE_OFFSET, RawHeaders, around_id
+from millrace.contracts.headers import ID, PLATFORM, SOURCE_OFFSET, RawHeaders, around_id
 from millrace.contracts.source import Source
 from millrace.contracts.topics import PREDICTIONS
 from millrace.inference.batch.predictions import Forecasts
+from millrace.inference.serving.platform import platform_name
 from millrace.inference.serving.servables import Servable
 from millrace.model_families.examples import Bools
 
@@ -36,7 +37,12 @@ _DIGEST_BYTES: Final = 12
 
 
 def prediction_records(
-    servable: Servable, windows: Sequence[NormalizedWindow], said: Forecasts, at: datetime
+    servable: Servable,
+    windows: Sequence[NormalizedWindow],
+    said: Forecasts,
+    at: datetime,
+    *,
+    origin: str = ORIGIN,
 ) -> list[Record]:
     """Encode the forecasts of a version for windows of one stamp.
 
@@ -45,6 +51,7 @@ def prediction_records(
         windows: Windows of one stamp; at least one.
         said: Its forecasts for them.
         at: Time of the predictions, UTC.
+        origin: CloudEvents source.
 
     Returns:
         A record for each window, in order; records of windows without a finite forecast must not be
@@ -69,7 +76,8 @@ def prediction_records(
     pieces: list[Iterable[bytes]] = []
     for shared, column in zip(_between(servable, windows[0], at), (*columns, ()), strict=True):
         pieces += [repeat(shared), column]
-    before, after = around_id(Prediction.TYPE, ORIGIN, JSON, at)
+    before, after = around_id(Prediction.TYPE, origin, JSON, at)
+    after.append((PLATFORM, platform_name().encode()))
     return [
         (
             PREDICTIONS.name,

@@ -15,16 +15,14 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Final
 from uuid import uuid4
 
-import msgspec
 import structlog
 from confluent_kafka import KafkaException
 
 from millrace.contracts.clock import now
-from millrace.contracts.errors import DataError, MillraceError, ServerError
+from millrace.contracts.errors import MillraceError, ServerError
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.event import Event
 from millrace.contracts.events.model_event import Ready, Unloadable
@@ -32,15 +30,15 @@ from millrace.contracts.ids import digest_of
 from millrace.contracts.model_spec import PERSISTENCE
 from millrace.contracts.normaliser import Normaliser
 from millrace.inference.metrics import LACKING, LOADS
+from millrace.inference.serving.load_version import load_version
 from millrace.inference.serving.networks import Networks
-from millrace.inference.serving.servables import Persistence, Servable, Servables
+from millrace.inference.serving.servables import Servable, Servables
 from millrace.infra.kafka.errors import error_of, is_transient
 from millrace.infra.kafka.model_feed import ModelFeed
 from millrace.infra.kafka.publisher import Publisher
 from millrace.infra.kafka.retry import RetryPolicy, Stopped
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.settings import Settings
-from millrace.model_families.artefact import fetch
 from millrace.registry.state import Registry, State, Version
 
 _log = structlog.get_logger(__name__)
@@ -176,7 +174,11 @@ class Loader:
         name, number = registered.model, version.number
         began = time.monotonic()
         try:
-            servable = self._servable(version)
+            if registered.artefact is None:
+                # While only persistence serves, trace the architecture that will be trained: the
+                # first swap is then as cheap as any other.
+                self._networks.prepare(registered.spec)
+            servable = load_version(self._store, self._networks, version)
         except ServerError as error:
             self._wait_for_store(name, number, str(error), began)
             return  # the store may recover: a later step retries
@@ -211,32 +213,6 @@ class Loader:
         self._alert(model, version, f"not now: {why}")
         if now_s - outage.began >= AWAY_SECONDS:
             self._servables.postpone(model, version)
-
-    def _servable(self, version: Version) -> Servable:
-        """Fetch, verify and warm a version.
-
-        Raises:
-            DataError: It differs from its registration, or its forecasts are not finite.
-            ServerError: The object store is unavailable or has no bucket, or memory is short.
-        """
-        registered = version.registered
-        spec = registered.spec
-        if registered.artefact is None:
-            # While only persistence serves, trace the architecture that will be trained: the first
-            # swap is then as cheap as any other.
-            self._networks.prepare(spec)
-            digest = sha256(msgspec.json.encode(spec)).hexdigest()
-            return Servable(spec, version.number, registered.normaliser, digest, Persistence(spec))
-        loaded = fetch(self._store, registered.artefact)
-        if loaded.normaliser != registered.normaliser:
-            raise DataError(
-                f"model {spec.name} version {version.number}: the artefact's normaliser is not"
-                " the registered one"
-            )
-        forecaster = self._networks.forecaster(loaded.architecture, loaded.weights, spec)
-        return Servable(
-            spec, version.number, registered.normaliser, registered.artefact.digest, forecaster
-        )
 
     def _say_unloadable(self, model: str, version: int, why: str) -> None:
         self._unsent.append(

@@ -9,5 +9,8 @@ gaps        positions that the archive lacks, and why
 side_files  reads and writes index and gaps under their present and former names
 digest      digest of records, whatever objects they are stored in
 continuity  gaps and overlaps between objects
+footers     number and time of an object's records
+history     all records of a topic, archived or not
+topic_log   records of a topic that are not archived yet
 ```
 """

@@ -100,10 +100,17 @@ class Catalogue:
         Raises:
             ServerError: The store does not answer.
         """
+        return [item for item, _ in self.sizes(topic, partition, first, until)]
+
+    def sizes(
+        self, topic: str, partition: int, first: int, until: int
+    ) -> list[tuple[ArchivedObject, int]]:
+        """Return the same objects, each with its size in bytes."""
         if (topic, partition) not in self._entries:
             self.entries(topic, partition)
-        found = self._entries[topic, partition]
-        return named(topic, partition, (e for e in found if e.first < until and e.last >= first))
+        found = [e for e in self._entries[topic, partition] if e.first < until and e.last >= first]
+        names = named(topic, partition, found)
+        return [(item, entry.bytes) for item, entry in zip(names, found, strict=True)]
 
     def end(self, topic: str, partition: int) -> int:
         """Find the offset after the last archived record; 0 if there is none.

@@ -10,7 +10,7 @@ without a record are ordinary: transaction markers, and records that were compac
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,17 @@ def encode_records(
         follows: Position after the last record of the object before; `START` if there is none;
             None says nothing of it.
         topic: Their topic; None says nothing of it, either.
+    """
+    sink = io.BytesIO()
+    table = table_of(records).replace_schema_metadata(_metadata(follows, topic))
+    pq.write_table(table, sink, compression="zstd", row_group_size=max(len(records), 1))
+    # Arrow's pool would keep the writer's memory for the next object: a tenth of the archiver's.
+    pa.default_memory_pool().release_unused()
+    return sink.getvalue()
+
+
+def table_of(records: Sequence[Record]) -> pa.Table:
+    """Build a table of `SCHEMA`.
 
     The columns are built from buffers: ``pa.array`` would import pandas, which takes seconds
     and more memory than all the rest of the archiver.
@@ -80,20 +91,15 @@ def encode_records(
             children=[pairs],
         ),
     ]
-    sink = io.BytesIO()
-    table = pa.Table.from_arrays(columns, schema=_schema(follows, topic))
-    pq.write_table(table, sink, compression="zstd", row_group_size=max(len(records), 1))
-    # Arrow's pool would keep the writer's memory for the next object: a tenth of the archiver's.
-    pa.default_memory_pool().release_unused()
-    return sink.getvalue()
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _schema(follows: int | None, topic: Topic | None) -> pa.Schema:
+def _metadata(follows: int | None, topic: Topic | None) -> dict[bytes, bytes] | None:
     said = {} if follows is None else {_FOLLOWS: b"%d" % follows}
     if topic is not None:
         said[TOPIC] = topic.name.encode()
         said[EVENT] = ",".join(types_on(topic)).encode()
-    return SCHEMA.with_metadata(said) if said else SCHEMA
+    return said or None
 
 
 def metadata_of(data: bytes, where: str) -> dict[bytes, bytes]:
@@ -156,7 +162,7 @@ def decode_records(
     Raises:
         DamagedObjectError: It is not a Parquet file of the archive.
     """
-    for table in _tables(data, where, first, until):
+    for table in decode_tables(data, where, first, until):
         for batch in table.to_batches():
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 headers = [(pair["name"], pair["value"]) for pair in row[4] or []]
@@ -183,7 +189,7 @@ def merge_objects(parts: Iterable[tuple[str, bytes]]) -> bytes:
     schema = SCHEMA.with_metadata(metadata_of(begin[1], begin[0]))
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
         for key, data in chain([begin], remaining):
-            for table in _tables(data, key, next_offset, None):
+            for table in decode_tables(data, key, next_offset, None):
                 next_offset = table.column("offset")[-1].as_py() + 1
                 waiting.append(table)
                 if _is_group(waiting):
@@ -194,8 +200,10 @@ def merge_objects(parts: Iterable[tuple[str, bytes]]) -> bytes:
     return sink.getvalue()
 
 
-def _tables(data: bytes, where: str, first: int, until: int | None) -> Iterator[pa.Table]:
-    """Read the rows of an offset range, without pandas, a row group at a time."""
+def decode_tables(
+    data: bytes, where: str, first: int = 0, until: int | None = None
+) -> Iterator[pa.Table]:
+    """Read records back as tables, a row group at a time; see `decode_records`."""
     try:
         file = pq.ParquetFile(io.BytesIO(data))
         if not file.schema_arrow.equals(SCHEMA):
@@ -236,11 +244,25 @@ def _write_group(writer: pq.ParquetWriter, tables: list[pa.Table]) -> None:
     tables.clear()
 
 
-def timestamps_in(tail: bytes) -> tuple[int, int] | None:
-    """Smallest and largest timestamp of an object; None if its last bytes do not say.
+class Footer(NamedTuple):
+    """What the end of an object says of its records.
+
+    Attributes:
+        records: Their number.
+        oldest_ms: Smallest Kafka timestamp.
+        newest_ms: Largest one.
+    """
+
+    records: int
+    oldest_ms: int
+    newest_ms: int
+
+
+def footer_in(tail: bytes) -> Footer | None:
+    """Read an object's footer; None if its last bytes do not hold it.
 
     Args:
-        tail: Last bytes of the object, which have its statistics.
+        tail: Last bytes of the object.
     """
     try:
         file = pq.read_metadata(io.BytesIO(tail))
@@ -250,4 +272,4 @@ def timestamps_in(tail: bytes) -> tuple[int, int] | None:
     bounds = [group.column(SCHEMA.get_field_index("timestamp_ms")).statistics for group in groups]
     if not bounds or any(one is None or not one.has_min_max for one in bounds):
         return None
-    return min(one.min for one in bounds), max(one.max for one in bounds)
+    return Footer(file.num_rows, min(one.min for one in bounds), max(one.max for one in bounds))

@@ -48,6 +48,10 @@ _UNKNOWN_TOPIC: Final = frozenset(
         KafkaError._UNKNOWN_PARTITION,
     }
 )
+#: Another producer has taken the transactional id over.
+_FENCED: Final = frozenset(
+    {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
+)
 #: Kafka refuses by its access rules: repeating the request changes nothing.
 _FORBIDDEN: Final = frozenset(
     {
@@ -92,6 +96,11 @@ def is_leaderless(error: KafkaError) -> bool:
 def is_partition_end(error: KafkaError) -> bool:
     """Whether this is no error, but a partition-end event, which a client can subscribe to."""
     return error.code() == KafkaError._PARTITION_EOF
+
+
+def is_fenced(error: KafkaError) -> bool:
+    """Whether another producer has taken a transactional id over."""
+    return error.code() in _FENCED
 
 
 def is_forbidden(error: KafkaError) -> bool:

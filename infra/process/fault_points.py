@@ -43,6 +43,8 @@ POINTS: Final = frozenset(
         "archiver.between-merge-and-index",
         "archiver.between-gap-and-index",
         "archiver.between-removal-and-index",
+        "replay.before-output",
+        "replay.after-output",
         "trainer.before-registered",
         "trainer.between-registered-and-verdict",
     }

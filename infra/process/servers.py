@@ -28,6 +28,7 @@ from millrace.infra.topics.partitions import even_partitions
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
+#: Timeout of a request: a broker that has just come back may never answer the first one.
 _ASK_SECONDS: Final = 5.0
 _BACK_OFF_SECONDS: Final = 0.5
 #: Interval at which waiting is logged again.
@@ -117,7 +118,9 @@ def await_member_name(
         Stopped: ``stop`` was set.
     """
     return _await_answer(
-        "the topics that the group reads", lambda: member_name(settings, service, topics), stop
+        "the topics that the group reads",
+        lambda: member_name(settings, service, topics, _ASK_SECONDS),
+        stop,
     )
 
 

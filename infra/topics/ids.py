@@ -59,7 +59,9 @@ def describe_topics(
     return ask_admin(settings, described)
 
 
-def member_name(settings: Settings, service: str, topics: Iterable[Topic]) -> str:
+def member_name(
+    settings: Settings, service: str, topics: Iterable[Topic], seconds: float = ANSWER_SECONDS
+) -> str:
     """Name a process in its consumer group, as a static member.
 
     A process that was killed and restarted rejoins as the same static member at once, with its
@@ -71,9 +73,10 @@ def member_name(settings: Settings, service: str, topics: Iterable[Topic]) -> st
         settings: Where Kafka is, and which replica this is.
         service: The service.
         topics: Topics of the group.
+        seconds: How long the broker may take.
 
     Raises:
         ServerError: No broker answers, or a topic is not there.
     """
-    told = sorted(describe_topics(settings, topics).items())
+    told = sorted(describe_topics(settings, topics, seconds).items())
     return f"{service}-{settings.replica}-{zlib.crc32(repr(told).encode()):08x}"

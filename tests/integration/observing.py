@@ -25,13 +25,7 @@ E = TypeVar("E")
 
 def environment(settings: Settings) -> dict[str, str]:
     """Settings as the environment of a process."""
-    values = settings.model_dump()
-    named = {
-        f"MILLRACE_{name.upper()}": str(getattr(value, "get_secret_value", lambda v=value: v)())
-        for name, value in values.items()
-        if value is not None
-    }
-    return {**os.environ, **named}
+    return {**os.environ, **settings.environment()}
 
 
 def archiver(settings: Settings, limits: ArchiverSettings, folder: Path) -> Program:

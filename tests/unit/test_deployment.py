@@ -47,6 +47,13 @@ def run_compose(*arguments: str, secrets: dict[str, str]) -> subprocess.Complete
     )
 
 
+def test_an_image_is_built_from_all_packages() -> None:
+    """Docker gets what is named, and nothing else."""
+    sent = {line[1:] for line in (PROJECT / ".dockerignore").read_text().split() if line[0] == "!"}
+    packages = {path.name for path in (PROJECT / "millrace").iterdir() if path.is_symlink()}
+    assert packages | {"millrace", "pyproject.toml", "requirements.lock"} <= sent
+
+
 @pytest.mark.skipif(not compose_available(), reason="the docker compose plugin is not installed")
 def test_compose_accepts_the_file() -> None:
     """Compose accepts the file with all secrets, and refuses it when any is missing."""

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from millrace.console.demo.report.pictures import Pictures
-from millrace.console.demo.report.report import Report
+from millrace.console.demo.report.report import ReplayCounts, Report
 from millrace.contracts.wire.visible import visible
 
 _NONE: Final = "\N{EN DASH}"
@@ -75,11 +75,20 @@ def render_page(report: Report, pictures: Pictures) -> str:
         _windows(report),
         _resources(report),
     ]
-    title = escape(f"Millrace: {report.title}")
+    return document(f"Millrace: {report.title}", parts)
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """Write a self-contained page.
+
+    Args:
+        title: Its title, which is escaped.
+        parts: Its content, HTML.
+    """
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_CSS}</style></head><body><main>"
+        f"<title>{escape(title)}</title><style>{_CSS}</style></head><body><main>"
         + "".join(parts)
         + "</main></body></html>\n"
     )
@@ -130,7 +139,7 @@ def _notes(report: Report) -> str:
 
 def _errors(report: Report, pictures: Pictures) -> str:
     e = report.error
-    months = _table(
+    months = html_table(
         ("month", "live", "frozen", "persistence", "live / frozen", "windows"),
         [
             *(
@@ -151,7 +160,7 @@ def _errors(report: Report, pictures: Pictures) -> str:
         '<p class="soft">Mean absolute errors in standard deviations of the first training'
         " stretch, over the sensors that are present, against the truth in the source. Dashed"
         " lines are swaps; ticks below are alerts, the tall ones those that ask for"
-        " training.</p>" + _figure(pictures.error) + drifted + months
+        " training.</p>" + html_figure(pictures.error) + drifted + months
     )
 
 
@@ -172,7 +181,7 @@ def _swaps(report: Report, pictures: Pictures) -> str:
         )
         for s in report.swaps
     ]
-    table = _table(
+    table = html_table(
         (
             "version",
             "epoch",
@@ -190,14 +199,14 @@ def _swaps(report: Report, pictures: Pictures) -> str:
     )
     close = (
         f'<h2>Predictions around a swap</h2><p class="soft">{escape(pictures.swap_title)}.</p>'
-        + _figure(pictures.swap)
+        + html_figure(pictures.swap)
         if pictures.swap
         else ""
     )
     latency = (
         '<h2>Latency around the swaps</h2><p class="soft">Each point is a window: from the'
         " edge's hand to a read_committed consumer's.</p>"
-        f'<div class="row">{"".join(_figure(p) for p in pictures.latency)}</div>'
+        f'<div class="row">{"".join(html_figure(p) for p in pictures.latency)}</div>'
         if pictures.latency
         else ""
     )
@@ -220,7 +229,7 @@ def _models(report: Report) -> str:
         )
         for m in report.models
     ]
-    return "<h2>Models and the gate</h2>" + _table(
+    return "<h2>Models and the gate</h2>" + html_table(
         (
             "version",
             "verdict",
@@ -251,7 +260,7 @@ def _alerts(report: Report) -> str:
         )
         for d in report.drift
     ]
-    table = _table(
+    table = html_table(
         ("event time", "asset", "signal", "sensor", "detector", "served", "trained", "detail"),
         rows,
     )
@@ -269,7 +278,7 @@ def _windows(report: Report) -> str:
         "<h2>Windows</h2>"
         '<p class="soft">Counted by a checker that reads the source and the topics'
         " (read_committed), and asks no service.</p>"
-        + _table(
+        + html_table(
             (
                 "expected",
                 "sent",
@@ -296,6 +305,16 @@ def _windows(report: Report) -> str:
             ],
         )
         + f"<p>Dead letters: {escape(reasons)}.</p>"
+        + _replayed(report.replayed)
+    )
+
+
+def _replayed(again: ReplayCounts | None) -> str:
+    if again is None:
+        return ""
+    return (
+        f"<p>Replayed as served in {again.seconds:.0f} s: {again.equal:,} predictions equal, bit"
+        f" for bit; {again.different} different, {again.missing} missing, {again.extra} extra.</p>"
     )
 
 
@@ -316,7 +335,7 @@ def _resources(report: Report) -> str:
         f" replayed; edge to prediction took {_milliseconds(report.latency.p50_ms)} ms"
         f" (median), {_milliseconds(report.latency.p99_ms)} ms (p99).</p>"
         + (f"<ul>{kills}</ul>" if kills else "")
-        + _table(
+        + html_table(
             ("program", f"peak memory (MiB, {report.memory_measure})"),
             [
                 *((name, round(mib)) for name, mib in report.memory_mib.items()),
@@ -335,7 +354,8 @@ class _Html(str):
     __slots__ = ()
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def html_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Build a table; numbers are right-aligned, None is an empty cell, text is escaped."""
     content = [list(row) for row in rows]
     numeric = [
         any(isinstance(row[i], int | float) for row in content)
@@ -366,7 +386,8 @@ def _cell(value: object) -> str:
             return escape(str(value))
 
 
-def _figure(picture: str | None) -> str:
+def html_figure(picture: str | None) -> str:
+    """Build a figure of SVG text; nothing if there is no picture."""
     return f"<figure>{picture}</figure>" if picture else ""
 
 

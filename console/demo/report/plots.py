@@ -108,6 +108,29 @@ def error_plot(rows: Sequence[Judged], swaps: Sequence[Swap], drift: Sequence[Dr
         return _svg(figure)
 
 
+def lines_plot(
+    times: Sequence[datetime], lines: Sequence[tuple[str, str, Sequence[float | None]]], label: str
+) -> str:
+    """Draw lines over event time; None breaks a line.
+
+    Args:
+        times: Event times.
+        lines: Name, colour and values of each line.
+        label: What is drawn, with its unit.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        for name, colour, values in lines:
+            drawn = [float("nan") if value is None else value for value in values]
+            axes.plot(_days(times), drawn, color=colour, label=visible(name))
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel(visible(label), parse_math=False)
+        _date_axis(axes)
+        axes.legend(loc="upper left", ncols=4, bbox_to_anchor=(0, -0.12), fontsize=8)
+        return _svg(figure)
+
+
 def swap_plot(
     truth: tuple[Sequence[datetime], Sequence[float]],
     live: tuple[Sequence[datetime], Sequence[float]],

@@ -225,6 +225,24 @@ class LatencySection(msgspec.Struct, frozen=True):
     p99_ms: float | None
 
 
+class ReplayCounts(msgspec.Struct, frozen=True):
+    """The whole run replayed as served, and compared with its predictions.
+
+    Attributes:
+        equal: Predictions that are equal, bit for bit.
+        different: Predictions that differ.
+        missing: Windows that only the replay predicts.
+        extra: Windows that only the run predicted.
+        seconds: Wall time of the replay.
+    """
+
+    equal: int
+    different: int
+    missing: int
+    extra: int
+    seconds: float
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The whole report."""
 
@@ -236,6 +254,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     replay_from: datetime
     replay_until: datetime
     windows: WindowCounts
+    replayed: ReplayCounts | None = None
     models: list[ModelLine]
     drift: list[DriftLine]
     swaps: list[Swap]

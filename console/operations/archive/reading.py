@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.index import Entry, named
 from millrace.infra.archive.objects import Record
-from millrace.infra.archive.parquet import decode_records, timestamps_in
+from millrace.infra.archive.parquet import decode_records, footer_in
 from millrace.infra.object_store import MissingObjectError, ObjectStore, StoredObject
 
 #: Bytes at an object's end that have its statistics.
@@ -104,5 +104,5 @@ def _may_overlap(store: ObjectStore, entry: Entry, key: str, span: TimeSpan) -> 
     is_within = date is not None and (span.until is None or date <= span.until.date())
     if not span.is_bounded or is_within:
         return True
-    bounds = timestamps_in(store.end_of(StoredObject(key, entry.bytes), _FOOTER_BYTES))
-    return bounds is None or span.overlaps(*bounds)
+    footer = footer_in(store.end_of(StoredObject(key, entry.bytes), _FOOTER_BYTES))
+    return footer is None or span.overlaps(footer.oldest_ms, footer.newest_ms)

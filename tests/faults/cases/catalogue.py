@@ -21,6 +21,7 @@ _MODULES: Final = (
     "trainer",
     "replica",
     "archive",
+    "replay",
     "record",
     "random",
     "network",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from millrace.contracts.clock import event_time
 from millrace.contracts.events.normalized_window import NormalizedWindow
 from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.headers import SOURCE_OFFSET, header
+from millrace.contracts.headers import PLATFORM, SOURCE_OFFSET, header
 from millrace.contracts.ids import derived_id
 from millrace.contracts.model_spec import ModelSpec
 from millrace.contracts.names import name_problem
@@ -20,6 +20,7 @@ from millrace.contracts.topics import PREDICTIONS
 from millrace.contracts.wire.codec import encode, headers_of
 from millrace.inference.batch.predictions import LAST_MS, Forecasts
 from millrace.inference.batch.records import ORIGIN, prediction_ids, prediction_records
+from millrace.inference.serving.platform import platform_name
 from millrace.inference.serving.servables import Persistence, Servable
 from tests.builders import AT, START_MS, UNITS, pump_spec, pump_window, stamped_window
 
@@ -126,8 +127,9 @@ def test_records_are_the_contract_byte_for_byte(
         assert value == encode(expected)
         assert (topic, key) == (PREDICTIONS.name, window.asset.encode())
         assert partition == window.source.partition
+        made_on = (PLATFORM, platform_name().encode())
         offset = (SOURCE_OFFSET, str(window.source.offset).encode())
-        assert headers == [*headers_of(expected, ORIGIN, at), offset]
+        assert headers == [*headers_of(expected, ORIGIN, at), made_on, offset]
 
 
 @given(st.integers(0, LAST_MS))
@@ -161,6 +163,7 @@ def test_a_record_tells_how_late_it_is() -> None:
     assert msgspec.json.decode(value)["latency_ms"] == 250.0
     assert header(headers, SOURCE_OFFSET) == "7"
     assert header(headers, "ce_type") == Prediction.TYPE
+    assert "tensorflow 2." in (header(headers, PLATFORM) or "")
 
 
 @given(st.lists(st.tuples(TEXT, st.integers(0, 99), st.integers(0, 1 << 62)), max_size=5))

@@ -16,9 +16,9 @@ from millrace.infra.archive.parquet import (
     decode_records,
     encode_records,
     follows_of,
+    footer_in,
     merge_objects,
     metadata_of,
-    timestamps_in,
 )
 
 record = st.builds(
@@ -182,6 +182,6 @@ def test_the_last_bytes_of_a_file_have_the_times_of_its_records() -> None:
     """So an object outside of a span of time need not be fetched."""
     records = [Record(n, 1_000 + n % 7, None, b"x" * 200, []) for n in range(20)]
     data = encode_records(records)
-    assert timestamps_in(data[-8192:]) == (1_000, 1_006)
-    assert timestamps_in(data[-100:]) is None
-    assert timestamps_in(b"") is None
+    assert footer_in(data[-8192:]) == (20, 1_000, 1_006)
+    assert footer_in(data[-100:]) is None
+    assert footer_in(b"") is None
