@@ -88,7 +88,7 @@ class Past:
         entries = EventReader[LedgerEntry](LedgerEntry)
         found = (entries.valid(record.value) for record in opened[SERVING_LEDGER].all_records())
         self.ledger = [entry for entry in found if entry is not None]
-        self._versions = versions or LoadedVersions(store)
+        self.versions = LoadedVersions(store) if versions is None else versions
 
     def stamping(self, plan: Plan) -> Stamping:
         """The stamps of a replay."""
@@ -116,7 +116,7 @@ class Past:
             part.partition,
             self.registry,
             self.stamping(plan),
-            partial(self._versions.get, self.registry),
+            partial(self.versions.get, self.registry),
             models=[choice.model for choice in plan.choices],
             assets=plan.assets,
             refused_then=self.refused(part, plan) if served else {},

@@ -113,6 +113,10 @@ class LoadedVersions:
         self._networks: Networks | None = None
         self._loaded: dict[tuple[str, int], Servable] = {}
 
+    def __len__(self) -> int:
+        """Number of loaded versions."""
+        return len(self._loaded)
+
     def get(self, registry: Registry, model: str, version: int) -> Servable:
         """Load a version, or return it if it is loaded.
 

@@ -51,7 +51,7 @@ def what_if_drift(
     then = {alert.id for alert in found.published}
     answers.print(
         table(
-            f"the first {_LISTED} of {len(found.found)} alerts",
+            f"alerts that would be raised, {min(_LISTED, len(found.found))} of {len(found.found)}",
             ("event time", "asset", "signal", "sensor", "detector", "asks training", "published"),
             [
                 (

@@ -256,14 +256,13 @@ def _speed(plan: Plan, past: Past) -> float | None:
     """Measure windows per second of one process on the first records."""
     part = max(plan.parts, key=lambda each: each.records)
     pipeline = past.pipeline(plan, part)
-    count, began = 0, None
+    count, elapsed = 0, 0.0
     for records in past.blocks(part):
+        began, loaded = time.monotonic(), len(past.versions)
         scored = pipeline.run(records, lambda _: True)
-        if began is None:  # the first block loads the versions
-            began = time.monotonic()
-            continue
-        count += sum(len(run.windows) for run in scored.runs)
-        if time.monotonic() - began > _MEASURED_SECONDS:
+        if len(past.versions) == loaded:  # a block that loads a version does not count
+            elapsed += time.monotonic() - began
+            count += sum(len(run.windows) for run in scored.runs)
+        if elapsed > _MEASURED_SECONDS:
             break
-    elapsed = 0.0 if began is None else time.monotonic() - began
     return count / elapsed if count else None
