@@ -21,13 +21,13 @@ import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.inference_speed import BARE, Case, bare_model
-from benchmarks.namespaces import remove_topics, renew
+from benchmarks.namespaces import remove_group, remove_topics, renew
 from benchmarks.plan import Plan
 from benchmarks.release import publish_network
 from benchmarks.replay_beside import replay_beside
 from benchmarks.result import Row, Table, ratio, spread
 from benchmarks.service import Service, cost_of, millrace
-from benchmarks.stream_run import run_contender
+from benchmarks.stream_run import GROUP, run_contender
 from benchmarks.turns import Tell, in_turns
 from benchmarks.windows import Load, declare, fill
 from millrace.console.operations.replay import Planned, Request, plan_replay
@@ -133,6 +133,7 @@ def _archive(plan: Plan, settings: Settings, windows: int, tell: Tell) -> None:
 def _live(plan: Plan, settings: Settings, windows: int, tell: Tell) -> _Run:
     """Let the live services predict the full topic, as if for the first time."""
     kept = (SENSOR_WINDOWS.name, MODEL_EVENTS.name, SERVING_LEDGER.name)
+    remove_group(settings, GROUP)
     renew(settings, INFERENCE, PREDICTIONS.name, kept)
     logs = plan.servers.folder / "log"
 
