@@ -181,19 +181,7 @@ TOPICS: Final = (
 
 #: Topics of record: what the archiver keeps in the object store. The others can be derived from
 #: these.
-ARCHIVED: Final = (
-    SENSOR_WINDOWS,
-    PREDICTIONS,
-    OUTCOMES,
-    DRIFT_ALERTS,
-    DEAD_LETTERS,
-    MENDED,
-    TOPIC_EPOCHS,
-    TRAINING_REQUESTS,
-    TRAINING_RUNS,
-    MODEL_EVENTS,
-    SERVING_LEDGER,
-)
+ARCHIVED: Final = tuple(topic for topic in TOPICS if topic not in (NORMALIZED, CHANGELOG))
 #: Readings and results: the archived topics whose old records a retention of the archive may
 #: remove. The others explain these, and are kept forever.
 REMOVABLE: Final = (SENSOR_WINDOWS, PREDICTIONS, OUTCOMES, DRIFT_ALERTS, DEAD_LETTERS)

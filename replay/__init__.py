@@ -12,6 +12,7 @@ results    predictions as a table, or as records
 sinks/     destinations: a file, objects, a topic
 job        replays a partition, from where it was
 what_if    what other drift detectors would have found
+published  published predictions, in the order of their windows
 verify     compares predictions as served with those that were published
 worker     the process of some partitions, and its messages
 workers    runs worker processes side by side

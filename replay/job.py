@@ -22,7 +22,7 @@ from millrace.infra.process import fault_points
 from millrace.replay.origin import Origin
 from millrace.replay.pipeline import BLOCK, Run, Scored
 from millrace.replay.plan import Part, Plan
-from millrace.replay.records import PastRecord
+from millrace.replay.records import wanted_from
 from millrace.replay.sinks.sink import Batch, Sink, Tally, Written
 
 #: Records of a batch of results: one transaction, one file, or one object.
@@ -87,10 +87,7 @@ def _from_last_result(
     tally, runs, first = written.tally, list[Run](), begin
     waiting = 0
     pipeline = origin.pipeline(plan, part)
-
-    def is_wanted(record: PastRecord) -> bool:
-        return record.offset >= begin and plan.covers(record.timestamp)
-
+    is_wanted = wanted_from(plan, begin)
     for records in origin.blocks(part, min(batch, BLOCK)):
         scored = pipeline.run(records, is_wanted)
         runs += scored.runs

@@ -74,6 +74,7 @@ class Past:
         store = ObjectStore(settings)
         self._epochs = TopicEpochs(settings, _ORIGIN)
         opened = {topic: TopicHistory(settings, store, self._epochs, topic) for topic in _TOPICS}
+        self._opened = opened.values()
         self.windows = opened[SENSOR_WINDOWS]
         self.predictions = opened[PREDICTIONS]
         self.letters = opened[DEAD_LETTERS]
@@ -201,6 +202,8 @@ class Past:
 
     def close(self) -> None:
         """Close the clients."""
+        for history in self._opened:
+            history.close()
         self._epochs.close()
 
 

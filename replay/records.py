@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyarrow.compute as pc
 
 from millrace.contracts.events.event import MSGPACK
 from millrace.contracts.headers import CONTENT_TYPE, RawHeaders
+from millrace.replay.plan import Plan
 from millrace.stream_processors.codec.packing import packed_headers
 
 #: Headers of a window in MessagePack, as far as they decide how it is read.
@@ -38,8 +40,13 @@ class PastRecord(NamedTuple):
     headers: RawHeaders
 
 
+def wanted_from(plan: Plan, first: int) -> Callable[[PastRecord], bool]:
+    """Whether a record is replayed: from a position on, and within the replay's time."""
+    return lambda record: record.offset >= first and plan.covers(record.timestamp)
+
+
 def past_records(table: pa.Table) -> list[PastRecord]:
-    """Convert a table of the archive's schema, see `infra.archive.objects.SCHEMA`."""
+    """Convert a table of the archive's schema, see `infra.archive.parquet.SCHEMA`."""
     table = table.combine_chunks()
     if not table.num_rows:
         return []

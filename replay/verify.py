@@ -12,24 +12,21 @@ window that was predicted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
 
 from millrace.contracts.clock import now
 from millrace.contracts.events.prediction import Prediction
-from millrace.contracts.headers import PLATFORM, header
-from millrace.contracts.topics import SENSOR_WINDOWS
 from millrace.contracts.wire.codec import EventReader
 from millrace.inference.batch.records import prediction_records
 from millrace.inference.serving.platform import platform_name
-from millrace.infra.archive.objects import Record
 from millrace.replay.past import Past
 from millrace.replay.pipeline import Scored
 from millrace.replay.plan import Part, Plan
-from millrace.replay.records import PastRecord
+from millrace.replay.published import Published, PublishedStream
+from millrace.replay.records import wanted_from
 
 #: Fields of a prediction that say when it was made.
 _CLOCK: Final = ("predicted_at", "latency_ms")
@@ -37,18 +34,6 @@ _CLOCK: Final = ("predicted_at", "latency_ms")
 _EXAMPLES: Final = 5
 
 _read = EventReader[Prediction](Prediction)
-
-
-class Published(NamedTuple):
-    """A published prediction.
-
-    Attributes:
-        prediction: Its content.
-        platform: Where it was made; empty if the record does not say.
-    """
-
-    prediction: Prediction
-    platform: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -139,15 +124,13 @@ def verify_part(plan: Plan, part: Part, past: Past) -> Iterator[Comparison]:
     """
     substitutes: dict[int, int] = {}
     pipeline = past.pipeline(plan, part, substitutes)
-    published = _PublishedStream(past.published(plan, part))
+    published = PublishedStream(past.published(plan, part))
     so_far = Comparison()
-
-    def is_wanted(record: PastRecord) -> bool:
-        return record.offset >= part.first and plan.covers(record.timestamp)
-
+    is_wanted = wanted_from(plan, part.first)
     for records in past.blocks(part):
         wanted = {record.offset for record in records if is_wanted(record)}
-        there = published.of(wanted, records[-1].offset)
+        found = published.through(records[-1].offset)
+        there = {at: each for at, each in found.items() if at in wanted}
         substitutes.clear()
         substitutes |= {
             at: one.version for at, (one, _) in there.items() if one.version != one.stamped_version
@@ -227,24 +210,3 @@ def _largest(one: Prediction, other: Prediction) -> float:
         return float("inf")
     gaps = np.abs(a - b)[~(np.isnan(a) & np.isnan(b))]
     return float(np.nanmax(gaps)) if gaps.size else 0.0
-
-
-class _PublishedStream:
-    """Published predictions of a partition, read in order of their windows."""
-
-    def __init__(self, records: Iterator[Record]) -> None:
-        self._records = records
-        self._ahead: dict[int, Published] = {}
-        self._through = -1
-
-    def of(self, wanted: AbstractSet[int], last: int) -> dict[int, Published]:
-        """Read on to the prediction of position ``last``; returns those of wanted positions."""
-        while self._through <= last and (record := next(self._records, None)) is not None:
-            prediction = _read.valid(record.value)
-            if prediction is not None and prediction.source.topic == SENSOR_WINDOWS.name:
-                self._through = max(self._through, prediction.source.offset)
-                said = header(record.headers, PLATFORM) or ""
-                self._ahead[prediction.source.offset] = Published(prediction, said)
-        found = {at: each for at, each in self._ahead.items() if at in wanted}
-        self._ahead = {at: each for at, each in self._ahead.items() if at > last}
-        return found

@@ -16,21 +16,19 @@ import msgspec
 
 from millrace.contracts.events.drift_alert import DriftAlert
 from millrace.contracts.events.normalized_window import NormalizedWindow
-from millrace.contracts.events.prediction import Prediction
 from millrace.contracts.headers import RawHeaders
 from millrace.contracts.topics import DRIFT_ALERTS, Topic
 from millrace.contracts.wire.codec import EventReader
 from millrace.drift.selection import Detectors
-from millrace.infra.archive.objects import Record
 from millrace.replay.past import Past
 from millrace.replay.plan import Part, Plan
-from millrace.replay.records import PastRecord
+from millrace.replay.published import PublishedStream
+from millrace.replay.records import wanted_from
 from millrace.stream_processors.monitoring import DriftMonitor
 from millrace.stream_processors.state.asset import Asset
 from millrace.stream_processors.windows.validation import Block
 
 _read_alert = EventReader[DriftAlert](DriftAlert)
-_read_prediction = EventReader[Prediction](Prediction)
 
 
 class Hypothetical(msgspec.Struct, frozen=True):
@@ -73,18 +71,16 @@ def what_if(plan: Plan, part: Part, past: Past, detectors: Detectors) -> Iterato
         for asset, window in zip(own, windows, strict=True):
             asset.windows_through = window.source.offset
 
-    def is_wanted(record: PastRecord) -> bool:
-        return record.offset >= part.first and plan.covers(record.timestamp)
-
+    is_wanted = wanted_from(plan, part.first)
     pipeline = past.pipeline(plan, part, watch=watch)
-    predictions = _Predictions(past.published(plan, part))
+    predictions = PublishedStream(past.published(plan, part))
     published = tuple(past.alerts(plan, part))
     count = 0
     for records in past.blocks(part):
         count += pipeline.run(records, is_wanted).records
-        for prediction in predictions.through(records[-1].offset):
+        for at, (prediction, _) in predictions.through(records[-1].offset).items():
             known = assets.get((prediction.model, prediction.asset))
-            if known is not None and prediction.source.offset >= part.first:
+            if known is not None and at >= part.first:
                 monitor.prediction(known, prediction)
         yield Hypothetical(count, tuple(collected.alerts), published)
 
@@ -106,25 +102,3 @@ class _Collected:
         """Keep an alert; outcomes are dropped."""
         if topic == DRIFT_ALERTS:
             self.alerts.append(_read_alert(value))
-
-
-class _Predictions:
-    """Published predictions in the order of their windows."""
-
-    def __init__(self, records: Iterator[Record]) -> None:
-        self._records = records
-        self._next: Prediction | None = None
-
-    def through(self, position: int) -> Iterator[Prediction]:
-        """Yield those of windows up to a position that were not yielded before."""
-        while True:
-            if self._next is None:
-                record = next(self._records, None)
-                if record is None:
-                    return
-                self._next = _read_prediction.valid(record.value)
-                continue
-            if self._next.source.offset > position:
-                return
-            yield self._next
-            self._next = None

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 from confluent_kafka import KafkaException
@@ -22,7 +21,9 @@ from confluent_kafka import KafkaException
 from millrace.contracts.errors import MillraceError
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process import fault_points
+from millrace.infra.process.exit_status import FAILED
 from millrace.infra.process.logs import configure_logs
+from millrace.infra.process.parent import end_with_parent
 from millrace.infra.settings import Settings
 from millrace.replay.job import BATCH, replay_part
 from millrace.replay.past import Past
@@ -31,9 +32,6 @@ from millrace.replay.sinks.opening import open_sink
 from millrace.replay.sinks.sink import Written
 from millrace.replay.verify import Comparison, verify_part
 from millrace.replay.versions import LoadedVersions
-
-#: Exit status of a worker whose error is in its last message.
-FAILED: Final = 1
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -99,10 +97,10 @@ def messages_of(task: Task, settings: Settings) -> Iterator[Message]:
 
 
 def main() -> int:
-    """Do the task on standard input; returns the exit status."""
+    """Do the task on standard input; returns the exit status, with the reason in a message."""
     reader = sys.stdin.buffer
     task = msgspec.json.decode(reader.readline(), type=Task)
-    _end_with_parent()
+    end_with_parent(FAILED)
     if task.idle:
         run_idle()
     settings = Settings.read()
@@ -128,14 +126,3 @@ def run_idle() -> None:
 def _say(message: Message) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(message) + b"\n")
     sys.stdout.buffer.flush()
-
-
-def _end_with_parent() -> None:
-    """End this process when the parent's end of standard input is closed."""
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os._exit(FAILED)
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()

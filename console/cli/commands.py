@@ -39,6 +39,15 @@ app.add_typer(archive_app, name="archive")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 Asset = Annotated[str | None, typer.Option("--asset", "-a", help="Only of this asset.")]
+Assets = Annotated[
+    list[str] | None, typer.Option("--asset", "-a", help="Only of this asset; repeatable.")
+]
+ArrivedFrom = Annotated[
+    str | None, typer.Option("--from", help=f"Only windows that arrived since then: {_TIME}")
+]
+ArrivedUntil = Annotated[
+    str | None, typer.Option("--until", help="Only windows that arrived before this.")
+]
 Reason = Annotated[str | None, typer.Option(help="Only with this reason.")]
 Since = Annotated[
     str | None,
@@ -228,16 +237,9 @@ def topics_grow(
 
 @app.command()
 def replay(
-    arrived_from: Annotated[
-        str | None,
-        typer.Option("--from", help=f"Only windows that arrived since then: {_TIME}"),
-    ] = None,
-    arrived_until: Annotated[
-        str | None, typer.Option("--until", help="Only windows that arrived before this.")
-    ] = None,
-    asset: Annotated[
-        list[str] | None, typer.Option("--asset", "-a", help="Only of this asset; repeatable.")
-    ] = None,
+    arrived_from: ArrivedFrom = None,
+    arrived_until: ArrivedUntil = None,
+    asset: Assets = None,
     offsets: Annotated[
         list[str] | None,
         typer.Option(help="Only PARTITION:FIRST-UNTIL of sensor.windows; repeatable."),
@@ -328,16 +330,9 @@ def score(
 def compare(
     a: Annotated[str, typer.Argument(help="MODEL@NUMBER, a number, active or persistence.")],
     b: Annotated[str, typer.Argument(help="The same of the version that may be better.")],
-    arrived_from: Annotated[
-        str | None,
-        typer.Option("--from", help=f"Only windows that arrived since then: {_TIME}"),
-    ] = None,
-    arrived_until: Annotated[
-        str | None, typer.Option("--until", help="Only windows that arrived before this.")
-    ] = None,
-    asset: Annotated[
-        list[str] | None, typer.Option("--asset", "-a", help="Only of this asset; repeatable.")
-    ] = None,
+    arrived_from: ArrivedFrom = None,
+    arrived_until: ArrivedUntil = None,
+    asset: Assets = None,
     html: Annotated[
         Path | None, typer.Option(help="Write a page with a plot to this file.")
     ] = None,

@@ -24,6 +24,7 @@ from millrace.contracts.errors import SettingsError
 from millrace.infra.local.address import settings_of_running_system
 from millrace.infra.process.exit_status import FAILED
 from millrace.replay.plan import AS_SERVED
+from millrace.replay.sinks.sink import Tally
 from millrace.replay.verify import Comparison
 
 _OFFSETS: Final = re.compile(r"(\d+):(\d+)-(\d+)")
@@ -157,6 +158,11 @@ def _print_result(done: Replayed) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    print_results(tally, done.where)
+
+
+def print_results(tally: Tally, where: str) -> None:
+    """Print what was refused and why, and where the results are."""
     for reason, count in sorted(tally.refused.items()):
         answers.print(
             f"refused, {reason}: {count:,}, as {tally.examples.get(reason, '')}",
@@ -164,7 +170,7 @@ def _print_result(done: Replayed) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    answers.print(f"results: {done.where}", markup=False, highlight=False, soft_wrap=True)
+    answers.print(f"results: {where}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _print_comparison(found: dict[int, Comparison]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from millrace.console.cli.replay import print_results
 from millrace.console.operations.score import score_dataset
 from millrace.console.terminal.done import Done
 from millrace.console.terminal.output import answers, print_json
@@ -28,11 +29,4 @@ def score(dataset: str, model: str, destination: str, *, as_json: bool) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    for reason, count in sorted(tally.refused.items()):
-        answers.print(
-            f"refused, {reason}: {count:,}, as {tally.examples.get(reason, '')}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-    answers.print(f"results: {done.where}", markup=False, highlight=False, soft_wrap=True)
+    print_results(tally, done.where)

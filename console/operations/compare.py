@@ -20,10 +20,10 @@ from millrace.infra.settings import Settings
 from millrace.replay.past import Past
 from millrace.replay.pipeline import Pipeline, Run
 from millrace.replay.plan import Choice, Part, make_plan
-from millrace.replay.records import PastRecord
+from millrace.replay.records import wanted_from
 from millrace.replay.versions import choose
 from millrace.trainer.learning.gate import GateSettings, block_length
-from millrace.trainer.learning.improvement import draw, improvement, interval
+from millrace.trainer.learning.improvement import draw_by_asset, improvement, interval, together
 
 Float64 = npt.NDArray[np.float64]
 #: Stretches of time for which errors are told.
@@ -212,9 +212,7 @@ def _pairs(
         )
         return past.pipeline(own, part)
 
-    def is_wanted(record: PastRecord) -> bool:
-        return record.offset >= part.first and plan.covers(record.timestamp)
-
+    is_wanted = wanted_from(plan, part.first)
     pipelines = [pipeline(choice) for choice in choices]
     for records in past.blocks(part):
         ours, theirs = (each.run(records, is_wanted) for each in pipelines)
@@ -268,16 +266,13 @@ def _by_asset(
     found: _Judged, spec: ModelSpec, gate: GateSettings
 ) -> tuple[Errors, dict[str, Errors]]:
     """Errors on all windows and by asset, with bootstrap intervals as the gate's."""
-    rng = np.random.default_rng(gate.seed)
-    drawn: list[tuple[Float64, Float64]] = []
-    assets: dict[str, Errors] = {}
-    for name in np.unique(found.asset):
-        own = found.errors[found.asset == name]
-        drawn.append(draw(own[:, 1], own[:, 0], gate.resamples, block_length(spec), rng))
-        assets[str(name)] = _summary(own, drawn[-1], gate.confidence)
-    total = (np.sum([pair[side] for pair in drawn], axis=0) for side in (0, 1))
-    first, second = total
-    return _summary(found.errors, (first, second), gate.confidence), assets
+    a, b = found.errors[:, 0], found.errors[:, 1]
+    drawn = draw_by_asset(b, a, found.asset, gate.resamples, block_length(spec), gate.seed)
+    assets = {
+        name: _summary(found.errors[found.asset == name], pair, gate.confidence)
+        for name, pair in drawn.items()
+    }
+    return _summary(found.errors, together(drawn.values()), gate.confidence), assets
 
 
 def _summary(errors: Float64, drawn: tuple[Float64, Float64], confidence: float) -> Errors:

@@ -233,7 +233,7 @@ def _line(past: Past, partition: int, request: Request) -> PartitionLine:
         if parts_of(first)[0] == parts_of(until)[0]:
             records = min(records, max(until - first, 0))
     # A stretch that begins with the first record there is may have had earlier ones.
-    asked = 0 if first == past.windows.bounds(partition).first else first
+    asked = 0 if first == span.earliest else first
     gaps = [gap for gap in past.windows.gaps(partition) if gap.first < until and gap.until > asked]
     return PartitionLine(partition, first, until, records, span.objects, span.bytes, tuple(gaps))
 

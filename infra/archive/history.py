@@ -23,9 +23,8 @@ from millrace.infra.archive.catalogue import Catalogue
 from millrace.infra.archive.footers import read_footers
 from millrace.infra.archive.gaps import EXPIRED, Gap, read_gaps
 from millrace.infra.archive.objects import ArchivedObject, Record
-from millrace.infra.archive.parquet import decode_tables
+from millrace.infra.archive.parquet import decode_tables, records_in
 from millrace.infra.archive.topic_log import TopicLog
-from millrace.infra.kafka.clients import partitions_of, reader
 from millrace.infra.object_store import MissingObjectError, ObjectStore
 from millrace.infra.progress.committed import committed_offsets
 from millrace.infra.settings import Settings
@@ -57,6 +56,7 @@ class Span(NamedTuple):
     Attributes:
         first: First position.
         until: Position after the last one.
+        earliest: Position of the first record there is, whatever its time.
         records: Number of records, at most; Kafka's markers count where it is not archived.
         bytes: Size of the archived objects that hold them.
         objects: Number of these objects.
@@ -64,6 +64,7 @@ class Span(NamedTuple):
 
     first: int
     until: int
+    earliest: int
     records: int
     bytes: int
     objects: int
@@ -101,11 +102,7 @@ class TopicHistory:
         Raises:
             ServerError: No broker answers, or the topic does not exist.
         """
-        client = reader(self._settings)
-        try:
-            return list(partitions_of(client, self._settings.named(self._topic.name)))
-        finally:
-            client.close()
+        return self._log.partitions()
 
     def bounds(self, partition: int) -> Bounds:
         """Find where a partition's records begin and end.
@@ -156,7 +153,8 @@ class TopicHistory:
             records += parts_of(bounds.end)[1] - self._lineage(partition).start(
                 *reversed(parts_of(begin))
             )
-        return Span(first, until, records, sum(size for _, size, _ in within), len(within))
+        size = sum(size for _, size, _ in within)
+        return Span(first, until, bounds.first, records, size, len(within))
 
     def gaps(self, partition: int) -> list[Gap]:
         """List what the archive lacks and why, and what has expired before it was archived.
@@ -187,7 +185,7 @@ class TopicHistory:
             until: Position after the last one.
 
         Yields:
-            Tables of `infra.archive.objects.SCHEMA`, by position; ``offset`` is the position.
+            Tables of `infra.archive.parquet.SCHEMA`, by position; ``offset`` is the position.
 
         Raises:
             DataError: An object cannot be read.
@@ -209,15 +207,17 @@ class TopicHistory:
     def records(self, partition: int, first: int, until: int) -> Iterator[Record]:
         """Read the records at positions [first, until), one by one; see `tables`."""
         for table in self.tables(partition, first, until):
-            for row in zip(*(column.to_pylist() for column in table.columns), strict=True):
-                headers = [(pair["name"], pair["value"]) for pair in row[4] or []]
-                yield Record(row[0], row[1], row[2], row[3], headers)
+            yield from records_in(table)
 
     def all_records(self) -> Iterator[Record]:
         """Read all records of all partitions, one partition after the other."""
         for partition in self.partitions():
             bounds = self.bounds(partition)
             yield from self.records(partition, bounds.first, bounds.end)
+
+    def close(self) -> None:
+        """Close the client."""
+        self._log.close()
 
     def _archived(self, partition: int, first: int, until: int) -> Iterator[pa.Table]:
         at, listings = first, 0

@@ -163,10 +163,15 @@ def decode_records(
         DamagedObjectError: It is not a Parquet file of the archive.
     """
     for table in decode_tables(data, where, first, until):
-        for batch in table.to_batches():
-            for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                headers = [(pair["name"], pair["value"]) for pair in row[4] or []]
-                yield Record(row[0], row[1], row[2], row[3], headers)
+        yield from records_in(table)
+
+
+def records_in(table: pa.Table) -> Iterator[Record]:
+    """Convert the rows of a table of `SCHEMA`."""
+    for batch in table.to_batches():
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            headers = [(pair["name"], pair["value"]) for pair in row[4] or []]
+            yield Record(row[0], row[1], row[2], row[3], headers)
 
 
 def merge_objects(parts: Iterable[tuple[str, bytes]]) -> bytes:

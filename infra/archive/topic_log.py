@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Final
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from millrace.infra.archive.gaps import BATCH, EXPIRED, HEADERS, Gap
 from millrace.infra.archive.objects import Record
 from millrace.infra.archive.parquet import table_of
 from millrace.infra.kafka.batch_end import batch_end
-from millrace.infra.kafka.clients import reader, watermarks
+from millrace.infra.kafka.clients import Reader, partitions_of, reader, watermarks
 from millrace.infra.kafka.errors import is_partition_end, is_undecompressible, raise_error
 from millrace.infra.kafka.message_headers import message_headers
 from millrace.infra.kafka.place import Place
@@ -39,7 +40,7 @@ class TopicLog:
     def __init__(self, settings: Settings, topic: Topic) -> None:
         """Store where it is; nothing is read yet."""
         self._settings = settings
-        self._topic = topic
+        self._name = settings.named(topic.name)
         self.lost: dict[int, list[Gap]] = {}
 
     def watermarks(self, partition: int) -> tuple[int, int]:
@@ -48,12 +49,24 @@ class TopicLog:
         Raises:
             ServerError: The broker does not answer.
         """
-        client = reader(self._settings)
-        try:
-            name = self._settings.named(self._topic.name)
-            return watermarks(client, TopicPartition(name, partition))
-        finally:
-            client.close()
+        return watermarks(self._client, TopicPartition(self._name, partition))
+
+    def partitions(self) -> list[int]:
+        """List the topic's partitions.
+
+        Raises:
+            ServerError: The broker does not answer, or the topic does not exist.
+        """
+        return partitions_of(self._client, self._name)
+
+    def close(self) -> None:
+        """Close the client that answers the questions, if there was one."""
+        if "_client" in vars(self):
+            self._client.close()
+
+    @cached_property
+    def _client(self) -> Reader:
+        return reader(self._settings)
 
     def tables(
         self, partition: int, lineage: Lineage, first: int, until: int
@@ -97,7 +110,7 @@ class TopicLog:
         self, partition: int, lineage: Lineage, start: int, end: int
     ) -> Iterator[Message]:
         """Read Kafka offsets [start, end); a batch that cannot be decompressed is skipped."""
-        place = Place(self._settings.named(self._topic.name), partition)
+        place = Place(self._name, partition)
         client = reader(self._settings, {"enable.partition.eof": True})
         try:
             client.assign([TopicPartition(*place, start)])

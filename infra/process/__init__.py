@@ -12,6 +12,7 @@ suspend_guard      ends a process that was suspended while others took over its 
 guard_thread       a thread that checks its own process periodically
 partition_watch    ends a process when topics have got more partitions
 shutdown_deadline  ends a process that does not shut down in time
+parent             ends a child process with its parent
 error_line         prints an error as one line
 fault_points       named places at which tests inject faults
 ```

@@ -75,6 +75,7 @@ class World:
     def close(self) -> None:
         """End what runs."""
         self.archiver.stop()
+        self.history.close()
         self._epochs.close()
 
 

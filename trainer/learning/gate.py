@@ -35,7 +35,13 @@ import numpy.typing as npt
 
 from millrace.contracts.errors import DataError
 from millrace.contracts.model_spec import ModelSpec
-from millrace.trainer.learning.improvement import Float64, Floats, draw, improvement, interval
+from millrace.trainer.learning.improvement import (
+    Floats,
+    draw_by_asset,
+    improvement,
+    interval,
+    together,
+)
 
 #: Most assets that a reason names.
 NAMED = 3
@@ -222,23 +228,18 @@ def _compare(
     errors: HoldoutErrors, challenger: Floats, settings: GateSettings, block: int
 ) -> _Comparison:
     """Compare a forecaster's errors with the champion's."""
-    rng = np.random.default_rng(settings.seed)
-    drawn: list[tuple[Float64, Float64]] = []
-    assets: dict[str, AssetVerdict] = {}
-    for name in np.unique(errors.asset):
-        rows = errors.asset == name
-        ours, champions = challenger[rows], errors.champion[rows]
-        drawn.append(draw(ours, champions, settings.resamples, block, rng))
-        assets[str(name)] = AssetVerdict(
-            int(rows.sum()),
-            improvement(float(ours.sum()), float(champions.sum())),
-            *interval(*drawn[-1], settings.confidence),
-        )
-    low, high = interval(
-        np.sum([pair[0] for pair in drawn], axis=0),
-        np.sum([pair[1] for pair in drawn], axis=0),
-        settings.confidence,
+    drawn = draw_by_asset(
+        challenger, errors.champion, errors.asset, settings.resamples, block, settings.seed
     )
+    assets: dict[str, AssetVerdict] = {}
+    for name, pair in drawn.items():
+        rows = errors.asset == name
+        assets[name] = AssetVerdict(
+            int(rows.sum()),
+            improvement(float(challenger[rows].sum()), float(errors.champion[rows].sum())),
+            *interval(*pair, settings.confidence),
+        )
+    low, high = interval(*together(drawn.values()), settings.confidence)
     better = improvement(float(np.mean(challenger)), float(np.mean(errors.champion)))
     against = (
         *_against_all(len(errors.asset), better, low, settings),

@@ -8,6 +8,7 @@ Reference: H. R. Künsch, The Jackknife and the Bootstrap for General Stationary
 Annals of Statistics 17 (1989); circular blocks after Politis and Romano (1992).
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
@@ -68,3 +69,25 @@ def draw(
     # The number of blocks is rounded; the scale keeps assets in proportion to their windows.
     scale = count / (drawn.shape[1] * length)
     return blocks[0][drawn].sum(axis=1) * scale, blocks[1][drawn].sum(axis=1) * scale
+
+
+def draw_by_asset(
+    challenger: Floats,
+    champion: Floats,
+    asset: npt.NDArray[np.str_],
+    resamples: int,
+    block: int,
+    seed: int,
+) -> dict[str, tuple[Float64, Float64]]:
+    """Draw blocks of every asset's windows, see `draw`; ``asset`` names each window's."""
+    rng = np.random.default_rng(seed)
+    return {
+        str(name): draw(challenger[asset == name], champion[asset == name], resamples, block, rng)
+        for name in np.unique(asset)
+    }
+
+
+def together(drawn: Iterable[tuple[Float64, Float64]]) -> tuple[Float64, Float64]:
+    """Sums of both errors over all assets, per draw."""
+    challenger, champion = zip(*drawn, strict=True)
+    return np.sum(challenger, axis=0), np.sum(champion, axis=0)

@@ -7,7 +7,6 @@ pipe closes, however the trainer ended, this process ends, so two of them never 
 
 import os
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from millrace.infra.files import replace_file
 from millrace.infra.object_store import ObjectStore
 from millrace.infra.process.error_line import say_error
 from millrace.infra.process.logs import configure_logs
+from millrace.infra.process.parent import end_with_parent
 from millrace.infra.settings import Settings
 from millrace.model_families.known import family_named
 from millrace.trainer.runs.job import (
@@ -31,17 +31,6 @@ from millrace.trainer.runs.job import (
     Job,
 )
 from millrace.trainer.runs.run import make, prepare
-
-
-def end_with_parent() -> None:
-    """End this process when the trainer's end of standard input is closed."""
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os._exit(BROKEN_MACHINERY)
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def main(folder: Path) -> int:
@@ -73,7 +62,7 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    end_with_parent()
+    end_with_parent(BROKEN_MACHINERY)
     # No clean-up at exit: TensorFlow's takes long, and everything is already stored.
     code = main(Path(sys.argv[1]))
     sys.stderr.flush()

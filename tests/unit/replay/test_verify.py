@@ -5,8 +5,9 @@ import pytest
 
 from millrace.contracts.events.prediction import Prediction
 from millrace.inference.serving.platform import platform_name
+from millrace.replay.published import Published
 from millrace.replay.results import records_of_runs
-from millrace.replay.verify import Comparison, Published, compare
+from millrace.replay.verify import Comparison, compare
 from tests.builders import AT
 from tests.unit.replay.made import pipeline, records, run
 

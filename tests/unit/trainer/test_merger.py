@@ -91,12 +91,8 @@ def test_small_objects_become_large_ones_and_are_deleted_later() -> None:
     assert index.retired == ()
 
 
-@pytest.mark.parametrize("changes", range(0, 90, 3))
-def test_a_merger_that_dies_anywhere_loses_and_repeats_nothing(changes: int) -> None:
-    """Broken off after any number of changes of the store, and gone on with later."""
-    shelf = Shelf()
-    archive(shelf, range(83))
-    wanted = [record(o) for o in range(83)]
+def break_off(shelf: Shelf, changes: int, wanted: list[Record]) -> None:
+    """Merge until the store has changed so often, and later to the end: all is there both times."""
     shelf.changes_left = changes
     with suppress(ServerError):
         for moment in range(20):
@@ -106,6 +102,15 @@ def test_a_merger_that_dies_anywhere_loses_and_repeats_nothing(changes: int) -> 
     merge_all(shelf, now=3000.0)
     merge_all(shelf, now=4000.0)
     assert read(shelf) == read(shelf, whole=True) == wanted
+
+
+@pytest.mark.parametrize("changes", range(0, 90, 3))
+def test_a_merger_that_dies_anywhere_loses_and_repeats_nothing(changes: int) -> None:
+    """Broken off after any number of changes of the store, and gone on with later."""
+    shelf = Shelf()
+    archive(shelf, range(83))
+    wanted = [record(o) for o in range(83)]
+    break_off(shelf, changes, wanted)
     assert parquet(shelf) <= 7
 
 
@@ -213,15 +218,7 @@ def test_an_upgrade_that_dies_anywhere_loses_and_repeats_nothing(changes: int) -
     for day in range(3):
         archive(shelf, range(30 + 9 * day, 39 + 9 * day), date=DAY + dt.timedelta(day))
     wanted = [record(o) for o in range(57)]
-    shelf.changes_left = changes
-    with suppress(ServerError):
-        for moment in range(20):
-            merger(shelf).round(TOPIC, 0, 20.0 * moment)
-    assert read(shelf) == read(shelf, whole=True) == wanted
-    shelf.changes_left = None
-    merge_all(shelf, now=3000.0)
-    merge_all(shelf, now=4000.0)
-    assert read(shelf) == read(shelf, whole=True) == wanted
+    break_off(shelf, changes, wanted)
     assert [i.date for i in Catalogue(store_of(shelf)).refresh(TOPIC, 0)][:3] == [
         None,
         DAY,
